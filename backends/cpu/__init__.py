@@ -1,0 +1,1 @@
+"""The CPU backend: kernels as generated Numba source over LLVM vectors."""

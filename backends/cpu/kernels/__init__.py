@@ -1,0 +1,1 @@
+"""The kernel templates of the CPU backend, one family a file."""

@@ -1,0 +1,62 @@
+"""Descriptions of CPU targets: what the machine can do, from which tiles, vector width and instructions follow."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from functools import cache
+
+from graphc.ir import GraphcError
+
+
+@dataclass(frozen=True)
+class CpuTarget:
+    """An instruction set. lanes: float32 elements of a vector, also the channel block. registers: vector registers.
+
+    cpu, features: LLVM's names. fma: fused multiply-add exists in hardware. cores, l1, l2, l3: of the machine modelled,
+    in bytes; they steer choices and never answers.
+    """
+
+    name: str
+    lanes: int
+    registers: int
+    fma: bool
+    cpu: str
+    features: str
+    l1: int = 32 << 10
+    l2: int = 1 << 20
+    l3: int = 16 << 20
+
+
+X86_TARGETS = {
+    "avx512": CpuTarget("avx512", 16, 32, True, "skylake-avx512", ""),
+    "avx2": CpuTarget("avx2", 8, 16, True, "haswell", ""),
+    "portable": CpuTarget("portable", 4, 16, False, "x86-64", ""),
+}
+ARM_TARGETS = {"portable": CpuTarget("portable", 4, 32, True, "generic", "")}
+
+
+def targets() -> dict[str, CpuTarget]:
+    """The targets that this machine's architecture has, widest first."""
+    return X86_TARGETS if platform.machine().lower() in ("x86_64", "amd64") else ARM_TARGETS
+
+
+@cache
+def native() -> CpuTarget:
+    """The widest target that this machine runs."""
+    from llvmlite import binding
+
+    has = binding.get_host_cpu_features()
+    for target, needs in (("avx512", ("avx512f", "avx512dq", "avx512bw", "avx512vl")), ("avx2", ("avx2", "fma"))):
+        if target in targets() and all(has.get(f) for f in needs):
+            return targets()[target]
+    return targets()["portable"]
+
+
+def find(name: str) -> CpuTarget:
+    """The target called ``name`` (``native`` included); raises ``GraphcError`` with the known names."""
+    if name == "native":
+        return native()
+    if name not in targets():
+        raise GraphcError(f"unknown target '{name}'", f"known here: native, {', '.join(targets())}")
+    return targets()[name]

@@ -1,0 +1,1 @@
+"""graphc: a compiler for Caffe2 models."""

@@ -1,0 +1,1 @@
+"""Running plans: opening files, binding buffers, calling kernels. Imports no pass and no compiler."""

@@ -1,0 +1,33 @@
+"""What a program is: graphs, types, operator records, text. Imports nothing of graphc but itself."""
+
+from graphc.ir.attrs import Attr as Attr
+from graphc.ir.errors import FileError as FileError
+from graphc.ir.errors import GraphcError as GraphcError
+from graphc.ir.errors import LoweringError as LoweringError
+from graphc.ir.errors import NetError as NetError
+from graphc.ir.errors import ParseError as ParseError
+from graphc.ir.errors import PlanError as PlanError
+from graphc.ir.errors import RunError as RunError
+from graphc.ir.errors import UnsupportedError as UnsupportedError
+from graphc.ir.errors import VerifyError as VerifyError
+from graphc.ir.graph import Constant as Constant
+from graphc.ir.graph import Graph as Graph
+from graphc.ir.graph import Node as Node
+from graphc.ir.graph import Value as Value
+from graphc.ir.location import Location as Location
+from graphc.ir.location import Origin as Origin
+from graphc.ir.opdef import Arg as Arg
+from graphc.ir.opdef import Call as Call
+from graphc.ir.opdef import OpDef as OpDef
+from graphc.ir.opdef import Trait as Trait
+from graphc.ir.opdef import lookup as lookup
+from graphc.ir.opdef import op as op
+from graphc.ir.opdef import registry as registry
+from graphc.ir.types import PLAIN as PLAIN
+from graphc.ir.types import UNKNOWN as UNKNOWN
+from graphc.ir.types import Dim as Dim
+from graphc.ir.types import DType as DType
+from graphc.ir.types import Layout as Layout
+from graphc.ir.types import Quant as Quant
+from graphc.ir.types import Sym as Sym
+from graphc.ir.types import TensorType as TensorType

@@ -1,0 +1,61 @@
+"""Values of arguments and their text form. A leaf module but for Graph values, which the printer handles."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Union
+
+if TYPE_CHECKING:
+    from graphc.ir.graph import Graph
+
+Scalar = int | float | bytes
+Attr = Union[
+    int, float, bytes, "tuple[int, ...]", "tuple[float, ...]", "tuple[bytes, ...]", "tuple[Graph, ...]", "Graph"
+]
+"""int, float (a float32 value held exactly), bytes (Caffe2 strings are bytes), tuples of one of these, or a Graph (``then_net``)."""
+
+
+def format_scalar(value: Scalar) -> str:
+    """Text of one scalar: ``3``, ``0.5``, ``1e-05``, ``inf``, ``"NCHW"`` (bytes outside printable ASCII as ``\\xNN``)."""
+    if isinstance(value, bytes):
+        return '"' + "".join(_escape(b) for b in value) + '"'
+    if isinstance(value, bool) or not isinstance(value, float):
+        return str(int(value))
+    if math.isnan(value) or math.isinf(value):
+        return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
+    return repr(value)
+
+
+def _escape(b: int) -> str:
+    c = chr(b)
+    if c in '"\\':
+        return "\\" + c
+    return c if 32 <= b < 127 else f"\\x{b:02x}"
+
+
+def unescape(text: str) -> bytes:
+    """Bytes of the inside of a quoted string; raises ``ValueError``."""
+    out = bytearray()
+    i = 0
+    while i < len(text):
+        if text[i] != "\\":
+            out += text[i].encode("latin-1")
+            i += 1
+        elif text[i + 1 : i + 2] == "x":
+            out.append(int(text[i + 2 : i + 4], 16))
+            i += 4
+        else:
+            out += text[i + 1].encode("latin-1")
+            i += 2
+    return bytes(out)
+
+
+def same_attr(a: Attr, b: Attr) -> bool:
+    """Equality that tells 1 from 1.0 and holds for NaN."""
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, tuple) and isinstance(b, tuple):
+        return len(a) == len(b) and all(same_attr(x, y) for x, y in zip(a, b))
+    if isinstance(a, float) and isinstance(b, float):
+        return (a == b and math.copysign(1, a) == math.copysign(1, b)) or (math.isnan(a) and math.isnan(b))
+    return a == b

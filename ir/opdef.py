@@ -1,0 +1,221 @@
+"""OpDef: everything graphc knows of an operator, in one record; the registry of records; Call, what the record's rules see.
+
+A family module of ``ir/ops`` declares records with ``op(...)``; importer, verifier, printer, passes, emitters, docs and
+tests read them. Nothing else in graphc lists operators.
+"""
+
+from __future__ import annotations
+
+import enum
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+import numpy as np
+
+from graphc.ir.attrs import Attr
+from graphc.ir.errors import VerifyError
+from graphc.ir.graph import Graph, Node
+from graphc.ir.types import Dim, TensorType
+
+
+class Trait(enum.Flag):
+    """What passes may assume of an operator."""
+
+    NONE = 0
+    POINTWISE = enum.auto()
+    """``scalar`` is the whole meaning: output elements depend on the aligned input elements alone."""
+    IDENTITY = enum.auto()
+    """Output 0 equals input 0 (Copy, Dropout at test time ...): canonicalise forwards it."""
+    VIEW = enum.auto()
+    """Output 0 is input 0 in row-major order under another shape (Reshape, Flatten, Squeeze ...)."""
+    EPILOGUE = enum.auto()
+    """A kernel of it can apply a pointwise graph to its output before storing (see ``Node`` attribute ``epilogue``)."""
+    BLOCKED = enum.auto()
+    """4-D operand 0 and result 0 may be in NCHWc; the operator never mixes channels unless it is a Conv."""
+    EFFECT = enum.auto()
+    """Must not be removed, repeated or reordered with other effects."""
+    RANDOM = enum.auto()
+    """Draws random numbers: never folded or merged."""
+    INTERNAL = enum.auto()
+    """Made by graphc, absent from Caffe2; its name starts with ``g.``."""
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output. optional: may be absent. variadic: stands for any number, and is the last."""
+
+    name: str
+    doc: str = ""
+    optional: bool = False
+    variadic: bool = False
+
+
+@dataclass(frozen=True)
+class Arg:
+    """An argument. kind: int, float, string, ints, floats, strings, graph, any. default None: absent means absent."""
+
+    name: str
+    kind: str
+    default: Attr | None = None
+    doc: str = ""
+
+
+class Call:
+    """An operator call as inference, reference and kernels see it: types, arguments with defaults, constants."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.opdef = node.opdef
+
+    @property
+    def n_inputs(self) -> int:
+        """Number of operand slots, the operands of a fused epilogue excluded."""
+        return len(self.node.operands) - n_epilogue_operands(self.node)
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of results."""
+        return len(self.node.results)
+
+    def has(self, i: int) -> bool:
+        """Input ``i`` is present."""
+        return i < self.n_inputs and self.node.operands[i] is not None
+
+    def type(self, i: int) -> TensorType:
+        """Type of input ``i``; fails if it is absent."""
+        v = self.node.operands[i] if i < len(self.node.operands) else None
+        if v is None:
+            self.fail(f"input {i} ({self.input_name(i)}) is missing")
+        return v.type
+
+    def constant(self, i: int) -> np.ndarray | None:
+        """Elements of input ``i`` where it is a weight with storage, else None."""
+        v = self.node.operands[i] if i < len(self.node.operands) else None
+        return v.data if v is not None else None
+
+    def given(self, name: str) -> bool:
+        """The argument was given explicitly."""
+        return name in self.node.attrs
+
+    def arg(self, name: str) -> Any:
+        """Value of an argument, its default where it was not given. Strings come as ``str``."""
+        value = self.node.attrs.get(name)
+        if value is None:
+            value = self.opdef.arg(name).default
+        if isinstance(value, bytes):
+            return value.decode("utf-8", "replace")
+        if isinstance(value, int) and self.opdef.arg(name).kind == "float":
+            return float(value)
+        return value
+
+    def input_name(self, i: int) -> str:
+        """Name of input port ``i``."""
+        ports = self.opdef.inputs
+        return ports[min(i, len(ports) - 1)].name if ports else str(i)
+
+    def fail(self, message: str, help: str = "") -> NoReturn:
+        """Raise ``VerifyError`` that names the operator, its place in the net and its blobs."""
+        node = self.node
+        ins = ", ".join(f"'{v.name}': {v.type}" if v is not None else "-" for v in node.operands)
+        outs = ", ".join(f"'{r.name}'" for r in node.results)
+        raise VerifyError(f"{node.location}: {node.op} ({ins}) -> {outs}: {message}", help)
+
+
+Infer = Callable[[Call], Sequence[TensorType]]
+Reference = Callable[..., Sequence[np.ndarray]]
+
+
+@dataclass(frozen=True)
+class OpDef:
+    """One operator.
+
+    infer: types of all outputs from types, arguments and constants; unknown dims are allowed, wrong calls ``fail``.
+    scalar(o, call, *xs): pointwise meaning of output 0 (``ir/scalar.py``).
+    align(call, i): the shape under which input ``i`` broadcasts by NumPy's rules with output 0 (default: its own).
+    loop: meaning as a function of arrays in the subset of Python that Numba compiles (see ``docs/adding-an-operator.md``).
+    reference(call, *arrays): meaning in NumPy, needed where neither ``scalar`` nor ``loop`` is given; gives all outputs.
+    inplace: pairs (input, output) that Caffe2 lets share a blob.
+    flops(call): multiply-adds count twice.
+    """
+
+    name: str
+    doc: str
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    infer: Infer
+    args: tuple[Arg, ...] = ()
+    scalar: Callable[..., Any] | None = None
+    align: Callable[[Call, int], tuple[Dim, ...]] | None = None
+    loop: Callable[..., None] | None = None
+    reference: Reference | None = None
+    traits: Trait = Trait.NONE
+    inplace: tuple[tuple[int, int], ...] = ()
+    flops: Callable[[Call], int] | None = None
+    family: str = field(default="", compare=False)
+
+    def arg(self, name: str) -> Arg:
+        """The argument's record; raises ``VerifyError`` with the known ones."""
+        for a in self.args:
+            if a.name == name:
+                return a
+        raise VerifyError(f"{self.name} has no argument '{name}'", "known: " + ", ".join(a.name for a in self.args))
+
+    def has_arg(self, name: str) -> bool:
+        """The record lists the argument."""
+        return any(a.name == name for a in self.args)
+
+
+_REGISTRY: dict[str, OpDef] = {}
+
+
+def op(name: str, infer: Infer, *, inputs: str = "", outputs: str = "", doc: str = "", **fields: Any) -> OpDef:
+    """Declare an operator.
+
+    inputs, outputs: port names, e.g. ``"X W b?"`` (optional) or ``"X*"`` (variadic). fields: the rest of ``OpDef``.
+    Raises ``ValueError`` if the name is taken.
+    """
+    if name in _REGISTRY:
+        raise ValueError(f"operator {name!r} is declared twice")
+    family = fields.pop("family", infer.__module__.rsplit(".", 1)[-1])
+    record = OpDef(name, doc, _ports(inputs), _ports(outputs), infer, family=family, **fields)
+    return _REGISTRY.setdefault(name, record)
+
+
+def _ports(text: str) -> tuple[Port, ...]:
+    return tuple(Port(p.rstrip("?*"), optional="?" in p, variadic="*" in p) for p in text.split())
+
+
+def registry() -> dict[str, OpDef]:
+    """All records by name; loads the families on first use."""
+    if not _loaded:
+        _loaded.append(True)
+        for family in importlib.import_module("graphc.ir.ops").FAMILIES:
+            importlib.import_module(f"graphc.ir.ops.{family}")
+    return _REGISTRY
+
+
+_loaded: list[bool] = []
+
+
+def lookup(name: str) -> OpDef:
+    """The record of an operator; raises ``VerifyError`` with near names."""
+    found = registry().get(name)
+    if found is None:
+        import difflib
+
+        near = difflib.get_close_matches(name, registry(), 3)
+        raise VerifyError(f"operator '{name}' is unknown", f"near names: {', '.join(near)}" if near else "")
+    return found
+
+
+def aligned_shape(call: Call, i: int) -> tuple[Dim, ...] | None:
+    """The shape under which input ``i`` of a pointwise call broadcasts with the output."""
+    return call.opdef.align(call, i) if call.opdef.align else call.type(i).shape
+
+
+def n_epilogue_operands(node: Node) -> int:
+    """How many trailing operands belong to the fused epilogue: its inputs but the first, which is the bare result."""
+    epilogue = node.attrs.get("epilogue")
+    return len(epilogue.inputs) - 1 if isinstance(epilogue, Graph) else 0

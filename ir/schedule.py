@@ -1,0 +1,210 @@
+"""What is left to do at run time: kernels, steps, addresses. Data only; lower.py makes it, the executor runs it.
+
+A Schedule is for one set of input shapes. It prints and parses back (schedule_text.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Protocol
+
+import numpy as np
+
+from graphc.ir.opdef import Call
+from graphc.ir.types import TensorType
+
+Static = int | str
+
+
+@dataclass(frozen=True)
+class KernelSpec:
+    """A kernel to generate: a template of the target and its static parameters. Sizes are never among them.
+
+    Equal specs are one kernel, shared by every layer that needs it. Text: ``conv_direct{kh=3,kw=3,tile=14}``.
+    """
+
+    template: str
+    params: tuple[tuple[str, Static], ...]
+
+    @staticmethod
+    def make(template: str, **params: Static) -> KernelSpec:
+        """A spec with its parameters in sorted order."""
+        return KernelSpec(template, tuple(sorted(params.items())))
+
+    def __getitem__(self, name: str) -> Static:
+        return dict(self.params)[name]
+
+    def int(self, name: str) -> int:
+        """An integer parameter."""
+        return int(dict(self.params)[name])
+
+    @property
+    def name(self) -> str:
+        """A stable identifier: the template and eight hex digits of the parameters."""
+        return f"{self.template}_{blake2b(str(self).encode(), digest_size=4).hexdigest()}"
+
+    def __str__(self) -> str:
+        return self.template + "{" + ",".join(f"{k}={v!r}" for k, v in self.params) + "}"
+
+
+@dataclass(frozen=True)
+class Address:
+    """A place in memory, resolved when a schedule is bound to buffers.
+
+    space: ``arena``, ``const``, ``in`` and ``out`` (``index`` says which), ``scratch`` (base of all threads' scratch;
+    thread t uses base + t * the schedule's scratch_bytes, which ``stride`` as space gives as a number). offset: bytes.
+    """
+
+    space: str
+    offset: int = 0
+    index: int = 0
+
+    def plus(self, nbytes: int) -> Address:
+        """The address ``nbytes`` further on."""
+        return Address(self.space, self.offset + nbytes, self.index)
+
+
+Param = int | Address
+
+
+@dataclass(frozen=True)
+class Task:
+    """One kernel call: ``units`` independent pieces of work that threads share out.
+
+    params: what the kernel finds at its parameter address, as int64 each. label: blobs, for people.
+    flops, nbytes: work and memory traffic, for the bounds that ``graphc bench`` prints.
+    """
+
+    kernel: KernelSpec
+    params: tuple[Param, ...]
+    units: int
+    label: str = ""
+    flops: int = 0
+    nbytes: int = 0
+
+
+Step = tuple[Task, ...]
+"""Tasks without dependencies on each other; a step starts when the one before it is complete."""
+
+Halo = tuple[int, int, int, int]
+NO_HALO: Halo = (0, 0, 0, 0)
+"""Zero border of a 4-D value in pixels: top, left, bottom, right."""
+
+
+@dataclass(frozen=True)
+class View:
+    """Where a value lies. strides: in elements; 4-D values (N, C or C/block, H, W): image, plane, row, pixel.
+
+    address: of the first logical element, inside any halo. dense: no halo and no neighbours, plain row-major order of
+    the physical shape.
+    """
+
+    address: Address
+    type: TensorType
+    strides: tuple[int, ...]
+    dense: bool = True
+
+
+@dataclass
+class Choice:
+    """What a backend decided for one node. It holds for every batch and image size.
+
+    spec: main kernel. packed: operand index -> weight rearranged for the kernel (it replaces the operand; the view that
+    ``bind`` gets for it is dense in the packed shape). halo: operand index -> zero border that the kernel reads.
+    dense: operand indices that the kernel reads in dense form only; dense_out: same for the results.
+    alias: result 0 is operand 0 in the same memory, nothing runs (Reshape). cost: predicted nanoseconds on one core.
+    scratch: bytes per thread for the types at hand are given by ``Library.scratch``.
+    """
+
+    spec: KernelSpec | None
+    packed: dict[int, np.ndarray] = field(default_factory=dict)
+    halo: dict[int, Halo] = field(default_factory=dict)
+    dense: frozenset[int] = frozenset()
+    dense_out: bool = False
+    alias: bool = False
+    cost: float = 0.0
+
+
+class Library(Protocol):
+    """The kernels of one target, as lowering and the compiler see them (``backends/<target>`` implements it)."""
+
+    @property
+    def target_name(self) -> str:
+        """Text form of the target, stored in plans."""
+
+    def choose(self, call: Call) -> Choice:
+        """The best kernel for a call whose types are static; raises ``LoweringError`` with reason and remedy."""
+
+    def restore(self, call: Call, spec: KernelSpec | None, packed: dict[int, np.ndarray]) -> Choice:
+        """The choice made earlier (of a saved plan), for other shapes."""
+
+    def workspace(self, call: Call, choice: Choice) -> int:
+        """Bytes of arena that the call needs while it runs, for all threads together."""
+
+    def scratch(self, call: Call, choice: Choice) -> int:
+        """Bytes of scratch per thread."""
+
+    def bind(
+        self, call: Call, choice: Choice, ins: Sequence[View | None], outs: Sequence[View], workspace: Address
+    ) -> list[Step]:
+        """The steps that compute ``outs`` from ``ins``."""
+
+    def halo_task(self, view: View, halo: Halo) -> Task:
+        """The task that zeroes the halo of a 4-D value."""
+
+    def copy_task(self, source: View, target: View) -> Task:
+        """The task that copies a value between views of equal logical shape, changing layout where they differ."""
+
+    def source(self, spec: KernelSpec) -> str:
+        """The generated source of a kernel."""
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output of a plan: blob name and type."""
+
+    name: str
+    type: TensorType
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """A piece of the arena: bytes [offset, offset + size) while steps first..last run. names: the values in it."""
+
+    names: tuple[str, ...]
+    offset: int
+    size: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class ConstantSlot:
+    """A (packed) weight: bytes [offset, offset + nbytes) of the constant section."""
+
+    name: str
+    offset: int
+    nbytes: int
+
+
+@dataclass
+class Schedule:
+    """Everything the executor needs but the machine code and the bytes of the constants."""
+
+    target: str
+    inputs: list[Port]
+    outputs: list[Port]
+    steps: list[Step]
+    arena_bytes: int
+    scratch_bytes: int
+    constants: list[ConstantSlot]
+    buffers: list[Buffer]
+    views: dict[str, View] = field(default_factory=dict)
+    """Blob name -> view, for the blobs that can be fetched after a run; valid only if bound with that blob kept."""
+
+    @property
+    def kernels(self) -> list[KernelSpec]:
+        """The distinct kernels in order of first use."""
+        return list(dict.fromkeys(t.kernel for s in self.steps for t in s))

@@ -1,0 +1,1 @@
+"""Memory planning: liveness and arena offsets."""
