@@ -12,11 +12,11 @@ Scalar = int | float | bytes
 Attr = Union[
     int, float, bytes, "tuple[int, ...]", "tuple[float, ...]", "tuple[bytes, ...]", "tuple[Graph, ...]", "Graph"
 ]
-"""int, float (a float32 value held exactly), bytes (Caffe2 strings are bytes), tuples of one of these, or a Graph (``then_net``)."""
+"""int, float (a float32 value held exactly), bytes (Caffe2's strings), tuples of one of these, or a Graph."""
 
 
 def format_scalar(value: Scalar) -> str:
-    """Text of one scalar: ``3``, ``0.5``, ``1e-05``, ``inf``, ``"NCHW"`` (bytes outside printable ASCII as ``\\xNN``)."""
+    """Text of one scalar: ``3``, ``0.5``, ``1e-05``, ``inf``, ``"NCHW"`` (unprintable bytes as ``\\xNN``)."""
     if isinstance(value, bytes):
         return '"' + "".join(_escape(b) for b in value) + '"'
     if isinstance(value, bool) or not isinstance(value, float):

@@ -10,8 +10,8 @@ import numpy as np
 
 from graphc.ir.attrs import Attr
 from graphc.ir.errors import VerifyError
-from graphc.ir.location import Location
-from graphc.ir.types import TensorType
+from graphc.ir.location import UNKNOWN_LOCATION, Location
+from graphc.ir.types import DType, TensorType
 
 if TYPE_CHECKING:
     from graphc.ir.opdef import OpDef
@@ -78,7 +78,7 @@ class Node:
     operands: list[Value | None]
     results: list[Value]
     attrs: dict[str, Attr] = field(default_factory=dict)
-    location: Location = Location()
+    location: Location = UNKNOWN_LOCATION
     engine: str = ""
     device: str = ""
     graph: Graph | None = field(default=None, repr=False)
@@ -148,8 +148,6 @@ class Graph:
 
     def add_constant(self, name: str, data: np.ndarray | None, type: TensorType | None = None) -> Value:
         """Append a weight; its type is taken from ``data`` unless given."""
-        from graphc.ir.types import DType
-
         if type is None:
             if data is None:
                 raise VerifyError(f"constant '{name}' has neither data nor a type")

@@ -32,3 +32,6 @@ class Location:
 
     def __str__(self) -> str:
         return " + ".join(map(str, self.origins)) or "unknown location"
+
+
+UNKNOWN_LOCATION = Location()

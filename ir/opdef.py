@@ -1,4 +1,4 @@
-"""OpDef: everything graphc knows of an operator, in one record; the registry of records; Call, what the record's rules see.
+"""OpDef: everything graphc knows of an operator, in one record; the registry of records; Call, what its rules see.
 
 A family module of ``ir/ops`` declares records with ``op(...)``; importer, verifier, printer, passes, emitters, docs and
 tests read them. Nothing else in graphc lists operators.
@@ -6,6 +6,7 @@ tests read them. Nothing else in graphc lists operators.
 
 from __future__ import annotations
 
+import difflib
 import enum
 import importlib
 from collections.abc import Callable, Sequence
@@ -134,8 +135,9 @@ class OpDef:
     infer: types of all outputs from types, arguments and constants; unknown dims are allowed, wrong calls ``fail``.
     scalar(o, call, *xs): pointwise meaning of output 0 (``ir/scalar.py``).
     align(call, i): the shape under which input ``i`` broadcasts by NumPy's rules with output 0 (default: its own).
-    loop: meaning as a function of arrays in the subset of Python that Numba compiles (see ``docs/adding-an-operator.md``).
-    reference(call, *arrays): meaning in NumPy, needed where neither ``scalar`` nor ``loop`` is given; gives all outputs.
+    loop: meaning as a function of arrays in the subset of Python that Numba compiles
+    (see ``docs/adding-an-operator.md``).
+    reference(call, *arrays): meaning in NumPy, of all outputs; needed where neither ``scalar`` nor ``loop`` is given.
     inplace: pairs (input, output) that Caffe2 lets share a blob.
     flops(call): multiply-adds count twice.
     """
@@ -203,8 +205,6 @@ def lookup(name: str) -> OpDef:
     """The record of an operator; raises ``VerifyError`` with near names."""
     found = registry().get(name)
     if found is None:
-        import difflib
-
         near = difflib.get_close_matches(name, registry(), 3)
         raise VerifyError(f"operator '{name}' is unknown", f"near names: {', '.join(near)}" if near else "")
     return found

@@ -7,6 +7,7 @@ is a method of the handler. Comparisons give masks, which only ``where``, ``both
 
 from __future__ import annotations
 
+import math
 from typing import Any, Protocol
 
 import numpy as np
@@ -85,9 +86,7 @@ class NumpyOps:
 
     def erf(self, a: Expr) -> Expr:
         """The error function, from the C library through ``math``."""
-        from math import erf
-
-        return np.vectorize(erf, otypes=[np.asarray(a).dtype])(a)
+        return np.vectorize(math.erf, otypes=[np.asarray(a).dtype])(a)
 
 
 NUMPY = NumpyOps()

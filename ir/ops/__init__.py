@@ -1,3 +1,3 @@
-"""The operator families, in the order in which ``graphc ops`` lists them. A family is a module that declares records."""
+"""The operator families, in the order in which ``graphc ops`` lists them: the modules that declare records."""
 
 FAMILIES = ("activation",)
