@@ -5,7 +5,7 @@ A Schedule is for one set of input shapes. It prints and parses back (schedule_t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Protocol
@@ -53,8 +53,9 @@ class KernelSpec:
 class Address:
     """A place in memory, resolved when a schedule is bound to buffers.
 
-    space: ``arena``, ``const``, ``in`` and ``out`` (``index`` says which), ``scratch`` (base of all threads' scratch;
-    thread t uses base + t * the schedule's scratch_bytes, which ``stride`` as space gives as a number). offset: bytes.
+    space: ``arena``, ``const``, ``in`` and ``out`` (``index`` says which), ``scratch`` (base of all
+    threads' scratch; thread t uses base + t * stride, where the space ``stride`` gives that number of bytes itself).
+    offset: bytes.
     """
 
     space: str
@@ -109,22 +110,34 @@ class View:
 
 @dataclass
 class Choice:
-    """What a backend decided for one node. It holds for every batch and image size.
+    """What a backend decided for one node. It holds for every batch and image size, and is stored in plans.
 
-    spec: main kernel. packed: operand index -> weight rearranged for the kernel (it replaces the operand; the view that
-    ``bind`` gets for it is dense in the packed shape). halo: operand index -> zero border that the kernel reads.
-    dense: operand indices that the kernel reads in dense form only; dense_out: same for the results.
-    alias: result 0 is operand 0 in the same memory, nothing runs (Reshape). cost: predicted nanoseconds on one core.
-    scratch: bytes per thread for the types at hand are given by ``Library.scratch``.
+    rule: name of the rule of the library that made it. spec: main kernel, None where nothing runs. packed: operand index
+    -> weight rearranged for the kernel; it replaces the operand, and the view that ``bind`` gets for it is dense in the
+    packed shape. cost: predicted nanoseconds on one core for the types at hand.
     """
 
-    spec: KernelSpec | None
+    rule: str
+    spec: KernelSpec | None = None
     packed: dict[int, np.ndarray] = field(default_factory=dict)
-    halo: dict[int, Halo] = field(default_factory=dict)
+    cost: float = 0.0
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a chosen kernel asks of memory for the types at hand.
+
+    halo: operand index -> zero border that the kernel reads. dense: operands that it reads in dense form only;
+    dense_out: it writes dense results only. alias: result 0 is operand 0 in the same memory, nothing runs (Reshape).
+    workspace: bytes for the call as a whole while it runs. scratch: bytes for each thread.
+    """
+
+    halo: Mapping[int, Halo] = field(default_factory=dict)
     dense: frozenset[int] = frozenset()
     dense_out: bool = False
     alias: bool = False
-    cost: float = 0.0
+    workspace: int = 0
+    scratch: int = 0
 
 
 class Library(Protocol):
@@ -137,19 +150,13 @@ class Library(Protocol):
     def choose(self, call: Call) -> Choice:
         """The best kernel for a call whose types are static; raises ``LoweringError`` with reason and remedy."""
 
-    def restore(self, call: Call, spec: KernelSpec | None, packed: dict[int, np.ndarray]) -> Choice:
-        """The choice made earlier (of a saved plan), for other shapes."""
-
-    def workspace(self, call: Call, choice: Choice) -> int:
-        """Bytes of arena that the call needs while it runs, for all threads together."""
-
-    def scratch(self, call: Call, choice: Choice) -> int:
-        """Bytes of scratch per thread."""
+    def needs(self, call: Call, choice: Choice) -> Needs:
+        """What the choice asks of memory for the call's types."""
 
     def bind(
         self, call: Call, choice: Choice, ins: Sequence[View | None], outs: Sequence[View], workspace: Address
     ) -> list[Step]:
-        """The steps that compute ``outs`` from ``ins``."""
+        """The steps that compute ``outs`` from ``ins`` (operands in order, those of an epilogue included)."""
 
     def halo_task(self, view: View, halo: Halo) -> Task:
         """The task that zeroes the halo of a 4-D value."""
@@ -158,7 +165,7 @@ class Library(Protocol):
         """The task that copies a value between views of equal logical shape, changing layout where they differ."""
 
     def source(self, spec: KernelSpec) -> str:
-        """The generated source of a kernel."""
+        """The generated source of a kernel: ``def <spec.name>(p, lo, hi, tid)``."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,56 @@
+"""A compile worker: a process that turns kernel source into object code for one target, and does nothing else.
+
+Numba fixes its target when it is imported, so each target has processes of its own (``compile.py`` starts
+them). Protocol: one JSON object a line on stdin ``{"name", "source"}``, one a line on stdout ``{"name", "symbol", "object"}`` or
+``{"name", "error"}``.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+from typing import Any, TextIO
+
+from numba import types
+from numba.core.compiler import Flags, compile_extra
+from numba.core.registry import cpu_target
+
+from graphc.backends.cpu import vector, vmath
+
+
+def compile_kernel(name: str, source: str, lanes: int, fma: bool) -> tuple[str, bytes]:
+    """Symbol and object code of ``def NAME(p, lo, hi, tid)`` in ``source``, all four being intp.
+
+    The machine function is Numba's bare one, ``int32 f(void *result, void *exception, p, lo, hi, tid)``: without wrappers
+    it refers to neither Python nor Numba, so a process that has neither loaded can run it.
+    """
+    scope: dict[str, Any] = {**vector.namespace(lanes, fma), **vmath.namespace(lanes, fma)}
+    exec(compile(source, f"<graphc:{name}>", "exec"), scope)
+    flags = Flags()
+    flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
+    flags.error_model = "numpy"
+    typing, target = cpu_target.typing_context, cpu_target.target_context
+    target.refresh()
+    typing.refresh()
+    result = compile_extra(typing, target, scope[name], (types.intp,) * 4, types.none, flags, {})
+    return result.fndesc.llvm_func_name, result.library._get_compiled_object()
+
+
+def serve(lanes: int, fma: bool, requests: TextIO, replies: TextIO) -> None:
+    """Answer requests until end of file."""
+    for line in requests:
+        request = json.loads(line)
+        try:
+            symbol, code = compile_kernel(request["name"], request["source"], lanes, fma)
+            reply = {"name": request["name"], "symbol": symbol, "object": base64.b64encode(code).decode()}
+        except Exception as error:  # the parent raises it with the kernel's name
+            reply = {"name": request["name"], "error": f"{type(error).__name__}: {error}"}
+        replies.write(json.dumps(reply) + "\n")
+        replies.flush()
+
+
+if __name__ == "__main__":
+    out = sys.stdout
+    sys.stdout = sys.stderr  # nothing that Numba prints may mix with replies
+    serve(int(sys.argv[1]), sys.argv[2] == "1", sys.stdin, out)
