@@ -117,8 +117,11 @@ class Node:
                 v.uses[(self, i)] = None
 
     def subgraphs(self) -> list[Graph]:
-        """The graphs among the arguments."""
-        return [a for a in self.attrs.values() if isinstance(a, Graph)]
+        """The graphs among the arguments, those in tuples included."""
+        found: list[Graph] = []
+        for a in self.attrs.values():
+            found += [g for g in (a if isinstance(a, tuple) else (a,)) if isinstance(g, Graph)]
+        return found
 
     def __hash__(self) -> int:
         return id(self)

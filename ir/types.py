@@ -53,7 +53,9 @@ class DType(enum.Enum):
 
     @staticmethod
     def parse(text: str) -> DType:
-        """Inverse of ``text``."""
+        """Inverse of ``text``; raises ``ValueError``."""
+        if text.upper() not in DType.__members__:
+            raise ValueError(f"unknown element type {text!r}; known: {', '.join(d.text for d in DType)}")
         return DType[text.upper()]
 
 
