@@ -210,6 +210,22 @@ class Graph:
             for g in node.subgraphs():
                 yield from g.walk()
 
+    def clone(self) -> Graph:
+        """A copy that shares nothing but the weights; sub-graphs are copied too."""
+        copy = Graph(self.name, self.stage)
+        new: dict[Value | None, Value | None] = {None: None}
+        for v in self.values():
+            twin = new[v] = Value(v.type, v.name, v.constant)
+            if v.producer is None:
+                (copy.constants if v.is_constant else copy.inputs).append(twin)
+        for n in self.nodes:
+            attrs = {name: clone_attr(a) for name, a in n.attrs.items()}
+            results = [r for r in map(new.get, n.results) if r is not None]
+            copy.append(Node(n.op, [new[v] for v in n.operands], results, attrs, n.location, n.engine, n.device))
+        copy.outputs = [v for v in map(new.get, self.outputs) if v is not None]
+        copy.output_names, copy.notes = list(self.output_names), list(self.notes)
+        return copy
+
     def blobs(self) -> Mapping[str, Value]:
         """Blob name -> the last value that carried it, as ``FetchBlob`` would see it after a run."""
         return {v.name: v for v in self.values() if v.name} | dict(zip(self.output_names, self.outputs))
@@ -226,3 +242,12 @@ class Graph:
         from graphc.ir.printer import print_graph
 
         return print_graph(self)
+
+
+def clone_attr(value: Attr) -> Attr:
+    """The argument's value itself, but a copy of each graph in it."""
+    if isinstance(value, Graph):
+        return value.clone()
+    if isinstance(value, tuple) and value and isinstance(value[0], Graph):
+        return tuple(g.clone() for g in value if isinstance(g, Graph))
+    return value

@@ -1,3 +1,10 @@
 """The operator families, in the order in which ``graphc ops`` lists them: the modules that declare records."""
 
-FAMILIES = ("activation",)
+FAMILIES = (
+    "activation",
+    "internal",
+    "fill",
+    "random",
+    "loss",
+    "metric",
+)
