@@ -1,0 +1,47 @@
+"""Fills, losses, metrics, optimisers, detection, int8, recurrence and gradients against real Caffe2's answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import operator_cases
+import pytest
+
+OPERATORS = """
+GivenTensorFill GivenTensorIntFill GivenTensorInt64Fill GivenTensorBoolFill GivenTensorDoubleFill GivenTensorInt16Fill
+GivenTensorStringFill GivenTensorByteStringToUInt8Fill ConstantFill Float16ConstantFill RangeFill Range DiagonalFill
+LengthsRangeFill LabelCrossEntropy AveragedLoss AveragedLossGradient CrossEntropy SoftmaxWithLoss
+SoftmaxWithLossGradient MakeTwoClass SigmoidCrossEntropyWithLogits MultiClassAccuracy
+""".split()
+
+
+def _recorded(got: Any, want: Any, result: Any) -> Any:
+    """``got`` in the form of the recorded value ``want``."""
+    if isinstance(want, tuple) and want[0] == "int8":
+        return ("int8", got, result.type.quant.scale, result.type.quant.zero_point)
+    return got
+
+
+def _is_other_arithmetic(op: operator_cases.OperatorText, case: Any) -> bool:
+    """The server engine DNNLOWP: float weights, or parameters chosen at run time. graphc has Caffe2's default engine."""
+    return op.engine.startswith("DNNLOWP")
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_reference_equals_caffe2(name: str, shared: Path) -> None:
+    golden = operator_cases.golden_io(shared)
+    path = shared / "golden" / f"{name}.npz"
+    checked = 0
+    for case in golden.cases(path):
+        op = operator_cases.operator(case.op)
+        if _is_other_arithmetic(op, case):
+            continue
+        inputs = [v for _, v in case.inputs]
+        call = operator_cases.make_call(op.type, inputs, [n for n, _ in case.outputs], op.args)
+        outputs = operator_cases.run(call, inputs)
+        for (blob, want), got, result in zip(case.outputs, outputs, call.node.results):
+            answer = _recorded(got, want, result)
+            assert golden.close(answer, want), f"{name} case {case.index} {op.args} output {blob}: {answer} != {want}"
+        checked += 1
+    assert checked
