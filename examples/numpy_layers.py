@@ -1,8 +1,8 @@
 """The four layers of a small convolutional net in NumPy, forward and backward: enough to train one.
 
-Activations are (N, C, H, W) or (N, D) arrays. ``forward`` keeps what ``backward`` needs; ``backward`` takes the gradient
-of the loss by the output, fills ``grads`` and gives the gradient by the input. The conventions are those of Caffe2's
-operators: Conv is a cross-correlation with weights (M, C, 3, 3), FC computes ``x @ w.T + b`` with weights (M, D).
+Activations are (N, C, H, W) or (N, D) arrays. ``forward`` keeps what ``backward`` needs; ``backward`` takes the
+gradient of the loss by the output, fills ``grads`` and gives the gradient by the input. The conventions are those of
+Caffe2's operators: Conv is a cross-correlation with weights (M, C, 3, 3), FC is ``x @ w.T + b`` with weights (M, D).
 """
 
 from __future__ import annotations

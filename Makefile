@@ -1,0 +1,51 @@
+# Every target sets up what it needs from a bare clone: `make demo` needs python3 (3.10 or newer) and a package index.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DIGITS := examples/digits
+PACKAGE := setup.cfg pyproject.toml
+
+.PHONY: help demo test lint types bench clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1\t/p' Makefile
+
+demo: $(VENV)/installed  ## compile the digits net and read a handwritten seven with it
+	mkdir -p build/demo
+	$(BIN)/graphc compile $(DIGITS)/predict_net.pb --init $(DIGITS)/init_net.pb -o build/demo/digits.pkl
+	$(BIN)/graphc run build/demo/digits.pkl $(DIGITS)/7.png --size 8 --grey --scale 1/255 \
+		--labels $(DIGITS)/labels.txt --top 3
+
+test: $(VENV)/tools  ## the whole test suite; make test ARGS="tests/ir -x" for a part
+	$(BIN)/pytest $(ARGS)
+
+lint: $(VENV)/tools  ## style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# Checked as installed: on the folders themselves each class would have two names (ir.Graph and graphc.ir.Graph).
+types: $(VENV)/tools  ## strict type check of the package as it is installed
+	rm -rf build/check
+	$(BIN)/python -c "from setuptools import setup; setup()" -q build_py -d build/check
+	cd build/check && ../../$(BIN)/mypy --config-file ../../setup.cfg -p graphc
+
+bench: $(VENV)/installed  ## time the digits net; make bench ARGS="..." for other options of graphc bench
+	mkdir -p build/demo
+	$(BIN)/graphc compile $(DIGITS)/predict_net.pb --init $(DIGITS)/init_net.pb -o build/demo/digits.pkl
+	$(BIN)/graphc bench build/demo/digits.pkl $(ARGS)
+
+clean:  ## remove everything that these targets made
+	rm -rf $(VENV) build *.egg-info
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "graphc needs Python 3.10 or newer; name one with make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: $(BIN)/python $(PACKAGE)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/tools: $(BIN)/python $(PACKAGE)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@ $(VENV)/installed
