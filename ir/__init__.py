@@ -1,6 +1,8 @@
 """What a program is: graphs, types, operator records, text. Imports nothing of graphc but itself."""
 
 from graphc.ir.attrs import Attr as Attr
+from graphc.ir.attrs import quote as quote
+from graphc.ir.builder import Builder as Builder
 from graphc.ir.errors import FileError as FileError
 from graphc.ir.errors import GraphcError as GraphcError
 from graphc.ir.errors import LoweringError as LoweringError
@@ -14,15 +16,32 @@ from graphc.ir.graph import Constant as Constant
 from graphc.ir.graph import Graph as Graph
 from graphc.ir.graph import Node as Node
 from graphc.ir.graph import Value as Value
+from graphc.ir.infer import infer_node as infer_node
+from graphc.ir.infer import infer_subgraph as infer_subgraph
+from graphc.ir.infer import infer_types as infer_types
 from graphc.ir.location import Location as Location
 from graphc.ir.location import Origin as Origin
 from graphc.ir.opdef import Arg as Arg
 from graphc.ir.opdef import Call as Call
 from graphc.ir.opdef import OpDef as OpDef
+from graphc.ir.opdef import Port as Port
 from graphc.ir.opdef import Trait as Trait
+from graphc.ir.opdef import aligned_shape as aligned_shape
 from graphc.ir.opdef import lookup as lookup
+from graphc.ir.opdef import n_epilogue_operands as n_epilogue_operands
 from graphc.ir.opdef import op as op
 from graphc.ir.opdef import registry as registry
+from graphc.ir.parser import parse as parse
+from graphc.ir.printer import constant_arrays as constant_arrays
+from graphc.ir.printer import print_graph as print_graph
+from graphc.ir.reference import evaluate as evaluate
+from graphc.ir.reference import evaluate_node as evaluate_node
+from graphc.ir.reference import run_graph as run_graph
+from graphc.ir.rewrite import Changes as Changes
+from graphc.ir.rewrite import Pattern as Pattern
+from graphc.ir.rewrite import Rule as Rule
+from graphc.ir.rewrite import rewrite_greedily as rewrite_greedily
+from graphc.ir.rewrite import walk_graphs as walk_graphs
 from graphc.ir.types import PLAIN as PLAIN
 from graphc.ir.types import UNKNOWN as UNKNOWN
 from graphc.ir.types import Dim as Dim
@@ -31,3 +50,4 @@ from graphc.ir.types import Layout as Layout
 from graphc.ir.types import Quant as Quant
 from graphc.ir.types import Sym as Sym
 from graphc.ir.types import TensorType as TensorType
+from graphc.ir.verify import verify as verify
