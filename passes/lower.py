@@ -1,0 +1,470 @@
+"""Lowering: an optimised graph with static types, and the backend's choices, to a Schedule.
+
+Every value gets a storage: a piece of the arena, a graph input or output, or a constant. Concatenated values are
+written in place where their producers can; zero halos are made where kernels read them; what cannot be shared is copied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from graphc.ir import Call, DType, Graph, LoweringError, Node, TensorType, Trait, Value
+from graphc.ir.schedule import (
+    NO_HALO,
+    Address,
+    Buffer,
+    Choice,
+    ConstantSlot,
+    Halo,
+    Library,
+    Needs,
+    Port,
+    Schedule,
+    Step,
+    Task,
+    View,
+)
+from graphc.passes.memory.offsets import Lifetime, align, assign_offsets
+
+Choices = Mapping[Node, Choice]
+
+
+def choose_kernels(graph: Graph, library: Library) -> dict[Node, Choice]:
+    """The backend's choice for every node; raises ``LoweringError`` listing every operator that has no kernel."""
+    choices: dict[Node, Choice] = {}
+    problems: list[str] = []
+    for node in graph.nodes:
+        try:
+            choices[node] = library.choose(Call(node))
+        except LoweringError as error:
+            problems.append(error.message)
+    if problems:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise LoweringError(problems[0] + more, "run it with target 'reference'", "\n".join(problems[1:]))
+    return choices
+
+
+@dataclass(eq=False)
+class _Storage:
+    """A piece of memory: of ``type`` with ``halo``, or of ``nbytes`` bare bytes."""
+
+    space: str
+    type: TensorType | None = None
+    nbytes: int = 0
+    halo: Halo = NO_HALO
+    index: int = 0
+    first: int = -1
+    last: int = -1
+    names: list[str] = field(default_factory=list)
+    zeroed: bool = False
+
+    def size(self) -> int:
+        """Bytes."""
+        if self.type is None:
+            return self.nbytes
+        shape = self.type.static_shape
+        itemsize = self.type.dtype.itemsize if self.type.dtype else 4
+        if len(shape) != 4:
+            return self.type.nbytes
+        image, *_ = _strides(shape, self.type.layout.block, self.halo)
+        return shape[0] * image * itemsize
+
+    def touch(self, step: int) -> None:
+        """The storage is in use while ``step`` runs."""
+        self.first = step if self.first < 0 else min(self.first, step)
+        self.last = max(self.last, step)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A value's place: a storage, and how many elements of the sliced dimension lie before it there."""
+
+    storage: _Storage
+    before: int = 0
+    axis: int = 1
+
+
+def _strides(shape: tuple[int, ...], block: int, halo: Halo) -> tuple[int, int, int, int]:
+    """Image, plane, row and pixel strides of a 4-D storage, in elements."""
+    _, c, h, w = shape
+    row = (w + halo[1] + halo[3]) * block
+    plane = (h + halo[0] + halo[2]) * row
+    return -(-c // block) * plane, plane, row, block
+
+
+def _dense_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    out, n = [], 1
+    for d in reversed(shape):
+        out.append(n)
+        n *= d
+    return tuple(reversed(out))
+
+
+@dataclass
+class _Draft:
+    """A step in the making, with what its tasks read and write: storages, or (storage, slice)."""
+
+    tasks: list[Task] = field(default_factory=list)
+    reads: set[object] = field(default_factory=set)
+    writes: set[object] = field(default_factory=set)
+
+    def independent(self, reads: set[object], writes: set[object]) -> bool:
+        """Tasks that read and write these can run beside the tasks of this step."""
+        mine, theirs = _storages(self.writes), _storages(writes)
+        if mine & _storages(reads) or theirs & _storages(self.reads):
+            return False
+        return not (self.writes & writes or mine & theirs & _whole(self.writes, writes))
+
+    def add(self, tasks: Sequence[Task], reads: set[object], writes: set[object]) -> None:
+        """Put tasks into the step."""
+        self.tasks += tasks
+        self.reads |= reads
+        self.writes |= writes
+
+
+def _storages(touched: set[object]) -> set[object]:
+    return {t[0] if isinstance(t, tuple) else t for t in touched}
+
+
+def _whole(*touched: set[object]) -> set[object]:
+    """The storages that are touched as a whole, not by slices."""
+    return {t for group in touched for t in group if not isinstance(t, tuple)}
+
+
+class _Lowering:
+    """One run of ``lower``; the fields are the state that its steps share."""
+
+    def __init__(self, graph: Graph, library: Library, choices: Choices, keep: Collection[str]) -> None:
+        self.graph, self.library, self.choices, self.keep = graph, library, choices, keep
+        self.calls = {node: Call(node) for node in graph.nodes}
+        self.needs: dict[Node, Needs] = {n: library.needs(self.calls[n], choices[n]) for n in graph.nodes}
+        self.places: dict[Value, _Place] = {}
+        self.copies: dict[tuple[Value, Halo], _Place] = {}
+        self.storages: list[_Storage] = []
+        self.constants: list[tuple[str, np.ndarray]] = []
+        self.constant_of: dict[int, _Storage] = {}
+        self.steps: list[_Draft] = []
+        self.scratch = 0
+
+    # ---- what consumers ask of a value ------------------------------------------------------------------------------
+
+    def halo_of(self, value: Value) -> Halo:
+        """The largest zero border that a reader asks for."""
+        halo = NO_HALO
+        for node, i in value.uses:
+            if node in self.needs:
+                asked = self.needs[node].halo.get(i, NO_HALO)
+                halo = (max(halo[0], asked[0]), max(halo[1], asked[1]), max(halo[2], asked[2]), max(halo[3], asked[3]))
+        return halo
+
+    def read_dense(self, value: Value) -> bool:
+        """Some reader takes the value in dense form only."""
+        return any(n in self.needs and (i in self.needs[n].dense or self.needs[n].alias) for n, i in value.uses)
+
+    def written_dense(self, value: Value) -> bool:
+        """The producer writes dense results only."""
+        node = value.producer
+        return node is None or self.needs[node].dense_out or self.needs[node].alias
+
+    # ---- storage ----------------------------------------------------------------------------------------------------
+
+    def new_storage(self, value: Value, halo: Halo) -> _Storage:
+        """A storage of the arena for a value."""
+        s = _Storage("arena", value.type, halo=halo, names=[value.name])
+        self.storages.append(s)
+        return s
+
+    def place_all(self) -> None:
+        """Give every value a place: ends first, so that a value can lie inside what it is concatenated into."""
+        for k, v in enumerate(self.graph.inputs):
+            self.places[v] = _Place(_Storage("in", v.type, index=k))
+        for k, v in enumerate(self.graph.outputs):
+            if v.producer is not None and v not in self.places:
+                self.places[v] = _Place(_Storage("out", v.type, index=k))
+        for node in reversed(self.graph.nodes):
+            for r in node.results:
+                if r not in self.places:
+                    self.places[r] = self._place(r)
+            if self.needs[node].alias:
+                self._place_alias(node)
+            elif node.op == "Concat":
+                self._place_pieces(node)
+            elif Trait.POINTWISE in node.opdef.traits or node.op == "g.pointwise":
+                self._place_in_place(node)
+
+    def _place(self, value: Value) -> _Place:
+        halo = NO_HALO if self.read_dense(value) or self.written_dense(value) else self.halo_of(value)
+        return _Place(self.new_storage(value, halo))
+
+    def _place_alias(self, node: Node) -> None:
+        source, place = node.operands[0], self.places[node.results[0]]
+        if source is None or source.producer is None or source in self.places or place.before:
+            return
+        self.places[source] = _Place(place.storage, 0)
+        place.storage.names.append(source.name)
+
+    def _place_in_place(self, node: Node) -> None:
+        """Let a pointwise node overwrite the operand that dies there."""
+        result = node.results[0]
+        place = self.places[result]
+        for value in node.operands:
+            if value is None or value.producer is None or value in self.places or value.type != result.type:
+                continue
+            dense = self.view(place, value.type).dense
+            if len(value.uses) == 1 and value not in self.graph.outputs and (dense or not self.written_dense(value)):
+                self.places[value] = place
+                place.storage.names.append(value.name)
+                return
+
+    def _place_pieces(self, node: Node) -> None:
+        place = self.places[node.results[0]]
+        axis = self._slice_axis(node)
+        if axis is None or (place.before and place.axis != axis):
+            return
+        before = place.before
+        for value in node.operands:
+            assert value is not None
+            if self._can_lie_in(value, place, node):
+                self.places[value] = _Place(place.storage, before, axis)
+                place.storage.names.append(value.name)
+                if place.storage.space == "arena" and not self.read_dense(node.results[0]):
+                    theirs, mine = self.halo_of(value), place.storage.halo
+                    place.storage.halo = tuple(map(max, theirs, mine))  # type: ignore[assignment]
+            before += value.type.static_shape[axis]
+
+    def _slice_axis(self, node: Node) -> int | None:
+        """The axis along which pieces are contiguous slices of the result, or None."""
+        t = node.results[0].type
+        axis = int(self.calls[node].arg("axis")) if self.calls[node].given("axis") else 1
+        if self.calls[node].arg("add_axis") or axis < 0 or axis >= len(t.static_shape):
+            return None
+        if t.rank == 4 and axis == 1:
+            pieces = [v.type.static_shape[1] for v in node.operands if v is not None]
+            return 1 if all(c % t.layout.block == 0 for c in pieces) else None
+        return axis if all(d == 1 for d in t.static_shape[:axis]) and t.rank != 4 else None
+
+    def _can_lie_in(self, value: Value, place: _Place, concat: Node) -> bool:
+        single = sum(1 for n, _ in value.uses if n is concat) == 1
+        strided = value.type.rank == 4 and value.type.static_shape[0] >= 1
+        batch_one = value.type.static_shape[0] == 1 and place.storage.halo == NO_HALO
+        free = value.producer is not None and value not in self.places and single
+        dense_needed = self.read_dense(value) or self.written_dense(value)
+        if not free or value.type.layout != concat.results[0].type.layout:
+            return False
+        return (not dense_needed and strided) or (dense_needed and (batch_one or not strided))
+
+    def view(self, place: _Place, type: TensorType) -> View:
+        """The view of a value of ``type`` at a place."""
+        s, shape = place.storage, type.static_shape
+        itemsize = type.dtype.itemsize if type.dtype else 4
+        at = self.address(s)
+        if len(shape) != 4:
+            inner = _dense_strides(shape)
+            skip = place.before * (inner[place.axis] if inner else 0)
+            return View(at.plus(skip * itemsize), type, inner)
+        sliced = s.type is not None and s.type.rank == 4 and s.type.static_shape[2:] == shape[2:]
+        whole = s.type.static_shape if s.type is not None and sliced else shape
+        block = type.layout.block
+        strides = _strides((whole[0], whole[1], *shape[2:]), block, s.halo)
+        skip = place.before // block * strides[1] + s.halo[0] * strides[2] + s.halo[1] * strides[3]
+        dense = s.halo == NO_HALO and (whole[1] == shape[1] or shape[0] == 1)
+        return View(at.plus(skip * itemsize), type, strides, dense)
+
+    def constant(self, name: str, data: np.ndarray) -> _Place:
+        """The place of a constant, stored once."""
+        if id(data) not in self.constant_of:
+            index = len(self.constants)
+            self.constants.append((name, data))
+            self.constant_of[id(data)] = _Storage("const", index=index)
+        return _Place(self.constant_of[id(data)])
+
+    # ---- steps ------------------------------------------------------------------------------------------------------
+
+    def add_step(self, tasks: Sequence[Task], reads: set[object], writes: set[object]) -> int:
+        """Append a step, or join it to the last one where neither needs the other; the index of the step it is in."""
+        tasks = [t for t in tasks if t.units > 0]
+        if not self.steps or not self.steps[-1].independent(reads, writes):
+            self.steps.append(_Draft())
+        self.steps[-1].add(tasks, reads, writes)
+        return len(self.steps) - 1
+
+    def operand(self, node: Node, i: int) -> tuple[View | None, _Storage | None]:
+        """View and storage from which a kernel reads operand ``i``; makes the copy that the kernel needs."""
+        value, choice = node.operands[i], self.choices[node]
+        if value is None:
+            return None, None
+        if i in choice.packed:
+            data = choice.packed[i]
+            place = self.constant(f"{value.name}@{node.results[0].name}", data)
+            packed_type = TensorType(DType.of(data.dtype), data.shape)
+            return View(self.view(place, packed_type).address, packed_type, _dense_strides(data.shape)), place.storage
+        if value.data is not None:
+            place = self.constant(value.name, value.data)
+            return View(
+                self.view(place, value.type).address, value.type, _dense_strides(value.data.shape)
+            ), place.storage
+        place = self.places[value]
+        view = self.view(place, value.type)
+        needs = self.needs[node]
+        halo = needs.halo.get(i, NO_HALO)
+        if any(a > b for a, b in zip(halo, place.storage.halo)) and view.type.rank == 4:
+            place = self.copy(value, view, self.halo_of(value))
+        elif i in needs.dense and not view.dense:
+            place = self.copy(value, view, NO_HALO)
+        return self.view(place, value.type), place.storage
+
+    def copy(self, value: Value, view: View, halo: Halo) -> _Place:
+        """A copy of a value with another halo, made once and shared by the readers that come after."""
+        key = (value, halo)
+        if key not in self.copies:
+            place = self.copies[key] = _Place(self.new_storage(value, halo))
+            source = self.places[value].storage
+            tasks = [self.library.copy_task(view, self.view(place, value.type)), *self.halo_tasks(place)]
+            step = self.add_step(tasks, {source}, {place.storage})
+            source.touch(step)
+            place.storage.touch(step)
+        return self.copies[key]
+
+    def halo_tasks(self, place: _Place) -> list[Task]:
+        """The task that zeroes a storage's halo, the first time that something is written there."""
+        s = place.storage
+        if s.halo == NO_HALO or s.zeroed or s.type is None:
+            return []
+        s.zeroed = True
+        return [self.library.halo_task(self.view(_Place(s), s.type), s.halo)]
+
+    def emit(self, node: Node) -> None:
+        """Append the steps of a node."""
+        needs = self.needs[node]
+        self.scratch = max(self.scratch, align(needs.scratch))
+        if needs.alias and self.same_memory(node):
+            return
+        operands = [self.operand(node, i) for i in range(len(node.operands))]
+        ins = [self._elided(node, i, view) for i, (view, _) in enumerate(operands)]
+        places = [self.places[r] for r in node.results]
+        outs = [self.view(p, r.type) for p, r in zip(places, node.results)]
+        work = _Storage("arena", nbytes=needs.workspace, names=[f"workspace of {node.results[0].name}"])
+        if needs.workspace:
+            self.storages.append(work)
+        reads = {s for _, s in operands if s is not None}
+        writes: set[object] = {(p.storage, p.before) for p in places} | ({work} if needs.workspace else set())
+        halos = [t for p in places for t in self.halo_tasks(p)]
+        if needs.alias:
+            steps: list[Step] = [(self.library.copy_task(_as(ins[0], outs[0].type), outs[0]),)]
+        else:
+            steps = self.library.bind(self.calls[node], self.choices[node], ins, outs, self.address(work))
+        used = [s for s in reads if isinstance(s, _Storage)] + [p.storage for p in places] + [work]
+        for k, step in enumerate(steps):
+            at = self.add_step([*step, *(halos if k == 0 else [])], set(reads), writes)
+            for s in used:
+                s.touch(at)
+
+    def _elided(self, node: Node, i: int, view: View | None) -> View | None:
+        """None for a piece of a Concat that already lies where it belongs: nothing is left to copy."""
+        value = node.operands[i]
+        if node.op != "Concat" or value is None or value.producer is None:
+            return view
+        return None if self.places[value].storage is self.places[node.results[0]].storage else view
+
+    def same_memory(self, node: Node) -> bool:
+        """The result of an alias node lies where its operand does."""
+        source = node.operands[0]
+        if source is None or source.is_constant:
+            return False
+        a, b = self.places[source], self.places[node.results[0]]
+        return a.storage is b.storage
+
+    def address(self, storage: _Storage) -> Address:
+        """The provisional address of an arena storage: its number stands for its offset until that is known."""
+        return (
+            Address(storage.space, 0, storage.index) if storage.space != "arena" else Address("storage", 0, id(storage))
+        )
+
+    def emit_outputs(self) -> None:
+        """Copy the outputs that were not written in place: an input, a constant, a value that is an output twice."""
+        for k, value in enumerate(self.graph.outputs):
+            place = _Place(_Storage("out", value.type, index=k))
+            mine = self.places.get(value)
+            if mine is not None and mine.storage.space == "out" and mine.storage.index == k:
+                continue
+            source = mine if mine is not None else self.constant(value.name, _data(value))
+            task = self.library.copy_task(self.view(source, value.type), self.view(place, value.type))
+            source.storage.touch(self.add_step([task], {source.storage}, {place.storage}))
+
+    # ---- the result -------------------------------------------------------------------------------------------------
+
+    def finish(self) -> tuple[Schedule, list[np.ndarray]]:
+        """Assign offsets and write them into the tasks."""
+        live = [s for s in self.storages if s.first >= 0]
+        for s in live:
+            if not self.keep.isdisjoint(s.names):
+                s.last = len(self.steps)
+        offsets, arena = assign_offsets([Lifetime(s.size(), s.first, s.last) for s in live])
+        offset_of = {id(s): o for s, o in zip(live, offsets)}
+        slots, where = _constant_slots(self.constants)
+
+        def resolve(a: Address) -> Address:
+            if a.space == "storage":
+                return Address("arena", offset_of[a.index] + a.offset)
+            return Address("const", where[a.index] + a.offset) if a.space == "const" else a
+
+        def final(t: Task) -> Task:
+            return replace(t, params=tuple(resolve(p) if isinstance(p, Address) else p for p in t.params))
+
+        buffers = [Buffer(tuple(s.names), o, s.size(), s.first, s.last) for s, o in zip(live, offsets)]
+        g = self.graph
+        schedule = Schedule(
+            self.library.target_name,
+            [Port(v.name, v.type) for v in g.inputs],
+            [Port(n, v.type) for n, v in zip(g.output_names, g.outputs)],
+            [tuple(final(t) for t in s.tasks) for s in self.steps],
+            arena,
+            self.scratch,
+            slots,
+            buffers,
+        )
+        for value, place in self.places.items():
+            if place.storage.space == "arena" and place.storage.first >= 0:
+                view = self.view(place, value.type)
+                schedule.views[value.name] = replace(view, address=resolve(view.address))
+        return schedule, [data for _, data in self.constants]
+
+
+def _data(value: Value) -> np.ndarray:
+    if value.data is None:
+        raise LoweringError(f"constant '{value.name}' has no data", "import the net together with its init net")
+    return value.data
+
+
+def _as(view: View | None, type: TensorType) -> View:
+    """A dense view under another shape of equal size."""
+    if view is None or not view.dense:
+        raise LoweringError("a value that is not dense cannot be reshaped in place")
+    return View(view.address, type, _dense_strides(type.static_shape))
+
+
+def _constant_slots(constants: Sequence[tuple[str, np.ndarray]]) -> tuple[list[ConstantSlot], list[int]]:
+    slots: list[ConstantSlot] = []
+    offset = 0
+    for name, data in constants:
+        slots.append(ConstantSlot(name, offset, data.nbytes))
+        offset = align(offset + data.nbytes)
+    return slots, [s.offset for s in slots]
+
+
+def lower(
+    graph: Graph, library: Library, choices: Choices, keep: Collection[str] = ()
+) -> tuple[Schedule, list[np.ndarray]]:
+    """The schedule of an optimised graph with static types, and its constants in the order of ``Schedule.constants``.
+
+    keep: blobs whose memory is not reused, so that they can be fetched after a run. Raises ``LoweringError``.
+    """
+    work = _Lowering(graph, library, choices, keep)
+    work.place_all()
+    for node in graph.nodes:
+        work.emit(node)
+    work.emit_outputs()
+    return work.finish()
