@@ -2,9 +2,15 @@
 
 FAMILIES = (
     "activation",
+    "elementwise",
+    "conv",
+    "pool",
+    "norm",
+    "linalg",
     "internal",
     "fill",
     "random",
     "loss",
     "metric",
+    "optimizer",
 )

@@ -1,4 +1,4 @@
-"""Fills: operators that make a tensor from their arguments, or from the shape of an input. Weights are written as these."""
+"""Fills: operators that make a tensor from arguments, or of the shape of an input. Weights are written as these."""
 
 from __future__ import annotations
 

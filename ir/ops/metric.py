@@ -14,7 +14,7 @@ def _scalar(call: Call) -> list[TensorType]:
 
 
 def _accuracy(call: Call, x: np.ndarray, label: np.ndarray) -> list[np.ndarray]:
-    """A label is right where fewer than top_k classes come before it: greater score, or equal score at a lower index."""
+    """A label is right where fewer than top_k classes precede it: greater score, or equal score at a lower index."""
     wanted = check_labels(call, label, x.shape[1])[:, None]
     score = np.take_along_axis(x, wanted, axis=1)
     before = (x > score) | ((x == score) & (np.arange(x.shape[1]) < wanted))

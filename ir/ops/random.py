@@ -1,4 +1,4 @@
-"""Random fills. Caffe2 draws from one generator per device; graphc draws per output blob, so that a run can be repeated.
+"""Random fills. Caffe2 draws from one generator per device; graphc draws per output blob: a run can be repeated.
 
 No answer of these can equal Caffe2's, whose generator is not specified; shape, type, range and moments do.
 """

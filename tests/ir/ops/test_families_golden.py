@@ -8,12 +8,14 @@ from typing import Any
 import operator_cases
 import pytest
 
-OPERATORS = """
+NAMES = """
 GivenTensorFill GivenTensorIntFill GivenTensorInt64Fill GivenTensorBoolFill GivenTensorDoubleFill GivenTensorInt16Fill
 GivenTensorStringFill GivenTensorByteStringToUInt8Fill ConstantFill Float16ConstantFill RangeFill Range DiagonalFill
 LengthsRangeFill LabelCrossEntropy AveragedLoss AveragedLossGradient CrossEntropy SoftmaxWithLoss
 SoftmaxWithLossGradient MakeTwoClass SigmoidCrossEntropyWithLogits MultiClassAccuracy
-""".split()
+Iter LearningRate WeightedSum WeightedSumGradient MomentumSGD MomentumSGDUpdate Adagrad Adam
+"""
+OPERATORS = NAMES.split()
 
 
 def _recorded(got: Any, want: Any, result: Any) -> Any:
@@ -24,7 +26,7 @@ def _recorded(got: Any, want: Any, result: Any) -> Any:
 
 
 def _is_other_arithmetic(op: operator_cases.OperatorText, case: Any) -> bool:
-    """The server engine DNNLOWP: float weights, or parameters chosen at run time. graphc has Caffe2's default engine."""
+    """The server engine DNNLOWP: float weights, or parameters chosen at run time. graphc has the default engine."""
     return op.engine.startswith("DNNLOWP")
 
 
