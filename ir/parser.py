@@ -3,31 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from functools import lru_cache
-from typing import NoReturn, TypeVar
+from collections.abc import Mapping
 
 import numpy as np
 
 from graphc.ir.attrs import Attr, parse_float, unescape, unquote
 from graphc.ir.dense import dense_array
-from graphc.ir.errors import ParseError
 from graphc.ir.graph import Constant, Graph, Node, Value
 from graphc.ir.location import Location, Origin
 from graphc.ir.printer import BARE_NAME, constant_key, constant_text, value_text
+from graphc.ir.scanner import INT, QUOTED, STRING, Scanner
 from graphc.ir.types import TensorType
 
-T = TypeVar("T")
-_STRING = r'"((?:[^"\\\n]|\\.)*)"'
-_NAME = rf"(?:({BARE_NAME})|{_STRING})"
-_SPACE = re.compile(r"(?:\s+|//[^\n]*)*")
+_NAME = rf"(?:({BARE_NAME})|{STRING})"
 _VALUE = re.compile(rf"%{_NAME}?(?:#(\d+))?")
 _CONSTANT = re.compile(rf"@{_NAME}(?:#(\d+))?")
-_WORD = re.compile(rf"(?:([A-Za-z_][A-Za-z0-9_.]*)|{_STRING})")
-_QUOTED = re.compile(_STRING)
-_TYPE = re.compile(r"(?:\w+|\?)\[[^\]\n]*\](?:\{[^}\n]*\})?")
 _NUMBER = re.compile(r"-?inf\b|nan\b|-?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?d?")
-_INT = re.compile(r"-?\d+")
 _ELEMENT = re.compile(r'"(?:[^"\\\n]|\\.)*"|[-+\w.:]+')
 _ABSENT = re.compile(r"_(?![\w./#-])")
 _GRAPH = re.compile(r"graph\b")
@@ -41,78 +32,17 @@ def parse(text: str, constants: Mapping[str, np.ndarray] | None = None) -> Graph
     """
     p = _Parser(text, constants or {})
     graph = p.graph()
-    p.skip()
-    if p.pos < len(text):
-        p.fail("text after the end of the graph")
+    p.end()
     return graph
 
 
-@lru_cache(4096)
-def _type(text: str) -> TensorType:
-    return TensorType.parse(text)
-
-
-class _Parser:
-    """A position in the text, and what the grammar's rules make of what stands there."""
+class _Parser(Scanner):
+    """The grammar's rules but for the lines of a graph."""
 
     def __init__(self, text: str, arrays: Mapping[str, np.ndarray]) -> None:
-        self.text, self.arrays, self.pos = text, arrays, 0
+        super().__init__(text)
+        self.arrays = arrays
         self.constants: dict[str, Constant] = {}
-
-    # Reading of single tokens.
-
-    def skip(self) -> None:
-        m = _SPACE.match(self.text, self.pos)
-        self.pos = m.end() if m else self.pos
-
-    def match(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
-        self.skip()
-        m = pattern.match(self.text, self.pos)
-        if m:
-            self.pos = m.end()
-        return m
-
-    def need(self, pattern: re.Pattern[str], what: str) -> re.Match[str]:
-        return self.match(pattern) or self.fail(f"expected {what}")
-
-    def eat(self, token: str) -> bool:
-        self.skip()
-        found = self.text.startswith(token, self.pos)
-        if found:
-            self.pos += len(token)
-        return found
-
-    def expect(self, token: str) -> None:
-        if not self.eat(token):
-            self.fail(f"expected '{token}'")
-
-    def fail(self, message: str, at: int | None = None, help: str = "") -> NoReturn:
-        """Raise ``ParseError`` for a place in the text (default: where the parser stands)."""
-        at = self.pos if at is None else at
-        line = self.text.count("\n", 0, at) + 1
-        start = self.text.rfind("\n", 0, at) + 1
-        content = self.text[start:].split("\n", 1)[0]
-        gutter = f"{line} | "
-        excerpt = gutter + content + "\n" + " " * (len(gutter) + at - start) + "^"
-        found = "" if at < len(self.text) else " at the end of the text"
-        raise ParseError(f"line {line}, column {at - start + 1}: {message}{found}", help, excerpt)
-
-    def convert(self, function: Callable[..., T], *args: object, at: int) -> T:
-        """The result of a conversion, its ``ValueError`` turned into a ``ParseError``."""
-        try:
-            return function(*args)
-        except (ValueError, KeyError, OverflowError) as e:
-            self.fail(f"{e.args[0] if e.args else e}", at)
-
-    def string(self, what: str) -> str:
-        m = self.need(_QUOTED, what)
-        return self.convert(unquote, m.group(1), at=m.start())
-
-    def word(self, what: str) -> str:
-        m = self.need(_WORD, what)
-        return m.group(1) or self.convert(unquote, m.group(2) or "", at=m.start())
-
-    # The grammar.
 
     def graph(self) -> Graph:
         self.expect("graph")
@@ -123,12 +53,9 @@ class _Parser:
         _Body(self, graph).read()
         return graph
 
-    def type(self) -> TensorType:
+    def type_suffix(self) -> TensorType:
         """`` : float[1,3]`` or nothing."""
-        if not self.eat(":"):
-            return TensorType()
-        m = self.need(_TYPE, "a type such as float[1,3]")
-        return self.convert(_type, m.group(), at=m.start())
+        return self.type() if self.eat(":") else TensorType()
 
     def constant(self, name: str, type: TensorType) -> Constant:
         """``@name``, ``dense<...>`` or both; ``name`` is what a weight without its own is called."""
@@ -157,15 +84,6 @@ class _Parser:
         self.expect(">")
         return self.convert(dense_array, elements, type, at=at)
 
-    def items(self, item: Callable[[], T], end: str) -> list[T]:
-        """``item, item, ... end``, one at least."""
-        found = [item()]
-        while not self.eat(end):
-            if not self.eat(","):
-                self.fail(f"expected ',' or '{end}'")
-            found.append(item())
-        return found
-
     def attr(self) -> Attr:
         if not self.eat("["):
             return self.element()
@@ -181,8 +99,8 @@ class _Parser:
         m = self.match(_NUMBER)
         if m:
             number = m.group()
-            return int(number) if _INT.fullmatch(number) else self.convert(parse_float, number, at=m.start())
-        m = self.match(_QUOTED)
+            return int(number) if INT.fullmatch(number) else self.convert(parse_float, number, at=m.start())
+        m = self.match(QUOTED)
         if m:
             return self.convert(unescape, m.group(1), at=m.start())
         self.skip()
@@ -207,7 +125,7 @@ class _Parser:
     def origin(self) -> Origin:
         net = self.string("the net's name in quotes")
         self.expect(":")
-        index = int(self.need(_INT, "the operator's position").group())
+        index = int(self.need(INT, "the operator's position").group())
         self.expect(":")
         op_type = self.string("the operator's type in quotes")
         return Origin(net, index, op_type, self.string("the operator's name in quotes") if self.eat(":") else "")
@@ -246,7 +164,7 @@ class _Body:
         at, text, name = self.name()
         if text in self.values:
             self.p.fail(f"{text} is defined twice", at)
-        value = self.values[text] = Value(self.p.type(), name)
+        value = self.values[text] = Value(self.p.type_suffix(), name)
         into.append(value)
         return value
 
