@@ -138,6 +138,7 @@ class OpDef:
     loop: meaning as a function of arrays in the subset of Python that Numba compiles
     (see ``docs/adding-an-operator.md``).
     reference(call, *arrays): meaning in NumPy, of all outputs; needed where neither ``scalar`` nor ``loop`` is given.
+    call_traits(call): traits that hold for this call besides ``traits`` (Dropout is the identity at test time).
     inplace: pairs (input, output) that Caffe2 lets share a blob.
     flops(call): multiply-adds count twice.
     """
@@ -153,9 +154,14 @@ class OpDef:
     loop: Callable[..., None] | None = None
     reference: Reference | None = None
     traits: Trait = Trait.NONE
+    call_traits: Callable[[Call], Trait] | None = None
     inplace: tuple[tuple[int, int], ...] = ()
     flops: Callable[[Call], int] | None = None
     family: str = field(default="", compare=False)
+
+    def traits_of(self, call: Call) -> Trait:
+        """Everything passes may assume of this call: ``traits`` and what its arguments add."""
+        return self.traits | self.call_traits(call) if self.call_traits else self.traits
 
     def arg(self, name: str) -> Arg:
         """The argument's record; raises ``VerifyError`` with the known ones."""

@@ -1,0 +1,185 @@
+"""Convolutions: Conv (1-D, 2-D, 3-D) and ConvTranspose, in NCHW and NHWC order."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from graphc.ir.opdef import Arg, Call, Trait, op
+from graphc.ir.ops._rules import agree, nhwc, require, vector
+from graphc.ir.ops._window import (
+    ADJ_ARGS,
+    WINDOW_ARGS,
+    Window,
+    batch_and_channels,
+    join_shape,
+    output_image,
+    padded,
+    spatial,
+    taps,
+    transposed_image,
+    transposed_window,
+    window,
+)
+from graphc.ir.types import UNKNOWN, Dim, TensorType
+
+GROUP = Arg("group", "int", 1, "channels are divided into so many independent groups")
+NO_BIAS = Arg("no_bias", "int", 0, "a bias is refused")
+ENGINE_ARGS = tuple(
+    Arg(name, "any", None, "a preference of an engine, never changes the answer")
+    for name in ("algo", "kts", "convolution_transform_strategy")
+)
+
+
+def _groups(call: Call, channels: Dim, what: str) -> int:
+    group = int(call.arg("group"))
+    if group < 1 or (isinstance(channels, int) and channels % group):
+        call.fail(f"{channels} {what} cannot be divided into {group} groups", "use a group that divides the channels")
+    return group
+
+
+def _check_bias(call: Call, maps: Dim) -> Dim:
+    if call.has(2):
+        if call.arg("no_bias"):
+            call.fail("a bias is given although no_bias is set", "remove the bias or no_bias")
+        require(call, 2)
+        return vector(call, 2, maps, "length of the bias")
+    return maps
+
+
+def _check_kernel(call: Call, w: Window) -> None:
+    filters = call.type(1).shape
+    if filters is None:
+        return
+    if len(filters) != len(w.kernel) + 2:
+        call.fail(f"the weight has {len(filters)} dimensions, {len(w.kernel) + 2} are needed")
+    for got, want in zip(spatial(call, filters), w.kernel):
+        agree(call, got, want, "size of the weight against the kernel", "make kernel and weight agree")
+
+
+def _conv_infer(call: Call) -> list[TensorType]:
+    """Y: (N, M, *image) float from X (N, C, *image), W (M, C / group, *kernel), b (M)."""
+    x, filters = require(call, 0), require(call, 1)
+    image = output_image(call)
+    n, c = batch_and_channels(call, x.shape) if x.shape else (UNKNOWN, UNKNOWN)
+    maps: Dim = UNKNOWN
+    group = _groups(call, c, "input channels")
+    if filters.shape is not None:
+        _check_filter_rank(call, x)
+        maps, per_group = batch_and_channels(call, filters.shape)
+        _groups(call, maps, "output channels")
+        if isinstance(per_group, int):
+            agree(call, c, per_group * group, "input channels", "the weight wants as many as its own times group")
+    maps = _check_bias(call, maps)
+    return [x.with_shape(None if image is None else join_shape(call, n, maps, image))]
+
+
+def _check_filter_rank(call: Call, x: TensorType) -> None:
+    if call.arg("global_pooling"):
+        call.fail("global_pooling does not go with a convolution", "give the kernel")
+    filters = call.type(1).shape
+    if x.rank is not None and filters is not None and len(filters) != x.rank:
+        call.fail(f"the weight has {len(filters)} dimensions, the input {x.rank}")
+    if x.shape is None or call.arg("legacy_pad") in (0, 1) or x.is_static:
+        _check_kernel(call, window(call))
+
+
+def _channels_first(a: np.ndarray, last: bool) -> np.ndarray:
+    return np.moveaxis(a, -1, 1) if last else a
+
+
+def _conv_reference(call: Call, x: np.ndarray, filters: np.ndarray, *bias: np.ndarray | None) -> Sequence[np.ndarray]:
+    w, last = window(call), nhwc(call)
+    out = tuple(d for d in output_image(call) or () if isinstance(d, int))
+    xs, fs = padded(_channels_first(x, last), w, 0), _channels_first(filters, last)
+    n, c, maps = x.shape[0], xs.shape[1], fs.shape[0]
+    acc = np.zeros((n, w.group, maps // w.group, math.prod(out)), x.dtype)
+    grouped = fs.reshape(w.group, maps // w.group, c // w.group, *w.kernel)
+    for tap, view in taps(xs, w, out):
+        columns = view.reshape(n, w.group, c // w.group, math.prod(out))
+        acc += grouped[(..., *tap)] @ columns
+    y = acc.reshape(n, maps, *out)
+    return [np.ascontiguousarray(np.moveaxis(_add_bias(y, bias), 1, -1) if last else _add_bias(y, bias))]
+
+
+def _add_bias(y: np.ndarray, bias: Sequence[np.ndarray | None]) -> np.ndarray:
+    if not bias or bias[0] is None:
+        return y
+    return y + bias[0].reshape(-1, *(1,) * (y.ndim - 2))
+
+
+def _conv_flops(call: Call) -> int:
+    """Two for each element of the weight and output pixel, plus the bias."""
+    (y,) = _conv_infer(call)
+    weight = call.type(1).static_shape
+    return y.size * (2 * math.prod(weight) // max(weight[0], 1) + call.has(2))
+
+
+for _name in ("Conv", "Conv1D", "Conv2D", "Conv3D"):
+    op(
+        _name,
+        _conv_infer,
+        inputs="X filter bias?",
+        outputs="Y",
+        args=(*WINDOW_ARGS, GROUP, NO_BIAS, *ENGINE_ARGS),
+        reference=_conv_reference,
+        traits=Trait.EPILOGUE | Trait.BLOCKED,
+        flops=_conv_flops,
+        doc="Convolution: Y[n, m] = sum over channels and window of X * filter[m], plus bias[m].",
+    )
+
+
+def _transpose_infer(call: Call) -> list[TensorType]:
+    """Y: (N, M, *image) float from X (N, C, *image), filter (C, M / group, *kernel), bias (M)."""
+    x, filters = require(call, 0), require(call, 1)
+    image = transposed_image(call)
+    n, c = batch_and_channels(call, x.shape) if x.shape else (UNKNOWN, UNKNOWN)
+    group = _groups(call, c, "input channels")
+    maps: Dim = UNKNOWN
+    if filters.shape is not None:
+        _check_kernel(call, transposed_window(call))
+        agree(call, c, filters.shape[0], "input channels", "the weight's first dimension counts them")
+        maps = batch_and_channels(call, filters.shape)[1] * group
+    maps = _check_bias(call, maps)
+    return [x.with_shape(None if image is None else join_shape(call, n, maps, image))]
+
+
+def _transpose_reference(
+    call: Call, x: np.ndarray, filters: np.ndarray, *bias: np.ndarray | None
+) -> Sequence[np.ndarray]:
+    w, last = transposed_window(call), nhwc(call)
+    out = tuple(d for d in transposed_image(call) or () if isinstance(d, int))
+    xs, fs = _channels_first(x, last), _channels_first(filters, last)
+    n, c, per_group, image = x.shape[0], xs.shape[1], fs.shape[1], xs.shape[2:]
+    full = tuple(o + h + t for o, h, t in zip(out, w.heads, w.tails))
+    y = np.zeros((n, w.group * per_group, *full), x.dtype)
+    columns = xs.reshape(n, w.group, c // w.group, math.prod(image))
+    grouped = fs.reshape(w.group, c // w.group, per_group, *w.kernel)
+    for tap, view in taps(y, w, image):
+        part = grouped[(..., *tap)].swapaxes(1, 2) @ columns
+        view += part.reshape(view.shape)
+    y = y[(slice(None), slice(None), *(slice(h, h + o) for h, o in zip(w.heads, out)))]
+    y = _add_bias(y, bias)
+    return [np.ascontiguousarray(np.moveaxis(y, 1, -1) if last else y)]
+
+
+def _transpose_flops(call: Call) -> int:
+    """Two for each input element and weight element that it meets, plus the bias."""
+    (y,) = _transpose_infer(call)
+    weight = call.type(1).static_shape
+    return 2 * call.type(0).size * (math.prod(weight) // max(weight[0], 1)) + call.has(2) * y.size
+
+
+op(
+    "ConvTranspose",
+    _transpose_infer,
+    inputs="X filter bias?",
+    outputs="Y",
+    args=(*(a for a in WINDOW_ARGS if a.name != "global_pooling"), *ADJ_ARGS, GROUP, NO_BIAS),
+    reference=_transpose_reference,
+    traits=Trait.EPILOGUE,
+    flops=_transpose_flops,
+    doc="Transposed convolution: every input pixel adds its multiple of filter[c] to the output, stride apart.",
+)

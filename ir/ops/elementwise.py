@@ -1,0 +1,365 @@
+"""Elementwise arithmetic, comparison and logic: one operand, two with broadcasting, or any number of one shape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import reduce
+from typing import Any
+
+import numpy as np
+
+from graphc.ir.opdef import Arg, Call, Trait, op
+from graphc.ir.ops._rules import (
+    FLOATS,
+    NUMERIC,
+    ORDER,
+    Shape,
+    along,
+    broadcast_shapes,
+    merge_shapes,
+    product,
+    require,
+    require_rank,
+)
+from graphc.ir.scalar import Expr, ScalarOps
+from graphc.ir.types import DType, TensorType, merge_dims
+
+POINTWISE = Trait.POINTWISE | Trait.BLOCKED
+NUMERIC_HALF = (*NUMERIC, DType.FLOAT16)
+INT_BOOL = (DType.BOOL, DType.INT32, DType.INT64)
+ANY_NUMBER = (DType.BOOL, *NUMERIC_HALF)
+
+
+def _unary(
+    name: str, doc: str, scalar: Any, dtypes: Sequence[DType] = FLOATS, inplace: bool = True, **fields: Any
+) -> None:
+    def infer(call: Call) -> list[TensorType]:
+        """Y has the type of X."""
+        return [require(call, 0, dtypes)]
+
+    op(
+        name,
+        infer,
+        inputs="X",
+        outputs="Y",
+        scalar=scalar,
+        traits=POINTWISE if scalar else Trait.BLOCKED,
+        inplace=((0, 0),) if inplace else (),
+        doc=doc,
+        **fields,
+    )
+
+
+def _numpy(function: Callable[[np.ndarray], np.ndarray]) -> dict[str, Any]:
+    """A reference in NumPy for a function that the scalar protocol does not have."""
+    return {"reference": lambda call, x: [function(x).astype(x.dtype)]}
+
+
+def _sign(o: ScalarOps, call: Call, x: Expr) -> Expr:
+    zero = o.const(0.0)
+    return o.where(o.lt(zero, x), o.const(1.0), o.where(o.lt(x, zero), o.const(-1.0), zero))
+
+
+_unary("Abs", "|x|", lambda o, call, x: o.abs(x), inplace=False)
+_unary("Sqrt", "square root", lambda o, call, x: o.sqrt(x), (*FLOATS, DType.DOUBLE))
+_unary("Rsqrt", "1 / sqrt(x)", lambda o, call, x: o.const(1.0) / o.sqrt(x))
+_unary("Sqr", "x * x", lambda o, call, x: x * x)
+_unary("Cube", "x * x * x", lambda o, call, x: x * x * x, NUMERIC_HALF, inplace=False)
+_unary("Exp", "e to the x", lambda o, call, x: o.exp(x))
+_unary("Log", "natural logarithm", lambda o, call, x: o.log(x))
+_unary("Negative", "-x", lambda o, call, x: -x, NUMERIC_HALF)
+_unary("Sign", "-1, 0 or 1", _sign, NUMERIC_HALF, inplace=False)
+_unary("Floor", "largest integer not above x", lambda o, call, x: o.floor(x))
+_unary("Ceil", "smallest integer not below x", lambda o, call, x: o.ceil(x))
+_unary("Reciprocal", "1 / x", lambda o, call, x: o.const(1.0) / x)
+_unary("Sin", "sine", lambda o, call, x: o.sin(x), inplace=False)
+_unary("Cos", "cosine", lambda o, call, x: o.cos(x), inplace=False)
+_unary("Tan", "tangent", lambda o, call, x: o.sin(x) / o.cos(x), inplace=False)
+_unary("Erf", "error function", lambda o, call, x: o.erf(x), inplace=False)
+_unary(
+    "Scale",
+    "scale * x",
+    lambda o, call, x: x * o.const(call.arg("scale")),
+    args=(Arg("scale", "float", 1.0, "the factor"),),
+)
+_unary("Asin", "inverse sine", None, inplace=False, **_numpy(np.arcsin))
+_unary("Acos", "inverse cosine", None, inplace=False, **_numpy(np.arccos))
+_unary("Atan", "inverse tangent", None, inplace=False, **_numpy(np.arctan))
+_unary("Sinh", "hyperbolic sine", None, inplace=False, **_numpy(np.sinh))
+_unary("Cosh", "hyperbolic cosine", None, inplace=False, **_numpy(np.cosh))
+_unary("Cbrt", "cube root", None, **_numpy(np.cbrt))
+_unary("Log1p", "log(1 + x), exact for small x", None, inplace=False, **_numpy(np.log1p))
+_unary("Not", "logical not", None, (DType.BOOL,), inplace=False, **_numpy(np.logical_not))
+
+
+def _replace_nan(o: ScalarOps, call: Call, x: Expr) -> Expr:
+    return o.where(o.isnan(x), o.const(call.arg("value")), x)
+
+
+_unary(
+    "ReplaceNaN",
+    "x, or value where x is not a number",
+    _replace_nan,
+    (*FLOATS, DType.DOUBLE),
+    args=(Arg("value", "float", 0.0, "what stands for NaN"),),
+)
+
+
+def _is_nan_infer(call: Call) -> list[TensorType]:
+    """Y: uint8 of the shape of X, 1 where X is not a number."""
+    return [TensorType(DType.UINT8, require(call, 0, (*FLOATS, DType.DOUBLE)).shape)]
+
+
+op(
+    "IsNaN",
+    _is_nan_infer,
+    inputs="X",
+    outputs="Y",
+    reference=lambda call, x: [np.isnan(x).astype(np.uint8)],
+    doc="1 where x is not a number, else 0.",
+)
+
+LEGACY_ARGS = (
+    Arg("broadcast", "int", 0, "1: B is aligned to A's dimensions from ``axis`` on; 0: NumPy's broadcasting"),
+    Arg("axis", "int", -1, "first dimension of A that B meets; -1: B meets A's last dimensions"),
+    Arg("axis_str", "string", b"", "the axis as a letter of ``order``"),
+    ORDER,
+)
+
+
+def legacy_axis(call: Call) -> int:
+    """The dimension of A that B's first one meets under ``broadcast=1``; needs both ranks."""
+    rank, mine = call.type(0).rank or 0, call.type(1).rank or 0
+    axis, letter = call.arg("axis"), call.arg("axis_str") if call.opdef.has_arg("axis_str") else ""
+    if letter:
+        axis = call.arg("order").find(letter)
+        if axis < 0 or call.arg("axis") != -1:
+            call.fail(f"axis_str '{letter}' is not a letter of the order, or axis is given too", "give axis alone")
+    if mine > rank:
+        call.fail(f"B has more dimensions ({mine}) than A ({rank})", "exchange the operands")
+    axis = rank - mine if axis == -1 else axis
+    if not 0 <= axis <= rank - mine:
+        call.fail(f"axis {axis} does not fit B's {mine} dimensions into A's {rank}", f"use 0 <= axis <= {rank - mine}")
+    return int(axis)
+
+
+def legacy_align(call: Call, i: int) -> Shape:
+    """Shape under which input ``i`` broadcasts with the output, by NumPy's rules or the legacy ones."""
+    shape = call.type(i).shape or ()
+    rank = call.type(0).rank
+    if i == 0 or rank is None or not call.arg("broadcast"):
+        return shape
+    return (1,) if product(shape) == 1 else along(shape, legacy_axis(call), rank)
+
+
+def _binary_shape(call: Call) -> Shape | None:
+    a, b = call.type(0).shape, call.type(1).shape
+    if not call.arg("broadcast"):
+        if call.arg("axis") != -1 or call.arg("axis_str"):
+            call.fail("axis is given without broadcast=1", "set broadcast=1, or remove the axis")
+        return broadcast_shapes(call, a, b)
+    if a is None or b is None or product(b) == 1:
+        return a
+    aligned = legacy_align(call, 1)
+    if broadcast_shapes(call, a, aligned) is None or any(
+        isinstance(x, int) and isinstance(y, int) and x < y for x, y in zip(a, aligned)
+    ):
+        call.fail(f"B's dimensions do not agree with A's from axis {legacy_axis(call)} on", "check axis and shapes")
+    return a
+
+
+def _same_dtypes(call: Call, dtypes: Sequence[DType]) -> DType | None:
+    a, b = require(call, 0, dtypes).dtype, require(call, 1, dtypes).dtype
+    if a is not None and b is not None and a is not b:
+        call.fail(f"A is {a.text} and B is {b.text}", "insert a Cast: both operands must have one type")
+    return a or b
+
+
+def _binary(name: str, doc: str, dtypes: Sequence[DType], result: DType | None = None, **fields: Any) -> None:
+    def infer(call: Call) -> list[TensorType]:
+        """C has the broadcast shape of A and B."""
+        dtype = _same_dtypes(call, dtypes)
+        return [TensorType(result or dtype, _binary_shape(call))]
+
+    traits = POINTWISE if "scalar" in fields else Trait.BLOCKED
+    fields.setdefault("inplace", ())
+    op(name, infer, inputs="A B", outputs="C", args=LEGACY_ARGS, align=legacy_align, traits=traits, doc=doc, **fields)
+
+
+def _aligned(function: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Callable[..., Sequence[np.ndarray]]:
+    """A reference that applies ``function`` after the alignment of the operands."""
+
+    def reference(call: Call, a: np.ndarray, b: np.ndarray) -> Sequence[np.ndarray]:
+        return [np.asarray(function(a, b.reshape(_static(legacy_align(call, 1)))))]
+
+    return reference
+
+
+def _static(shape: Shape) -> tuple[int, ...]:
+    return tuple(d for d in shape if isinstance(d, int))
+
+
+def _divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Division as in C++: integers towards zero."""
+    if a.dtype.kind == "f":
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(a / b)
+    if not np.all(b):
+        raise ZeroDivisionError("Div: an integer divisor is zero")
+    quotient = np.abs(a) // np.abs(b)
+    return np.asarray(quotient * np.sign(a) * np.sign(b), dtype=a.dtype)
+
+
+_BOTH = ((0, 0), (1, 0))
+_binary("Add", "A + B", NUMERIC_HALF, scalar=lambda o, call, a, b: a + b, inplace=_BOTH)
+_binary("Sub", "A - B", NUMERIC_HALF, scalar=lambda o, call, a, b: a - b, inplace=_BOTH)
+_binary("Mul", "A * B", NUMERIC_HALF, scalar=lambda o, call, a, b: a * b, inplace=_BOTH)
+_binary(
+    "Div",
+    "A / B; integers towards zero",
+    NUMERIC_HALF,
+    scalar=lambda o, call, a, b: a / b,
+    reference=_aligned(_divide),
+    inplace=((0, 0),),
+)
+for _name, _function, _text in (
+    ("EQ", np.equal, "A == B"),
+    ("NE", np.not_equal, "A != B"),
+    ("LT", np.less, "A < B"),
+    ("LE", np.less_equal, "A <= B"),
+    ("GT", np.greater, "A > B"),
+    ("GE", np.greater_equal, "A >= B"),
+):
+    _binary(_name, _text, ANY_NUMBER, DType.BOOL, reference=_aligned(_function))
+for _name, _function in (("And", np.logical_and), ("Or", np.logical_or), ("Xor", np.logical_xor)):
+    _binary(_name, f"logical {_name.lower()}", (DType.BOOL,), reference=_aligned(_function), inplace=((0, 0),))
+for _name, _function in (
+    ("BitwiseAnd", np.bitwise_and),
+    ("BitwiseOr", np.bitwise_or),
+    ("BitwiseXor", np.bitwise_xor),
+):
+    _binary(_name, f"bitwise {_name[7:].lower()}", INT_BOOL, reference=_aligned(_function), inplace=((0, 0),))
+
+
+def _pow_infer(call: Call) -> list[TensorType]:
+    """Y: X to the power of the argument, or of input 1, which broadcasts as in Add."""
+    x = require(call, 0)
+    if not call.has(1):
+        if not call.given("exponent"):
+            call.fail("the exponent is missing", "give the argument exponent, or a second input")
+        return [x]
+    if call.given("exponent"):
+        call.fail("the exponent is given twice", "give either the argument exponent or a second input")
+    _same_dtypes(call, FLOATS)
+    return [x.with_shape(_binary_shape(call))]
+
+
+def _pow(o: ScalarOps, call: Call, x: Expr, *exponent: Expr) -> Expr:
+    return o.pow(x, exponent[0] if exponent else o.const(call.arg("exponent")))
+
+
+op(
+    "Pow",
+    _pow_infer,
+    inputs="X exponent?",
+    outputs="Y",
+    args=(Arg("exponent", "float", 0.0, "the power, where there is no second input"), *LEGACY_ARGS),
+    scalar=_pow,
+    align=legacy_align,
+    traits=POINTWISE,
+    inplace=_BOTH,
+    doc="X to the power of exponent.",
+)
+
+
+def _many(name: str, doc: str, dtypes: Sequence[DType], scalar: Any, **fields: Any) -> None:
+    def infer(call: Call) -> list[TensorType]:
+        """The output has the one shape and dtype of all inputs."""
+        first = require(call, 0, dtypes)
+        shape, dtype = first.shape, first.dtype
+        for i in range(1, call.n_inputs):
+            other = require(call, i, dtypes)
+            shape = merge_shapes(call, shape, other.shape, f"the shapes of inputs 0 and {i} differ")
+            if dtype is not None and other.dtype is not None and dtype is not other.dtype:
+                call.fail(f"input {i} is {other.dtype.text}, input 0 is {dtype.text}", "insert a Cast")
+            dtype = dtype or other.dtype
+        return [TensorType(dtype, shape)]
+
+    op(
+        name,
+        infer,
+        inputs="X*",
+        outputs="Y",
+        scalar=scalar,
+        traits=POINTWISE,
+        inplace=((0, 0),),
+        doc=doc,
+        args=(ORDER,),
+        **fields,
+    )
+
+
+_many("Sum", "Sum of the inputs.", NUMERIC_HALF, lambda o, call, *xs: reduce(lambda a, b: a + b, xs))
+_many("SumInt", "Sum of the inputs.", NUMERIC_HALF, lambda o, call, *xs: reduce(lambda a, b: a + b, xs))
+_many("Max", "Largest of the inputs.", NUMERIC_HALF, lambda o, call, *xs: reduce(o.maximum, xs))
+_many("Min", "Smallest of the inputs.", NUMERIC_HALF, lambda o, call, *xs: reduce(o.minimum, xs))
+_many(
+    "Mean",
+    "Mean of the inputs.",
+    FLOATS,
+    lambda o, call, *xs: reduce(lambda a, b: a + b, xs) * o.const(1.0 / len(xs)),
+)
+
+
+def _where_infer(call: Call) -> list[TensorType]:
+    """Z has the type of X; C is bool of the same shape, or of the rows alone with ``broadcast_on_rows``."""
+    require(call, 0, (DType.BOOL,))
+    x, y = call.type(1), call.type(2)
+    if x.dtype is not None and y.dtype is not None and x.dtype is not y.dtype:
+        call.fail(f"X is {x.dtype.text} and Y is {y.dtype.text}", "insert a Cast")
+    shape = merge_shapes(call, x.shape, y.shape, "the shapes of X and Y differ")
+    if call.arg("broadcast_on_rows"):
+        rows = require_rank(call, 0, 1)
+        if shape is not None and rows is not None:
+            shape = (merge_shapes(call, rows, shape[:1], "C and X differ in rows") or shape[:1]) + shape[1:]
+        return [TensorType(x.dtype or y.dtype, shape)]
+    return [
+        TensorType(x.dtype or y.dtype, merge_shapes(call, shape, call.type(0).shape, "the shapes of C and X differ"))
+    ]
+
+
+def _where_reference(call: Call, c: np.ndarray, x: np.ndarray, y: np.ndarray) -> Sequence[np.ndarray]:
+    return [np.where(c.reshape(c.shape + (1,) * (x.ndim - c.ndim)), x, y)]
+
+
+op(
+    "Where",
+    _where_infer,
+    inputs="C X Y",
+    outputs="Z",
+    args=(Arg("broadcast_on_rows", "int", 0, "C has one element a row"),),
+    reference=_where_reference,
+    doc="X where C, else Y.",
+)
+
+
+def _row_mul_infer(call: Call) -> list[TensorType]:
+    """output: mat with row r multiplied by w[r]."""
+    mat, w = require(call, 0), require(call, 1)
+    if mat.shape and w.shape:
+        merge_shapes(call, (merge_dims(mat.shape[0], mat.shape[0]),), (product(w.shape),), "w has one element a row")
+    return [mat]
+
+
+op(
+    "RowMul",
+    _row_mul_infer,
+    inputs="mat w",
+    outputs="output",
+    scalar=lambda o, call, mat, w: mat * w,
+    align=lambda call, i: (
+        call.type(i).shape or () if i == 0 else along(call.type(1).shape or (), 0, call.type(0).rank or 1)
+    ),
+    traits=Trait.POINTWISE,
+    doc="Row r of mat times w[r].",
+)

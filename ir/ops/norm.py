@@ -1,0 +1,390 @@
+"""Normalisation: Softmax, SpatialBN, LRN, InstanceNorm, GroupNorm, LayerNorm and channel-wise affine maps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from graphc.ir.opdef import Arg, Call, Trait, op
+from graphc.ir.ops._rules import (
+    HINTS,
+    ORDER,
+    Shape,
+    agree,
+    axis_of,
+    bounded,
+    channel_axis,
+    merge_shapes,
+    nhwc,
+    per_channel,
+    product,
+    require,
+    vector,
+)
+from graphc.ir.scalar import Expr, ScalarOps
+from graphc.ir.types import UNKNOWN, Dim, TensorType
+
+EPSILON = Arg("epsilon", "float", float(np.float32(1e-5)), "added to the variance")
+
+
+def _axis_infer(call: Call) -> list[TensorType]:
+    """Y has the type of X; ``axis`` lies within its dimensions."""
+    x = require(call, 0)
+    if x.rank is not None:
+        axis_of(call, call.arg("axis"), x.rank)
+    return [x]
+
+
+def _softmax_reference(call: Call, x: np.ndarray) -> Sequence[np.ndarray]:
+    axis = call.arg("axis") % x.ndim
+    rows = x.reshape(math.prod(x.shape[:axis]), math.prod(x.shape[axis:]))
+    if rows.size == 0:
+        return [x]
+    e = np.exp(rows - rows.max(axis=1, keepdims=True))
+    return [(e / e.sum(axis=1, keepdims=True)).reshape(x.shape)]
+
+
+op(
+    "Softmax",
+    _axis_infer,
+    inputs="X",
+    outputs="Y",
+    args=(Arg("axis", "int", 1, "X is flattened to a matrix before this dimension"), ORDER, *HINTS),
+    reference=_softmax_reference,
+    flops=lambda call: 4 * call.type(0).size,
+    doc="Softmax of each row, X flattened to a matrix: not along one axis, but over all dimensions from it on.",
+)
+
+
+def _norm_reference(call: Call, x: np.ndarray) -> Sequence[np.ndarray]:
+    # The floor under the norm is Caffe2's kEps of normalize_op.h.
+    norm = np.sqrt((x * x).sum(axis=call.arg("axis"), keepdims=True))
+    return [x / np.maximum(norm, np.float32(1e-12))]
+
+
+def _norm_l1_reference(call: Call, x: np.ndarray) -> Sequence[np.ndarray]:
+    norm = np.abs(x).sum(axis=call.arg("axis"), keepdims=True)
+    return [np.where(norm == 0, np.float32(0), x / np.where(norm == 0, np.float32(1), norm)).astype(x.dtype)]
+
+
+for _name, _reference, _text in (("Normalize", _norm_reference, "L2"), ("NormalizeL1", _norm_l1_reference, "L1")):
+    op(
+        _name,
+        _axis_infer,
+        inputs="X",
+        outputs="Y",
+        args=(Arg("axis", "int", -1, "the dimension along which"),),
+        reference=_reference,
+        doc=f"X divided by its {_text} norm along one dimension.",
+    )
+
+
+def _channels(call: Call, shape: Shape | None) -> Dim:
+    if shape is None:
+        return UNKNOWN
+    if len(shape) < 2:
+        call.fail(f"the input has {len(shape)} dimensions, at least 2 are needed")
+    return shape[channel_axis(call, len(shape))]
+
+
+def _bn_infer(call: Call) -> list[TensorType]:
+    """Y has the type of X; the four further outputs of training are vectors of C elements."""
+    x = require(call, 0)
+    c = _channels(call, x.shape)
+    training = not call.arg("is_test")
+    if training and call.n_outputs != 5:
+        call.fail(
+            f"is_test is 0, which wants 5 outputs, but there are {call.n_outputs}",
+            "set is_test=1 to use the stored mean and variance, or name all 5 outputs",
+        )
+    if not training and call.n_outputs != 1:
+        call.fail(f"is_test is 1, which gives 1 output, but there are {call.n_outputs}", "name 1 output")
+    for i, what in enumerate(("scale", "bias", "mean", "var"), 1):
+        if call.has(i) or i < 3 or not training:
+            require(call, i)
+            c = vector(call, i, c, f"length of {what}")
+    return [x] + [TensorType(x.dtype, (c,))] * (call.n_outputs - 1)
+
+
+def _bn_scalar(o: ScalarOps, call: Call, x: Expr, scale: Expr, bias: Expr, mean: Expr, var: Expr) -> Expr:
+    factor = scale / o.sqrt(var + o.const(call.arg("epsilon")))
+    return (x - mean) * factor + bias
+
+
+def _channel_shape(a: np.ndarray, call: Call, rank: int) -> np.ndarray:
+    shape = [1] * rank
+    shape[channel_axis(call, rank)] = a.size
+    return a.reshape(shape)
+
+
+def _bn_reference(
+    call: Call, x: np.ndarray, scale: np.ndarray, bias: np.ndarray, *stored: np.ndarray
+) -> Sequence[np.ndarray]:
+    epsilon = np.float32(call.arg("epsilon"))
+    if call.arg("is_test"):
+        mean, var = stored[:2]
+        factor = scale / np.sqrt(var + epsilon)
+        return [_affine(call, x, factor, bias - mean * factor)]
+    axes = tuple(i for i in range(x.ndim) if i != channel_axis(call, x.ndim))
+    count = x.size // scale.size * call.arg("num_batches")
+    if len(stored) == 4:
+        mean = stored[2] / np.float32(count)
+        var = stored[3] / np.float32(count) - mean * mean
+    else:
+        mean, var = x.mean(axis=axes, dtype=x.dtype), x.var(axis=axes, dtype=x.dtype)
+    inverse = 1 / np.sqrt(var + epsilon)
+    y = _affine(call, x, scale * inverse, bias - mean * scale * inverse)
+    momentum = np.float32(call.arg("momentum"))
+    unbiased = np.float32(count / max(count - 1, 1))
+    running = [momentum * old + (1 - momentum) * new for old, new in zip(stored, (mean, var * unbiased))]
+    return [y, *(running or [mean, var * unbiased]), mean, inverse]
+
+
+def _affine(call: Call, x: np.ndarray, factor: np.ndarray, offset: np.ndarray) -> np.ndarray:
+    return x * _channel_shape(factor, call, x.ndim) + _channel_shape(offset, call, x.ndim)
+
+
+def _bn_traits(call: Call) -> Trait:
+    return Trait.POINTWISE if call.arg("is_test") else Trait.NONE
+
+
+def align_channels(call: Call, i: int) -> Shape:
+    """Input 0 as it is, the others as vectors over its channels."""
+    return per_channel(call, i) if i else call.type(0).shape or ()
+
+
+op(
+    "SpatialBN",
+    _bn_infer,
+    inputs="X scale bias mean? var? sums? sumsq?",
+    outputs="Y mean? var? saved_mean? saved_var?",
+    args=(
+        Arg("is_test", "int", 0, "use the stored mean and variance"),
+        EPSILON,
+        Arg("momentum", "float", float(np.float32(0.9)), "share of the old running mean and variance"),
+        Arg("num_batches", "int", 1, "batches that sums and sumsq come from"),
+        ORDER,
+        *HINTS,
+    ),
+    scalar=_bn_scalar,
+    align=align_channels,
+    reference=_bn_reference,
+    traits=Trait.BLOCKED,
+    call_traits=_bn_traits,
+    inplace=((0, 0), (3, 1), (4, 2)),
+    flops=lambda call: 2 * call.type(0).size,
+    doc="Batch normalisation per channel. saved_var is 1 / sqrt(var + epsilon) of the batch.",
+)
+
+
+def _lrn_infer(call: Call) -> list[TensorType]:
+    """Y and the optional Y_scale have the type of X, which has 4 dimensions."""
+    x = require(call, 0)
+    if x.rank not in (None, 4):
+        call.fail(f"the input has {x.rank} dimensions, 4 are needed")
+    nhwc(call)
+    bounded(call, call.arg("size"), 1, "size")
+    return [x] * call.n_outputs
+
+
+def _lrn_reference(call: Call, x: np.ndarray) -> Sequence[np.ndarray]:
+    size, axis = call.arg("size"), channel_axis(call, 4)
+    # Caffe2 centres an even window so that the longer part lies before the channel.
+    before = (size - 1) // 2
+    widths = [(0, 0)] * 4
+    widths[axis] = (before, size - 1 - before)
+    square = np.pad(x * x, widths)
+    window = np.lib.stride_tricks.sliding_window_view(square, size, axis=axis).sum(axis=-1)
+    scale = np.float32(call.arg("bias")) + np.float32(call.arg("alpha") / size) * window
+    return [x * scale ** np.float32(-call.arg("beta")), scale][: call.n_outputs]
+
+
+op(
+    "LRN",
+    _lrn_infer,
+    inputs="X",
+    outputs="Y Y_scale?",
+    args=(
+        Arg("size", "int", 0, "channels in the window"),
+        Arg("alpha", "float", 0.0, "factor of the mean square"),
+        Arg("beta", "float", 0.0, "the power"),
+        Arg("bias", "float", 1.0, "added to the scaled mean square"),
+        Arg("pre_pad", "int", None, "written by old exporters; follows from size"),
+        ORDER,
+    ),
+    reference=_lrn_reference,
+    flops=lambda call: call.type(0).size * (2 * call.arg("size") + 2),
+    doc="Local response normalisation: X * (bias + alpha / size * sum of X**2 over a window of channels) ** -beta.",
+)
+
+
+def _instance_infer(call: Call) -> list[TensorType]:
+    """Y has the type of X; saved mean and inverse deviation are (N, C)."""
+    x = require(call, 0)
+    c = _channels(call, x.shape)
+    for i, what in ((1, "scale"), (2, "bias")):
+        require(call, i)
+        c = vector(call, i, c, f"length of {what}")
+    n = x.shape[0] if x.shape else UNKNOWN
+    return [x, *[TensorType(x.dtype, (n, c))] * 2][: call.n_outputs]
+
+
+def _instance_reference(call: Call, x: np.ndarray, scale: np.ndarray, bias: np.ndarray) -> Sequence[np.ndarray]:
+    axes = tuple(range(1, x.ndim - 1)) if nhwc(call) else tuple(range(2, x.ndim))
+    mean = x.mean(axis=axes, keepdims=True, dtype=x.dtype)
+    inverse = 1 / np.sqrt(x.var(axis=axes, keepdims=True, dtype=x.dtype) + np.float32(call.arg("epsilon")))
+    y = _affine(call, (x - mean) * inverse, scale, bias)
+    flat = (x.shape[0], scale.size)
+    return [y, mean.reshape(flat), inverse.reshape(flat)][: call.n_outputs]
+
+
+op(
+    "InstanceNorm",
+    _instance_infer,
+    inputs="input scale bias",
+    outputs="output saved_mean? saved_inv_stdev?",
+    args=(EPSILON, ORDER),
+    reference=_instance_reference,
+    inplace=((0, 0),),
+    flops=lambda call: 6 * call.type(0).size,
+    doc="Each channel of each image normalised to mean 0 and variance 1, then scale and bias per channel.",
+)
+
+
+def _group_infer(call: Call) -> list[TensorType]:
+    """Y has the type of X; mean and inverse deviation are (N, group)."""
+    x = require(call, 0)
+    c = _channels(call, x.shape)
+    group = bounded(call, call.arg("group"), 1, "group")
+    if isinstance(c, int) and c % group:
+        call.fail(f"{c} channels cannot be divided into {group} groups", "use a group that divides the channels")
+    for i, what in ((1, "gamma"), (2, "beta")):
+        require(call, i)
+        vector(call, i, c, f"length of {what}")
+    n = x.shape[0] if x.shape else UNKNOWN
+    return [x, *[TensorType(x.dtype, (n, group))] * 2][: call.n_outputs]
+
+
+def _group_reference(call: Call, x: np.ndarray, gamma: np.ndarray, beta: np.ndarray) -> Sequence[np.ndarray]:
+    group, axis = call.arg("group"), channel_axis(call, x.ndim)
+    parts = x.reshape(*x.shape[:axis], group, x.shape[axis] // group, *x.shape[axis + 1 :])
+    axes = tuple(i for i in range(1, parts.ndim) if i != axis)
+    mean = parts.mean(axis=axes, keepdims=True, dtype=x.dtype)
+    inverse = 1 / np.sqrt(parts.var(axis=axes, keepdims=True, dtype=x.dtype) + np.float32(call.arg("epsilon")))
+    y = _affine(call, ((parts - mean) * inverse).reshape(x.shape), gamma, beta)
+    flat = (x.shape[0], group)
+    return [y, mean.reshape(flat), inverse.reshape(flat)][: call.n_outputs]
+
+
+op(
+    "GroupNorm",
+    _group_infer,
+    inputs="X gamma beta",
+    outputs="Y mean? std?",
+    args=(
+        Arg("group", "int", 32, "number of groups"),
+        EPSILON,
+        ORDER,
+        Arg("is_test", "int", 1, "the two further outputs are not needed"),
+    ),
+    reference=_group_reference,
+    flops=lambda call: 6 * call.type(0).size,
+    doc="Each group of channels of each image normalised, then gamma and beta. std is the inverse deviation.",
+)
+
+
+def _layer_infer(call: Call) -> list[TensorType]:
+    """Y has the type of X; mean and stddev have X's dimensions before ``axis``, then 1."""
+    x = require(call, 0)
+    if x.shape is None:
+        return [x, *[TensorType(x.dtype)] * 2][: call.n_outputs]
+    axis = axis_of(call, call.arg("axis"), len(x.shape))
+    if call.arg("elementwise_affine"):
+        for i in (1, 2):
+            merge = product(require(call, i).shape or (UNKNOWN,))
+            agree(call, merge, product(x.shape[axis:]), f"elements of {call.input_name(i)}")
+    return [x, *[TensorType(x.dtype, (*x.shape[:axis], 1))] * 2][: call.n_outputs]
+
+
+def _layer_reference(call: Call, x: np.ndarray, *affine: np.ndarray) -> Sequence[np.ndarray]:
+    axis = call.arg("axis") % x.ndim
+    rows = x.reshape(math.prod(x.shape[:axis]), math.prod(x.shape[axis:]))
+    mean = rows.mean(axis=1, keepdims=True, dtype=x.dtype)
+    deviation = np.sqrt(rows.var(axis=1, keepdims=True, dtype=x.dtype) + np.float32(call.arg("epsilon")))
+    y = (rows - mean) / deviation
+    if call.arg("elementwise_affine"):
+        y = y * affine[0].reshape(-1) + affine[1].reshape(-1)
+    lead = (*x.shape[:axis], 1)
+    return [y.reshape(x.shape), mean.reshape(lead), deviation.reshape(lead)][: call.n_outputs]
+
+
+op(
+    "LayerNorm",
+    _layer_infer,
+    inputs="input gamma? beta?",
+    outputs="output mean stddev",
+    args=(
+        Arg("axis", "int", 1, "everything from this dimension on is normalised together"),
+        EPSILON,
+        Arg("elementwise_affine", "int", 0, "gamma and beta are applied"),
+    ),
+    reference=_layer_reference,
+    flops=lambda call: 6 * call.type(0).size,
+    doc="Each row normalised to mean 0 and variance 1; stddev is sqrt(variance + epsilon).",
+)
+
+
+def _affine_infer(call: Call) -> list[TensorType]:
+    """Y has the type of X; scale and bias are vectors of C elements."""
+    x = require(call, 0)
+    c = _channels(call, x.shape)
+    for i, what in ((1, "scale"), (2, "bias")):
+        require(call, i)
+        c = vector(call, i, c, f"length of {what}")
+    return [x]
+
+
+op(
+    "AffineChannel",
+    _affine_infer,
+    inputs="X scale bias",
+    outputs="Y",
+    args=(ORDER, Arg("is_learnable", "int", 0, "gradients of scale and bias are wanted")),
+    scalar=lambda o, call, x, scale, bias: x * scale + bias,
+    align=align_channels,
+    traits=Trait.POINTWISE | Trait.BLOCKED,
+    inplace=((0, 0),),
+    doc="scale[c] * X + bias[c].",
+)
+
+
+def _linear_infer(call: Call) -> list[TensorType]:
+    """Y has the type of X; w and b have as many elements as X's dimensions from ``axis`` on."""
+    x = require(call, 0)
+    require(call, 1)
+    require(call, 2)
+    merge_shapes(call, call.type(1).shape, call.type(2).shape, "the shapes of w and b differ")
+    if x.shape is not None:
+        row = product(x.shape[axis_of(call, call.arg("axis"), len(x.shape)) :])
+        vector(call, 1, row, "length of w")
+    return [x]
+
+
+def _linear_align(call: Call, i: int) -> Shape:
+    shape = call.type(0).shape or ()
+    return shape[call.arg("axis") % max(len(shape), 1) :] if i else shape
+
+
+op(
+    "ElementwiseLinear",
+    _linear_infer,
+    inputs="X w b",
+    outputs="Y",
+    args=(Arg("axis", "int", 1, "X is flattened to a matrix before this dimension"),),
+    scalar=lambda o, call, x, w, b: x * w + b,
+    align=_linear_align,
+    traits=Trait.POINTWISE,
+    doc="Each row of X times w plus b, elementwise.",
+)
