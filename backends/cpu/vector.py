@@ -1,7 +1,7 @@
 """Vectors in Numba: a type for LLVM's ``<lanes x float>`` and the operations that generated kernels use.
 
 Kernels address memory as integers: ``a`` is a byte address, ``off`` an offset in floats. Everything inlines to one
-or a few instructions. ``namespace(lanes)`` gives the names that kernel source sees; it is the whole vocabulary of kernels.
+or a few instructions. ``namespace(lanes)`` gives the names that kernel source sees.
 """
 
 from __future__ import annotations

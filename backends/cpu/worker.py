@@ -1,32 +1,47 @@
 """A compile worker: a process that turns kernel source into object code for one target, and does nothing else.
 
 Numba fixes its target when it is imported, so each target has processes of its own (``compile.py`` starts
-them). Protocol: one JSON object a line on stdin ``{"name", "source"}``, one a line on stdout ``{"name", "symbol", "object"}`` or
-``{"name", "error"}``.
+them). Protocol: one JSON object a line on stdin ``{"name", "source"}``, one a line on stdout
+``{"name", "symbol", "object"}`` or ``{"name", "error"}``.
 """
 
 from __future__ import annotations
 
 import base64
 import json
+import math
 import sys
+from types import FunctionType
 from typing import Any, TextIO
 
-from numba import types
+import numpy as np
+from numba import njit, types
 from numba.core.compiler import Flags, compile_extra
 from numba.core.registry import cpu_target
 
-from graphc.backends.cpu import vector, vmath
+from graphc.backends.cpu import atomics, vector, vmath
+from graphc.backends.cpu.vocabulary import BUILTINS, check_source
 
 
 def compile_kernel(name: str, source: str, lanes: int, fma: bool) -> tuple[str, bytes]:
     """Symbol and object code of ``def NAME(p, lo, hi, tid)`` in ``source``, all four being intp.
 
-    The machine function is Numba's bare one, ``int32 f(void *result, void *exception, p, lo, hi, tid)``: without wrappers
-    it refers to neither Python nor Numba, so a process that has neither loaded can run it.
+    The machine function is Numba's bare one, ``int32 f(void *result, void *exception, p, lo, hi, tid)``: without
+    wrappers it refers to neither Python nor Numba, so a process that has neither loaded can run it.
     """
-    scope: dict[str, Any] = {**vector.namespace(lanes, fma), **vmath.namespace(lanes, fma)}
+    words = {
+        **vector.namespace(lanes, fma),
+        **vmath.namespace(lanes, fma),
+        **atomics.namespace(),
+        "np": np,
+        "math": math,
+    }
+    check_source(name, source, words)
+    scope: dict[str, Any] = {**words, "__builtins__": BUILTINS, "__name__": "graphc_kernel"}
     exec(compile(source, f"<graphc:{name}>", "exec"), scope)
+    for other, function in list(scope.items()):
+        if isinstance(function, FunctionType) and other != name:
+            scope[other] = njit(error_model="numpy")(function)
     flags = Flags()
     flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
     flags.error_model = "numpy"

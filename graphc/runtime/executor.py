@@ -1,0 +1,162 @@
+"""Executor: a schedule bound to buffers of its own, and the one native call that runs it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from graphc.backends.job import Job, job_words
+from graphc.ir.errors import PlanError
+from graphc.ir.schedule import Address, Schedule, View
+from graphc.runtime.team import TEAM, Native, native_function, yield_address
+
+ALIGNMENT = 64
+
+
+def aligned_zeros(nbytes: int, alignment: int = ALIGNMENT) -> np.ndarray:
+    """``nbytes`` zero bytes that start at a multiple of ``alignment``."""
+    raw = np.zeros(nbytes + alignment, np.uint8)
+    skip = -raw.ctypes.data % alignment
+    return raw[skip : skip + nbytes]
+
+
+class _Blocks:
+    """Job blocks by number of slots. They are never freed: a worker that comes late may still look at one."""
+
+    def __init__(self) -> None:
+        self._free: dict[int, list[np.ndarray]] = {}
+        self._all: list[np.ndarray] = []
+        self._lock = threading.Lock()
+
+    def take(self, slots: int) -> np.ndarray:
+        """An idle block."""
+        with self._lock:
+            free = self._free.setdefault(slots, [])
+            if not free:
+                self._all.append(aligned_zeros(8 * job_words(slots)).view(np.int64))
+                free.append(self._all[-1])
+            return free.pop()
+
+    def give(self, slots: int, block: np.ndarray) -> None:
+        """Return a block whose job is over."""
+        with self._lock:
+            self._free[slots].append(block)
+
+
+_BLOCKS = _Blocks()
+
+
+class Executor:
+    """Runs one schedule in memory of its own; one call at a time (``Plan`` keeps one executor per concurrent caller).
+
+    addresses: kernel name -> machine code. constants: the constant section, aligned. Raises ``PlanError`` if a task
+    points outside its buffers.
+    """
+
+    def __init__(
+        self, schedule: Schedule, addresses: Mapping[str, int], driver: int, constants: np.ndarray, threads: int
+    ) -> None:
+        self.schedule, self.threads, self.constants = schedule, threads, constants
+        self.arena = aligned_zeros(schedule.arena_bytes)
+        self.scratch = aligned_zeros(schedule.scratch_bytes * threads)
+        self._driver: Native = native_function(driver)
+        self._block = _BLOCKS.take(threads)
+        self._inputs: list[list[tuple[int, int]]] = [[] for _ in schedule.inputs]
+        self._outputs: list[list[tuple[int, int]]] = [[] for _ in schedule.outputs]
+        self._out_types = [
+            (p.type.static_shape, p.type.dtype.numpy if p.type.dtype else np.float32) for p in schedule.outputs
+        ]
+        self._build(addresses)
+        if threads > 1:
+            TEAM.grow(threads - 1, driver)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_block"):
+            _BLOCKS.give(self.threads, self._block)
+
+    def _build(self, addresses: Mapping[str, int]) -> None:
+        """Fill the tables that the driver walks."""
+        steps = [s for s in self.schedule.steps if s]
+        tasks = [t for s in steps for t in s]
+        self._params = np.zeros(max(1, sum(len(t.params) for t in tasks)), np.int64)
+        self._steps = np.zeros((max(1, len(steps)), 2), np.int64)
+        self._tasks = np.zeros((max(1, len(tasks)), 4), np.int64)
+        at = number = 0
+        for i, step in enumerate(steps):
+            self._steps[i] = number, len(step)
+            before = 0
+            for task in step:
+                self._tasks[number] = addresses[task.kernel.name], self._params.ctypes.data + 8 * at, task.units, before
+                for k, p in enumerate(task.params):
+                    self._params[at + k] = self._resolve(p, at + k)
+                before += task.units
+                number, at = number + 1, at + len(task.params)
+        self.n_steps = len(steps)
+        block = self._block
+        block[Job.N_STEPS] = len(steps)
+        block[Job.STEPS] = self._steps.ctypes.data
+        block[Job.TASKS] = self._tasks.ctypes.data
+        block[Job.SLOTS] = self.threads
+        block[Job.YIELD] = yield_address()
+
+    def _resolve(self, param: int | Address, position: int) -> int:
+        if isinstance(param, int):
+            return param
+        if param.space == "stride":
+            return self.schedule.scratch_bytes
+        if param.space in ("in", "out"):
+            (self._inputs if param.space == "in" else self._outputs)[param.index].append((position, param.offset))
+            return 0
+        section = {"arena": self.arena, "const": self.constants, "scratch": self.scratch}[param.space]
+        if not 0 <= param.offset <= section.size:
+            raise PlanError(f"the schedule points outside its {param.space} ({param.offset} of {section.size} bytes)")
+        return int(section.ctypes.data) + param.offset
+
+    def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Outputs for inputs of exactly the schedule's shapes and dtypes, C-contiguous and aligned."""
+        params = self._params
+        for array, patches in zip(inputs, self._inputs):
+            base = array.ctypes.data
+            for position, offset in patches:
+                params[position] = base + offset
+        outputs = [np.empty(shape, dtype) for shape, dtype in self._out_types]
+        for array, patches in zip(outputs, self._outputs):
+            base = array.ctypes.data
+            for position, offset in patches:
+                params[position] = base + offset
+        if self.n_steps:
+            self._start()
+        return outputs
+
+    def _start(self) -> None:
+        block = self._block.ctypes.data
+        ignored = block + 8 * Job.IGNORED
+        if self.threads > 1 and TEAM.lock.acquire(blocking=False):
+            try:
+                TEAM.wake(self.threads - 1)
+                self._driver(ignored, ignored + 8, block, 0, TEAM.address, 0)
+            finally:
+                TEAM.lock.release()
+        else:
+            self._driver(ignored, ignored + 8, block, 0, 0, 0)
+
+    def fetch(self, name: str) -> np.ndarray:
+        """A copy of a kept blob after a run, in plain layout."""
+        return read_view(self.arena, self.schedule.views[name])
+
+
+def read_view(arena: np.ndarray, view: View) -> np.ndarray:
+    """The logical elements of a view of the arena, copied to a plain array."""
+    dtype = view.type.dtype.numpy if view.type.dtype else np.dtype(np.float32)
+    shape, block = view.type.static_shape, view.type.layout.block
+    flat = arena[view.address.offset :]
+    flat = flat[: flat.size // dtype.itemsize * dtype.itemsize].view(dtype)
+    steps = [s * dtype.itemsize for s in view.strides]
+    if len(shape) != 4 or block == 1:
+        return np.array(np.lib.stride_tricks.as_strided(flat, shape, steps, writeable=False))
+    n, c, h, w = shape
+    blocks = -(-c // block)
+    split = np.lib.stride_tricks.as_strided(flat, (n, blocks, h, w, block), [*steps, dtype.itemsize], writeable=False)
+    return np.ascontiguousarray(split.transpose(0, 1, 4, 2, 3).reshape(n, blocks * block, h, w)[:, :c])
