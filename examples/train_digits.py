@@ -1,6 +1,6 @@
 """Train a small convolutional net on scikit-learn's digits and write it out as a pair of Caffe2 NetDefs.
 
-    python examples/train_digits.py            (half a minute; needs scikit-learn, which only this script uses)
+    python examples/train_digits.py            (half a minute; needs graphc and scikit-learn)
 
 Writes into examples/digits/: init_net.pb and predict_net.pb (the net), labels.txt, test_images.npz (the pictures that
 the net never saw, their labels, and the probabilities that the net gives them in double precision) and ten of those
@@ -12,11 +12,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from netdef_writer import net as netdef
-from netdef_writer import operator
 from numpy_layers import FC, Conv, Layer, MaxPool, Relu, softmax
 from PIL import Image
 from sklearn.datasets import load_digits
+
+from graphc.frontends.netdef import Net, Operator, write_net
 
 SEED = 20180402
 EPOCHS = 150
@@ -111,34 +111,34 @@ def train(net: list[Layer], x: np.ndarray, labels: np.ndarray, rng: np.random.Ge
             print(f"epoch {epoch + 1:2}: loss {loss:.4f}")
 
 
-def predict_net() -> bytes:
+def predict_net() -> Net:
     """The net of ``build`` as operators; ReLUs work in place, as in most Caffe2 nets."""
-    conv = {"kernel": 3, "stride": 1, "pad": 1, "order": "NCHW"}
-    pool = {"kernel": 2, "stride": 2, "order": "NCHW"}
+    conv = {"kernel": 3, "stride": 1, "pad": 1, "order": b"NCHW"}
+    pool = {"kernel": 2, "stride": 2, "order": b"NCHW"}
     operators = [
-        operator("Conv", ["data", "conv1_w", "conv1_b"], ["conv1"], **conv),
-        operator("Relu", ["conv1"], ["conv1"]),
-        operator("MaxPool", ["conv1"], ["pool1"], **pool),
-        operator("Conv", ["pool1", "conv2_w", "conv2_b"], ["conv2"], **conv),
-        operator("Relu", ["conv2"], ["conv2"]),
-        operator("Conv", ["conv2", "conv3_w", "conv3_b"], ["conv3"], **conv),
-        operator("Relu", ["conv3"], ["conv3"]),
-        operator("MaxPool", ["conv3"], ["pool3"], **pool),
-        operator("FC", ["pool3", "fc4_w", "fc4_b"], ["fc4"]),
-        operator("Softmax", ["fc4"], ["softmax"]),
+        Operator("Conv", ["data", "conv1_w", "conv1_b"], ["conv1"], conv),
+        Operator("Relu", ["conv1"], ["conv1"]),
+        Operator("MaxPool", ["conv1"], ["pool1"], pool),
+        Operator("Conv", ["pool1", "conv2_w", "conv2_b"], ["conv2"], conv),
+        Operator("Relu", ["conv2"], ["conv2"]),
+        Operator("Conv", ["conv2", "conv3_w", "conv3_b"], ["conv3"], conv),
+        Operator("Relu", ["conv3"], ["conv3"]),
+        Operator("MaxPool", ["conv3"], ["pool3"], pool),
+        Operator("FC", ["pool3", "fc4_w", "fc4_b"], ["fc4"]),
+        Operator("Softmax", ["fc4"], ["softmax"]),
     ]
-    return netdef("digits", operators, ["data", *PARAMETERS], ["softmax"])
+    return Net("digits", operators, ["data", *PARAMETERS], ["softmax"])
 
 
-def init_net(net: list[Layer]) -> bytes:
-    """The weights as fills, and the one-element fill that Caffe2's exporter for phones adds for each true input."""
+def init_net(net: list[Layer]) -> Net:
+    """The weights as fills, and the one-element fill that Caffe2's mobile exporter adds for each true input."""
     arrays = [array for layer in net for array in layer.params.values()]
     operators = [
-        operator("GivenTensorFill", [], [name], shape=array.shape, values=array.ravel().tolist())
-        for name, array in zip(PARAMETERS, arrays, strict=True)
+        Operator("GivenTensorFill", [], [name], {"shape": array.shape, "values": array.ravel()})
+        for name, array in zip(PARAMETERS, arrays)
     ]
-    operators.append(operator("GivenTensorFill", [], ["data"], shape=[1, 1], values=[0.0]))
-    return netdef("digits_init", operators, (), [*PARAMETERS, "data"])
+    operators.append(Operator("GivenTensorFill", [], ["data"], {"shape": (1, 1), "values": (0.0,)}))
+    return Net("digits_init", operators, [], [*PARAMETERS, "data"])
 
 
 def accuracy(net: list[Layer], images: np.ndarray, labels: np.ndarray) -> float:
@@ -168,8 +168,8 @@ def main() -> None:
     print(f"          {accuracy(net, images[test], labels[test]):.4f} on the {len(test)} others")
 
     FOLDER.mkdir(exist_ok=True)
-    (FOLDER / "init_net.pb").write_bytes(init_net(net))
-    (FOLDER / "predict_net.pb").write_bytes(predict_net())
+    (FOLDER / "init_net.pb").write_bytes(write_net(init_net(net)))
+    (FOLDER / "predict_net.pb").write_bytes(write_net(predict_net()))
     (FOLDER / "labels.txt").write_text("".join(f"{word}\n" for word in WORDS))
     expected = in_double_precision(net, images[test])
     np.savez_compressed(FOLDER / "test_images.npz", images=images[test], labels=labels[test], expected=expected)

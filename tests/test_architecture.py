@@ -28,6 +28,14 @@ RUNTIME_MAY_NOT = ("graphc.ir.ops", "graphc.ir.reference", "graphc.ir.rewrite", 
 LATE_IMPORTS = {
     ("graphc.ir.graph", "graphc.ir.opdef"): "a node is data; the records are loaded when one is first asked for",
     ("graphc.ir.graph", "graphc.ir.printer"): "str(graph) is a convenience; the printer is written against Graph",
+    (
+        "graphc.backends.cpu.target",
+        "llvmlite",
+    ): "naming a target needs no LLVM; asking for this machine's features does",
+    (
+        "graphc.backends.load",
+        "llvmlite",
+    ): "LLVM is loaded by the process that runs kernels, not by one that looks at plans",
 }
 """(module, imported module) -> why the import stands inside a function."""
 
