@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from graphc.ir import Call, Graph, LoweringError, Node, Value
 from graphc.ir.attrs import as_float32
 from graphc.ir.opdef import aligned_shape, n_epilogue_operands
+from graphc.ir.ops.internal import apply_body
 from graphc.ir.types import Dim
 
 VECTOR = {
@@ -234,20 +235,10 @@ def text_of_call(call: Call) -> str:
 def text_of_body(body: Graph) -> str:
     """The text of a body's first output; its inputs are ``x0``, ``x1`` and on, its constants of one element numbers.
 
-    Raises ``LoweringError`` for an operator that is not pointwise.
+    Raises ``VerifyError`` for an operator that is not pointwise.
     """
     ops = PointwiseText()
-    known: dict[Value, Ref] = {v: ops.operand(i) for i, v in enumerate(body.inputs)}
-    for v in body.constants:
-        if v.data is None or v.data.size != 1:
-            raise LoweringError(f"constant '{v.name}' in a pointwise body has more than one element")
-        known[v] = ops.const(float(v.data.reshape(-1)[0]))
-    for node in body.nodes:
-        call = Call(node)
-        if call.opdef.scalar is None:
-            raise LoweringError(f"{node.location}: {node.op} is not pointwise, but stands in a pointwise body")
-        known[node.results[0]] = call.opdef.scalar(ops, call, *(known[v] for v in node.operands if v is not None))
-    return ops.text(known[body.outputs[0]])
+    return ops.text(apply_body(ops, body, [ops.operand(i) for i in range(len(body.inputs))]))
 
 
 @dataclass(frozen=True)
