@@ -98,6 +98,6 @@ def _updated(call: Call, old: TensorType, type: TensorType) -> TensorType:
     return replace(
         type,
         dtype=type.dtype or old.dtype,
-        layout=old.layout if keep and Trait.BLOCKED in call.opdef.traits else type.layout,
+        layout=old.layout if keep and Trait.BLOCKED in call.opdef.traits_of(call) else type.layout,
         quant=type.quant or old.quant,
     )

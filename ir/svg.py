@@ -38,9 +38,9 @@ def graph_svg(graph: Graph) -> str:
     boxes = [([line for line in lines if line], fill, tip) for lines, fill, tip in boxes]
     sizes = [(_PAD * 2 + _CHARACTER * max(map(len, b[0]), default=0), _PAD + _LINE * len(b[0])) for b in boxes]
     drawing = lay_out(sizes, list(dict.fromkeys(edges)))
-    parts = [_edge(route) for route in drawing.routes]
-    parts += [_box(centre, size, *box) for centre, size, box in zip(drawing.centres, sizes, boxes)]
-    return _page(drawing.width, drawing.height, parts)
+    edge_parts = [_edge(route) for route in drawing.routes]
+    box_parts = [_box(centre, size, *box) for centre, size, box in zip(drawing.centres, sizes, boxes)]
+    return _page(drawing.width, drawing.height, edge_parts, box_parts)
 
 
 def graph_html(graph: Graph) -> str:
@@ -71,17 +71,14 @@ def _fill(node: Node) -> str:
 
 
 def _box(centre: Point, size: tuple[float, float], lines: list[str], fill: str, tip: str) -> str:
-    (x, y), (w, h) = centre, size
-    text = "".join(
-        f'<text x="{x:.1f}" y="{y - h / 2 + _LINE * (i + 1):.1f}"{_weight(i)}>{escape(_plain(line))}</text>'
-        for i, line in enumerate(lines)
-    )
-    frame = f'<rect x="{x - w / 2:.1f}" y="{y - h / 2:.1f}" width="{w:.1f}" height="{h:.1f}" rx="5" fill="{fill}"/>'
-    return f"<g><title>{escape(_plain(tip))}</title>{frame}{text}</g>"
-
-
-def _weight(i: int) -> str:
-    return ' font-weight="bold"' if i == 0 else ""
+    (x, _), (w, h) = centre, size
+    top = centre[1] - h / 2
+    place = f'x="{x - w / 2:.1f}" y="{top:.1f}" width="{w:.1f}" height="{h:.1f}" rx="5"'
+    parts = [f"<title>{escape(_plain(tip))}</title>", f'<rect {place} fill="{fill}" stroke="#99a"/>']
+    for i, line in enumerate(lines):
+        weight = ' font-weight="bold"' if i == 0 else ""
+        parts.append(f'<text x="{x:.1f}" y="{top + _LINE * (i + 1):.1f}"{weight}>{escape(_plain(line))}</text>')
+    return f"<g>{''.join(parts)}</g>"
 
 
 def _edge(route: list[Point]) -> str:
@@ -91,20 +88,27 @@ def _edge(route: list[Point]) -> str:
         middle = (y + py) / 2
         path += f" C{x:.1f},{middle:.1f} {px:.1f},{middle:.1f} {px:.1f},{py:.1f}"
         x, y = px, py
-    return f'<path d="{path}" marker-end="url(#arrow)"/>'
+    return f'<path d="{path}" marker-end="url(#graphc-arrow)"/>'
 
 
-def _page(width: float, height: float, parts: list[str]) -> str:
+def _page(width: float, height: float, edges: list[str], boxes: list[str]) -> str:
+    """The element; all its style is in attributes, since a style sheet would apply to the page around it."""
     arrow = (
-        '<defs><marker id="arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="6" markerHeight="6" orient="auto">'
-        '<path d="M0,0 L8,4 L0,8 z" fill="#667" stroke="none"/></marker></defs>'
+        '<defs><marker id="graphc-arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="6" markerHeight="6" '
+        'orient="auto"><path d="M0,0 L8,4 L0,8 z" fill="#667" stroke="none"/></marker></defs>'
     )
-    style = f'font-family="Helvetica,Arial,sans-serif" font-size="{_FONT}" text-anchor="middle" stroke-width="1"'
-    body = "\n".join(parts)
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" '
-        f'viewBox="0 0 {width:.0f} {height:.0f}">\n<style>text{{stroke:none;fill:#223}} path{{fill:none;stroke:#667}} '
-        f"rect{{stroke:#99a}}</style>\n{arrow}\n<g {style}>\n{body}\n</g>\n</svg>"
+    font = f'font-family="Helvetica, Arial, sans-serif" font-size="{_FONT}" text-anchor="middle"'
+    size = f'width="{width:.0f}" height="{height:.0f}" viewBox="0 0 {width:.0f} {height:.0f}"'
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" {size} {font} fill="#223">',
+            arrow,
+            '<g fill="none" stroke="#667">',
+            *edges,
+            "</g>",
+            *boxes,
+            "</svg>",
+        ]
     )
 
 

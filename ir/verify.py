@@ -20,7 +20,7 @@ from graphc.ir.attrs import Attr
 from graphc.ir.errors import VerifyError
 from graphc.ir.graph import Graph, Node, Value, clone_attr
 from graphc.ir.infer import infer_node
-from graphc.ir.opdef import Port, Trait, n_epilogue_operands
+from graphc.ir.opdef import Call, Port, Trait, n_epilogue_operands
 from graphc.ir.printer import graph_lines
 from graphc.ir.types import PLAIN, DType, TensorType, dims_agree
 
@@ -199,7 +199,7 @@ class _NodeCheck:
                 self.fail(f"argument '{name}' is {_kind(value)}, not {_KINDS[kind]}")
 
     def epilogue(self, value: Attr) -> None:
-        if not self.rules.internal or Trait.EPILOGUE not in self.node.opdef.traits:
+        if not self.rules.internal or Trait.EPILOGUE not in self.node.opdef.traits_of(Call(self.node)):
             self.fail(f"it cannot have an epilogue in a graph of stage {self.graph.stage}")
         if not isinstance(value, Graph) or not value.inputs or len(value.outputs) != 1:
             self.fail("its epilogue is no graph with at least one input and exactly one output")
@@ -226,7 +226,7 @@ class _NodeCheck:
                 self.fail(f"'{result.name}' has the type {result.type}, but is {type}", "run infer_types after changes")
 
     def layout(self, value: Value) -> None:
-        type, traits = value.type, self.node.opdef.traits
+        type, traits = value.type, self.node.opdef.traits_of(Call(self.node))
         if not self.rules.blocked:
             self.fail(f"'{value.name}' has the layout {type.layout.text} in a graph of stage {self.graph.stage}")
         if Trait.BLOCKED not in traits:
