@@ -14,6 +14,8 @@ GivenTensorStringFill GivenTensorByteStringToUInt8Fill ConstantFill Float16Const
 LengthsRangeFill LabelCrossEntropy AveragedLoss AveragedLossGradient CrossEntropy SoftmaxWithLoss
 SoftmaxWithLossGradient MakeTwoClass SigmoidCrossEntropyWithLogits MultiClassAccuracy
 Iter LearningRate WeightedSum WeightedSumGradient MomentumSGD MomentumSGDUpdate Adagrad Adam
+GenerateProposals BBoxTransform BoxWithNMSLimit CollectRpnProposals CollectAndDistributeFpnRpnProposals
+RoIAlign RoIPool BatchPermutation BatchPermutationGradient HeatmapMaxKeypoint
 """
 OPERATORS = NAMES.split()
 
