@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "graphc.passes": ("graphc.passes", "graphc.ir"),
     "graphc.backends": ("graphc.backends", "graphc.ir"),
     "graphc.frontends": ("graphc.frontends", "graphc.ir"),
-    "graphc.runtime": ("graphc.runtime", "graphc.backends.load", "graphc.ir"),
+    "graphc.runtime": ("graphc.runtime", "graphc.backends.load", "graphc.backends.job", "graphc.ir"),
 }
 """Room -> what its modules may import of graphc; the modules of ``graphc`` itself may import everything."""
 
