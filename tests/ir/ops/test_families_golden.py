@@ -15,6 +15,8 @@ LengthsRangeFill LabelCrossEntropy AveragedLoss AveragedLossGradient CrossEntrop
 SoftmaxWithLossGradient MakeTwoClass SigmoidCrossEntropyWithLogits MultiClassAccuracy
 Iter LearningRate WeightedSum WeightedSumGradient MomentumSGD MomentumSGDUpdate Adagrad Adam
 GenerateProposals BBoxTransform BoxWithNMSLimit CollectRpnProposals CollectAndDistributeFpnRpnProposals
+Int8Quantize Int8Dequantize Int8GivenTensorFill Int8GivenIntTensorFill Int8Conv Int8ConvRelu Int8Relu Int8Sum Int8Add
+Int8AddRelu Int8AveragePool Int8AveragePoolRelu Int8MaxPool Int8MaxPoolRelu Int8LeakyRelu Int8Sigmoid
 RoIAlign RoIPool BatchPermutation BatchPermutationGradient HeatmapMaxKeypoint
 """
 OPERATORS = NAMES.split()
