@@ -3,6 +3,7 @@
 from graphc.ir.attrs import Attr as Attr
 from graphc.ir.attrs import quote as quote
 from graphc.ir.builder import Builder as Builder
+from graphc.ir.dot import graph_dot as graph_dot
 from graphc.ir.errors import FileError as FileError
 from graphc.ir.errors import GraphcError as GraphcError
 from graphc.ir.errors import LoweringError as LoweringError
@@ -12,6 +13,7 @@ from graphc.ir.errors import PlanError as PlanError
 from graphc.ir.errors import RunError as RunError
 from graphc.ir.errors import UnsupportedError as UnsupportedError
 from graphc.ir.errors import VerifyError as VerifyError
+from graphc.ir.excerpt import excerpt as excerpt
 from graphc.ir.graph import Constant as Constant
 from graphc.ir.graph import Graph as Graph
 from graphc.ir.graph import Node as Node
@@ -42,6 +44,11 @@ from graphc.ir.rewrite import Pattern as Pattern
 from graphc.ir.rewrite import Rule as Rule
 from graphc.ir.rewrite import rewrite_greedily as rewrite_greedily
 from graphc.ir.rewrite import walk_graphs as walk_graphs
+from graphc.ir.schedule_text import parse_schedule as parse_schedule
+from graphc.ir.schedule_text import print_schedule as print_schedule
+from graphc.ir.summary import graph_json as graph_json
+from graphc.ir.svg import graph_html as graph_html
+from graphc.ir.svg import graph_svg as graph_svg
 from graphc.ir.types import PLAIN as PLAIN
 from graphc.ir.types import UNKNOWN as UNKNOWN
 from graphc.ir.types import Dim as Dim

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from graphc.ir.errors import GraphcError, VerifyError
+from graphc.ir.excerpt import excerpt
 from graphc.ir.graph import Graph, Node, Value
 from graphc.ir.opdef import Call, Trait, n_epilogue_operands
 from graphc.ir.types import PLAIN, TensorType, dims_agree, merge_dims
@@ -21,7 +22,10 @@ def infer_types(graph: Graph) -> None:
     """
     declared = graph.stage == "imported"
     for node in graph.nodes:
-        infer_node(node, declared)
+        try:
+            infer_node(node, declared)
+        except VerifyError as e:
+            raise VerifyError(e.message, e.help, e.excerpt or excerpt(graph, node)) from e
     if declared:
         graph.stage = "typed"
 

@@ -18,14 +18,13 @@ from typing import NoReturn
 
 from graphc.ir.attrs import Attr
 from graphc.ir.errors import VerifyError
+from graphc.ir.excerpt import excerpt
 from graphc.ir.graph import Graph, Node, Value, clone_attr
 from graphc.ir.infer import infer_node
 from graphc.ir.opdef import Call, Port, Trait, n_epilogue_operands
-from graphc.ir.printer import graph_lines
 from graphc.ir.types import PLAIN, DType, TensorType, dims_agree
 
 EPILOGUE = "epilogue"
-_WIDTH = 110
 
 
 @dataclass(frozen=True)
@@ -50,24 +49,6 @@ def verify(graph: Graph) -> None:
     if rules is None:
         raise VerifyError(f"graph '{graph.name}' has the unknown stage '{graph.stage}'", f"stages: {', '.join(STAGES)}")
     _verify(graph, rules)
-
-
-def excerpt(graph: Graph, node: Node, around: int = 2) -> str:
-    """The numbered lines of the graph's text around a node, a line of carets under it."""
-    lines = graph_lines(graph)
-    at = next((i for i, (n, _) in enumerate(lines) if n is node), None)
-    if at is None:
-        return ""
-    shown = []
-    for i in range(max(0, at - around), min(len(lines), at + around + 1)):
-        text = lines[i][1]
-        text = text if len(text) <= _WIDTH else text[: _WIDTH - 3] + "..."
-        gutter = f"{i + 1:4} | "
-        shown.append(gutter + text)
-        if i == at:
-            indent = len(text) - len(text.lstrip())
-            shown.append(" " * (len(gutter) + indent) + "^" * (len(text) - indent))
-    return "\n".join(shown)
 
 
 def _verify(graph: Graph, rules: Rules) -> None:
@@ -148,8 +129,8 @@ class _NodeCheck:
     def fail(self, message: str, help: str = "") -> NoReturn:
         node = self.node
         blobs = ", ".join(f"'{r.name}'" for r in node.results) or "nothing"
-        where = f"{node.location}: {node.op} -> {blobs}: {message}"
-        raise VerifyError(where, help, excerpt(self.graph, node))
+        where = str(node.location) if node.location.origins else f"graph '{self.graph.name}'"
+        raise VerifyError(f"{where}: {node.op} -> {blobs}: {message}", help, excerpt(self.graph, node))
 
     def structure(self, defined: set[Value], everywhere: set[Value]) -> None:
         """Links between the node, its graph and its values."""

@@ -1,6 +1,6 @@
 """Tests that are files: ``tests/text/**/*.gir``. pytest collects them through ``conftest.py``.
 
-A file holds cases, separated by lines of ``====``. A case is a graph, a line ``----`` and the exact text expected of it::
+A file holds cases, separated by lines of ``====``. A case is a graph, a line ``----`` and the exact text expected::
 
     // run: cse,dce
     graph "g" stage=typed {
@@ -11,9 +11,9 @@ A file holds cases, separated by lines of ``====``. A case is a graph, a line ``
       ...
     }
 
-``// run:`` lists passes as ``graphc opt`` takes them; ``verify`` may stand among them; without the line the graph is only
-parsed and printed. What is printed has to parse back to the same text. A case that fails as the user's error would is
-expected to say ``error: `` and the whole message. ``pytest --update-golden`` writes what comes out into the files.
+``// run:`` lists passes as ``parse_pipeline`` takes them; ``verify`` may stand among them; without the line the graph is
+only parsed and printed. What is printed has to parse back to the same text. Of a case that ends in an error the text
+expected is ``error: `` and the whole message. ``pytest --update-golden`` writes what comes out into the files.
 """
 
 from __future__ import annotations
