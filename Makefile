@@ -12,7 +12,8 @@ help:  ## this list
 
 demo: $(VENV)/installed  ## compile the digits net and read a handwritten seven with it
 	mkdir -p build/demo
-	$(BIN)/graphc compile $(DIGITS)/predict_net.pb --init $(DIGITS)/init_net.pb -o build/demo/digits.pkl
+	$(BIN)/graphc compile $(DIGITS)/predict_net.pb --init $(DIGITS)/init_net.pb --input data=1,1,8,8 \
+		-o build/demo/digits.pkl
 	$(BIN)/graphc run build/demo/digits.pkl $(DIGITS)/7.png --size 8 --grey --scale 1/255 \
 		--labels $(DIGITS)/labels.txt --top 3
 
@@ -31,7 +32,8 @@ types: $(VENV)/tools  ## strict type check of the package as it is installed
 
 bench: $(VENV)/installed  ## time the digits net; make bench ARGS="..." for other options of graphc bench
 	mkdir -p build/demo
-	$(BIN)/graphc compile $(DIGITS)/predict_net.pb --init $(DIGITS)/init_net.pb -o build/demo/digits.pkl
+	$(BIN)/graphc compile $(DIGITS)/predict_net.pb --init $(DIGITS)/init_net.pb --input data=1,1,8,8 \
+		-o build/demo/digits.pkl
 	$(BIN)/graphc bench build/demo/digits.pkl $(ARGS)
 
 clean:  ## remove everything that these targets made
