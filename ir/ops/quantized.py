@@ -6,6 +6,7 @@ and zero point are part of its type; ``Y_scale`` and ``Y_zero_point`` are those 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -230,8 +231,8 @@ def _fc_type(call: Call) -> list[TensorType]:
 
 def _fc_reference(relu: bool) -> Callable[..., list[np.ndarray]]:
     def reference(call: Call, x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None) -> list[np.ndarray]:
-        left = x.reshape(len(x), -1).astype(np.float64) - quant_of(call, 0).zero_point
-        right = w.reshape(len(w), -1).astype(np.float64) - quant_of(call, 1).zero_point
+        left = x.reshape(len(x), math.prod(x.shape[1:])).astype(np.float64) - quant_of(call, 0).zero_point
+        right = w.reshape(len(w), math.prod(w.shape[1:])).astype(np.float64) - quant_of(call, 1).zero_point
         total = left @ right.T + (0 if b is None else b)
         quant = result_quant(call)
         return [requantise(total * _product_scale(call), quant, quant.zero_point if relu else 0)]
@@ -264,11 +265,31 @@ def _sum_type(call: Call) -> list[TensorType]:
     return [int8_type(call, shape)]
 
 
+_SUM_BITS = 21
+"""Fraction bits of the greater scale in an int8 sum."""
+
+
+def _shifted(total: np.ndarray, bits: int) -> np.ndarray:
+    """Integers divided by 2**bits, rounded half away from zero."""
+    return (total - (total < 0) + (1 << (bits - 1))) >> bits
+
+
+def _exact_sum(call: Call, inputs: tuple[np.ndarray, ...], quant: Quant) -> np.ndarray:
+    """The sum in units of the result's scale; the scales' ratios become integers of 22 bits, as in QNNPACK."""
+    ratios = [np.float32(quant_of(call, i).scale) / np.float32(quant.scale) for i in range(len(inputs))]
+    if not 2**-14 <= max(ratios) < 2**8:
+        call.fail(f"the inputs' scales are {[float(r) for r in ratios]} times that of the result, out of range")
+    bits = _SUM_BITS - int(np.floor(np.log2(max(ratios))))
+    total = np.zeros(inputs[0].shape, np.int64)
+    for i, (x, ratio) in enumerate(zip(inputs, ratios)):
+        total += int(np.rint(float(ratio) * 2.0**bits)) * (x.astype(np.int64) - quant_of(call, i).zero_point)
+    return _shifted(total, bits)
+
+
 def _sum_reference(relu: bool) -> Callable[..., list[np.ndarray]]:
     def reference(call: Call, *inputs: np.ndarray) -> list[np.ndarray]:
         quant = result_quant(call)
-        total = sum(real_values(call, i, x).astype(np.float64) for i, x in enumerate(inputs))
-        return [requantise(np.asarray(total) / quant.scale, quant, quant.zero_point if relu else 0)]
+        return [requantise(_exact_sum(call, inputs, quant), quant, quant.zero_point if relu else 0)]
 
     return reference
 
@@ -293,12 +314,13 @@ def _average_type(call: Call) -> list[TensorType]:
 
 def _average_reference(relu: bool) -> Callable[..., list[np.ndarray]]:
     def reference(call: Call, x: np.ndarray) -> list[np.ndarray]:
-        """The border counts as the real value 0, and in the divisor."""
+        """The border counts as the real value 0, and in the divisor; halves are rounded away from zero."""
         win, quant, mine = window(call), result_quant(call), quant_of(call, 0)
         out = tuple(d for d in output_image(call) or () if isinstance(d, int))
         views = taps(padded(x.astype(np.float64) - mine.zero_point, win, 0.0, first=1), win, out, first=1)
-        mean = np.asarray(sum(view for _, view in views)) / len(views)
-        return [requantise(mean * (mine.scale / quant.scale), quant, quant.zero_point if relu else 0)]
+        unit = np.float32(mine.scale) / (np.float32(quant.scale) * np.float32(len(views)))
+        mean = np.asarray(sum(view for _, view in views)) * float(unit)
+        return [requantise(np.copysign(np.floor(abs(mean) + 0.5), mean), quant, quant.zero_point if relu else 0)]
 
     return reference
 
@@ -367,8 +389,10 @@ def _same_shape_type(call: Call) -> list[TensorType]:
 
 
 def _leaky_relu(call: Call, x: np.ndarray) -> list[np.ndarray]:
-    quant, real = result_quant(call), real_values(call, 0, x)
-    return [requantise(np.where(real < 0, real * np.float32(call.arg("alpha")), real) / quant.scale, quant)]
+    quant, mine = result_quant(call), quant_of(call, 0)
+    ratio = np.float32(mine.scale) / np.float32(quant.scale)
+    real = ratio * (x.astype(np.int32) - mine.zero_point).astype(np.float32)
+    return [requantise(np.where(real < 0, real * np.float32(call.arg("alpha")), real), quant)]
 
 
 op(
@@ -414,7 +438,7 @@ _EXPONENT_UNITS = 8388607.0
 def _softmax(call: Call, x: np.ndarray) -> list[np.ndarray]:
     """In integers: a table of exponentials relative to the row's maximum, then a rounded division."""
     axis = call.arg("axis") % max(x.ndim, 1)
-    rows = x.reshape(int(np.prod(x.shape[:axis])), -1).astype(np.int64)
+    rows = x.reshape(math.prod(x.shape[:axis]), math.prod(x.shape[axis:])).astype(np.int64)
     units = min((2**32 - 1) / max(rows.shape[1], 1), _EXPONENT_UNITS)
     table = np.rint(units * np.exp(quant_of(call, 0).scale * (np.arange(256) - 255.0))).astype(np.int64)
     weights = table[rows + 255 - rows.max(axis=1, keepdims=True, initial=0)]

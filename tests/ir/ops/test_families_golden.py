@@ -17,6 +17,9 @@ Iter LearningRate WeightedSum WeightedSumGradient MomentumSGD MomentumSGDUpdate 
 GenerateProposals BBoxTransform BoxWithNMSLimit CollectRpnProposals CollectAndDistributeFpnRpnProposals
 Int8Quantize Int8Dequantize Int8GivenTensorFill Int8GivenIntTensorFill Int8Conv Int8ConvRelu Int8Relu Int8Sum Int8Add
 Int8AddRelu Int8AveragePool Int8AveragePoolRelu Int8MaxPool Int8MaxPoolRelu Int8LeakyRelu Int8Sigmoid
+ReluGradient SoftmaxGradient FCGradient FCTransposedGradient MaxPoolGradient MaxPool1DGradient MaxPool2DGradient
+MaxPool3DGradient AveragePool1DGradient AveragePool3DGradient ConvGradient Conv1DGradient Conv2DGradient
+LSTMUnit LSTMUnitGradient GRUUnit
 RoIAlign RoIPool BatchPermutation BatchPermutationGradient HeatmapMaxKeypoint
 """
 OPERATORS = NAMES.split()

@@ -1,0 +1,206 @@
+"""Recurrent cells, and RecurrentNetwork, which runs a step net for every time step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from graphc.ir.opdef import Arg, Call, op
+from graphc.ir.types import UNKNOWN, Dim, DType, TensorType
+
+_CELL_ARGS = (
+    Arg("forget_bias", "float", 0.0, "added to the forget gate"),
+    Arg("sequence_lengths", "int", 1, "an input holds the length of every sequence"),
+    Arg("drop_states", "int", 0, "states of sequences that have ended become 0 instead of staying"),
+)
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    e = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1 / (1 + e), e / (1 + e)).astype(x.dtype)
+
+
+def _valid(call: Call, rest: Sequence[np.ndarray], n: int) -> np.ndarray:
+    """Which sequences still run in this time step, as a column."""
+    if not call.arg("sequence_lengths"):
+        return np.ones((n, 1), bool)
+    lengths, timestep = rest[0].reshape(-1), int(rest[1].reshape(-1)[0])
+    return np.asarray(timestep < lengths)[:, None]
+
+
+def _ended(call: Call, state: np.ndarray) -> np.ndarray:
+    return np.zeros_like(state) if call.arg("drop_states") else state
+
+
+def _check_gates(call: Call, state: int, gates: int, times: int) -> None:
+    narrow, wide = call.type(state).shape, call.type(gates).shape
+    if narrow is None or wide is None or not isinstance(narrow[-1], int) or not isinstance(wide[-1], int):
+        return
+    if wide[-1] != times * narrow[-1]:
+        call.fail(f"the gates have {wide[-1]} columns, {times} times the state's {narrow[-1]} are needed")
+
+
+def _lstm_types(call: Call) -> list[TensorType]:
+    _check_gates(call, 1, 2, 4)
+    return [TensorType(DType.FLOAT, call.type(1).shape)] * 2
+
+
+def _lstm_gates(call: Call, gates: np.ndarray) -> tuple[np.ndarray, ...]:
+    """The activated gates: input, forget, output, candidate."""
+    i, f, o, g = np.split(gates, 4, axis=-1)
+    return _sigmoid(i), _sigmoid(f + np.float32(call.arg("forget_bias"))), _sigmoid(o), np.tanh(g)
+
+
+def _lstm(call: Call, h: np.ndarray, c: np.ndarray, gates: np.ndarray, *rest: np.ndarray) -> list[np.ndarray]:
+    i, f, o, g = _lstm_gates(call, gates)
+    cell = f * c + i * g
+    valid = _valid(call, rest, c.shape[-2])
+    return [np.where(valid, o * np.tanh(cell), _ended(call, h)), np.where(valid, cell, _ended(call, c))]
+
+
+op(
+    "LSTMUnit",
+    _lstm_types,
+    inputs="hidden_prev cell_prev gates seq_lengths_or_timestep timestep?",
+    outputs="hidden cell",
+    args=_CELL_ARGS,
+    reference=_lstm,
+    doc="one step of an LSTM from the sums of its gates (input, forget, output, candidate)",
+)
+
+
+def _lstm_gradient_types(call: Call) -> list[TensorType]:
+    return [TensorType(DType.FLOAT, call.type(i).shape) for i in range(3)]
+
+
+def _lstm_gradient(call: Call, h: np.ndarray, c: np.ndarray, gates: np.ndarray, *rest: np.ndarray) -> list[np.ndarray]:
+    cell, dh, dc = rest[-3], rest[-2], rest[-1]
+    i, f, o, g = _lstm_gates(call, gates)
+    t = np.tanh(cell)
+    d_cell = dc + dh * o * (1 - t * t)
+    parts = (d_cell * g * i * (1 - i), d_cell * c * f * (1 - f), dh * t * o * (1 - o), d_cell * i * (1 - g * g))
+    valid = _valid(call, rest, c.shape[-2])
+    d_gates = np.where(valid, np.concatenate(parts, axis=-1), 0)
+    return [np.where(valid, 0, _ended(call, dh)), np.where(valid, d_cell * f, _ended(call, dc)), d_gates]
+
+
+op(
+    "LSTMUnitGradient",
+    _lstm_gradient_types,
+    inputs="hidden_prev cell_prev gates rest*",
+    outputs="d_hidden_prev d_cell_prev d_gates",
+    args=_CELL_ARGS,
+    reference=_lstm_gradient,
+    doc="gradient of LSTMUnit; after the forward inputs: hidden, cell, d_hidden, d_cell",
+)
+
+
+def _gru_types(call: Call) -> list[TensorType]:
+    _check_gates(call, 0, 1, 3)
+    return [TensorType(DType.FLOAT, call.type(0).shape)]
+
+
+def _gru(call: Call, h: np.ndarray, gates: np.ndarray, *rest: np.ndarray) -> list[np.ndarray]:
+    _, update, output = np.split(gates, 3, axis=-1)
+    z = _sigmoid(update)
+    new = h * z + np.tanh(output) * (1 - z)
+    return [np.where(_valid(call, rest, h.shape[-2]), new, _ended(call, h))]
+
+
+op(
+    "GRUUnit",
+    _gru_types,
+    inputs="hidden_prev gates seq_lengths_or_timestep timestep?",
+    outputs="hidden",
+    args=_CELL_ARGS,
+    reference=_gru,
+    doc="one step of a GRU from the sums of its gates (reset, update, output)",
+)
+
+_NETWORK_ARGS = (
+    Arg("step_net", "graph", doc="what one time step does"),
+    Arg("backward_step_net", "graph", doc="the gradient of one time step"),
+    Arg("recurrent_states", "strings", (), "blobs that hold a state of all time steps"),
+    Arg("initial_recurrent_state_ids", "ints", (), "inputs that hold the states before the first step"),
+    Arg("link_internal", "strings", (), "blobs of the step net"),
+    Arg("link_external", "strings", (), "the blobs over all time steps that they are slices of"),
+    Arg("link_offset", "ints", (), "time step of the slice, relative to the current one"),
+    Arg("link_window", "ints", (), "time steps of the slice"),
+    Arg("backward_link_internal", "strings", ()),
+    Arg("backward_link_external", "strings", ()),
+    Arg("backward_link_offset", "ints", ()),
+    Arg("backward_alias_src", "strings", ()),
+    Arg("backward_alias_dst", "strings", ()),
+    Arg("backward_alias_offset", "ints", ()),
+    Arg("alias_src", "strings", (), "blobs over all time steps of which outputs are parts"),
+    Arg("alias_dst", "strings", (), "the outputs"),
+    Arg("alias_offset", "ints", (), "first time step of the part; -1: the last step alone"),
+    Arg("timestep", "string", b"timestep", "the blob of the step net that holds the number of the step"),
+    Arg("recompute_blobs_on_backward", "strings", ()),
+    Arg("outputs_with_grads", "ints", ()),
+    Arg("param", "ints", (), "inputs that are parameters"),
+    Arg("param_grads", "strings", ()),
+    Arg("enable_rnn_executor", "int", 0, "a preference, never changes the answer"),
+    Arg("rnn_executor_debug", "int", 0),
+    Arg("rnn_executor.num_threads", "int", None, "a preference, never changes the answer"),
+    Arg("rnn_executor.max_cuda_streams", "int", None, "a preference, never changes the answer"),
+)
+
+
+def _plus(dim: Dim, more: int) -> Dim:
+    return dim + more
+
+
+def _state_shapes(call: Call) -> dict[str, tuple[Dim, ...]]:
+    """Shape (time steps + 1, batch, width) of every recurrent state whose initial value is known."""
+    time = call.type(0).shape
+    found = {}
+    for name, i in zip(call.arg("recurrent_states"), call.arg("initial_recurrent_state_ids")):
+        initial = call.type(i).shape if i < call.n_inputs else None
+        if time is not None and initial is not None and len(time) >= 2:
+            found[name] = (_plus(time[0], 1), time[1], initial[-1])
+    return found
+
+
+def _alias_type(states: dict[str, tuple[Dim, ...]], source: str, offset: int) -> TensorType:
+    """An output that is the part of a state from time step ``offset`` on; negative offsets count from the end."""
+    shape = states.get(source)
+    if shape is None:
+        return TensorType(DType.FLOAT, None)
+    steps = shape[0]
+    length: Dim = -offset if offset < 0 else (UNKNOWN if steps == UNKNOWN else steps - offset)
+    return TensorType(DType.FLOAT, (length, *shape[1:]))
+
+
+def _network_types(call: Call) -> list[TensorType]:
+    """Outputs that ``alias_dst`` lists are parts of states; the others (step workspaces) are opaque."""
+    states = _state_shapes(call)
+    parts = zip(call.arg("alias_src"), call.arg("alias_dst"), call.arg("alias_offset"))
+    types = [_alias_type(states, source, offset) for source, _, offset in parts]
+    return types[: call.n_outputs] + [TensorType()] * (call.n_outputs - len(types))
+
+
+op(
+    "RecurrentNetwork",
+    _network_types,
+    inputs="inputs*",
+    outputs="outputs*",
+    args=_NETWORK_ARGS,
+    doc="runs the step net for every time step; links cut its blobs out of those over all steps, aliases make outputs",
+)
+
+
+def _network_gradient_types(call: Call) -> list[TensorType]:
+    """Which output belongs to which input is in the links; shapes are left unknown."""
+    return [TensorType(DType.FLOAT, None)] * call.n_outputs
+
+
+op(
+    "RecurrentNetworkGradient",
+    _network_gradient_types,
+    inputs="inputs*",
+    outputs="gradients*",
+    args=_NETWORK_ARGS,
+    doc="gradients of RecurrentNetwork: runs the backward step net from the last time step to the first",
+)
