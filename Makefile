@@ -5,16 +5,13 @@ BIN := $(VENV)/bin
 DIGITS := examples/digits
 PACKAGE := setup.cfg pyproject.toml
 
-.PHONY: help demo test lint types bench clean
+.PHONY: help demo test lint types bench clean digits
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1\t/p' Makefile
 
-demo: $(VENV)/installed  ## compile the digits net and read a handwritten seven with it
-	mkdir -p build/demo
-	$(BIN)/graphc compile $(DIGITS)/predict_net.pb --init $(DIGITS)/init_net.pb --input data=1,1,8,8 \
-		-o build/demo/digits.pkl
-	$(BIN)/graphc run build/demo/digits.pkl $(DIGITS)/7.png --size 8 --grey --scale 1/255 \
+demo: digits  ## compile the digits net and read a handwritten seven with it
+	$(BIN)/graphc run build/digits.pkl $(DIGITS)/7.png --size 8 --grey --scale 1/255 \
 		--labels $(DIGITS)/labels.txt --top 3
 
 test: $(VENV)/tools  ## the whole test suite; make test ARGS="tests/ir -x" for a part
@@ -30,14 +27,15 @@ types: $(VENV)/tools  ## strict type check of the package as it is installed
 	$(BIN)/python -c "from setuptools import setup; setup()" -q build_py -d build/check
 	cd build/check && ../../$(BIN)/mypy --config-file ../../setup.cfg -p graphc
 
-bench: $(VENV)/installed  ## time the digits net; make bench ARGS="..." for other options of graphc bench
-	mkdir -p build/demo
-	$(BIN)/graphc compile $(DIGITS)/predict_net.pb --init $(DIGITS)/init_net.pb --input data=1,1,8,8 \
-		-o build/demo/digits.pkl
-	$(BIN)/graphc bench build/demo/digits.pkl $(ARGS)
+bench: digits  ## time the digits net; make bench ARGS="..." for other options of graphc bench
+	$(BIN)/graphc bench build/digits.pkl $(ARGS)
 
 clean:  ## remove everything that these targets made
 	rm -rf $(VENV) build *.egg-info
+
+digits: $(VENV)/installed
+	mkdir -p build
+	$(BIN)/graphc compile $(DIGITS)/predict_net.pb --init $(DIGITS)/init_net.pb --input data=1,1,8,8 -o build/digits.pkl
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
