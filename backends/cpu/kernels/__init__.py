@@ -1,6 +1,7 @@
 """The kernel templates of the CPU backend, one family a file: ``RULES`` and ``TEMPLATES`` list them all."""
 
+from graphc.backends.cpu.kernels import conv, conv_direct
 from graphc.backends.cpu.rules import Rule, Template
 
-RULES: tuple[Rule, ...] = ()
-TEMPLATES: tuple[Template, ...] = ()
+RULES: tuple[Rule, ...] = (conv.RULE,)
+TEMPLATES: tuple[Template, ...] = (conv_direct.TEMPLATE,)

@@ -1,0 +1,188 @@
+"""The rule that serves convolutions with ``conv_direct``: what no special rule does better."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from graphc.backends.cpu.kernels import conv_direct, costs
+from graphc.backends.cpu.kernels.conv_direct import Geometry
+from graphc.backends.cpu.kernels.epilogue import Epilogue
+from graphc.backends.cpu.kernels.tiles import Tile, tile_for
+from graphc.backends.cpu.rules import Rule
+from graphc.backends.cpu.target import CpuTarget
+from graphc.ir.opdef import Call
+from graphc.ir.ops._window import Window, window
+from graphc.ir.schedule import Address, Choice, Halo, Needs, Step, View
+from graphc.ir.types import DType
+
+OPS = ("Conv", "Conv1D", "Conv2D", "Conv3D")
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """A Conv call on one image size, its dimensions brought to three (depth, rows, columns)."""
+
+    window: Window
+    shape: tuple[int, ...]
+    result: tuple[int, ...]
+    block_in: int
+    block_out: int
+
+    @staticmethod
+    def of(call: Call) -> Convolution | None:
+        """The convolution of a call that kernels can do: float, NCHW, constant weights; else None."""
+        x, y = call.type(0), call.node.results[0].type
+        if x.dtype != DType.FLOAT or not x.is_static or x.rank not in (3, 4, 5):
+            return None
+        if call.constant(1) is None or (call.has(2) and call.constant(2) is None):
+            return None
+        w = window(call)
+        if w.order != "NCHW":
+            return None
+        return Convolution(w, x.static_shape, y.static_shape, x.layout.block, y.layout.block)
+
+    @property
+    def images(self) -> int:
+        return self.shape[0]
+
+    @property
+    def channels(self) -> int:
+        return self.shape[1]
+
+    @property
+    def maps(self) -> int:
+        return self.result[1]
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds."""
+        return math.prod(self.result) * self.channels // self.window.group * math.prod(self.window.kernel)
+
+    @property
+    def reach(self) -> tuple[int, ...]:
+        """Zero pixels that windows touch beyond the end of each spatial dimension."""
+        w = self.window
+        last = [(o - 1) * s + e - h for o, s, e, h in zip(self.result[2:], w.stride, w.extent, w.heads)]
+        return tuple(max(0, at - d) for at, d in zip(last, self.shape[2:]))
+
+    @property
+    def halo(self) -> Halo:
+        """Zero border of a 4-D input."""
+        (top, left), (bottom, right) = self.window.heads, self.reach
+        return max(0, top), max(0, left), bottom, right
+
+    def geometry(self) -> Geometry:
+        """The same for the direct kernel."""
+        w = self.window
+        return Geometry(
+            w.group,
+            self.channels,
+            self.maps,
+            three(w.kernel, 1),
+            three(w.stride, 1),
+            three(w.dilation, 1),
+            three(tuple(-h for h in w.heads), 0),
+            three(self.result[2:], 1),
+        )
+
+
+def three(values: tuple[int, ...], missing: int) -> tuple[int, int, int]:
+    """Values of one, two or three spatial dimensions as depth, rows, columns."""
+    d, h, w = ((missing,) * (3 - len(values)) + tuple(values))[-3:]
+    return d, h, w
+
+
+def weights_3d(weights: np.ndarray) -> np.ndarray:
+    """Weights (M, C / group, *kernel) with three spatial dimensions."""
+    return weights.reshape(*weights.shape[:2], *three(weights.shape[2:], 1)).astype(np.float32, copy=False)
+
+
+def layouts_fit(c: Convolution, target: CpuTarget) -> bool:
+    """Blocks are the target's, and a blocked result does not share blocks between groups."""
+    if c.block_in not in (1, target.lanes) or c.block_out not in (1, target.lanes):
+        return False
+    return c.block_out == 1 or c.window.group == 1 or c.maps // c.window.group % target.lanes == 0
+
+
+def choose(call: Call, target: CpuTarget) -> Choice | None:
+    """Any convolution with constant weights; blocked results need groups of whole blocks."""
+    c = Convolution.of(call)
+    if c is None or not layouts_fit(c, target) or (len(c.shape) != 4 and any(c.window.pads)):
+        return None
+    w = c.window
+    tile = tile_for(target, -(-(c.maps // w.group) // target.lanes), row_width(c))
+    spec = conv_direct.make_spec(tile, w.stride[-1], c.block_in > 1, c.block_out > 1, Epilogue.of_call(call))
+    weights, bias = call.constant(1), call.constant(2)
+    assert weights is not None
+    packed = conv_direct.pack(weights_3d(weights), w.group, target.lanes, tile.blocks, c.block_in > 1)
+    tail = conv_direct.pack_bias(bias, c.maps, w.group, target.lanes, tile.blocks)
+    operands = {1: np.concatenate([packed, tail]), **Epilogue.of_call(call).packed(call)}
+    return Choice("conv_direct", spec, operands, cost(c, tile, target))
+
+
+def row_width(c: Convolution) -> int:
+    """Pixels in a row as the kernel sees it: the whole image where a 1x1 window moves by one."""
+    return math.prod(c.result[2:]) if c.window.is_plain else c.result[-1]
+
+
+def cost(c: Convolution, tile: Tile, target: CpuTarget) -> float:
+    """Predicted time: multiply-adds with those of padding and overlaps, then weights from memory, plain stores."""
+    width = tile.blocks * target.lanes
+    per = c.maps // c.window.group
+    waste = tile.waste(row_width(c)) * -(-per // width) * width / per
+    ns = costs.compute_ns(target, 2 * c.macs * waste)
+    ns += costs.stream_ns(4 * c.channels * c.maps // c.window.group * math.prod(c.window.kernel)) / 4
+    if c.block_out == 1:
+        ns += 1.0 * math.prod(c.result)
+    return ns
+
+
+def needs(call: Call, choice: Choice, target: CpuTarget) -> Needs:
+    """A zero border around a 4-D input; scratch where the result is plain."""
+    c = Convolution.of(call)
+    assert c is not None
+    assert choice.spec is not None
+    halo = {0: c.halo} if len(c.shape) == 4 and any(c.halo) else {}
+    dense = Epilogue.of_call(call).dense_operands(call)
+    return Needs(halo=halo, dense=dense, scratch=conv_direct.scratch_bytes(choice.spec, target))
+
+
+def bind(
+    call: Call,
+    choice: Choice,
+    ins: Sequence[View | None],
+    outs: Sequence[View],
+    workspace: Address,
+    target: CpuTarget,
+) -> list[Step]:
+    """One task."""
+    c, epilogue, spec = Convolution.of(call), Epilogue.of_call(call), choice.spec
+    assert c is not None
+    assert spec is not None
+    x, weights = ins[0], ins[1]
+    assert x is not None
+    assert weights is not None
+    group = c.window.group
+    width = spec.int("blocks") * target.lanes
+    count = group * -(-(c.maps // group) // width) * width
+    bias = weights.address.plus(4 * (weights.type.size - count))
+    task = conv_direct.make_task(
+        spec,
+        target,
+        c.geometry(),
+        x,
+        weights.address,
+        bias,
+        outs[0],
+        epilogue.params(call, ins),
+        epilogue.same_views(call, ins),
+        call.node.results[0].name,
+    )
+    return [(task,)]
+
+
+RULE = Rule("conv_direct", OPS, choose, needs, bind)

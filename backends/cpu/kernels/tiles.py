@@ -1,0 +1,73 @@
+"""Register tiles: how many pixels and channel blocks a kernel keeps in registers, and how a row is cut into them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from graphc.backends.cpu.target import CpuTarget
+from graphc.backends.lines import Lines
+
+
+@dataclass(frozen=True)
+class Tile:
+    """pixels x blocks accumulators; short rows and ends of rows are done ``tail`` pixels at a time."""
+
+    pixels: int
+    tail: int
+    blocks: int
+
+    def waste(self, width: int) -> float:
+        """Work done over work needed for a row of ``width`` pixels; narrow tiles count as a little slower."""
+        full, rest = divmod(width, self.pixels)
+        if rest > self.tail and full:
+            full, rest = full + 1, 0
+        if width < self.tail:
+            return (full * self.pixels + rest * 3) / width
+        tails = -(-rest // self.tail)
+        return (full * self.pixels + tails * self.tail * 1.1) / width
+
+
+def tile_for(target: CpuTarget, blocks: int, width: int) -> Tile:
+    """The tile for ``blocks`` output channel blocks and rows of ``width`` pixels.
+
+    Registers hold the accumulators, one weight for each block and a broadcast input (two without fused multiply-add).
+    """
+    spare = 1 if target.fma else 2
+    best: tuple[float, Tile] | None = None
+    for nb in (2, 1, 3):
+        pixels = (target.registers - nb - spare) // nb
+        if nb == 1:
+            pixels = pixels // 2 * 2
+        tile = Tile(pixels, pixels // 2, nb)
+        padded = -(-blocks // nb) * nb / blocks
+        # a block alone needs a load for each multiply-add
+        cost = padded * tile.waste(width) * {1: 1.06, 2: 1.0, 3: 1.01}[nb]
+        if best is None or cost < best[0] - 1e-9:
+            best = (cost, tile)
+    assert best is not None
+    return best[1]
+
+
+def emit_cuts(s: Lines, tile: Tile, lo: str, hi: str, index: str, body: Callable[[int], None]) -> None:
+    """Source that calls ``body(pixels)`` with ``index`` set to the first pixel of each tile of [lo, hi).
+
+    Where pixels do not divide the range, the last tile overlaps the one before it and computes some pixels again:
+    results must not share memory with operands. Ranges shorter than the tail tile go pixel by pixel.
+    """
+    s(f"w_ = {hi} - {lo}")
+    s(f"q_ = w_ // {tile.pixels}")
+    s(f"r_ = w_ - q_ * {tile.pixels}")
+    s(f"f_ = {lo} + q_ * {tile.pixels}")
+    with s.block(f"if r_ > {tile.tail} and q_ > 0:"):
+        s("q_ += 1")
+        s("r_ = 0")
+    with s.block("for j_ in range(q_):"):
+        s(f"{index} = min({lo} + j_ * {tile.pixels}, {hi} - {tile.pixels})")
+        body(tile.pixels)
+    with s.block(f"if w_ >= {tile.tail}:"), s.block(f"for j_ in range((r_ + {tile.tail - 1}) // {tile.tail}):"):
+        s(f"{index} = min(f_ + j_ * {tile.tail}, {hi} - {tile.tail})")
+        body(tile.tail)
+    if tile.tail > 1:
+        with s.block(f"if w_ < {tile.tail}:"), s.block(f"for {index} in range({lo}, {hi}):"):
+            body(1)

@@ -1,0 +1,27 @@
+"""Fixtures: the targets of this machine with one kernel cache for the whole session."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from harness import Machine
+
+from graphc.backends.cpu.target import native, targets
+
+
+@pytest.fixture(scope="session")
+def machines(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Machine]:
+    """A ``Machine`` for every target that this processor runs; GRAPHC_CACHE_DIR keeps kernels between sessions."""
+    folder = Path(os.environ.get("GRAPHC_CACHE_DIR") or tmp_path_factory.mktemp("kernels"))
+    names = list(targets())
+    return {name: Machine(name, folder) for name in names[names.index(native().name) :]}
+
+
+@pytest.fixture(params=("avx512", "avx2", "portable"))
+def machine(request: pytest.FixtureRequest, machines: dict[str, Machine]) -> Machine:
+    """Each target in turn."""
+    if request.param not in machines:
+        pytest.skip(f"this processor has no {request.param}")
+    return machines[request.param]
