@@ -236,7 +236,7 @@ class _Scanner:
         return out
 
     def _int_run(self, start: int, end: int) -> tuple[Ints, int]:
-        """Pairs of tag and varint: a stream of varints whose even ones are the tag, which is a one-byte varint itself."""
+        """Pairs of tag and varint: a stream of varints whose even ones are the tag, itself a varint of one byte."""
         parts, at, block = [], start, 256
         while at < end:
             stop = min(end, at + block)

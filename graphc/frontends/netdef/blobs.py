@@ -1,0 +1,58 @@
+"""Which blobs a net reads and writes, nested nets included; a net in an argument of text or bytes counts as nested."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from graphc.frontends.netdef.net import Net, Operator
+
+RECURRENT = ("RecurrentNetwork", "RecurrentNetworkGradient")
+"""Operators whose nested nets have a workspace of their own, tied to the outer one by name lists in arguments."""
+
+
+def shares_blobs(op: Operator) -> bool:
+    """The nested nets of the operator read and write the blobs around it (If, While ...)."""
+    return op.type not in RECURRENT and op.type != "Do"
+
+
+def operator_reads(op: Operator) -> Iterator[str]:
+    """Blobs that an operator reads: its inputs, then what its nested nets read and did not write before."""
+    yield from op.inputs
+    if shares_blobs(op):
+        for _, net in op.nets():
+            yield from free_blobs(net)
+
+
+def operator_writes(op: Operator) -> Iterator[str]:
+    """Blobs that an operator writes: its outputs, then those of its nested nets."""
+    yield from op.outputs
+    if shares_blobs(op):
+        for _, net in op.nets():
+            yield from written_blobs(net)
+
+
+def free_blobs(net: Net) -> list[str]:
+    """Blobs that a net reads before it writes them, in order of first use."""
+    known: set[str] = set()
+    free: dict[str, None] = {}
+    for op in net.ops:
+        free.update(dict.fromkeys(n for n in operator_reads(op) if n not in known))
+        known.update(operator_writes(op))
+    return list(free)
+
+
+def written_blobs(net: Net) -> list[str]:
+    """Blobs that a net writes, in order of first write."""
+    return list(dict.fromkeys(n for op in net.ops for n in operator_writes(op)))
+
+
+def live_operators(net: Net, wanted: Iterable[str]) -> list[int]:
+    """Positions of the operators that the ``wanted`` blobs depend on, in net order."""
+    needed, live = set(wanted), []
+    for i in range(len(net.ops) - 1, -1, -1):
+        op = net.ops[i]
+        if needed.intersection(operator_writes(op)):
+            live.append(i)
+            needed.difference_update(op.outputs)
+            needed.update(operator_reads(op))
+    return live[::-1]

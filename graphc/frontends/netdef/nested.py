@@ -1,0 +1,48 @@
+"""Nets in arguments that hold them as text or bytes, as ``step_net`` of RecurrentNetwork in files of 2017."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from graphc.frontends.netdef.net import ArgValue, Net, Operator
+from graphc.frontends.netdef.problem import Problem, problem
+from graphc.frontends.netdef.reader import read_net
+from graphc.ir import GraphcError, registry
+
+
+def expand(net: Net) -> tuple[Net, list[Problem]]:
+    """The net with every net-valued argument as a ``Net``, and problems for those that cannot be read.
+
+    An empty string stands for an absent net. The net given is not changed.
+    """
+    problems: list[Problem] = []
+    ops = [_expand_operator(net, i, problems) for i in range(len(net.ops))]
+    return replace(net, ops=ops), problems
+
+
+def _expand_operator(net: Net, i: int, problems: list[Problem]) -> Operator:
+    op = net.ops[i]
+    record = registry().get(op.type)
+    args: dict[str, ArgValue] = {}
+    for name, value in op.args.items():
+        if (
+            isinstance(value, bytes)
+            and record is not None
+            and record.has_arg(name)
+            and record.arg(name).kind == "graph"
+        ):
+            value = _read(net, i, name, value, problems) if value else None
+        if isinstance(value, Net):
+            value, inner = expand(value)
+            problems += inner
+        if value is not None:
+            args[name] = value
+    return replace(op, args=args)
+
+
+def _read(net: Net, i: int, name: str, value: bytes, problems: list[Problem]) -> Net | None:
+    try:
+        return read_net(value)
+    except GraphcError as e:
+        problems.append(problem("argument", net, i, name, f"argument '{name}' holds no net: {e.message}", e.help))
+        return None

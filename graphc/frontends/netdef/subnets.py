@@ -1,0 +1,137 @@
+"""Nested nets: which blobs pass between an operator with nets in its arguments and the graph around it.
+
+The convention, for If and While and every other operator whose nets share the blobs around them:
+
+- The node's operands are its declared inputs, then the ``captured`` values: the outer blobs that a net reads, and those
+  that are results and had a value before. All its sub-graphs have the same inputs, one for each captured operand in
+  that order: input ``j`` of a sub-graph is operand ``len(operands) - len(graph.inputs) + j``.
+- The node's results are its declared outputs, then the outer blobs that a net writes and that existed before or are
+  read later. Output ``k`` of a sub-graph is result ``k``; a net that does not write the blob hands its input through.
+- An absent ``else_net`` becomes a sub-graph that hands everything through.
+- The ``cond_net`` of While has one output more, in front: the condition. Results of an iteration are the captured
+  values of the next, matched by name: result ``k`` replaces the input of the same name.
+
+Do binds names: ``inner_blobs[i]`` is operand or result ``outer_blobs_idx[i]`` of the node; its net is renamed to the
+outer names and then treated as above. RecurrentNetwork's nets have a workspace of their own. Their inputs are the step
+net's ``external_input``, their outputs its ``external_output`` and the blobs named in the operator's arguments; outer
+blobs that they read and that are not among the operator's inputs are captured after those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+
+from graphc.frontends.netdef.blobs import RECURRENT, free_blobs, written_blobs
+from graphc.frontends.netdef.net import Net, Operator
+from graphc.ir import NetError
+
+
+@dataclass
+class SubnetPlan:
+    """One nested net: names of the sub-graph's inputs and outputs; ``needed``: blobs read inside or handed out."""
+
+    net: Net
+    inputs: list[str]
+    outputs: list[str]
+    needed: set[str]
+
+
+@dataclass
+class Subnets:
+    """The nested nets of an operator by argument, what they capture, and the node's results."""
+
+    nets: dict[str, list[SubnetPlan]]
+    captured: list[str]
+    results: list[str]
+
+
+def plan_subnets(op: Operator, known: Collection[str], needed: set[str]) -> Subnets:
+    """Decide what passes in and out of the nets of ``op``.
+
+    known: blobs that have a value before the operator. needed: blobs that something outside the operator may read.
+    Raises ``NetError`` where a result has no value on one of the ways through the operator.
+    """
+    nets: dict[str, list[Net]] = {}
+    for name, net in op.nets():
+        nets.setdefault(name, []).append(net)
+    if op.type in RECURRENT:
+        return _recurrent(op, nets, known)
+    if op.type == "Do":
+        nets = {arg: [_rename(n, _bindings(op)) for n in items] for arg, items in nets.items()}
+    if op.type == "If" and "else_net" not in nets:
+        nets["else_net"] = [Net("else_net")]
+    return _sharing(op, nets, known, needed)
+
+
+def _sharing(op: Operator, nets: Mapping[str, list[Net]], known: Collection[str], needed: set[str]) -> Subnets:
+    every = [net for items in nets.values() for net in items]
+    free = dict.fromkeys(n for net in every for n in free_blobs(net))
+    written = dict.fromkeys(n for net in every for n in written_blobs(net))
+    always = [set(written_blobs(net)) for net in every]
+    changed = [n for n in written if n in known or (n in needed and all(n in w for w in always))]
+    results = list(dict.fromkeys([*op.outputs, *changed]))
+    loop_locals = set(written) if op.type == "While" else set()
+    captured = [n for n in dict.fromkeys([*free, *results]) if n in known or (n in free and n not in loop_locals)]
+    plans: dict[str, list[SubnetPlan]] = {}
+    for arg, items in nets.items():
+        front = op.inputs[:1] if arg == "cond_net" else []
+        for net in items:
+            _check_results(op, arg, net, results, captured)
+            plans.setdefault(arg, []).append(_plan(net, captured, [*front, *results]))
+    return Subnets(plans, captured, results)
+
+
+def _plan(net: Net, inputs: list[str], outputs: list[str]) -> SubnetPlan:
+    return SubnetPlan(net, inputs, outputs, {n for op in net.ops for n in op.inputs}.union(outputs))
+
+
+def _check_results(op: Operator, arg: str, net: Net, results: list[str], captured: list[str]) -> None:
+    made = set(written_blobs(net)).union(captured)
+    lost = [n for n in results if n not in made]
+    if lost:
+        raise NetError(
+            f"{op.type} '{op.name}': its output {', '.join(lost)} has no value where {arg} runs",
+            f"let every net of the operator write {lost[0]}, or give it a value before the operator",
+        )
+
+
+def _bindings(op: Operator) -> dict[str, str]:
+    """Inner name -> outer name of a Do."""
+    inner, index = op.args.get("inner_blobs", ()), op.args.get("outer_blobs_idx", ())
+    outer = [*op.inputs, *op.outputs]
+    if not isinstance(inner, tuple) or not isinstance(index, tuple) or len(inner) != len(index):
+        raise NetError(f"Do '{op.name}': arguments 'inner_blobs' and 'outer_blobs_idx' differ in length")
+    if any(not isinstance(i, int) or not 0 <= i < len(outer) for i in index):
+        raise NetError(f"Do '{op.name}': argument 'outer_blobs_idx' points beyond its {len(outer)} inputs and outputs")
+    return {bytes(n).decode("utf-8", "backslashreplace"): outer[i] for n, i in zip(inner, index)}
+
+
+def _rename(net: Net, names: Mapping[str, str]) -> Net:
+    """The net with blobs renamed; names that are not bound get a prefix, so that they are no outer blob's."""
+
+    def outer(name: str) -> str:
+        return names.get(name, f"{net.name}/{name}")
+
+    ops = [replace(op, inputs=[*map(outer, op.inputs)], outputs=[*map(outer, op.outputs)]) for op in net.ops]
+    return replace(net, ops=ops)
+
+
+def _recurrent(op: Operator, nets: Mapping[str, list[Net]], known: Collection[str]) -> Subnets:
+    named = {v.decode("utf-8", "backslashreplace") for v in _strings(op)}
+    captured: dict[str, None] = {}
+    plans: dict[str, list[SubnetPlan]] = {}
+    for arg, items in nets.items():
+        for net in items:
+            inputs = list(dict.fromkeys([*net.external_inputs, *free_blobs(net)]))
+            written = written_blobs(net)
+            outputs = [n for n in dict.fromkeys([*net.external_outputs, *written]) if n in written]
+            kept = [n for n in outputs if n in net.external_outputs or n in named or not net.external_outputs]
+            plans.setdefault(arg, []).append(_plan(net, inputs, kept))
+            captured.update(dict.fromkeys(n for n in inputs if n in known and n not in op.inputs and n not in named))
+    return Subnets(plans, list(captured), list(op.outputs))
+
+
+def _strings(op: Operator) -> list[bytes]:
+    values = [v for value in op.args.values() for v in (value if isinstance(value, tuple) else (value,))]
+    return [v for v in values if isinstance(v, bytes)]

@@ -1,0 +1,143 @@
+"""Check nets before they are imported, and list every problem at once."""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+
+from graphc.frontends.netdef.arguments import convert, is_harmless, known_argument
+from graphc.frontends.netdef.blobs import live_operators, operator_reads
+from graphc.frontends.netdef.fills import RANDOM_FILLS, is_weight, weight
+from graphc.frontends.netdef.net import Net, Operator
+from graphc.frontends.netdef.problem import Problem, near, problem, some
+from graphc.frontends.netdef.wiring import wiring_problems
+from graphc.ir import NetError, OpDef, Port, registry
+
+REMEDIES = {
+    "Load": "read the weights from the database first and pass them as an init net of fills",
+    "CreateDB": "a database is no part of inference: cut the data input out and feed its blobs as inputs",
+    "TensorProtosDBInput": "cut the data input out and feed its blobs as inputs",
+    "ImageInput": "cut the data input out and feed its blobs as inputs",
+    "Python": "the Python function is not in the net: replace the operator by ones that are",
+    "ATen": "an ATen call needs PyTorch: export the model with Caffe2's own operators",
+}
+
+
+@dataclass
+class Report:
+    """What ``check`` found: how often each operator type occurs, and every problem in net order."""
+
+    operators: Counter[str] = field(default_factory=Counter)
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """The nets can be imported."""
+        return not self.problems
+
+    def __str__(self) -> str:
+        total = sum(self.operators.values())
+        head = f"{total} operators of {len(self.operators)} types, {len(self.problems)} problems"
+        return "\n".join([head, *map(str, self.problems)])
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain data for JSON."""
+        return {"operators": dict(self.operators), "problems": [asdict(p) for p in self.problems]}
+
+
+def check(predict: Net, init: Net | None = None) -> Report:
+    """List every unsupported operator, unknown or ill-typed argument, missing port, bad weight and wiring error.
+
+    Of the init net only the operators count that the predict net needs. Raises nothing.
+    """
+    report = Report()
+    if init is not None:
+        report.problems += _weight_problems(init, predict)
+        live = live_operators(init, _outside_blobs(predict))
+        _check_net(init, report, live)
+    _check_net(predict, report, range(len(predict.ops)))
+    report.problems += wiring_problems(predict)
+    return report
+
+
+def _outside_blobs(net: Net) -> list[str]:
+    return [*net.external_inputs, *(n for op in net.ops for n in operator_reads(op)), *net.external_outputs]
+
+
+def _check_net(net: Net, report: Report, positions: Sequence[int]) -> None:
+    for i in positions:
+        op = net.ops[i]
+        report.operators[op.type] += 1
+        report.problems += _operator_problems(net, i)
+        for _, nested in op.nets():
+            _check_net(nested, report, range(len(nested.ops)))
+
+
+def _operator_problems(net: Net, i: int) -> Iterator[Problem]:
+    op = net.ops[i]
+    if is_weight(op):
+        return
+    record = registry().get(op.type)
+    if record is None or op.type.startswith("g."):
+        yield problem("operator", net, i, op.type, f"graphc has no operator {op.type!r}", _remedy(op.type))
+        return
+    yield from _argument_problems(net, i, record)
+    for what, ports, names in (("input", record.inputs, op.inputs), ("output", record.outputs, op.outputs)):
+        reason = _arity(what, ports, len(names)) if _counts(op, what) else ""
+        if reason:
+            yield problem("arity", net, i, what, reason, f"{what}s: {_port_text(ports)}")
+
+
+def _counts(op: Operator, what: str) -> bool:
+    """The number of ports counts: nested nets may read and write more blobs than the operator lists."""
+    return what == "input" or not any(op.nets())
+
+
+@functools.lru_cache(1000)
+def _remedy(op_type: str) -> str:
+    if op_type in REMEDIES:
+        return REMEDIES[op_type]
+    known = [n for n in registry() if not n.startswith("g.")]
+    return near(op_type, known, "remove it from the net, or declare it (docs/adding-an-operator.md)")
+
+
+def _argument_problems(net: Net, i: int, record: OpDef) -> Iterator[Problem]:
+    op = net.ops[i]
+    for name, value in op.args.items():
+        arg = known_argument(record, name)
+        if arg is not None:
+            try:
+                convert(value, arg.kind)
+            except ValueError as e:
+                yield problem("argument", net, i, name, f"argument '{name}' {e}", arg.doc)
+        elif not is_harmless(op.type, name):
+            known = [a.name for a in record.args]
+            remedy = near(name, known, f"known: {', '.join(known) or 'none'}")
+            yield problem("argument", net, i, name, f"argument '{name}' is unknown to {op.type}", remedy)
+
+
+def _arity(what: str, ports: Sequence[Port], n: int) -> str:
+    most = None if any(p.variadic for p in ports) else len(ports)
+    least = sum(not (p.optional or p.variadic) for p in ports)
+    if most is not None and n > most:
+        return f"it has {n} {what}s, at most {most} are possible"
+    return f"it has {n} {what}s, at least {least} are needed" if n < least else ""
+
+
+def _port_text(ports: Sequence[Port]) -> str:
+    return " ".join(p.name + "?" * p.optional + "*" * p.variadic for p in ports) or "none"
+
+
+def _weight_problems(init: Net, predict: Net) -> Iterator[Problem]:
+    for i in live_operators(init, _outside_blobs(predict)):
+        op = init.ops[i]
+        if is_weight(op):
+            try:
+                weight(op)
+            except NetError as e:
+                yield problem("weight", init, i, op.outputs[0], e.message, e.help)
+        elif op.type in RANDOM_FILLS:
+            reason = f"'{some(op.outputs)}' would be drawn at random, so the answers would be different ones each time"
+            yield problem("weight", init, i, op.type, reason, "run the init net once and save the weights as fills")
