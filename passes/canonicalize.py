@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from graphc.ir import Call, Graph, Node, Trait, Value
+from graphc.ir.builder import Builder
 from graphc.passes.base import Pass, at_each_node
-from graphc.passes.matching import is_output, known_shape, make_node, same_shape, traits_of, unused_but_first
+from graphc.passes.matching import is_output, known_shape, same_shape, traits_of, unused_but_first
 
 _LIMIT = 100
 
@@ -68,10 +69,10 @@ def _view(graph: Graph, node: Node) -> bool:
     if inner is None or x is not inner.results[0] or not traits_of(inner) & Trait.VIEW or shape is None:
         return False
     source = inner.operands[0]
-    made = make_node("Reshape", [source], result.type, node, {"shape": shape})
-    made.location = inner.location.join(node.location)
-    graph.insert_before(node, made)
-    return _forward(graph, node, made.results[0])
+    made = Builder(graph, node, inner.location.join(node.location))
+    reshape = made.node("Reshape", [source], {"shape": shape}, [result.name, ""])
+    reshape.results[0].type = result.type  # as known as before, whatever symbols the new call's rule would give
+    return _forward(graph, node, reshape.results[0])
 
 
 def _reshape_argument(result: Value) -> tuple[int, ...] | None:
@@ -121,10 +122,9 @@ def _transpose(graph: Graph, node: Node) -> bool:
     if inner is None or x.producer is None:
         return False
     both = tuple(inner[a] for a in axes)
-    made = make_node("Transpose", [x.producer.operands[0]], node.results[0].type, node, {"axes": both})
-    made.location = x.producer.location.join(node.location)
-    graph.insert_before(node, made)
-    return _forward(graph, node, made.results[0])
+    made = Builder(graph, node, x.producer.location.join(node.location))
+    source = x.producer.operands[0]
+    return _forward(graph, node, made.op("Transpose", [source], {"axes": both}, node.results[0].name))
 
 
 def _permutation(node: Node) -> tuple[int, ...] | None:

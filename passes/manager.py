@@ -147,13 +147,14 @@ def first_wrong_pass(
 ) -> int | None:
     """Position of the first pass after which the reference's outputs differ, None if none does. Transforms ``graph``.
 
-    tolerance: allowed difference relative to the largest magnitude of an output. Passes before the graph is typed
-    count too; a pass that breaks the graph so that it cannot be evaluated counts as wrong.
+    tolerance: allowed difference relative to the largest magnitude of an output. A pass that
+    breaks the graph so that it cannot be evaluated counts as wrong.
     """
     expected = evaluate(graph, inputs)
     for i, step in enumerate(pipeline):
         step.run(graph)
         try:
+            verify(graph)
             got = evaluate(graph, inputs)
         except GraphcError:
             return i

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from graphc.ir import DType, Graph
+from graphc.ir.builder import Builder
+from graphc.passes import FoldConstants
+
+Net = tuple[Graph, Builder]
+Check = Callable[..., list[str]]
+X = {"x": np.array([-1, 2], np.float32)}
+
+
+def test_arithmetic_on_weights_is_done_at_compile_time(net: Net, check: Check) -> None:
+    graph, b = net
+    x = b.input("x", "float[2]")
+    w = b.op("Mul", [b.constant("w", [1.0, 2.0]), b.constant("s", [3.0, 4.0])], {}, "w")
+    b.output(b.op("Add", [x, b.op("Tanh", [w], {}, "t")], {}, "y"))
+    assert check(FoldConstants(), graph, X) == ["Add"]
+    folded = graph.nodes[0].operands[1]
+    assert folded is not None
+    np.testing.assert_array_equal(folded.data, np.tanh(np.array([3, 8], np.float32)))
+
+
+def test_a_constant_gets_a_name_of_its_own(net: Net, check: Check) -> None:
+    graph, b = net
+    x = b.input("x", "float[2]")
+    w = b.op("Tanh", [b.constant("w", [1.0, 2.0])], {}, "w")
+    b.output(b.op("Add", [x, w], {}, "y"))
+    check(FoldConstants(), graph, X)
+    assert [c.name for c in graph.constants] == ["w", "w_2"]
+
+
+def test_fills_are_folded_up_to_a_size(net: Net, check: Check) -> None:
+    graph, b = net
+    x = b.input("x", "float[2]")
+    small = b.op("ConstantFill", [], {"shape": (2,), "value": 3.0}, "small")
+    large = b.op("ConstantFill", [], {"shape": (64, 2), "value": 1.0}, "large")
+    b.output(b.op("Add", [b.op("Add", [x, small]), large], {}, "y"))
+    assert check(FoldConstants(limit=8), graph, X) == ["ConstantFill", "Add", "Add"]
+
+
+def test_weights_in_the_net_itself_are_folded_whatever_their_size(net: Net, check: Check) -> None:
+    graph, b = net
+    x = b.input("x", "float[2]")
+    w = b.op("GivenTensorFill", [], {"shape": (50, 2), "values": tuple(float(i) for i in range(100))}, "w")
+    b.output(b.op("Add", [x, w], {}, "y"))
+    assert check(FoldConstants(limit=8), graph, X) == ["Add"]
+
+
+def test_random_fills_and_weights_without_storage_stay(net: Net) -> None:
+    graph, b = net
+    w = graph.add_constant("w", None, b.constant("like", [1.0, 2.0]).type)
+    b.output(b.op("Add", [b.op("Tanh", [w]), b.op("GaussianFill", [], {"shape": (2,)})], {}, "y"))
+    assert not FoldConstants().run(graph)
+
+
+def test_the_shape_of_a_static_value_is_known(net: Net, check: Check) -> None:
+    graph, b = net
+    x = b.input("x", "float[2,3]")
+    b.output(b.op("Shape", [x], {}, "shape"))
+    b.output(b.op("Shape", [b.op("Relu", [x])], {"axes": (1,)}, "columns"))
+    check(FoldConstants(), graph, {"x": np.ones((2, 3), np.float32)})
+    assert [(v.type.dtype, list(v.data)) for v in graph.outputs] == [(DType.INT64, [2, 3]), (DType.INT64, [3])]
+
+
+def test_the_shape_of_a_symbolic_value_is_not(net: Net, check: Check) -> None:
+    graph, b = net
+    b.output(b.op("Shape", [b.input("x", "float[N]")], {}, "shape"))
+    assert check(FoldConstants(), graph, X, changed=False) == ["Shape"]
