@@ -69,8 +69,18 @@ def _element(text: str, dtype: np.dtype) -> object:
             raise ValueError(f"{text} is no element of a tensor of {dtype}")
         return unescape(text[1:-1])
     if dtype.kind == "b":
-        return {"true": True, "false": False}[text]
+        if text not in ("true", "false"):
+            raise ValueError(f"{text} is neither true nor false")
+        return text == "true"
     if dtype.kind != "f":
         return np.array(int(text), dtype)
     m = _NAN_BITS.fullmatch(text)
-    return np.frombuffer(bytes.fromhex(m.group(1))[::-1], dtype)[0] if m else dtype.type(float(text))
+    return np.frombuffer(bytes.fromhex(m.group(1))[::-1], dtype)[0] if m else _float(text, dtype)
+
+
+def _float(text: str, dtype: np.dtype) -> object:
+    with np.errstate(over="ignore"):
+        value = dtype.type(float(text))
+    if np.isinf(value) and not text.endswith("inf"):
+        raise ValueError(f"{text} is too large for {dtype}")
+    return value

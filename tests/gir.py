@@ -11,7 +11,7 @@ A file holds cases, separated by lines of ``====``. A case is a graph, a line ``
       ...
     }
 
-``// run:`` lists passes as ``parse_pipeline`` takes them; ``verify`` may stand among them; without the line the graph is
+``// run:`` lists passes as ``parse_pipeline`` takes them; ``verify`` may stand among them; without it the graph is
 only parsed and printed. What is printed has to parse back to the same text. Of a case that ends in an error the text
 expected is ``error: `` and the whole message. ``pytest --update-golden`` writes what comes out into the files.
 """
