@@ -221,7 +221,7 @@ class _Scope:
 
 
 def _attributes(op: Operator) -> dict[str, Attr]:
-    """The arguments that the record lists, converted to its kinds; any others are harmless, or ``check`` refuses them."""
+    """The arguments that the record lists, as its kinds; ``check`` has refused all others but harmless ones."""
     record = lookup(op.type)
     attrs: dict[str, Attr] = {}
     for name, value in op.args.items():

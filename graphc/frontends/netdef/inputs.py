@@ -42,9 +42,11 @@ class InputChoice:
 def choose_inputs(predict: Net, init: Net | None, named: Collection[str] = ()) -> InputChoice:
     """Tell inputs from weights.
 
-    A blob that the net reads before writing it is an input if the caller names it, if the init net does not fill it, or
-    if its fill is the placeholder that exporters write for an input (one zero) and it stands before the first weight in
-    ``external_input`` or is the first operand of the operator that reads it first. Everything else is a weight.
+    A blob that the net reads before writing it is an input if the caller names it, if the init net does not fill it,
+    or if its fill is the placeholder that exporters write for an input (one zero) and it stands before the first weight
+    in ``external_input`` or is the first operand of the operator that reads it first. Everything else is a weight; but
+    where that leaves no input at all, the first external input is one if it is the first operand of the operator that
+    reads it first, because exporters from ONNX save the example input as if it were a weight.
 
     Raises ``NetError`` for a name that the net does not read, and, where an init net is given, for blobs that should
     have been in it: those that the caller does not name while naming others, or that feed the weight slots of
@@ -63,6 +65,9 @@ def choose_inputs(predict: Net, init: Net | None, named: Collection[str] = ()) -
             choice.notes += _notes(predict, name, name in filled, name in named)
         else:
             weight_seen = True
+    if not choice.names and read and read[0] in predict.external_inputs and _is_data(predict, read[0]):
+        choice.names.append(read[0])
+        choice.notes.append(f"'{read[0]}' is an input, though the init net fills it: the net has no other")
     if init is not None:
         unread = [n for n in predict.external_inputs if n not in read and n not in filled]
         choice.notes += [f"external input '{n}' is never read" for n in dict.fromkeys(unread)]
