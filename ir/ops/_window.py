@@ -181,6 +181,11 @@ def _check_global(call: Call, pads: tuple[int, ...], sizes: dict[str, tuple[int,
         )
 
 
+def explicit_pads(call: Call, n: int) -> tuple[int, ...]:
+    """The pad arguments alone, checked: ``n`` heads, then ``n`` tails."""
+    return _checked(call, "pad", _values(call, "pad", ("pad_t", "pad_l", "pad_b", "pad_r")) or (0,) * (2 * n), 2 * n, 0)
+
+
 def window(call: Call) -> Window:
     """The window of a convolution or pooling call; fails for wrong arguments.
 
@@ -315,7 +320,7 @@ def padded(x: np.ndarray, w: Window, value: float, first: int = 2) -> np.ndarray
 
 
 def taps(x: np.ndarray, w: Window, out: tuple[int, ...], first: int = 2) -> list[tuple[tuple[int, ...], np.ndarray]]:
-    """For every element of the window its index and the view of the padded ``x`` that it meets, of spatial shape ``out``."""
+    """Every element of the window: its index and the view of padded ``x`` that it meets, of spatial size ``out``."""
     found = []
     for tap in np.ndindex(*w.kernel):
         place = [slice(None)] * first

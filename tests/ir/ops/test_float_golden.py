@@ -20,7 +20,13 @@ Abs Sqrt Rsqrt Sqr Cube Exp Log Negative Sign Floor Ceil Reciprocal Sin Cos Tan 
 Cbrt Log1p Not ReplaceNaN IsNaN
 Add Sub Mul Div EQ NE LE GT GE And Or Xor BitwiseAnd BitwiseOr SumInt Max Min Mean Where RowMul
 FC FCTransposed MatMul BatchMatMul
+Copy Alias AliasWithName StopGradient ZeroGradient EnsureDense EnsureCPUOutput CopyFromCPUInput CopyOnDeviceLike
+Reshape Flatten FlattenToVec ExpandDims ResizeLike PrependDim MergeDim Transpose NHWC2NCHW
+Shape Size IsEmpty HasElements
+Concat DepthConcat Split DepthSplit SplitByLengths Slice Tile NumpyTile Expand
 Softmax Normalize NormalizeL1 SpatialBN LRN GroupNorm LayerNorm
+PadImage ResizeNearest ResizeNearest3D UpsampleNearest UpsampleBilinear ChannelShuffle SpaceToBatch BatchToSpace
+PackedInt8BGRANHWCToNCHWCStylizerPreprocess BRGNCHWCToPackedInt8BGRAStylizerDeprocess NormalizePlanarYUV
 """
 
 
