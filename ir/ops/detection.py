@@ -111,6 +111,7 @@ for _name in ("GenerateProposals", "GenerateProposalsCPP"):
             Arg("nms_thresh", "float", 0.7, "overlap above which the lower score goes"),
             Arg("min_size", "float", 16.0, "least side in the unscaled image"),
             *_ROTATION,
+            Arg("nms_thres", "float", None, "a misspelling in old exports, which Caffe2 ignores"),
         ),
         reference=_generate_proposals,
         doc="boxes (image, x1, y1, x2, y2) from anchors, scores and regressions of a region proposal network",

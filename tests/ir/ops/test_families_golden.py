@@ -19,7 +19,7 @@ Int8Quantize Int8Dequantize Int8GivenTensorFill Int8GivenIntTensorFill Int8Conv 
 Int8AddRelu Int8AveragePool Int8AveragePoolRelu Int8MaxPool Int8MaxPoolRelu Int8LeakyRelu Int8Sigmoid
 ReluGradient SoftmaxGradient FCGradient FCTransposedGradient MaxPoolGradient MaxPool1DGradient MaxPool2DGradient
 MaxPool3DGradient AveragePool1DGradient AveragePool3DGradient ConvGradient Conv1DGradient Conv2DGradient
-LSTMUnit LSTMUnitGradient GRUUnit
+LSTMUnit LSTMUnitGradient GRUUnit Summarize
 RoIAlign RoIPool BatchPermutation BatchPermutationGradient HeatmapMaxKeypoint
 """
 OPERATORS = NAMES.split()
