@@ -149,31 +149,31 @@ def _binary(data: memoryview) -> Kind:
             "a minidb database (predictor_exporter or a checkpoint)",
             "it holds weights by name and perhaps a MetaNetDef; export init_net.pb and predict_net.pb from it",
         )
-    try:
-        seen = _outline(data, 0, len(data))
-    except WireError as e:
-        if e.offset == 0 or not _outline_until(data, e.offset):
-            return Kind(
-                "no file that graphc knows (binary data)", "pass a NetDef; this one may be damaged or encrypted"
-            )
-        return Kind(BINARY_NET)  # the reader says what is wrong with it
-    return _message_kind(data, seen)
+    seen, complete = _outline(data, 0, len(data))
+    if not complete and not _fits_net(seen):
+        return Kind("no file that graphc knows (binary data)", "pass a NetDef; this one may be damaged or encrypted")
+    return _message_kind(data, seen) if complete else Kind(BINARY_NET)  # the reader says where it is damaged
 
 
-def _outline(data: memoryview, start: int, end: int) -> dict[int, tuple[int, int, int]]:
-    """First occurrence (wire type, value, end) of each field number among the first ten thousand fields."""
+def _outline(data: memoryview, start: int, end: int) -> tuple[dict[int, tuple[int, int, int]], bool]:
+    """First occurrence (wire type, value, end) of each field number among the first ten thousand fields.
+
+    False with it: the bytes break protobuf's rules after these fields.
+    """
     seen: dict[int, tuple[int, int, int]] = {}
-    for count, f in enumerate(read_fields(data, start, end)):
-        seen.setdefault(f.number, (f.wire, f.value, f.end))
-        if count > 10_000:
-            break
-    return seen
+    try:
+        for count, f in enumerate(read_fields(data, start, end)):
+            seen.setdefault(f.number, (f.wire, f.value, f.end))
+            if count > 10_000:
+                break
+    except WireError:
+        return seen, False
+    return seen, True
 
 
-def _outline_until(data: memoryview, end: int) -> bool:
-    """The fields before ``end`` are those of a NetDef."""
-    seen = _outline(data, 0, end)
-    return all(wire == (0 if number == 4 else 2) for number, (wire, _, _) in seen.items() if number <= 9)
+def _fits_net(seen: dict[int, tuple[int, int, int]]) -> bool:
+    """There are fields, and they have the wire types that they have in a NetDef."""
+    return bool(seen) and all(wire == (0 if number == 4 else 2) for number, (wire, _, _) in seen.items() if number <= 9)
 
 
 def _message_kind(data: memoryview, seen: dict[int, tuple[int, int, int]]) -> Kind:
@@ -210,9 +210,8 @@ def _operator_depth(data: memoryview, field: tuple[int, int, int] | None, most: 
     for depth in range(1, most + 1):
         if field is None or field[0] != 2:
             return None
-        try:
-            seen = _outline(data, field[1], field[2])
-        except WireError:
+        seen, complete = _outline(data, field[1], field[2])
+        if not complete:
             return None
         if 4 in seen and seen[4][0] == 2:
             return depth
