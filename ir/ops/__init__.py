@@ -10,6 +10,8 @@ FAMILIES = (
     "shape",
     "parts",
     "image",
+    "reduce",
+    "index",
     "internal",
     "fill",
     "random",

@@ -1,8 +1,8 @@
 """Control flow: operators whose arguments hold nets that see the blobs around them.
 
-How values pass (``graphc/frontends/netdef/subnets.py`` builds it): all sub-graphs of a node have the same inputs, which
-are the node's last operands; output ``k`` of a sub-graph is result ``k``. The ``cond_net`` of While has the condition in
-front.
+How values pass (``graphc/frontends/netdef/subnets.py`` builds it): all sub-graphs of a node have the same inputs which
+are the node's last operands; output ``k`` of a sub-graph is result ``k``. The ``cond_net`` of While has the condition
+in front.
 """
 
 from __future__ import annotations
