@@ -1,1 +1,24 @@
-"""graphc: a compiler for Caffe2 models."""
+"""graphc: a compiler for Caffe2 models.
+
+>>> import graphc
+>>> plan = graphc.compile("predict_net.pb", "init_net.pb", inputs={"data": (1, 3, 227, 227)})
+>>> probabilities = plan.run({"data": batch})["softmaxout"]
+>>> plan.save("plan.pkl"); plan = graphc.load("plan.pkl")
+"""
+
+from graphc.compiler import compile as compile
+from graphc.compiler import compile_graph as compile_graph
+from graphc.compiler import import_model as import_model
+from graphc.compiler import optimise as optimise
+from graphc.ir import FileError as FileError
+from graphc.ir import Graph as Graph
+from graphc.ir import GraphcError as GraphcError
+from graphc.ir import LoweringError as LoweringError
+from graphc.ir import NetError as NetError
+from graphc.ir import ParseError as ParseError
+from graphc.ir import PlanError as PlanError
+from graphc.ir import RunError as RunError
+from graphc.ir import UnsupportedError as UnsupportedError
+from graphc.ir import VerifyError as VerifyError
+from graphc.plan import Plan as Plan
+from graphc.plan import load as load

@@ -53,7 +53,7 @@ class KernelSpec:
 class Address:
     """A place in memory, resolved when a schedule is bound to buffers.
 
-    space: ``arena``, ``const``, ``in`` and ``out`` (``index`` says which), ``scratch`` (base of all
+    space: ``arena``; ``const``, ``in`` and ``out`` (``index`` says which), ``scratch`` (base of all
     threads' scratch; thread t uses base + t * stride, where the space ``stride`` gives that number of bytes itself).
     offset: bytes.
     """
@@ -189,7 +189,7 @@ class Buffer:
 
 @dataclass(frozen=True)
 class ConstantSlot:
-    """A (packed) weight: bytes [offset, offset + nbytes) of the constant section."""
+    """A (packed) weight; in a plan file, bytes [offset, offset + nbytes) of the constant section."""
 
     name: str
     offset: int

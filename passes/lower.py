@@ -404,12 +404,11 @@ class _Lowering:
                 s.last = len(self.steps)
         offsets, arena = assign_offsets([Lifetime(s.size(), s.first, s.last) for s in live])
         offset_of = {id(s): o for s, o in zip(live, offsets)}
-        slots, where = _constant_slots(self.constants)
 
         def resolve(a: Address) -> Address:
             if a.space == "storage":
                 return Address("arena", offset_of[a.index] + a.offset)
-            return Address("const", where[a.index] + a.offset) if a.space == "const" else a
+            return a
 
         def final(t: Task) -> Task:
             return replace(t, params=tuple(resolve(p) if isinstance(p, Address) else p for p in t.params))
@@ -423,7 +422,7 @@ class _Lowering:
             [tuple(final(t) for t in s.tasks) for s in self.steps],
             arena,
             self.scratch,
-            slots,
+            _constant_slots(self.constants),
             buffers,
         )
         for value, place in self.places.items():
@@ -446,13 +445,13 @@ def _as(view: View | None, type: TensorType) -> View:
     return View(view.address, type, _dense_strides(type.static_shape))
 
 
-def _constant_slots(constants: Sequence[tuple[str, np.ndarray]]) -> tuple[list[ConstantSlot], list[int]]:
+def _constant_slots(constants: Sequence[tuple[str, np.ndarray]]) -> list[ConstantSlot]:
     slots: list[ConstantSlot] = []
     offset = 0
     for name, data in constants:
         slots.append(ConstantSlot(name, offset, data.nbytes))
         offset = align(offset + data.nbytes)
-    return slots, [s.offset for s in slots]
+    return slots
 
 
 def lower(

@@ -51,12 +51,17 @@ _BLOCKS = _Blocks()
 class Executor:
     """Runs one schedule in memory of its own; one call at a time (``Plan`` keeps one executor per concurrent caller).
 
-    addresses: kernel name -> machine code. constants: the constant section, aligned. Raises ``PlanError`` if a task
+    addresses: kernel name -> machine code. constants: in the order of the schedule's slots, aligned. Raises ``PlanError`` if a task
     points outside its buffers.
     """
 
     def __init__(
-        self, schedule: Schedule, addresses: Mapping[str, int], driver: int, constants: np.ndarray, threads: int
+        self,
+        schedule: Schedule,
+        addresses: Mapping[str, int],
+        driver: int,
+        constants: Sequence[np.ndarray],
+        threads: int,
     ) -> None:
         self.schedule, self.threads, self.constants = schedule, threads, constants
         self.arena = aligned_zeros(schedule.arena_bytes)
@@ -109,9 +114,9 @@ class Executor:
         if param.space in ("in", "out"):
             (self._inputs if param.space == "in" else self._outputs)[param.index].append((position, param.offset))
             return 0
-        section = {"arena": self.arena, "const": self.constants, "scratch": self.scratch}[param.space]
-        if not 0 <= param.offset <= section.size:
-            raise PlanError(f"the schedule points outside its {param.space} ({param.offset} of {section.size} bytes)")
+        section = self.constants[param.index] if param.space == "const" else getattr(self, param.space)
+        if not 0 <= param.offset <= section.nbytes:
+            raise PlanError(f"the schedule points outside its {param.space} ({param.offset} of {section.nbytes} bytes)")
         return int(section.ctypes.data) + param.offset
 
     def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -141,6 +146,15 @@ class Executor:
                 TEAM.lock.release()
         else:
             self._driver(ignored, ignored + 8, block, 0, 0, 0)
+
+    def run_step(self, index: int) -> None:
+        """Run one step by itself, on what the last run left in the buffers; for timing."""
+        block = self._block
+        block[Job.N_STEPS], block[Job.STEPS] = 1, self._steps[index:].ctypes.data
+        try:
+            self._start()
+        finally:
+            block[Job.N_STEPS], block[Job.STEPS] = self.n_steps, self._steps.ctypes.data
 
     def fetch(self, name: str) -> np.ndarray:
         """A copy of a kept blob after a run, in plain layout."""

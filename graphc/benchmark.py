@@ -1,0 +1,88 @@
+"""Timing of plans: whole runs, single steps, and the machine's own bounds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from graphc.backends.cpu import peak
+from graphc.ir.schedule import Step
+from graphc.plan import Plan
+
+
+@dataclass(frozen=True)
+class StepTiming:
+    """Median seconds of one step by itself; its work and memory traffic."""
+
+    index: int
+    label: str
+    seconds: float
+    flops: int
+    nbytes: int
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of whole runs, and the bounds: FLOP/s and bytes/s of the cores used."""
+
+    median: float
+    fastest: float
+    runs: int
+    threads: int
+    peak_flops: float
+    bandwidth: float
+    steps: list[StepTiming]
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain data for JSON."""
+        return asdict(self)
+
+
+def measure(plan: Plan, seconds: float, seed: int = 0) -> Timing:
+    """Time a plan on random inputs of the shapes that it was compiled for, for about ``seconds``."""
+    executor = plan.executor()
+    inputs = [
+        _random(p.type.static_shape, p.type.dtype.numpy if p.type.dtype else np.float32, seed)
+        for p in plan.schedule.inputs
+    ]
+    executor.run(inputs)
+    runs = _sample(lambda: executor.run(inputs), seconds / 2)
+    steps = [s for s in plan.schedule.steps if s]
+    each = seconds / 2 / max(1, len(steps))
+    timings = []
+    for i, step in enumerate(steps):
+        samples = _sample(lambda i=i: executor.run_step(i), each)  # type: ignore[misc]
+        timings.append(
+            StepTiming(i, _label(step), float(np.median(samples)), _sum(step, "flops"), _sum(step, "nbytes"))
+        )
+    flops, bandwidth = peak.measure(plan.target, plan.threads)
+    return Timing(float(np.median(runs)), min(runs), len(runs), plan.threads, flops, bandwidth, timings)
+
+
+def _random(shape: tuple[int, ...], dtype: object, seed: int) -> np.ndarray:
+    kind = np.dtype(dtype)  # type: ignore[call-overload]
+    rng = np.random.default_rng(seed)
+    real = np.issubdtype(kind, np.floating)
+    return (rng.standard_normal(shape) if real else rng.integers(0, 2, shape)).astype(kind)
+
+
+def _sample(call: Callable[[], object], seconds: float) -> list[float]:
+    """Durations of calls until the time is up, three at least."""
+    samples: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(samples) < 3 or time.perf_counter() < end:
+        start = time.perf_counter()
+        call()
+        samples.append(time.perf_counter() - start)
+    return samples
+
+
+def _label(step: Step) -> str:
+    return " + ".join(dict.fromkeys(f"{t.kernel.template} {t.label}".strip() for t in step))
+
+
+def _sum(step: Step, what: str) -> int:
+    return sum(getattr(t, what) for t in step)

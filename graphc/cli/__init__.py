@@ -1,0 +1,3 @@
+"""The command line: one sub-command a file."""
+
+from graphc.cli.app import main as main

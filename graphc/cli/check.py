@@ -1,0 +1,30 @@
+"""``graphc check``: is a net ready to be compiled?"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import click
+
+from graphc.cli.options import init_option, input_option, json_option, net_argument, parse_inputs, target_option
+from graphc.readiness import readiness
+
+
+@click.command()
+@net_argument
+@init_option
+@input_option
+@target_option
+@json_option
+def check(net: str, init_net: str | None, inputs: tuple[str, ...], target: str, as_json: bool) -> None:
+    """Report everything that stands between a net and a plan: operators, arguments, weights, shapes, kernels.
+
+    Exit code 0: the net compiles; 1: the report lists problems.
+
+    \b
+    graphc check predict_net.pb --init init_net.pb --input data=1,3,224,224
+    """
+    report = readiness(net, init_net, parse_inputs(inputs), target)
+    click.echo(json.dumps(report.to_dict(), indent=1) if as_json else str(report))
+    sys.exit(0 if report.ok else 1)

@@ -1,0 +1,147 @@
+"""``graphc dump``: look at any stage of a net or plan."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from graphc.backends.cpu.target import find
+from graphc.cli.options import init_option, input_option, level_options, parse_inputs, target_option
+from graphc.compiler import chosen_pipeline, import_model, input_types
+from graphc.ir import FileError, Graph, GraphcError
+from graphc.ir.dot import graph_dot
+from graphc.ir.infer import infer_types
+from graphc.ir.parser import parse
+from graphc.ir.printer import print_graph
+from graphc.ir.schedule_text import print_schedule
+from graphc.ir.summary import graph_json
+from graphc.ir.svg import graph_svg
+from graphc.passes import Pass, run_pipeline
+from graphc.plan import Plan, load
+from graphc.tables import graph_table, memory_table
+
+STAGES = ("imported", "typed", "optimised", "scheduled", "kernels")
+
+
+@click.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False))
+@init_option
+@input_option
+@target_option
+@level_options
+@click.option("--stage", type=click.Choice(STAGES), help="Default: typed for nets, optimised for plans.")
+@click.option("--after", metavar="PASS", help="The graph after this pass, e.g. fold_batch_norm.")
+@click.option("--format", "form", type=click.Choice(["text", "dot", "svg", "json"]), default="text", show_default=True)
+@click.option("-o", "--output", type=click.Path(dir_okay=False), help="Write here instead of to standard output.")
+def dump(
+    file: str,
+    init_net: str | None,
+    inputs: tuple[str, ...],
+    target: str,
+    level: int,
+    stage: str | None,
+    after: str | None,
+    form: str,
+    output: str | None,
+) -> None:
+    """Show a NetDef, graphc's IR text or a plan at any stage.
+
+    Text ends with a table of shapes, bytes, FLOPs and live memory, in comments, so that it parses back.
+
+    \b
+    graphc dump predict_net.pb --init init_net.pb --input data=1,3,227,227
+    graphc dump predict_net.pb --init init_net.pb --after fuse_epilogue --format svg -o net.svg
+    graphc dump plan.pkl --stage kernels
+    """
+    if _is_plan(file):
+        text = _dump_plan(load(file), stage or "optimised", form, after)
+    else:
+        text = _dump_net(file, init_net, inputs, target, level, stage or "typed", after, form)
+    if output:
+        try:
+            Path(output).write_text(text + "\n", encoding="utf-8")
+        except OSError as error:
+            raise FileError(f"cannot write {output}: {error.strerror}") from None
+    else:
+        click.echo(text)
+
+
+def _is_plan(file: str) -> bool:
+    with open(file, "rb") as f:
+        return f.read(2) == b"\x80\x04"
+
+
+def _dump_plan(plan: Plan, stage: str, form: str, after: str | None) -> str:
+    if after or stage in ("imported", "typed"):
+        raise GraphcError("a plan holds the optimised graph only", "dump the NetDef for earlier stages")
+    if stage == "optimised":
+        return show_graph(plan.graph, form)
+    return _show_schedule(plan, stage, form)
+
+
+def _show_schedule(plan: Plan, stage: str, form: str) -> str:
+    if form not in ("text", "json"):
+        raise GraphcError(f"stage {stage} has no picture", "use --format text or json")
+    if stage == "kernels":
+        kernels = {str(s): plan.kernels[s.name] for s in plan.schedule.kernels}
+        return json.dumps(kernels, indent=1) if form == "json" else "\n".join(f"# {k}\n{v}" for k, v in kernels.items())
+    if form == "json":
+        return json.dumps({"schedule": print_schedule(plan.schedule), "arena_bytes": plan.schedule.arena_bytes})
+    return print_schedule(plan.schedule) + "\n" + memory_table(plan.schedule)
+
+
+def _dump_net(
+    file: str,
+    init_net: str | None,
+    inputs: tuple[str, ...],
+    target: str,
+    level: int,
+    stage: str,
+    after: str | None,
+    form: str,
+) -> str:
+    graph = _read(file, init_net, inputs)
+    if stage in ("scheduled", "kernels"):
+        from graphc.compiler import compile_graph  # only these stages need the backend
+
+        return _show_schedule(compile_graph(graph, level=level, target=target), stage, form)
+    if after:
+        run_pipeline(graph, _up_to(chosen_pipeline(None, level, find(target)), after))
+    elif stage == "optimised":
+        run_pipeline(graph, chosen_pipeline(None, level, find(target)))
+    elif stage == "typed" and graph.stage == "imported":
+        infer_types(graph)
+    return show_graph(graph, form)
+
+
+def _read(file: str, init_net: str | None, inputs: tuple[str, ...]) -> Graph:
+    types = parse_inputs(inputs)
+    with open(file, "rb") as f:
+        is_text = f.read(7) == b'graph "'
+    if not is_text:
+        return import_model(file, init_net, types)
+    graph = parse(Path(file).read_text(encoding="utf-8"))
+    for v in graph.inputs:
+        v.type = input_types(types).get(v.name, v.type)
+    return graph
+
+
+def _up_to(pipeline: tuple[Pass, ...], name: str) -> tuple[Pass, ...]:
+    """The pipeline up to the last pass of that name."""
+    names = [p.name for p in pipeline]
+    if name not in names:
+        raise GraphcError(f"the pipeline has no pass '{name}'", "its passes: " + ", ".join(dict.fromkeys(names)))
+    return pipeline[: len(names) - names[::-1].index(name)]
+
+
+def show_graph(graph: Graph, form: str) -> str:
+    """The graph as text, DOT, SVG or JSON."""
+    if form == "dot":
+        return graph_dot(graph)
+    if form == "svg":
+        return graph_svg(graph)
+    if form == "json":
+        return json.dumps(graph_json(graph), indent=1)
+    return print_graph(graph) + "\n" + graph_table(graph)

@@ -1,0 +1,55 @@
+"""Options that several sub-commands share, and their parsing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+from graphc.ir import DType, TensorType
+
+Command = Callable[..., Any]
+
+net_argument = click.argument("net", type=click.Path(exists=True, dir_okay=False))
+plan_argument = click.argument("plan", type=click.Path(exists=True, dir_okay=False))
+init_option = click.option(
+    "--init", "init_net", type=click.Path(exists=True, dir_okay=False), help="The init net, which holds the weights."
+)
+input_option = click.option(
+    "--input",
+    "inputs",
+    multiple=True,
+    metavar="NAME=DIMS",
+    help="Shape of an input, e.g. data=1,3,227,227 (float) or ids=int64:1,10. Repeat for each input.",
+)
+target_option = click.option(
+    "--target", default="native", show_default=True, help="Instruction set: native, avx512, avx2, portable."
+)
+threads_option = click.option("--threads", type=click.IntRange(1, 512), help="Threads of a run (default: all cores).")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def level_options(command: Command) -> Command:
+    """``-O0``, ``-O1``, ``-O2``."""
+    text = {0: "Run every operator as it is.", 1: "Fold and fuse.", 2: "And choose layouts (default)."}
+    for level in (2, 1, 0):
+        command = click.option(
+            f"-O{level}", "level", flag_value=level, type=int, default=2 if level == 2 else None, help=text[level]
+        )(command)
+    return command
+
+
+def parse_inputs(specs: Sequence[str]) -> dict[str, TensorType]:
+    """Types by blob name from ``NAME=[DTYPE:]D,D,...``; raises ``click.BadParameter``."""
+    types = {}
+    for spec in specs:
+        m = re.fullmatch(r"(.+)=(?:(\w+):)?(\d+(?:[,x]\d+)*)", spec)
+        if not m:
+            raise click.BadParameter(f"'{spec}' is not NAME=DIMS, e.g. data=1,3,227,227", param_hint="--input")
+        if m.group(2) and m.group(2).upper() not in DType.__members__:
+            raise click.BadParameter(f"'{m.group(2)}' is no element type", param_hint="--input")
+        dtype = DType.parse(m.group(2)) if m.group(2) else DType.FLOAT
+        types[m.group(1)] = TensorType(dtype, tuple(int(d) for d in re.split("[,x]", m.group(3))))
+    return types

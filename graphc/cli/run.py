@@ -1,0 +1,165 @@
+"""``graphc run``."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from graphc.cli.options import json_option, plan_argument, threads_option
+from graphc.ir import FileError, RunError
+from graphc.pictures import Preparation, load_pictures
+from graphc.plan import Plan, load
+
+
+def _numbers(context: Any, parameter: Any, text: str | None) -> tuple[float, ...]:
+    try:
+        return tuple(float(Fraction(t)) for t in text.split(",")) if text else ()
+    except (ValueError, ZeroDivisionError):
+        raise click.BadParameter(f"'{text}' is not a list of numbers such as 104,117,123 or 1/255") from None
+
+
+@click.command()
+@plan_argument
+@click.argument("pictures", nargs=-1, type=click.Path(exists=True, dir_okay=False))
+@click.option("--inputs", type=click.Path(exists=True, dir_okay=False), help="An .npz file with arrays by blob name.")
+@click.option("--outputs", type=click.Path(dir_okay=False), help="The .npz file to write; default: print.")
+@click.option("--random", "random_seed", type=int, is_flag=False, flag_value=0, help="Run on random inputs [seed].")
+@click.option("--size", type=click.IntRange(1), help="Height and width of pictures (default: of the plan's input).")
+@click.option("--resize", type=click.IntRange(1), default=0, help="Scale the shorter side to this before cutting.")
+@click.option("--mean", callback=_numbers, help="Subtract per channel, e.g. 104,117,123 (in the order fed).")
+@click.option("--scale", callback=_numbers, default="1", help="Then multiply, e.g. 1/255.")
+@click.option("--bgr", is_flag=True, help="Feed blue, green, red, as Caffe models expect.")
+@click.option("--grey", is_flag=True, help="Feed one grey channel.")
+@click.option("--labels", type=click.Path(exists=True, dir_okay=False), help="Names of the classes, one a line.")
+@click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Classes to print per picture.")
+@click.option("--fetch", multiple=True, metavar="BLOB", help="A further blob to return. Repeatable.")
+@click.option("--allow-native", is_flag=True, help="Use the machine code in the plan; only for plans that you trust.")
+@threads_option
+@json_option
+def run(
+    plan: str,
+    pictures: tuple[str, ...],
+    inputs: str | None,
+    outputs: str | None,
+    random_seed: int | None,
+    size: int | None,
+    resize: int,
+    mean: tuple[float, ...],
+    scale: tuple[float, ...],
+    bgr: bool,
+    grey: bool,
+    labels: str | None,
+    top: int,
+    fetch: tuple[str, ...],
+    allow_native: bool,
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """Run a plan on pictures, on arrays, or on random data.
+
+    \b
+    graphc run plan.pkl zebra.jpg --mean 104,117,123 --bgr --size 227 --labels synset_words.txt --top 5
+    graphc run plan.pkl --inputs in.npz --outputs out.npz
+    graphc run plan.pkl --random
+    """
+    if sum((bool(pictures), inputs is not None, random_seed is not None)) != 1:
+        raise click.UsageError("give pictures, or --inputs FILE.npz, or --random")
+    loaded = load(plan, threads, allow_native)
+    if pictures:
+        how = Preparation(size or _input_size(loaded), resize, mean, scale[0], bgr, grey)
+        arrays = {loaded.schedule.inputs[0].name: load_pictures(pictures, how)}
+    else:
+        arrays = _load_arrays(inputs) if inputs else random_inputs(loaded, random_seed or 0)
+    results = loaded.run(arrays, fetch)
+    if outputs:
+        _save_arrays(outputs, results)
+    elif pictures:
+        _print_classes(loaded, pictures, results, _read_labels(labels), top, as_json)
+    else:
+        _print_summary(results, as_json)
+
+
+def _input_size(plan: Plan) -> int:
+    shape = plan.schedule.inputs[0].type.static_shape
+    if len(shape) != 4:
+        raise RunError(
+            f"the plan's input '{plan.schedule.inputs[0].name}' of shape {shape} is no picture", "use --inputs"
+        )
+    return shape[2]
+
+
+def _load_arrays(path: str) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except Exception as error:  # NumPy raises many kinds for a damaged file
+        raise FileError(f"{path} is not an .npz file with plain arrays: {error}", "write it with numpy.savez") from None
+
+
+def random_inputs(plan: Plan, seed: int) -> dict[str, np.ndarray]:
+    """Standard normal floats, small integers, for the shapes that the plan was compiled for."""
+    rng = np.random.default_rng(seed)
+    arrays = {}
+    for port in plan.schedule.inputs:
+        dtype = port.type.dtype.numpy if port.type.dtype else np.dtype(np.float32)
+        shape = port.type.static_shape
+        real = np.issubdtype(dtype, np.floating)
+        arrays[port.name] = (rng.standard_normal(shape) if real else rng.integers(0, 2, shape)).astype(dtype)
+    return arrays
+
+
+def _save_arrays(path: str, arrays: dict[str, np.ndarray]) -> None:
+    """Write an .npz atomically."""
+    target = Path(path)
+    try:
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=target.name, suffix=".tmp")
+        with os.fdopen(handle, "wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+        os.chmod(name, 0o644)
+        os.replace(name, target)
+    except OSError as error:
+        raise FileError(f"cannot write {path}: {error.strerror}", "check the folder and the free space") from None
+
+
+def _read_labels(path: str | None) -> list[str]:
+    return Path(path).read_text(encoding="utf-8", errors="replace").splitlines() if path else []
+
+
+def _print_classes(
+    plan: Plan, pictures: tuple[str, ...], results: dict[str, np.ndarray], labels: list[str], top: int, as_json: bool
+) -> None:
+    scores = results[plan.outputs[0]]
+    rows = scores.reshape(len(pictures), -1)
+    found = []
+    for path, row in zip(pictures, rows):
+        best = np.argsort(-row, kind="stable")[:top]
+        name = lambda i: labels[i] if i < len(labels) else f"class {i}"
+        found.append(
+            {"picture": path, "top": [{"class": int(i), "name": name(i), "score": float(row[i])} for i in best]}
+        )
+    if as_json:
+        click.echo(json.dumps(found, indent=1))
+        return
+    for entry in found:
+        click.echo(entry["picture"])
+        for item in entry["top"]:  # type: ignore[attr-defined]
+            click.echo(f"  {item['score']:8.4f}  {item['name']}")
+
+
+def _print_summary(results: dict[str, np.ndarray], as_json: bool) -> None:
+    if as_json:
+        click.echo(
+            json.dumps({n: {"dtype": str(a.dtype), "shape": a.shape, "data": a.tolist()} for n, a in results.items()})
+        )
+        return
+    for name, a in results.items():
+        numbers = a.reshape(-1).astype(np.float64)
+        first = ", ".join(f"{x:.6g}" for x in numbers[:4])
+        click.echo(f"{name}: {a.dtype}{list(a.shape)} min {numbers.min():.6g} max {numbers.max():.6g} [{first}, ...]")

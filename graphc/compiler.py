@@ -1,0 +1,144 @@
+"""The compiler: the only module that joins frontend, passes, backend and plan. Each stage is one function."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from graphc.backends.cpu.library import CpuLibrary
+from graphc.backends.cpu.target import CpuTarget, find
+from graphc.frontends.netdef import import_net, read_net
+from graphc.ir import DType, Graph, GraphcError, LoweringError, TensorType
+from graphc.passes import LEVELS, Pass, Pipeline, parse_pipeline, run_pipeline, with_block
+from graphc.passes.lower import choose_kernels, lower
+from graphc.passes.manager import Callback
+from graphc.plan import Plan
+
+InputSpec = Mapping[str, "tuple[int, ...] | TensorType | np.ndarray"]
+Progress = Callable[[str, int, int], None]
+"""``progress(stage, done, total)``"""
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def import_model(predict_net: object, init_net: object = None, inputs: InputSpec | None = None) -> Graph:
+    """The graph of a NetDef (pair), as imported.
+
+    predict_net, init_net: paths, bytes or parsed messages. inputs: shapes of inputs by blob name.
+    """
+    init = read_net(init_net) if init_net is not None else None
+    return import_net(read_net(predict_net), init, input_types(inputs))
+
+
+def input_types(inputs: InputSpec | None) -> dict[str, TensorType]:
+    """Types of the inputs as the user gave them: a bare shape is float32."""
+    return {name: _input_type(spec) for name, spec in (inputs or {}).items()}
+
+
+def _input_type(spec: tuple[int, ...] | TensorType | np.ndarray) -> TensorType:
+    if isinstance(spec, TensorType):
+        return spec
+    if isinstance(spec, np.ndarray):
+        return TensorType(DType.of(spec.dtype), spec.shape)
+    return TensorType(DType.FLOAT, tuple(int(d) for d in spec))
+
+
+def optimise(
+    graph: Graph,
+    target: CpuTarget,
+    level: int = 2,
+    pipeline: Sequence[Pass | str] | str | None = None,
+    callback: Callback | None = None,
+) -> Graph:
+    """Run a pipeline over an imported graph in place: that of ``-O<level>``, or the one given as passes or text."""
+    run_pipeline(graph, chosen_pipeline(pipeline, level, target), callback)
+    graph.stage = "optimised"
+    return graph
+
+
+def chosen_pipeline(pipeline: Sequence[Pass | str] | str | None, level: int, target: CpuTarget) -> Pipeline:
+    """The passes of a level for a target, or those given, as objects or text; raises ``GraphcError``."""
+    if pipeline is None:
+        if level not in LEVELS:
+            raise GraphcError(f"there is no level {level}", f"levels: {', '.join(map(str, LEVELS))}")
+        return with_block(LEVELS[level], target.lanes)
+    if isinstance(pipeline, str):
+        return parse_pipeline(pipeline)
+    return tuple(q for p in pipeline for q in (parse_pipeline(p) if isinstance(p, str) else (p,)))
+
+
+def compile(
+    predict_net: object,
+    init_net: object = None,
+    *,
+    inputs: InputSpec | None = None,
+    outputs: Sequence[str] = (),
+    pipeline: Sequence[Pass | str] | str | None = None,
+    level: int = 2,
+    target: str = "native",
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Plan:
+    """Compile a Caffe2 net.
+
+    predict_net, init_net: paths, bytes or parsed NetDefs. inputs: shape (float32), type or example array by blob name,
+    for the inputs whose shape the net does not tell; the plan runs other sizes too. outputs: further blobs to return.
+    pipeline: passes instead of those of ``level`` (0, 1, 2). target: ``native``, ``avx512``, ``avx2``, ``portable``.
+    threads: for ``Plan.run`` (default: the cores of this process). Raises ``GraphcError`` and its kinds.
+    """
+    graph = import_model(predict_net, init_net, inputs)
+    return compile_graph(
+        graph, outputs=outputs, pipeline=pipeline, level=level, target=target, threads=threads, progress=progress
+    )
+
+
+def compile_graph(
+    graph: Graph,
+    *,
+    outputs: Sequence[str] = (),
+    pipeline: Sequence[Pass | str] | str | None = None,
+    level: int = 2,
+    target: str = "native",
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Plan:
+    """Compile an imported graph; see ``compile``."""
+    if threads is not None and threads < 1:
+        raise GraphcError(f"threads is {threads}", "give a number of at least 1")
+    machine = find(target)
+    _add_outputs(graph, outputs)
+    _require_static_inputs(graph)
+    report = progress or (lambda stage, done, total: None)
+    report("optimise", 0, 1)
+    optimise(graph, machine, level, pipeline)
+    report("optimise", 1, 1)
+    library = CpuLibrary(machine)
+    choices = choose_kernels(graph, library)
+    schedule, constants = lower(graph, library, choices)
+    plan = Plan.build(graph, library, choices, schedule, constants, threads or available_cores())
+    plan.prepare(lambda done, total: report("kernels", done, total))
+    return plan
+
+
+def _add_outputs(graph: Graph, names: Sequence[str]) -> None:
+    blobs = graph.blobs()
+    for name in names:
+        if name not in blobs:
+            raise GraphcError(f"the net has no blob '{name}' to return", "graphc dump lists the blobs")
+        if name not in graph.output_names:
+            graph.add_output(blobs[name], name)
+
+
+def _require_static_inputs(graph: Graph) -> None:
+    for v in graph.inputs:
+        if v.uses and not v.type.is_static:
+            dims = "..." if v.type.shape is None else ",".join(map(str, v.type.shape))
+            raise LoweringError(
+                f"the shape of input '{v.name}' is not known ({v.type})",
+                f"give it: --input {v.name}={dims} on the command line, inputs={{'{v.name}': (...)}} in Python",
+            )

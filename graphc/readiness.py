@@ -1,0 +1,72 @@
+"""The readiness report: every problem between a net and a plan, found stage by stage without compiling anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from graphc.backends.cpu.library import CpuLibrary
+from graphc.backends.cpu.target import find
+from graphc.compiler import optimise
+from graphc.frontends.netdef import import_net, read_net
+from graphc.frontends.netdef.validate import check
+from graphc.ir import GraphcError, TensorType
+from graphc.passes.lower import choose_kernels
+
+
+@dataclass
+class Readiness:
+    """operators: how often each type occurs. problems: one text each. notes: decisions of the importer."""
+
+    operators: dict[str, int] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    reached: str = "read"
+
+    @property
+    def ok(self) -> bool:
+        """The net compiles."""
+        return not self.problems
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain data for JSON."""
+        return {
+            "ok": self.ok,
+            "reached": self.reached,
+            **{k: getattr(self, k) for k in ("operators", "problems", "notes")},
+        }
+
+    def __str__(self) -> str:
+        types = ", ".join(f"{name} {n}" for name, n in sorted(self.operators.items(), key=lambda x: (-x[1], x[0])))
+        lines = [f"{sum(self.operators.values())} operators of {len(self.operators)} types: {types}"]
+        lines += [f"note: {n}" for n in self.notes]
+        lines += [f"problem: {p}" for p in self.problems]
+        verdict = (
+            "ready: the net compiles" if self.ok else f"{len(self.problems)} problems; reached stage: {self.reached}"
+        )
+        return "\n".join([*lines, verdict])
+
+
+def readiness(predict_net: object, init_net: object, inputs: Mapping[str, TensorType], target: str) -> Readiness:
+    """Check a net as far as it goes. Raises ``GraphcError`` only for files that are no nets and unknown targets."""
+    machine = find(target)
+    predict, init = read_net(predict_net), read_net(init_net) if init_net is not None else None
+    found = check(predict, init)
+    report = Readiness(dict(found.operators), [str(p) for p in found.problems])
+    if report.problems:
+        return report
+    try:
+        graph = import_net(predict, init, dict(inputs))
+        report.reached, report.notes = "imported", list(graph.notes)
+        optimise(graph, machine)
+        report.reached = "optimised"
+        open_inputs = [f"input '{v.name}' has the open shape {v.type}" for v in graph.inputs if not v.type.is_static]
+        if open_inputs:
+            report.problems += [f"{text}: give it with --input" for text in open_inputs]
+            return report
+        choose_kernels(graph, CpuLibrary(machine))
+        report.reached = "scheduled"
+    except GraphcError as error:
+        report.problems += [f"{error.message}" + (f" (help: {error.help})" if error.help else "")]
+        report.problems += [line for line in error.excerpt.splitlines() if report.reached == "optimised" and line]
+    return report
