@@ -25,6 +25,11 @@ Reshape Flatten FlattenToVec ExpandDims ResizeLike PrependDim MergeDim Transpose
 Shape Size IsEmpty HasElements
 Concat DepthConcat Split DepthSplit SplitByLengths Slice Tile NumpyTile Expand
 Softmax Normalize NormalizeL1 SpatialBN LRN GroupNorm LayerNorm
+ReduceSum ReduceMean ReduceMin ReduceL1 ReduceL2 ReduceFrontSum ReduceFrontMean ReduceFrontMax
+ReduceBackSum ReduceBackMean ReduceBackMax ReduceFrontWeightedSum ReduceTailSum SumElements SumElementsInt
+SumSqrElements LpNorm RowwiseMax ColwiseMax DotProduct L1Distance SquaredL2Distance CosineSimilarity
+SumReduceLike ChannelStats
+Gather BatchGather OneHot TopK ArgMax ArgMin Scatter
 PadImage ResizeNearest ResizeNearest3D UpsampleNearest UpsampleBilinear ChannelShuffle SpaceToBatch BatchToSpace
 PackedInt8BGRANHWCToNCHWCStylizerPreprocess BRGNCHWCToPackedInt8BGRAStylizerDeprocess NormalizePlanarYUV
 """
