@@ -89,7 +89,7 @@ def same_attr(a: Attr, b: Attr) -> bool:
     if type(a) is not type(b):
         return False
     if isinstance(a, tuple) and isinstance(b, tuple):
-        return len(a) == len(b) and all(same_attr(x, y) for x, y in zip(a, b))
+        return len(a) == len(b) and all(map(same_attr, a, b))
     if isinstance(a, float) and isinstance(b, float):
         return (a == b and math.copysign(1, a) == math.copysign(1, b)) or (math.isnan(a) and math.isnan(b))
     return a == b

@@ -47,8 +47,8 @@ class _Dot:
         self.ids: dict[Value | Node, str] = {}
 
     def graph(self, graph: Graph) -> Iterator[str]:
-        for v in graph.inputs:
-            yield f'{self.new(v)} [label={_label([v.name, shape_text(v.type)])}, shape=ellipse, fillcolor="#dff0d8"];'
+        for x in graph.inputs:
+            yield f'{self.new(x)} [label={_label([x.name, shape_text(x.type)])}, shape=ellipse, fillcolor="#dff0d8"];'
         for node in graph.nodes:
             yield f"{self.new(node)} [label={_label(node_label(node))}];"
             for v in node.operands:
@@ -56,12 +56,11 @@ class _Dot:
                     yield f"{self.ids[v.producer or v]} -> {self.ids[node]} [label={_quoted(shorten(v.name))}];"
             for inner in node.subgraphs():
                 yield from self.cluster(node, inner)
-        for v, name in zip(graph.outputs, graph.output_names):
-            sink = f"n{len(self.ids)}"
-            self.ids[Value(v.type, name)] = sink
+        for y, name in zip(graph.outputs, graph.output_names):
+            sink = self.new(Value(y.type, name))
             yield f'{sink} [label={_quoted(name)}, shape=ellipse, fillcolor="#fcf0d0"];'
-            if not v.is_constant:
-                yield f"{self.ids[v.producer or v]} -> {sink};"
+            if not y.is_constant:
+                yield f"{self.ids[y.producer or y]} -> {sink};"
 
     def cluster(self, node: Node, inner: Graph) -> Iterator[str]:
         yield f"subgraph cluster_{len(self.ids)} {{"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 
 from graphc.ir.errors import GraphcError, VerifyError
 from graphc.ir.excerpt import excerpt
 from graphc.ir.graph import Graph, Node, Value
 from graphc.ir.opdef import Call, Trait, n_epilogue_operands
-from graphc.ir.types import PLAIN, TensorType, dims_agree, merge_dims
+from graphc.ir.types import PLAIN, Dim, TensorType, dims_agree, merge_dims
 
 
 def infer_types(graph: Graph) -> None:
@@ -87,7 +87,7 @@ def _declared(call: Call, result: Value, type: TensorType) -> TensorType:
     )
 
 
-def _merged(call: Call, result: Value, type: TensorType) -> Sequence | None:
+def _merged(call: Call, result: Value, type: TensorType) -> tuple[Dim, ...] | None:
     old, new = result.type.shape, type.shape
     if old is None or new is None:
         return old if new is None else new

@@ -88,12 +88,12 @@ def _neighbours(n: int, links: Sequence[tuple[int, int]]) -> tuple[list[list[int
 def _order(rows_of: list[int], above: list[list[int]], below: list[list[int]]) -> list[list[int]]:
     """The boxes of each row from left to right."""
     rows: list[list[int]] = [[] for _ in range(max(rows_of, default=-1) + 1)]
-    for i, row in enumerate(rows_of):
-        rows[row].append(i)
+    for i, r in enumerate(rows_of):
+        rows[r].append(i)
     place = {i: k for row in rows for k, i in enumerate(row)}
     for sweep in range(SWEEPS):
         near = above if sweep % 2 == 0 else below
-        for row in rows if sweep % 2 == 0 else reversed(rows):
+        for row in rows[:: 1 if sweep % 2 == 0 else -1]:
             row.sort(key=lambda i: sum(place[j] for j in near[i]) / len(near[i]) if near[i] else place[i])
             place.update((i, k) for k, i in enumerate(row))
     return rows
@@ -106,7 +106,7 @@ def _places(rows: list[list[int]], widths: list[float], above: list[list[int]], 
         for k, i in enumerate(row):
             x[i] = k * GAP_X
     for sweep in range(SWEEPS):
-        for row in rows if sweep % 2 == 0 else reversed(rows):
+        for row in rows[:: 1 if sweep % 2 == 0 else -1]:
             near = [above[i] + below[i] if sweep > 1 else above[i] for i in row]
             wanted = [sum(x[j] for j in js) / len(js) if js else x[i] for i, js in zip(row, near)]
             for i, place in zip(row, _apart(wanted, [widths[i] for i in row])):

@@ -93,7 +93,7 @@ class _Parser(Scanner):
         elements = self.items(self.element, "]")
         if len({type(e) for e in elements}) > 1:
             self.fail("a list has elements of one kind", at)
-        return tuple(elements)  # type: ignore[arg-type]  # of one kind, as was just seen
+        return tuple(elements)  # type: ignore[return-value]  # of one kind, as was just seen
 
     def element(self) -> int | float | bytes | Graph:
         m = self.match(_NUMBER)

@@ -129,16 +129,16 @@ class _Parser(Scanner):
         else:
             self.fail(f"'{word}' starts no line of a schedule", at)
 
-    def int(self) -> int:
+    def integer(self) -> int:
         return int(self.need(INT, "an int").group())
 
     def field(self, name: str) -> int:
         self.expect(f"{name}=")
-        return self.int()
+        return self.integer()
 
     def place(self) -> int:
         self.expect("at")
-        return self.int()
+        return self.integer()
 
     def port(self) -> Port:
         name = self.string("a blob's name in quotes")
@@ -165,7 +165,7 @@ class _Parser(Scanner):
         type = self.type()
         self.expect("strides=")
         self.expect("[")
-        strides = [] if self.eat("]") else self.items(self.int, "]")
+        strides = [] if self.eat("]") else self.items(self.integer, "]")
         return View(address, type, tuple(strides), not self.eat("padded"))
 
     def kernel(self) -> None:
@@ -186,7 +186,7 @@ class _Parser(Scanner):
         if truth:
             return name, truth.group() == "true"
         self.skip()
-        return name, self.string("a value") if self.text.startswith('"', self.pos) else self.int()
+        return name, self.string("a value") if self.text.startswith('"', self.pos) else self.integer()
 
     def step(self) -> Step:
         self.expect("{")
@@ -202,8 +202,8 @@ class _Parser(Scanner):
         self.expect("(")
         params = [] if self.eat(")") else self.items(self.param, ")")
         units = self.field("units")
-        flops = self.int() if self.eat("flops=") else 0
-        nbytes = self.int() if self.eat("bytes=") else 0
+        flops = self.integer() if self.eat("flops=") else 0
+        nbytes = self.integer() if self.eat("bytes=") else 0
         label = self.string("a label in quotes") if self.eat("label=") else ""
         return Task(kernel, tuple(params), units, label, flops, nbytes)
 

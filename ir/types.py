@@ -59,7 +59,7 @@ class DType(enum.Enum):
         return DType[text.upper()]
 
 
-_NUMPY = {
+_NUMPY: dict[DType, np.dtype] = {
     DType.FLOAT: np.dtype(np.float32),
     DType.INT32: np.dtype(np.int32),
     DType.BYTE: np.dtype(np.uint8),
