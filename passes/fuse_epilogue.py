@@ -18,6 +18,10 @@ from graphc.passes.matching import (
     traits_of,
 )
 
+_POOLS = ("MaxPool", "MaxPool1D", "MaxPool2D", "MaxPool3D")
+_MONOTONE = ("Relu", "Clip")
+"""The maximum of their results is their result of the maximum, to the bit."""
+
 
 @dataclass(frozen=True)
 class FuseEpilogue(Pass):
@@ -25,17 +29,17 @@ class FuseEpilogue(Pass):
 
     Handles chains of them, g.pointwise, several reads by one operator (x * sigmoid(x)), operands per channel or of one
     element, residuals of the result's shape (computed earlier or later: the fused operator moves to its last part),
-    and Relu and the like behind a Concat whose pieces all come from such operators. Of two convolutions that are added
-    the later takes the addition. Refuses: results that anybody else reads (no work is done twice), other types than
-    float, results of another shape, operands that broadcast in another way, graphs of more than ``limit`` operators or
-    ``operands`` extra operands.
+    Relu and the like behind a Concat whose pieces all come from such operators, Relu and Clip behind a MaxPool. Of two
+    convolutions that are added the later takes the addition. Refuses: results that anybody else reads (no work is done
+    twice), other types than float, results of another shape, operands that broadcast in another way, graphs of more
+    than ``limit`` operators or ``operands`` extra operands.
     """
 
     limit: int = 16
     operands: int = 4
 
     def run(self, graph: Graph) -> bool:
-        moved = at_each_node(graph, _through_concat, "Concat")
+        moved = at_each_node(graph, _move_ahead, "Concat", *_POOLS)
         changed = in_each_net(graph, self._fuse) or moved
         if changed:
             graph.stage = "optimised"
@@ -114,14 +118,16 @@ def _extend(node: Node, follower: Node) -> None:
     epilogue.outputs, epilogue.output_names = [last], [last.name]
 
 
-def _through_concat(graph: Graph, concat: Node) -> bool:
-    """Move the operator of one operand behind ``concat`` in front of it, where every piece can take it."""
-    joined = concat.results[0]
+def _move_ahead(graph: Graph, mover: Node) -> bool:
+    """Move the operator of one operand behind ``mover`` in front of it, where every piece can take it."""
+    joined = mover.results[0]
     use = sole_use(graph, joined)
     if use is None or not is_fusable(use[0]) or len(use[0].operands) != 1 or use[0].op == "g.pointwise":
         return False
     follower = use[0]
-    pieces = list(concat.operands)
+    if mover.op in _POOLS and follower.op not in _MONOTONE:
+        return False
+    pieces = list(mover.operands)
     if not all(v is not None and v.producer and _takes_epilogue(v.producer) and sole_use(graph, v) for v in pieces):
         return False
     for i, piece in enumerate(pieces):
@@ -129,8 +135,8 @@ def _through_concat(graph: Graph, concat: Node) -> bool:
         result = Value(piece.type, piece.name)
         moved = Node(follower.op, [piece], [result], dict(follower.attrs), follower.location)
         moved.engine, moved.device = follower.engine, follower.device
-        graph.insert_before(concat, moved)
-        concat.set_operand(i, result)
+        graph.insert_before(mover, moved)
+        mover.set_operand(i, result)
     joined.name = follower.results[0].name
     follower.set_operands([])
     graph.replace(follower.results[0], joined)

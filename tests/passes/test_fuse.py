@@ -108,6 +108,22 @@ def test_through_a_concat(net: Net, x: Value, check: Check, random: Random) -> N
     assert graph.outputs[0].name == "y"
 
 
+def test_relu_behind_a_max_pool_moves_into_the_convolution(net: Net, x: Value, check: Check, random: Random) -> None:
+    graph, b = net
+    b.output(b.op("Relu", [b.op("MaxPool", [conv(b, random, x)], {"kernel": 3, "pad": 1})], {}, "y"))
+    assert check(FuseEpilogue(), graph, feed(random)) == ["Conv", "MaxPool"]
+    assert inside(graph.nodes[0]) == ["Relu"]
+    assert graph.outputs[0].name == "y"
+
+
+def refuse_average_pool(b: Builder, random: Random, x: Value) -> None:
+    b.output(b.op("Relu", [b.op("AveragePool", [conv(b, random, x)], {"kernel": 3})], {}, "y"))
+
+
+def refuse_negative_behind_a_max_pool(b: Builder, random: Random, x: Value) -> None:
+    b.output(b.op("Negative", [b.op("MaxPool", [conv(b, random, x)], {"kernel": 3})], {}, "y"))
+
+
 def refuse_concat_of_another(b: Builder, random: Random, x: Value) -> None:
     joined = b.node("Concat", [conv(b, random, x), x], {"axis": 1}, ["j", "info"])
     b.output(b.op("Relu", [joined.results[0]], {}, "y"))
@@ -139,6 +155,8 @@ def refuse_other_type(b: Builder, random: Random, x: Value) -> None:
 
 
 REFUSED = [
+    refuse_average_pool,
+    refuse_negative_behind_a_max_pool,
     refuse_concat_of_another,
     refuse_other_reader,
     refuse_output,

@@ -1,0 +1,74 @@
+"""Every level on real nets with weights: text round trip and honest passes throughout, outputs as before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from graphc.frontends.netdef import import_net, read_net
+from graphc.ir import DType, Graph, Sym, TensorType
+from graphc.ir.reference import evaluate
+from graphc.passes import LEVELS, run_pipeline, with_block
+
+MODELS = (
+    "alexnet_small",
+    "inception_v1_small",
+    "mnist",
+    "mtcnn_pnet",
+    "perception_v0",
+    "resnet50_small",
+    "segmentation_mobile",
+    "squeezenet_v1.0",
+    "squeezenet_v1.1",
+    "style_animals",
+    "super_resolution",
+    "tiny_yolo_a_small",
+    "vgg19_small",
+)
+ROUNDING = 1e-5
+"""Relative to the largest output: folded weights are rounded once more, in nets of up to 53 convolutions."""
+
+
+def load(folder: Path, symbolic: bool) -> tuple[Graph, dict[str, np.ndarray]]:
+    """The imported net and the first image of its inputs."""
+    inputs = {name: a[:1] for name, a in np.load(folder / "inputs.npz").items()}
+    types = {
+        name: TensorType(DType.of(a.dtype), (Sym("N") if symbolic else 1, *a.shape[1:])) for name, a in inputs.items()
+    }
+    return import_net(read_net(folder / "predict_net.pb"), read_net(folder / "init_net.pb"), types), inputs
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("level", [0, 2])
+def test_outputs_stay(shared: Path, model: str, level: int) -> None:
+    graph, inputs = load(shared / "models" / model, symbolic=False)
+    expected = evaluate(graph, inputs)
+    run_pipeline(graph, with_block(LEVELS[level], 16), check=2)
+    got = evaluate(graph, inputs)
+    assert list(got) == list(expected)
+    for name, a in expected.items():
+        np.testing.assert_allclose(got[name], a, rtol=0, atol=ROUNDING * float(np.abs(a).max()), err_msg=name)
+
+
+@pytest.mark.parametrize("model", ["squeezenet_v1.1", "resnet50_small"])
+def test_a_symbolic_batch_is_optimised_like_a_known_one(shared: Path, model: str) -> None:
+    known, _ = load(shared / "models" / model, symbolic=False)
+    symbolic, inputs = load(shared / "models" / model, symbolic=True)
+    expected = evaluate(symbolic, inputs)
+    for graph in (known, symbolic):
+        run_pipeline(graph, LEVELS[2])
+    assert [(n.op, sorted(n.attrs)) for n in symbolic.nodes] == [(n.op, sorted(n.attrs)) for n in known.nodes]
+    got = evaluate(symbolic, inputs)
+    for name, a in expected.items():
+        np.testing.assert_allclose(got[name], a, rtol=0, atol=ROUNDING * float(np.abs(a).max()), err_msg=name)
+
+
+def test_a_residual_net_is_convolutions_and_little_else(shared: Path) -> None:
+    graph, _ = load(shared / "models" / "resnet50_small", symbolic=False)
+    run_pipeline(graph, LEVELS[2])
+    ops = [n.op for n in graph.nodes]
+    assert ops.count("Conv") == 53
+    assert len(ops) == 53 + len(["MaxPool", "AveragePool", "g.reorder", "FC", "Softmax"])
+    assert sum("epilogue" in n.attrs for n in graph.nodes) == 49  # all but the four that only adapt a shortcut
