@@ -20,37 +20,37 @@ from graphc.ir.ops.internal import apply_body
 from graphc.ir.types import Dim
 
 VECTOR = {
-    "add": "vadd",
-    "sub": "vsub",
-    "mul": "vmul",
-    "div": "vdiv",
-    "neg": "vneg",
-    "fma": "vfma",
-    "max": "vmax",
-    "min": "vmin",
-    "abs": "vabs",
-    "sqrt": "vsqrt",
-    "exp": "vexp",
-    "log": "vlog",
-    "tanh": "vtanh",
-    "sigmoid": "vsigmoid",
-    "erf": "verf",
-    "sin": "vsin",
-    "cos": "vcos",
-    "pow": "vpow",
-    "floor": "vfloor",
-    "ceil": "vceil",
-    "round": "vround",
-    "lt": "vlt",
-    "le": "vle",
-    "eq": "veq",
-    "isnan": "visnan",
-    "both": "mand",
-    "either": "mor",
-    "negate": "mnot",
-    "where": "vwhere",
+    "add": "vadd({}, {})",
+    "sub": "vsub({}, {})",
+    "mul": "vmul({}, {})",
+    "div": "vdiv({}, {})",
+    "neg": "vneg({})",
+    "fma": "vfma({}, {}, {})",
+    "max": "vmax({}, {})",
+    "min": "vmin({}, {})",
+    "abs": "vabs({})",
+    "sqrt": "vsqrt({})",
+    "exp": "vexp({})",
+    "log": "vlog({})",
+    "tanh": "vtanh({})",
+    "sigmoid": "vsigmoid({})",
+    "erf": "verf({})",
+    "sin": "vsin({})",
+    "cos": "vcos({})",
+    "pow": "vpow({}, {})",
+    "floor": "vfloor({})",
+    "ceil": "vceil({})",
+    "round": "vround({})",
+    "lt": "vlt({}, {})",
+    "le": "vle({}, {})",
+    "eq": "veq({}, {})",
+    "isnan": "visnan({})",
+    "both": "mand({}, {})",
+    "either": "mor({}, {})",
+    "negate": "mnot({})",
+    "where": "vwhere({}, {}, {})",
 }
-"""Operations of the text -> names of the kernel vocabulary on vectors of float32."""
+"""Operations of the text -> their spelling in the kernel vocabulary, on vectors of float32."""
 
 
 @dataclass(frozen=True)
@@ -328,9 +328,11 @@ def emit(
         if alone is not None:
             known[left] = _argument(alone, known, number)
             continue
-        values = ", ".join(_argument(a, known, number) for a in args.split(","))
+        values = [_argument(a, known, number) for a in args.split(",")]
+        if len(values) != functions[function].count("{}"):
+            raise LoweringError(f"wrong number of operands: {statement!r}")
         known[left] = prefix + left
-        lines.append(f"{prefix}{left} = {functions[function]}({values})")
+        lines.append(f"{prefix}{left} = {functions[function].format(*values)}")
     if "y" not in known:
         raise LoweringError(f"a pointwise text without result: {text!r}")
     return lines, known["y"]

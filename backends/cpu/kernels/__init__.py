@@ -1,7 +1,15 @@
 """The kernel templates of the CPU backend, one family a file: ``RULES`` and ``TEMPLATES`` list them all."""
 
-from graphc.backends.cpu.kernels import conv, conv_direct
+from graphc.backends.cpu.kernels import conv, conv_direct, gemm, pointwise
 from graphc.backends.cpu.rules import Rule, Template
 
-RULES: tuple[Rule, ...] = (conv.RULE,)
-TEMPLATES: tuple[Template, ...] = (conv_direct.TEMPLATE,)
+RULES: tuple[Rule, ...] = (
+    conv.RULE,
+    gemm.RULE,
+    *pointwise.RULES,
+)
+TEMPLATES: tuple[Template, ...] = (
+    conv_direct.TEMPLATE,
+    *gemm.TEMPLATES,
+    *pointwise.TEMPLATES,
+)

@@ -1,0 +1,235 @@
+"""Pointwise operators and fused bodies on float32: any rank, any broadcasting, plain or blocked, in place or not."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from graphc.backends.cpu.kernels import nest
+from graphc.backends.cpu.kernels.nest import Nest
+from graphc.backends.cpu.pointwise import emit as emit_text
+from graphc.backends.cpu.pointwise import text_of_call
+from graphc.backends.cpu.rules import Rule, Template
+from graphc.backends.cpu.target import CpuTarget
+from graphc.backends.lines import Lines
+from graphc.ir.opdef import Call, aligned_shape
+from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Step, Task, View
+from graphc.ir.types import DType
+
+# How a kernel reads an operand along its inner run, whose elements it takes a vector at a time:
+# v: a vector, contiguous     c: one vector for the whole run (a channel block)    m: the same, of fewer lanes
+# b: one element for the whole run      p: one element a pixel of a blocked value      q: one element a pixel, plain
+
+
+def make_spec(text: str, modes: str, blocked: bool) -> KernelSpec:
+    """The kernel of a text for operands read in ``modes``; blocked: runs are whole vectors."""
+    return KernelSpec.make("pointwise", body=text, modes=modes, blocked=int(blocked))
+
+
+def emit(spec: KernelSpec, target: CpuTarget) -> str:
+    """Source of a pointwise kernel; parameters: the nest (result first), then lanes of ``m`` operands."""
+    modes, text, blocked = str(spec["modes"]), str(spec["body"]), spec.int("blocked")
+    names = ["y", *(f"x{i}" for i in range(len(modes)))]
+    s = Lines()
+    with s.block(f"def {spec.name}(p, lo, hi, tid):"):
+        last = nest.head(s, names)
+        s(f"lanes = ld(p, {last})")
+        with s.block("for u in range(lo, hi):"):
+            nest.decode(s, names)
+            with s.block("for r in range(top, bottom):"):
+                _run(s, modes, text, target.lanes, blocked)
+                for name in names:
+                    s(f"{name}_o += {name}_r")
+    return s.text()
+
+
+def _run(s: Lines, modes: str, text: str, lanes: int, blocked: int) -> None:
+    for i, mode in enumerate(modes):
+        hoisted = {"c": "vload(x{0}, x{0}_o)", "m": "vloadm(x{0}, x{0}_o, lanes)", "b": "vbcast(x{0}, x{0}_o)"}.get(
+            mode
+        )
+        if hoisted:
+            s(f"v{i} = {hoisted.format(i)}")
+    if not blocked:
+        s(f"whole = start + (stop - start) // {lanes} * {lanes}")
+    with s.block(f"for i in range(start, {'stop' if blocked else 'whole'}, {lanes}):"):
+        loads = {
+            "v": "vload(x{0}, x{0}_o + i)",
+            "p": "vbcast(x{0}, x{0}_o + i)",
+            "q": f"vbcast(x{{0}}, x{{0}}_o + i // {lanes})",
+        }
+        _body(s, modes, text, loads)
+        s("vstore(y, y_o + i, result)")
+    if not blocked:
+        with s.block("if whole < stop:"):
+            _body(s, modes, text, {"v": "vloadm(x{0}, x{0}_o + whole, stop - whole)"})
+            s("vstorem(y, y_o + whole, stop - whole, result)")
+
+
+def _body(s: Lines, modes: str, text: str, loads: dict[str, str]) -> None:
+    for i, mode in enumerate(modes):
+        if mode in loads:
+            s(f"v{i} = {loads[mode].format(i)}")
+    lines, result = emit_text(text, [f"v{i}" for i in range(len(modes))], "e_")
+    for line in lines:
+        s(line)
+    s(f"result = {result}")
+
+
+def inputs(call: Call) -> list[int]:
+    """Indices of the operands that are present."""
+    return [i for i in range(call.n_inputs) if call.has(i)]
+
+
+def full_shape(call: Call, i: int) -> tuple[int, ...] | None:
+    """The shape of operand ``i`` with as many dimensions as the result; None where it does not broadcast to it."""
+    out = call.node.results[0].type.static_shape
+    aligned = aligned_shape(call, i)
+    if aligned is None or len(aligned) > len(out):
+        return None
+    full = (1,) * (len(out) - len(aligned)) + tuple(d for d in aligned if isinstance(d, int))
+    return full if len(full) == len(out) and all(a in (1, b) for a, b in zip(full, out)) else None
+
+
+def _choose(call: Call, target: CpuTarget) -> Choice | None:
+    result = call.node.results[0].type
+    types = [call.type(i) for i in inputs(call)]
+    if any(t.dtype is not DType.FLOAT for t in (result, *types)):
+        return None
+    if any(full_shape(call, i) is None for i in inputs(call)):
+        return None
+    text = text_of_call(call)
+    cost = 500 + nbytes(call) / 40 + result.size / target.lanes * text.count("(") * 0.15
+    if result.layout.block == 1:
+        if any(t.layout.block != 1 for t in types):
+            return None
+        return Choice("pointwise", make_spec(text, "v" * len(types), False), cost=cost)
+    packed: dict[int, np.ndarray] = {}
+    if not all(_is_readable(call, i, target, packed) for i in inputs(call)):
+        return None
+    return Choice("pointwise", make_spec(text, "v" * len(types), True), packed, cost)
+
+
+def _is_readable(call: Call, i: int, target: CpuTarget, packed: dict[int, np.ndarray]) -> bool:
+    """A kernel with a blocked result can read operand ``i``; weights along channels are packed."""
+    full, out = full_shape(call, i), call.node.results[0].type.static_shape
+    assert full is not None
+    if call.type(i).layout.block != 1 or full[1] == 1:
+        return True
+    constant = call.constant(i)
+    if constant is not None:
+        packed[i] = pack_channels(constant.reshape(full), target.lanes)
+        return True
+    return full[2:] == (1, 1) and out[1] == full[1]
+
+
+def pack_channels(w: np.ndarray, lanes: int) -> np.ndarray:
+    """(n, C, h, w) as (n, blocks, h, w, lanes), the last block filled up with zeros."""
+    n, c, h, width = w.shape
+    blocks = -(-c // lanes)
+    padded = np.zeros((n, blocks * lanes, h, width), np.float32)
+    padded[:, :c] = w
+    return np.ascontiguousarray(padded.reshape(n, blocks, lanes, h, width).transpose(0, 1, 3, 4, 2))
+
+
+def nbytes(call: Call) -> int:
+    """Bytes of operands and results."""
+    return sum(call.type(i).nbytes for i in inputs(call)) + sum(r.type.nbytes for r in call.node.results)
+
+
+def _needs(call: Call, choice: Choice, target: CpuTarget) -> Needs:
+    """Dense operands where a channel vector that is not a weight meets a blocked result."""
+    if call.node.results[0].type.layout.block == 1:
+        return Needs()
+    plain = [i for i in inputs(call) if i not in choice.packed and call.type(i).layout.block == 1]
+    return Needs(dense=frozenset(i for i in plain if (full_shape(call, i) or (1, 1))[1] != 1))
+
+
+def operand_strides(view: View, full: tuple[int, ...]) -> tuple[int, ...]:
+    """Strides of a plain operand along the dimensions of the result, 0 where it is broadcast."""
+    kept = [d for d in view.type.static_shape if d != 1]
+    strides = [s for s, d in zip(view.strides, view.type.static_shape) if d != 1]
+    if kept != [d for d in full if d != 1]:  # aligned to fewer dimensions: the operand is dense
+        dense = [1] * len(full)
+        for i in reversed(range(len(full) - 1)):
+            dense[i] = dense[i + 1] * full[i + 1]
+        return tuple(0 if d == 1 else s for d, s in zip(full, dense))
+    return tuple(0 if d == 1 else strides.pop(0) for d in full)
+
+
+def bind_text(
+    text: str, ins: Sequence[View], shapes: Sequence[tuple[int, ...]], out: View, label: str, flops: int = 0
+) -> list[Step]:
+    """The steps that compute a text: shapes are those under which the operands broadcast with the result."""
+    total = out.type.nbytes + sum(4 * math.prod(s) for s in shapes)
+    if out.type.layout.block > 1:
+        tasks = _blocked_tasks(text, ins, shapes, out)
+    else:
+        tasks = [_plain_task(text, ins, shapes, out)]
+    done = tuple(Task(t.kernel, t.params, t.units, label, flops, total) for t in tasks if t.units)
+    return [done] if done else []
+
+
+def _plain_task(text: str, ins: Sequence[View], shapes: Sequence[tuple[int, ...]], out: View) -> Task:
+    strides = [operand_strides(v, s) for v, s in zip(ins, shapes)]
+    made = Nest.make(out.type.static_shape, [out.strides, *strides])
+    straight = bool(made.sizes) and made.inner[0] == 1 and set(made.inner) <= {0, 1}
+    units = made.cut(straight, 1)
+    modes = "".join("v" if straight and m else "b" for m in made.inner[1:])
+    return Task(
+        make_spec(text, modes, False), (*units.params([out.address, *(v.address for v in ins)]), 0), units.count
+    )
+
+
+def _blocked_tasks(text: str, ins: Sequence[View], shapes: Sequence[tuple[int, ...]], out: View) -> list[Task]:
+    lanes = out.type.layout.block
+    n, c, h, w = out.type.static_shape
+    modes = "".join(_mode(v, s, (n, c, h, w)) for v, s in zip(ins, shapes))
+    strides = [out.strides, *(_blocked_strides(m, v, s, lanes) for m, v, s in zip(modes, ins, shapes))]
+    parts = [(0, -(-c // lanes), lanes)]
+    if "m" in modes:
+        parts = [(0, c // lanes, lanes), (c // lanes, int(c % lanes > 0), c % lanes)]
+    tasks = []
+    for first, count, valid in parts:
+        made = Nest.make((n, count, h, w), strides)
+        wanted = [lanes, *({"v": lanes, "p": lanes, "q": 1}.get(m, 0) for m in modes)]
+        units = made.cut(bool(made.sizes) and list(made.inner) == wanted, lanes)
+        addresses = [v.address.plus(4 * first * s[1]) for v, s in zip([out, *ins], strides)]
+        tasks.append(Task(make_spec(text, modes, True), (*units.params(addresses), valid), units.count))
+    return tasks
+
+
+def _mode(view: View, full: tuple[int, ...], out: tuple[int, ...]) -> str:
+    """How the kernel of a blocked result reads an operand along a run of pixels."""
+    moves = full[3] != 1 or full[2] != 1
+    if full[1] == 1 != out[1] or math.prod(full) == 1 != math.prod(out):
+        if not moves:
+            return "b"
+        return "p" if view.type.layout.block > 1 else "q"
+    if view.type.layout.block > 1 or len(view.strides) == 5:
+        return "v" if moves else "c"
+    return "q" if moves else "m"
+
+
+def _blocked_strides(mode: str, view: View, full: tuple[int, ...], lanes: int) -> tuple[int, ...]:
+    """Strides of an operand along image, channel block, row and pixel of a blocked result."""
+    if view.type.layout.block > 1 or len(view.strides) == 5:  # five: a packed weight
+        return tuple(0 if d == 1 else s for d, s in zip(full, view.strides))
+    plain = operand_strides(view, full)
+    return (plain[0], lanes, 0, 0) if mode == "m" else plain
+
+
+def _bind(
+    call: Call, choice: Choice, ins: Sequence[View | None], outs: Sequence[View], workspace: Address, target: CpuTarget
+) -> list[Step]:
+    assert choice.spec is not None
+    present = inputs(call)
+    views = [v for i in present if (v := ins[i]) is not None]
+    shapes = [s for i in present if (s := full_shape(call, i)) is not None]
+    return bind_text(str(choice.spec["body"]), views, shapes, outs[0], call.node.results[0].name, outs[0].type.size)
+
+
+TEMPLATES = (Template("pointwise", emit),)
+RULES = (Rule("pointwise", ("*pointwise*",), _choose, _needs, _bind),)
