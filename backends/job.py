@@ -9,8 +9,8 @@ from enum import IntEnum
 
 
 class Job(IntEnum):
-    """Words of a job block. STEPS: per step the first task and the number of tasks. TASKS: per task function, parameters,
-    units and the sum of the units of the tasks before it in its step."""
+    """Words of a job block. STEPS: per step the first task and the number of tasks. TASKS: per task function,
+    parameters, units and the sum of the units of the tasks before it in its step."""
 
     GENERATION = 0
     BASE = 8

@@ -44,10 +44,7 @@ class Timing:
 def measure(plan: Plan, seconds: float, seed: int = 0) -> Timing:
     """Time a plan on random inputs of the shapes that it was compiled for, for about ``seconds``."""
     executor = plan.executor()
-    inputs = [
-        _random(p.type.static_shape, p.type.dtype.numpy if p.type.dtype else np.float32, seed)
-        for p in plan.schedule.inputs
-    ]
+    inputs = list(random_inputs(plan, seed).values())
     executor.run(inputs)
     runs = _sample(lambda: executor.run(inputs), seconds / 2)
     steps = [s for s in plan.schedule.steps if s]
@@ -62,11 +59,15 @@ def measure(plan: Plan, seconds: float, seed: int = 0) -> Timing:
     return Timing(float(np.median(runs)), min(runs), len(runs), plan.threads, flops, bandwidth, timings)
 
 
-def _random(shape: tuple[int, ...], dtype: object, seed: int) -> np.ndarray:
-    kind = np.dtype(dtype)  # type: ignore[call-overload]
+def random_inputs(plan: Plan, seed: int) -> dict[str, np.ndarray]:
+    """Standard normal floats, small integers, in the shapes that the plan was compiled for, by blob name."""
     rng = np.random.default_rng(seed)
-    real = np.issubdtype(kind, np.floating)
-    return (rng.standard_normal(shape) if real else rng.integers(0, 2, shape)).astype(kind)
+    arrays = {}
+    for port in plan.schedule.inputs:
+        dtype, shape = port.type.dtype.numpy if port.type.dtype else np.dtype(np.float32), port.type.static_shape
+        real = np.issubdtype(dtype, np.floating)
+        arrays[port.name] = (rng.standard_normal(shape) if real else rng.integers(0, 2, shape)).astype(dtype)
+    return arrays
 
 
 def _sample(call: Callable[[], object], seconds: float) -> list[float]:

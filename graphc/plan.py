@@ -39,9 +39,9 @@ class _Key:
 class Plan:
     """A compiled net.
 
-    graph: optimised, with the types of the shapes compiled for. schedule: for those shapes. kernels: generated source by
-    kernel name. threads: that a run uses. A plan may be shared by Python threads: each concurrent call gets buffers of
-    its own.
+    graph: optimised, with the types of the shapes compiled for. schedule: for those shapes. kernels: generated source
+    by kernel name. threads: that a run uses. A plan may be shared by Python threads: each concurrent call gets buffers
+    of its own.
     """
 
     graph: Graph

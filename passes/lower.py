@@ -1,7 +1,7 @@
 """Lowering: an optimised graph with static types, and the backend's choices, to a Schedule.
 
 Every value gets a storage: a piece of the arena, a graph input or output, or a constant. Concatenated values are
-written in place where their producers can; zero halos are made where kernels read them; what cannot be shared is copied.
+written in place where their producers can; zero halos are made where kernels read them; the rest is copied.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def _swap(b: Any, address: Any, expected: Any, new: Any) -> Any:
 
 
 def namespace() -> dict[str, Any]:
-    """``aload astore aadd aswap callk pause cpu_yield``; ``aadd`` and ``aswap(a, expected, new)`` give the old value."""
+    """``aload astore aadd aswap callk pause cpu_yield``; ``aadd`` and ``aswap(a, expected, new)`` give old values."""
     ip, none = types.intp, types.void
     return {
         "aload": define("aload", ip, (ip,), lambda b, a: b.load_atomic(b.inttoptr(a, WORD), "acquire", 8)),

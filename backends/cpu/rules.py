@@ -14,8 +14,8 @@ from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Step, View
 class Template:
     """A kernel generator. emit(spec, target): source of ``def <spec.name>(p, lo, hi, tid)``.
 
-    ``p``: address of the parameters (int64 each, read with ``ld(p, i)``); [lo, hi): the units to do; ``tid``: the thread's
-    number, for its part of the scratch. Units of one task may run in any order on any threads.
+    ``p``: address of the parameters (int64 each, read with ``ld(p, i)``); [lo, hi): the units to do; ``tid``: the
+    thread's number, for its part of the scratch. Units of one task may run in any order on any threads.
     """
 
     name: str

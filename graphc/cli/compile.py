@@ -71,7 +71,8 @@ def compile_command(
     weights = sum(c.nbytes for c in s.constants)
     click.echo(
         f"{output}: target {plan.target}, {len(s.steps)} steps, {len(s.kernels)} kernels, "
-        f"{weights / 1e6:.1f} MB of weights, {s.arena_bytes / 1e6:.1f} MB of memory, {time.perf_counter() - start:.1f} s",
+        f"{weights / 1e6:.1f} MB of weights, {s.arena_bytes / 1e6:.1f} MB of memory, "
+        f"{time.perf_counter() - start:.1f} s",
         err=True,
     )
 

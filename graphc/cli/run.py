@@ -12,6 +12,7 @@ from typing import Any
 import click
 import numpy as np
 
+from graphc.benchmark import random_inputs
 from graphc.cli.options import json_option, plan_argument, threads_option
 from graphc.ir import FileError, RunError
 from graphc.pictures import Preparation, load_pictures
@@ -101,18 +102,6 @@ def _load_arrays(path: str) -> dict[str, np.ndarray]:
             return {name: file[name] for name in file.files}
     except Exception as error:  # NumPy raises many kinds for a damaged file
         raise FileError(f"{path} is not an .npz file with plain arrays: {error}", "write it with numpy.savez") from None
-
-
-def random_inputs(plan: Plan, seed: int) -> dict[str, np.ndarray]:
-    """Standard normal floats, small integers, for the shapes that the plan was compiled for."""
-    rng = np.random.default_rng(seed)
-    arrays = {}
-    for port in plan.schedule.inputs:
-        dtype = port.type.dtype.numpy if port.type.dtype else np.dtype(np.float32)
-        shape = port.type.static_shape
-        real = np.issubdtype(dtype, np.floating)
-        arrays[port.name] = (rng.standard_normal(shape) if real else rng.integers(0, 2, shape)).astype(dtype)
-    return arrays
 
 
 def _save_arrays(path: str, arrays: dict[str, np.ndarray]) -> None:

@@ -51,8 +51,8 @@ _BLOCKS = _Blocks()
 class Executor:
     """Runs one schedule in memory of its own; one call at a time (``Plan`` keeps one executor per concurrent caller).
 
-    addresses: kernel name -> machine code. constants: in the order of the schedule's slots, aligned. Raises ``PlanError`` if a task
-    points outside its buffers.
+    addresses: kernel name -> machine code. constants: in the order of the schedule's slots, aligned. Raises
+    ``PlanError`` if a task points outside its buffers.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
 """Plan files: a pickle stream of plain data, then an aligned tail of weights that is memory-mapped.
 
-Opening one never runs code: the unpickler refuses every global, so a stream can only build numbers, strings, bytes, lists,
-tuples and dicts; kernels are generated again from their specs. Layout of the stream, in order: a dict with ``format``,
-``version``, ``digest`` and ``body`` (the pickled body), padding, and the tail. ``docs/plan-format.md`` has the fields.
+Opening one never runs code: the unpickler refuses every global, so a stream can only build numbers, strings, bytes,
+lists, tuples and dicts; kernels are generated again from their specs. In order: a dict with ``format``, ``version``,
+``digest`` and ``body`` (the pickled body), padding, and the tail. ``docs/plan-format.md`` has the fields.
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ def write_plan(
 ) -> None:
     """Write a plan atomically: a reader sees the old file or the whole new one.
 
-    body: plain data; its ``offsets`` says where each constant lies in the tail of ``nbytes`` bytes. Raises ``FileError``.
+    body: plain data; its ``offsets`` says where each constant lies in the tail of ``nbytes`` bytes. Raises
+    ``FileError``.
     """
     target = Path(path)
     tail = np.zeros(nbytes, np.uint8)

@@ -1,8 +1,8 @@
 """The team: worker threads that help the calling thread through a job. One team a process, one job at a time.
 
-Workers are Python threads that spend their working life in one native call (``serve``) with the GIL released, spin there
-between jobs for a moment, and sleep on a semaphore when nothing comes. A job never depends on them: if the team is busy
-with another job, or the machine runs other things, the calling thread does all the work.
+Workers are Python threads that spend their working life in one native call (``serve``) with the GIL released, spin
+there between jobs for a moment, and sleep on a semaphore when nothing comes. A job never depends on them: if the team
+is busy with another job, or the machine runs other things, the calling thread does all the work.
 """
 
 from __future__ import annotations
