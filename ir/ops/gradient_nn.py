@@ -80,13 +80,22 @@ def _fc_gradient(call: Call, x: np.ndarray, w: np.ndarray, dy: np.ndarray) -> li
     return [dw.reshape(w.shape), out.sum(axis=0), dx.reshape(x.shape)]
 
 
+_FC_ARGS = (
+    Arg("axis", "int", 1, "X is flattened to a matrix before this dimension"),
+    Arg("axis_w", "int", 1, "W is flattened to a matrix before this dimension"),
+    Arg("float16_compute", "int", 0, "a preference of CUDA"),
+    Arg("freeze_bias", "int", 0, "of Caffe2's model helper, without effect"),
+    ORDER,
+    *HINTS,
+)
+
 for _name in ("FCGradient", "FCTransposedGradient"):
     op(
         _name,
         _fc_gradient_types,
         inputs="X W dY",
         outputs="dW db dX?",
-        args=(Arg("axis", "int", 1), Arg("axis_w", "int", 1), Arg("float16_compute", "int", 0), ORDER, *HINTS),
+        args=_FC_ARGS,
         reference=_fc_gradient,
         doc=f"gradients of {_name[: -len('Gradient')]}",
     )

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
+from graphc.ir.graph import Graph
+from graphc.ir.infer import infer_subgraph
 from graphc.ir.opdef import Arg, Call, op
-from graphc.ir.types import UNKNOWN, Dim, DType, TensorType
+from graphc.ir.reference import run_graph
+from graphc.ir.types import Dim, DType, TensorType
 
 _CELL_ARGS = (
     Arg("forget_bias", "float", 0.0, "added to the forget gate"),
@@ -148,19 +152,54 @@ _NETWORK_ARGS = (
 )
 
 
-def _plus(dim: Dim, more: int) -> Dim:
-    return dim + more
+def _initial_steps(shape: Sequence[Dim]) -> Dim:
+    """Time steps that an initial state covers: (steps, batch, width), or one for (batch, width) and (width)."""
+    return shape[0] if len(shape) == 3 else 1
 
 
 def _state_shapes(call: Call) -> dict[str, tuple[Dim, ...]]:
-    """Shape (time steps + 1, batch, width) of every recurrent state whose initial value is known."""
+    """Shape (initial and running time steps, batch, width) of every recurrent state that is known."""
     time = call.type(0).shape
-    found = {}
-    for name, i in zip(call.arg("recurrent_states"), call.arg("initial_recurrent_state_ids")):
-        initial = call.type(i).shape if i < call.n_inputs else None
+    found: dict[str, tuple[Dim, ...]] = {}
+    for name, i in zip(map(_text, call.arg("recurrent_states")), call.arg("initial_recurrent_state_ids")):
+        if i >= call.n_inputs:
+            call.fail(f"argument 'initial_recurrent_state_ids' names input {i}, there are {call.n_inputs}")
+        initial = call.type(i).shape
         if time is not None and initial is not None and len(time) >= 2:
-            found[name] = (_plus(time[0], 1), time[1], initial[-1])
+            found[name] = (time[0] + _initial_steps(initial), time[1], initial[-1])
     return found
+
+
+def _outer(call: Call, name: str) -> int:
+    """The input that a step net's blob or a link of this name means; fails where there is none."""
+    named = [v.name if v is not None else "" for v in call.node.operands]
+    if name not in named:
+        call.fail(
+            f"no input is called '{name}', which the step net needs", "keep the names of a RecurrentNetwork's inputs"
+        )
+    return named.index(name)
+
+
+@dataclass(frozen=True)
+class _Link:
+    """A blob of the step net that is ``window`` time steps of an outer one, from step t + offset on."""
+
+    internal: str
+    external: str
+    offset: int
+    window: int
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value
+
+
+def _links(call: Call) -> list[_Link]:
+    inner, outer, offsets = (call.arg(f"link_{part}") for part in ("internal", "external", "offset"))
+    windows = call.arg("link_window") or (1,) * len(inner)
+    if not len(inner) == len(outer) == len(offsets) == len(windows):
+        call.fail("the lists of links (link_internal, link_external, link_offset, link_window) differ in length")
+    return [_Link(_text(i), _text(e), o, w) for i, e, o, w in zip(inner, outer, offsets, windows)]
 
 
 def _alias_type(states: dict[str, tuple[Dim, ...]], source: str, offset: int) -> TensorType:
@@ -168,17 +207,82 @@ def _alias_type(states: dict[str, tuple[Dim, ...]], source: str, offset: int) ->
     shape = states.get(source)
     if shape is None:
         return TensorType(DType.FLOAT, None)
-    steps = shape[0]
-    length: Dim = -offset if offset < 0 else (UNKNOWN if steps == UNKNOWN else steps - offset)
+    length: Dim = -offset if offset < 0 else shape[0] - offset
     return TensorType(DType.FLOAT, (length, *shape[1:]))
+
+
+def _step_type(call: Call, name: str, states: dict[str, tuple[Dim, ...]]) -> TensorType:
+    """Type of an input of the step net."""
+    if name == call.arg("timestep"):
+        return TensorType(DType.INT32, (1,))
+    for link in _links(call):
+        if link.internal == name:
+            state = states.get(link.external)
+            shape = state or (None if _is_state(call, link) else call.type(_outer(call, link.external)).shape)
+            return TensorType(DType.FLOAT, None if shape is None else (link.window, *shape[1:]))
+    return call.type(_outer(call, name))
+
+
+def _is_state(call: Call, link: _Link) -> bool:
+    """The link's outer blob is a recurrent state."""
+    return link.external in map(_text, call.arg("recurrent_states"))
 
 
 def _network_types(call: Call) -> list[TensorType]:
     """Outputs that ``alias_dst`` lists are parts of states; the others (step workspaces) are opaque."""
     states = _state_shapes(call)
+    step = call.node.attrs.get("step_net")
+    if isinstance(step, Graph):
+        infer_subgraph(step, [_step_type(call, v.name, states) for v in step.inputs])
     parts = zip(call.arg("alias_src"), call.arg("alias_dst"), call.arg("alias_offset"))
-    types = [_alias_type(states, source, offset) for source, _, offset in parts]
+    types = [_alias_type(states, _text(source), offset) for source, _, offset in parts]
     return types[: call.n_outputs] + [TensorType()] * (call.n_outputs - len(types))
+
+
+def _initial_states(call: Call, arrays: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    """Every recurrent state over all time steps, zero after the initial ones; a vector serves the whole batch."""
+    steps, batch = arrays[0].shape[:2]
+    states = {}
+    for name, i in zip(call.arg("recurrent_states"), call.arg("initial_recurrent_state_ids")):
+        first = arrays[i].reshape((1,) * (3 - arrays[i].ndim) + arrays[i].shape)
+        state = np.zeros((len(first) + steps, batch, first.shape[-1]), first.dtype)
+        state[: len(first)] = first
+        states[_text(name)] = state
+    return states
+
+
+def _recurrent_network(call: Call, *arrays: np.ndarray) -> list[np.ndarray]:
+    step = call.node.attrs.get("step_net")
+    if not isinstance(step, Graph):
+        call.fail("argument 'step_net' is missing", "give the operator a net")
+    states = _initial_states(call, arrays)
+    links = {link.internal: link for link in _links(call)}
+    for t in range(len(arrays[0])):
+        inputs = [_step_input(call, v.name, links, states, arrays, t) for v in step.inputs]
+        for name, value in zip(step.output_names, run_graph(step, inputs)):
+            link = links.get(name)
+            if link is not None and link.external in states:
+                states[link.external][t + link.offset : t + link.offset + link.window] = value
+    parts = zip(call.arg("alias_src"), call.arg("alias_offset"))
+    outputs = [states[_text(source)][offset:] for source, offset in parts]
+    return outputs + [np.zeros(0, np.float32)] * (call.n_outputs - len(outputs))
+
+
+def _step_input(
+    call: Call,
+    name: str,
+    links: dict[str, _Link],
+    states: dict[str, np.ndarray],
+    arrays: Sequence[np.ndarray],
+    t: int,
+) -> np.ndarray:
+    if name == call.arg("timestep"):
+        return np.array([t], np.int32)
+    link = links.get(name)
+    if link is None:
+        return arrays[_outer(call, name)]
+    whole = states[link.external] if link.external in states else arrays[_outer(call, link.external)]
+    return whole[t + link.offset : t + link.offset + link.window]
 
 
 op(
@@ -187,6 +291,7 @@ op(
     inputs="inputs*",
     outputs="outputs*",
     args=_NETWORK_ARGS,
+    reference=_recurrent_network,
     doc="runs the step net for every time step; links cut its blobs out of those over all steps, aliases make outputs",
 )
 
