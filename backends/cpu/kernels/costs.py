@@ -14,7 +14,7 @@ def flops_per_ns(target: CpuTarget) -> float:
     return 2 * 2 * target.lanes * GHZ * (1.0 if target.fma else 0.5)
 
 
-def compute_ns(target: CpuTarget, flops: float, efficiency: float = 0.9) -> float:
+def compute_ns(target: CpuTarget, flops: float, efficiency: float = 0.97) -> float:
     """Time of arithmetic."""
     return flops / (flops_per_ns(target) * efficiency)
 
