@@ -1,0 +1,93 @@
+"""Whole nets against real Caffe2's own answers: every weighted float net, every target, 1 and 2 threads, two batches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import graphc
+from graphc.backends.cpu.target import native, targets
+from graphc.plan import Plan, load
+
+NETS = (
+    "alexnet_small",
+    "inception_v1_small",
+    "mnist",
+    "mtcnn_pnet",
+    "perception_v0",
+    "resnet50_small",
+    "segmentation_mobile",
+    "squeezenet_v1.0",
+    "squeezenet_v1.1",
+    "style_animals",
+    "super_resolution",
+    "tiny_yolo_a_small",
+    "vgg19_small",
+)
+FIXED_BATCH = ("super_resolution",)
+"""Nets whose Reshape arguments fix the batch."""
+
+RUNNABLE = [t for t in targets() if list(targets()).index(t) >= list(targets()).index(native().name)]
+
+
+def compile_net(folder: Path, target: str, threads: int) -> tuple[Plan, dict[str, np.ndarray], dict[str, np.ndarray]]:
+    inputs, answers = (dict(np.load(folder / f"{name}.npz")) for name in ("inputs", "outputs"))
+    plan = graphc.compile(
+        folder / "predict_net.pb", folder / "init_net.pb", inputs=inputs, target=target, threads=threads
+    )
+    return plan, inputs, answers
+
+
+def assert_close(got: np.ndarray, want: np.ndarray) -> None:
+    """1e-4 of the largest magnitude, because sums run in another order; bytes may round the other way, by one."""
+    assert got.shape == want.shape
+    assert got.dtype == want.dtype
+    if want.dtype == np.uint8:
+        assert np.abs(got.astype(int) - want.astype(int)).max() <= 1
+    else:
+        np.testing.assert_allclose(got, want, rtol=0, atol=1e-4 * np.abs(want).max())
+
+
+@pytest.mark.parametrize("target", RUNNABLE)
+@pytest.mark.parametrize("net", NETS)
+def test_caffe2s_answers(shared: Path, net: str, target: str) -> None:
+    plan, inputs, answers = compile_net(shared / "models" / net, target, threads=2)
+    for name, value in plan.run(inputs).items():
+        assert_close(value, answers[name])
+    single = Plan(plan.graph, plan.schedule, 1, plan.target, plan.choices, plan.constants)
+    for name, value in single.run(inputs).items():
+        assert_close(value, answers[name])
+    if net not in FIXED_BATCH:
+        compiled = dict(plan._addresses)
+        one = {n: a[:1] if a.ndim == 4 else a for n, a in inputs.items()}
+        for name, value in plan.run(one).items():
+            assert_close(value, answers[name][:1])
+        assert plan._addresses == compiled, "another batch needed another kernel"
+
+
+def test_top_five_of_squeezenet_on_photos(shared: Path) -> None:
+    from graphc.pictures import Preparation, load_pictures
+
+    folder = shared / "models" / "squeezenet_v1.1"
+    plan, inputs, answers = compile_net(folder, "native", threads=2)
+    names = ("zebra", "pretzel", "daisy", "orange", "school_bus", "dog")
+    how = Preparation(227, mean=(104, 117, 123), bgr=True)
+    pictures = load_pictures([shared / "photos" / f"{n}.jpg" for n in names], how)
+    got = plan.run({"data": pictures})["softmaxout"].reshape(6, -1)
+    want = answers["softmaxout"].reshape(6, -1)
+    top = lambda scores: np.argsort(-scores, axis=1, kind="stable")[:, :5].tolist()
+    assert top(got) == top(want)
+    assert [row[0] for row in top(got)] == [340, 932, 985, 950, 779, 258]
+
+
+def test_a_saved_plan_gives_the_same_bits(shared: Path, tmp_path: Path) -> None:
+    plan, inputs, _ = compile_net(shared / "models" / "squeezenet_v1.1", "native", threads=2)
+    plan.save(tmp_path / "plan.pkl")
+    again = load(tmp_path / "plan.pkl")
+    for name, value in plan.run(inputs).items():
+        np.testing.assert_array_equal(value, again.run(inputs)[name])
+    one = {n: a[:1] for n, a in inputs.items()}
+    for name, value in plan.run(one).items():
+        np.testing.assert_array_equal(value, again.run(one)[name])
