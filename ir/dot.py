@@ -18,12 +18,22 @@ def graph_dot(graph: Graph) -> str:
 
 
 def node_label(node: Node) -> list[str]:
-    """The lines of an operator's box: operator, the name of its first result, that result's shape, its weights."""
-    label = [node.op]
+    """The lines of an operator's box: what it does, the name of its first result, that result's shape, its weights."""
+    label = [operation(node)]
     if node.results:
         label += [shorten(node.results[0].name), shape_text(node.results[0].type)]
     label += [f"{shorten(v.name)} {shape_text(v.type)}" for v in node.operands if v is not None and v.is_constant]
     return [line for line in label if line]
+
+
+def operation(node: Node) -> str:
+    """The operator with those fused into it: ``Conv + Relu``, ``g.pointwise: Mul, Relu``."""
+    epilogue, body = (node.attrs.get(name) for name in ("epilogue", "body"))
+    if isinstance(epilogue, Graph):
+        return " + ".join([node.op, *(n.op for n in epilogue.nodes)])
+    if node.op == "g.pointwise" and isinstance(body, Graph):
+        return f"{node.op}: {', '.join(n.op for n in body.nodes)}"
+    return node.op
 
 
 def shape_text(type: TensorType) -> str:

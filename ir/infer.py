@@ -9,7 +9,7 @@ from graphc.ir.errors import GraphcError, VerifyError
 from graphc.ir.excerpt import excerpt
 from graphc.ir.graph import Graph, Node, Value
 from graphc.ir.opdef import Call, Trait, n_epilogue_operands
-from graphc.ir.types import PLAIN, Dim, TensorType, dims_agree, merge_dims
+from graphc.ir.types import PLAIN, Dim, Layout, TensorType, dims_agree, merge_dims
 
 
 def infer_types(graph: Graph) -> None:
@@ -42,7 +42,8 @@ def infer_node(node: Node, declared: bool = False) -> None:
     epilogue = node.attrs.get("epilogue")
     if isinstance(epilogue, Graph):
         fused = [v for v in node.operands[len(node.operands) - n_epilogue_operands(node) :] if v is not None]
-        types[0] = infer_subgraph(epilogue, [types[0], *(v.type for v in fused)])[0]
+        bare = replace(types[0], layout=_layout(call, node.results[0].type, types[0]))
+        types[0] = infer_subgraph(epilogue, [bare, *(v.type for v in fused)])[0]
     for result, type in zip(node.results, types):
         result.type = _declared(call, result, type) if declared else _updated(call, result.type, type)
 
@@ -97,11 +98,11 @@ def _merged(call: Call, result: Value, type: TensorType) -> tuple[Dim, ...] | No
 
 
 def _updated(call: Call, old: TensorType, type: TensorType) -> TensorType:
-    """The new type; a layout that a pass chose stays, except where the operator's own argument says it."""
-    keep = old.shape is not None and call.opdef.name != "g.reorder"
-    return replace(
-        type,
-        dtype=type.dtype or old.dtype,
-        layout=old.layout if keep and Trait.BLOCKED in call.opdef.traits_of(call) else type.layout,
-        quant=type.quant or old.quant,
-    )
+    layout = _layout(call, old, type)
+    return replace(type, dtype=type.dtype or old.dtype, layout=layout, quant=type.quant or old.quant)
+
+
+def _layout(call: Call, old: TensorType, type: TensorType) -> Layout:
+    """A layout that a pass chose stays, except where the operator's own argument says it."""
+    chosen = old.shape is not None and call.opdef.name != "g.reorder"
+    return old.layout if chosen and Trait.BLOCKED in call.opdef.traits_of(call) else type.layout

@@ -16,7 +16,7 @@ class Origin:
 
     def __str__(self) -> str:
         at = f"op #{self.index}" if self.index >= 0 else "made by graphc"
-        return f"{self.net} {at} {self.op_type}" + (f" '{self.name}'" if self.name else "")
+        return f"{self.net or 'net'} {at} {self.op_type}" + (f" '{self.name}'" if self.name else "")
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,24 @@ def test_layouts_that_a_pass_chose_stay() -> None:
     assert result_types(graph) == ["float[1,16,4,4]{nchw16c}", "float[1,16,4,4]"]
 
 
+def test_inference_again_leaves_an_optimised_graph_as_it_is() -> None:
+    """The epilogue of a node that reads a plain layout and writes a blocked one sees the blocked one."""
+    text = """graph "g" stage=optimised {
+  input %x : float[1,3,8,8]
+  constant %w : float[16,3,1,1] = @w
+  %y : float[1,16,8,8]{nchw16c} = Conv(%x, %w) {kernel=1, epilogue=graph "e" stage=typed {
+    input %y : float[1,16,8,8]{nchw16c}
+    %z : float[1,16,8,8]{nchw16c} = Relu(%y)
+    output %z
+  }}
+  output %y
+}"""
+    graph = parse(text)
+    infer_types(graph)
+    assert str(graph) == text
+    verify(graph)
+
+
 def test_the_epilogue_decides_the_type_of_the_result() -> None:
     epilogue = 'graph "e" { input %r input %extra %s = Relu(%r) %t = g.pointwise(%s, %extra) {body=%BODY} output %t }'
     body = 'graph "b" { input %a input %b %c = Add(%a, %b) output %c }'
