@@ -38,11 +38,10 @@ def lay_out(sizes: Sequence[tuple[float, float]], edges: Sequence[tuple[int, int
     centres = [(x[i], tops[rows_of[i]] + heights[rows_of[i]] / 2) for i in range(len(sizes))]
 
     def route(chain: list[int]) -> list[Point]:
+        """Straight through the rows, so that no box is met there; curves lie between rows."""
+        points = [(x[i], y) for i in chain for y in (tops[rows_of[i]], tops[rows_of[i]] + heights[rows_of[i]])]
         (ax, ay), (bx, by) = centres[chain[0]], centres[chain[-1]]
-        bends: list[Point] = []
-        for i in chain[1:-1]:
-            bends += [(x[i], tops[rows_of[i]]), (x[i], tops[rows_of[i]] + heights[rows_of[i]])]
-        return [(ax, ay + sizes[chain[0]][1] / 2), *bends, (bx, by - sizes[chain[-1]][1] / 2)]
+        return [(ax, ay + sizes[chain[0]][1] / 2), *points[1:-1], (bx, by - sizes[chain[-1]][1] / 2)]
 
     width = max((x[i] + widths[i] / 2 for i in range(len(widths))), default=0.0) + GAP_X
     return Drawing(centres, [route(c) for c in chains], width, sum(heights) + GAP_Y * (len(rows) + 1))

@@ -82,9 +82,11 @@ def _box(centre: Point, size: tuple[float, float], lines: list[str], fill: str, 
 
 
 def _edge(route: list[Point]) -> str:
-    """A curve that leaves and arrives vertically at each point of the route."""
+    """A curve that leaves and arrives vertically at each point of the route; without pieces too short to see."""
     (x, y), path = route[0], f"M{route[0][0]:.1f},{route[0][1]:.1f}"
     for px, py in route[1:]:
+        if abs(px - x) + abs(py - y) < 0.5:
+            continue
         middle = (y + py) / 2
         path += f" C{x:.1f},{middle:.1f} {px:.1f},{middle:.1f} {px:.1f},{py:.1f}"
         x, y = px, py
