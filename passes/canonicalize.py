@@ -65,22 +65,27 @@ def _view(graph: Graph, node: Node) -> bool:
     if same_shape(x.type, result.type):
         return _forward(graph, node, x)
     inner = x.producer
-    shape = _reshape_argument(result)
-    if inner is None or x is not inner.results[0] or not traits_of(inner) & Trait.VIEW or shape is None:
+    if inner is None or x is not inner.results[0] or not traits_of(inner) & Trait.VIEW:
         return False
     source = inner.operands[0]
+    shape = _reshape_argument(source, result)
+    if shape is None:
+        return False
     made = Builder(graph, node, inner.location.join(node.location))
     reshape = made.node("Reshape", [source], {"shape": shape}, [result.name, ""])
     reshape.results[0].type = result.type  # as known as before, whatever symbols the new call's rule would give
     return _forward(graph, node, reshape.results[0])
 
 
-def _reshape_argument(result: Value) -> tuple[int, ...] | None:
-    """Reshape's ``shape`` for a result of known shape: one dimension may be left to it."""
-    shape = known_shape(result.type)
-    if shape is None or 0 in shape or sum(not isinstance(d, int) for d in shape) > 1:
+def _reshape_argument(source: Value | None, result: Value) -> tuple[int, ...] | None:
+    """Reshape's ``shape``: 0 for a batch that stays, -1 for at most one other symbol; None where it cannot be said."""
+    shape, old = known_shape(result.type), known_shape(source.type) if source is not None else None
+    if not shape or not old or 0 in shape:
         return None
-    return tuple(d if isinstance(d, int) else -1 for d in shape)
+    rest = [d if isinstance(d, int) else -1 for d in shape]
+    if shape[0] == old[0]:
+        rest[0] = 0
+    return tuple(rest) if rest.count(-1) <= 1 else None
 
 
 def _keeps_shape(graph: Graph, node: Node) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from graphc.ir import Graph, Node, Trait
+from graphc.ir import Graph, Node, Trait, Value
 from graphc.ir.attrs import Attr
 from graphc.passes.base import Pass, in_each_net
 from graphc.passes.matching import traits_of
@@ -28,7 +28,7 @@ class Cse(Pass):
 
 
 def _merge_constants(graph: Graph) -> bool:
-    seen = {}
+    seen: dict[Hashable, Value] = {}
     changed = False
     for value in list(graph.constants):
         if value.data is None:

@@ -27,6 +27,13 @@ MODELS = (
     "tiny_yolo_a_small",
     "vgg19_small",
 )
+WITHOUT_WEIGHTS = (
+    "char_lstm/lstm_predict_net.pbtxt",
+    "detectron_faster_rcnn_R50_C4_1x/predict_net.pbtxt",
+    "mask_rcnn_2go_fp32/model.pb",
+    "mobilenet_v2_quantized/predict_net.pb",
+    "shufflenet/predict_net.pb",
+)
 ROUNDING = 1e-5
 """Relative to the largest output: folded weights are rounded once more, in nets of up to 53 convolutions."""
 
@@ -72,3 +79,15 @@ def test_a_residual_net_is_convolutions_and_little_else(shared: Path) -> None:
     assert ops.count("Conv") == 53
     assert len(ops) == 53 + len(["MaxPool", "AveragePool", "g.reorder", "FC", "Softmax"])
     assert sum("epilogue" in n.attrs for n in graph.nodes) == 49  # all but the four that only adapt a shortcut
+
+
+@pytest.mark.parametrize("net", WITHOUT_WEIGHTS)
+def test_passes_leave_what_they_know_nothing_of(shared: Path, net: str) -> None:
+    """Detection, control flow, int8, a recurrent net; no type is known, no weight is there."""
+    predict = read_net(shared / "models" / "without_weights" / net)
+    graph = import_net(predict, None, {name: TensorType() for name in predict.external_inputs})
+    before = sorted(n.op for n in graph.nodes)
+    run_pipeline(graph, LEVELS[2], check=2)
+    assert set(before) - {"Copy", "Alias", "Shape", "ConstantFill", "GivenTensorIntFill"} <= {
+        n.op for n in graph.nodes
+    }
