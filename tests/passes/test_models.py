@@ -88,6 +88,4 @@ def test_passes_leave_what_they_know_nothing_of(shared: Path, net: str) -> None:
     graph = import_net(predict, None, {name: TensorType() for name in predict.external_inputs})
     before = sorted(n.op for n in graph.nodes)
     run_pipeline(graph, LEVELS[2], check=2)
-    assert set(before) - {"Copy", "Alias", "Shape", "ConstantFill", "GivenTensorIntFill"} <= {
-        n.op for n in graph.nodes
-    }
+    assert set(before) - {"Copy", "Alias", "Shape", "ConstantFill", "GivenTensorIntFill"} <= {n.op for n in graph.nodes}
