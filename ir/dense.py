@@ -73,9 +73,16 @@ def _element(text: str, dtype: np.dtype) -> object:
             raise ValueError(f"{text} is neither true nor false")
         return text == "true"
     if dtype.kind != "f":
-        return np.array(int(text), dtype)
+        return _int(text, dtype)
     m = _NAN_BITS.fullmatch(text)
     return np.frombuffer(bytes.fromhex(m.group(1))[::-1], dtype)[0] if m else _float(text, dtype)
+
+
+def _int(text: str, dtype: np.dtype) -> object:
+    value, limits = int(text), np.iinfo(dtype)
+    if not limits.min <= value <= limits.max:
+        raise ValueError(f"{text} is out of the range of {dtype}")
+    return dtype.type(value)
 
 
 def _float(text: str, dtype: np.dtype) -> object:
