@@ -10,6 +10,7 @@ import numpy as np
 from graphc.backends.cpu.library import CpuLibrary
 from graphc.backends.cpu.target import CpuTarget, find
 from graphc.frontends.netdef import import_net, read_net
+from graphc.input_shapes import assume_input_shapes
 from graphc.ir import DType, Graph, GraphcError, LoweringError, TensorType
 from graphc.passes import LEVELS, Pass, Pipeline, parse_pipeline, run_pipeline, with_block
 from graphc.passes.lower import choose_kernels, lower
@@ -86,8 +87,9 @@ def compile(
 ) -> Plan:
     """Compile a Caffe2 net.
 
-    predict_net, init_net: paths, bytes or parsed NetDefs. inputs: shape (float32), type or example array by blob name,
-    for the inputs whose shape the net does not tell; the plan runs other sizes too. outputs: further blobs to return.
+    predict_net, init_net: paths, bytes or parsed NetDefs. inputs: shape (float32), type or example array by blob name;
+    where the net does not tell a shape and none is given, one that fits is assumed (a note in ``graph.notes`` says so).
+    The plan runs other sizes too. outputs: further blobs to return.
     pipeline: passes instead of those of ``level`` (0, 1, 2). target: ``native``, ``avx512``, ``avx2``, ``portable``.
     threads: for ``Plan.run`` (default: the cores of this process). Raises ``GraphcError`` and its kinds.
     """
@@ -112,6 +114,7 @@ def compile_graph(
         raise GraphcError(f"threads is {threads}", "give a number of at least 1")
     machine = find(target)
     _add_outputs(graph, outputs)
+    assume_input_shapes(graph)
     _require_static_inputs(graph)
     report = progress or (lambda stage, done, total: None)
     report("optimise", 0, 1)

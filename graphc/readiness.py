@@ -10,6 +10,7 @@ from graphc.backends.cpu.target import find
 from graphc.compiler import optimise
 from graphc.frontends.netdef import import_net, read_net
 from graphc.frontends.netdef.validate import check
+from graphc.input_shapes import assume_input_shapes
 from graphc.ir import GraphcError, TensorType
 from graphc.passes.lower import choose_kernels
 
@@ -57,6 +58,7 @@ def readiness(predict_net: object, init_net: object, inputs: Mapping[str, Tensor
         return report
     try:
         graph = import_net(predict, init, dict(inputs))
+        assume_input_shapes(graph)
         report.reached, report.notes = "imported", list(graph.notes)
         optimise(graph, machine)
         report.reached = "optimised"

@@ -67,6 +67,8 @@ def compile_command(
             progress=report,
         )
     plan.save(output, native=native)
+    for note in plan.graph.notes:
+        click.echo(f"note: {note}", err=True)
     s = plan.schedule
     weights = sum(c.nbytes for c in s.constants)
     click.echo(

@@ -10,6 +10,7 @@ import click
 from graphc.backends.cpu.target import find
 from graphc.cli.options import init_option, input_option, level_options, parse_inputs, target_option
 from graphc.compiler import chosen_pipeline, import_model, input_types
+from graphc.input_shapes import assume_input_shapes
 from graphc.ir import FileError, Graph, GraphcError
 from graphc.ir.dot import graph_dot
 from graphc.ir.infer import infer_types
@@ -103,6 +104,8 @@ def _dump_net(
     form: str,
 ) -> str:
     graph = _read(file, init_net, inputs)
+    if stage != "imported" and graph.stage == "imported":
+        assume_input_shapes(graph)
     if stage in ("scheduled", "kernels"):
         from graphc.compiler import compile_graph  # only these stages need the backend
 

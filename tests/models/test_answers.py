@@ -1,4 +1,4 @@
-"""Whole nets against real Caffe2's own answers: every weighted float net, every target, 1 and 2 threads, two batches."""
+"""Whole nets against real Caffe2: every weighted float net, every target, 1 and 2 threads, two batches."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_top_five_of_squeezenet_on_photos(shared: Path) -> None:
     from graphc.pictures import Preparation, load_pictures
 
     folder = shared / "models" / "squeezenet_v1.1"
-    plan, inputs, answers = compile_net(folder, "native", threads=2)
+    plan, _, answers = compile_net(folder, "native", threads=2)
     names = ("zebra", "pretzel", "daisy", "orange", "school_bus", "dog")
     how = Preparation(227, mean=(104, 117, 123), bgr=True)
     pictures = load_pictures([shared / "photos" / f"{n}.jpg" for n in names], how)
