@@ -17,6 +17,7 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
+from graphc.backends.cpu import elements
 from graphc.backends.cpu.vector import F32, I32, I64, VectorType, call_llvm, define
 
 F64 = ir.DoubleType()
@@ -406,7 +407,7 @@ ROUNDING: dict[str, Callable[[Number], Number]] = {"round": rint, "floor": floor
 def namespace(lanes: int, fma: bool) -> dict[str, Any]:
     """The names that kernel source may use beyond those of ``vector.namespace``."""
     vt = VectorType(lanes, "f32")
-    names: dict[str, Any] = {}
+    names: dict[str, Any] = dict(elements.namespace(lanes))
     for name, function in FUNCTIONS.items():
         names["v" + name] = _define("v" + name, vt, 1, function, fma)
         names["s" + name] = _define("s" + name, types.float32, 1, function, fma)

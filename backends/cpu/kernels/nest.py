@@ -16,8 +16,6 @@ from graphc.ir.schedule import Address, Param
 
 CHUNK = 8192
 """Elements of an inner run that one unit handles at most."""
-SMALL = 2048
-"""Elements that a unit should at least have, where the nest has them."""
 UNIT_DIMS = 4
 
 
@@ -84,22 +82,22 @@ class Units:
         return tuple(block)
 
 
-def cut(sizes: Sequence[int], strides: Sequence[Sequence[int]], run: int) -> Units:
-    """Units of the loops around an inner run of ``run`` elements.
+def cut(sizes: Sequence[int], strides: Sequence[Sequence[int]], run: int, chunk: int = CHUNK) -> Units:
+    """Units of the loops around an inner run of ``run`` elements, at most ``chunk`` of them in a unit.
 
     Short runs are taken several rows at a time. Raises ``LoweringError`` where more dimensions are left than a kernel
     has loops.
     """
     outer, steps = list(sizes), [list(s) for s in strides]
     rows, row_steps = 1, [0] * len(steps)
-    if outer and (run < SMALL or len(outer) > UNIT_DIMS):
+    if outer and (run * 4 < chunk or len(outer) > UNIT_DIMS):
         rows, row_steps = outer.pop(), [s.pop() for s in steps]
     if len(outer) > UNIT_DIMS:
         raise LoweringError(f"{len(sizes) + 1} dimensions do not merge into the loops of a kernel", "reshape first")
     pad = UNIT_DIMS - len(outer)
     full = tuple((*((0,) * pad), *s, r) for s, r in zip(steps, row_steps))
-    row_chunk = max(1, min(rows, CHUNK // max(run, 1)))
-    return Units((1,) * pad + tuple(outer), rows, row_chunk, run, max(1, min(run, CHUNK)), full)
+    row_chunk = max(1, min(rows, chunk // max(run, 1)))
+    return Units((1,) * pad + tuple(outer), rows, row_chunk, run, max(1, min(run, chunk)), full)
 
 
 HEAD = 9

@@ -1,0 +1,96 @@
+"""Vocabulary for moving elements: loads and stores of every element type, and transposition of tiles in registers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+
+from graphc.backends.cpu.vector import F32, I32, I64, call_llvm, define, lane_mask, pointer, splat
+
+TYPES: dict[str, tuple[Any, Any]] = {
+    "f4": (types.float32, F32),
+    "f8": (types.float64, ir.DoubleType()),
+    "i1": (types.int8, ir.IntType(8)),
+    "i2": (types.int16, ir.IntType(16)),
+    "i4": (types.int32, I32),
+    "i8": (types.int64, I64),
+    "u1": (types.uint8, ir.IntType(8)),
+    "u2": (types.uint16, ir.IntType(16)),
+}
+"""NumPy's letters -> Numba's and LLVM's types."""
+
+
+@cache
+def namespace(lanes: int) -> dict[str, Any]:
+    """``ld_f8(a, i)``, ``st_f8(a, i, v)`` and so on for every type: element i from byte address a; ``transpose``."""
+    ip = types.intp
+    names: dict[str, Any] = {}
+    for code, (numba_type, llvm_type) in TYPES.items():
+        names[f"ld_{code}"] = define(f"ld_{code}", numba_type, (ip, ip), _load(llvm_type))
+        names[f"st_{code}"] = define(f"st_{code}", types.void, (ip, ip, numba_type), _store)
+    whole, part = _transposition(lanes)
+    names["transpose"] = define("transpose", types.void, (ip,) * 6, whole)
+    names["transpose_part"] = define("transpose_part", types.void, (ip,) * 8, part)
+    return names
+
+
+def _load(element: Any) -> Callable[..., Any]:
+    return lambda b, a, i: b.load(pointer(b, a, i, element), align=1)
+
+
+def _store(b: Any, a: Any, i: Any, v: Any) -> None:
+    b.store(v, pointer(b, a, i, v.type), align=1)
+
+
+def _transposition(lanes: int) -> tuple[Callable[..., None], Callable[..., None]]:
+    """``transpose(x, xo, xs, y, yo, ys)``: the rows of a square tile, xs floats apart, become the columns of one whose rows
+    are ys apart. ``transpose_part(..., rows, columns)``: the source has only so many rows and columns.
+    """
+    vec = ir.VectorType(F32, lanes)
+    suffix = f"v{lanes}f32.p0"
+
+    def at(b: Any, a: Any, o: Any, stride: Any, i: int) -> Any:
+        return b.bitcast(pointer(b, a, b.add(o, b.mul(stride, I64(i))), F32), vec.as_pointer())
+
+    def whole(b: Any, x: Any, xo: Any, xs: Any, y: Any, yo: Any, ys: Any) -> None:
+        rows = [b.load(at(b, x, xo, xs, i), align=4) for i in range(lanes)]
+        for i, v in enumerate(_exchange(b, rows, lanes)):
+            b.store(v, at(b, y, yo, ys, i), align=4)
+
+    def mask(b: Any, i: int, limit: Any, count: Any) -> Any:
+        inside = splat(b, b.icmp_signed("<", I64(i), limit), lanes)
+        return b.and_(inside, lane_mask(b, count, lanes))
+
+    def part(b: Any, x: Any, xo: Any, xs: Any, y: Any, yo: Any, ys: Any, n: Any, m: Any) -> None:
+        zero = ir.Constant(vec, [0.0] * lanes)
+        rows = []
+        for i in range(lanes):
+            args = [at(b, x, xo, xs, i), I32(4), mask(b, i, n, m), zero]
+            rows.append(call_llvm(b, f"llvm.masked.load.{suffix}", vec, args))
+        for i, v in enumerate(_exchange(b, rows, lanes)):
+            args = [v, at(b, y, yo, ys, i), I32(4), mask(b, i, m, n)]
+            call_llvm(b, f"llvm.masked.store.{suffix}", ir.VoidType(), args)
+
+    return whole, part
+
+
+def _exchange(b: Any, rows: list[Any], lanes: int) -> list[Any]:
+    """Transpose ``lanes`` vectors: exchange one bit of the row number with one of the lane number at a time."""
+    distance = 1
+    while distance < lanes:
+        swapped = list(rows)
+        for i in range(lanes):
+            if i & distance:
+                continue
+            low = [j + lanes - distance if j & distance else j for j in range(lanes)]
+            high = [j + lanes if j & distance else j + distance for j in range(lanes)]
+            pair = (rows[i], rows[i + distance])
+            for k, indices in ((i, low), (i + distance, high)):
+                swapped[k] = b.shuffle_vector(*pair, ir.Constant(ir.VectorType(I32, lanes), indices))
+        rows = swapped
+        distance *= 2
+    return rows
