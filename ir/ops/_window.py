@@ -316,7 +316,7 @@ def padded(x: np.ndarray, w: Window, value: float, first: int = 2) -> np.ndarray
     widths += [(0, 0)] * (x.ndim - len(widths))
     x = np.pad(x, widths, constant_values=value) if any(map(any, widths)) else x
     crop = [slice(None)] * first + [slice(max(-h, 0), x.shape[first + i]) for i, h in enumerate(w.heads)]
-    return x[tuple(crop)]
+    return np.asarray(x[tuple(crop)])
 
 
 def taps(x: np.ndarray, w: Window, out: tuple[int, ...], first: int = 2) -> list[tuple[tuple[int, ...], np.ndarray]]:

@@ -90,6 +90,13 @@ def _channels_first(a: np.ndarray, last: bool) -> np.ndarray:
     return np.moveaxis(a, -1, 1) if last else a
 
 
+def _tap(filters: np.ndarray, tap: tuple[int, ...]) -> np.ndarray:
+    """The matrices of one element of the window; the window's dimensions are the last."""
+    return np.asarray(
+        filters.reshape(*filters.shape[: -len(tap)], -1)[..., np.ravel_multi_index(tap, filters.shape[-len(tap) :])]
+    )
+
+
 def _conv_reference(call: Call, x: np.ndarray, filters: np.ndarray, *bias: np.ndarray | None) -> Sequence[np.ndarray]:
     w, last = window(call), nhwc(call)
     out = tuple(d for d in output_image(call) or () if isinstance(d, int))
@@ -99,7 +106,7 @@ def _conv_reference(call: Call, x: np.ndarray, filters: np.ndarray, *bias: np.nd
     grouped = fs.reshape(w.group, maps // w.group, c // w.group, *w.kernel)
     for tap, view in taps(xs, w, out):
         columns = view.reshape(n, w.group, c // w.group, math.prod(out))
-        acc += grouped[(..., *tap)] @ columns
+        acc += _tap(grouped, tap) @ columns
     y = acc.reshape(n, maps, *out)
     return [np.ascontiguousarray(np.moveaxis(_add_bias(y, bias), 1, -1) if last else _add_bias(y, bias))]
 
@@ -107,7 +114,7 @@ def _conv_reference(call: Call, x: np.ndarray, filters: np.ndarray, *bias: np.nd
 def _add_bias(y: np.ndarray, bias: Sequence[np.ndarray | None]) -> np.ndarray:
     if not bias or bias[0] is None:
         return y
-    return y + bias[0].reshape(-1, *(1,) * (y.ndim - 2))
+    return np.asarray(y + bias[0].reshape(-1, *(1,) * (y.ndim - 2)))
 
 
 def _conv_flops(call: Call) -> int:
@@ -158,9 +165,10 @@ def _transpose_reference(
     columns = xs.reshape(n, w.group, c // w.group, math.prod(image))
     grouped = fs.reshape(w.group, c // w.group, per_group, *w.kernel)
     for tap, view in taps(y, w, image):
-        part = grouped[(..., *tap)].swapaxes(1, 2) @ columns
+        part = _tap(grouped, tap).swapaxes(1, 2) @ columns
         view += part.reshape(view.shape)
-    y = y[(slice(None), slice(None), *(slice(h, h + o) for h, o in zip(w.heads, out)))]
+    inside = [slice(None)] * 2 + [slice(h, h + o) for h, o in zip(w.heads, out)]
+    y = y[tuple(inside)]
     y = _add_bias(y, bias)
     return [np.ascontiguousarray(np.moveaxis(y, 1, -1) if last else y)]
 

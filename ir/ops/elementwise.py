@@ -26,6 +26,7 @@ from graphc.ir.types import DType, TensorType, merge_dims
 
 POINTWISE = Trait.POINTWISE | Trait.BLOCKED
 NUMERIC_HALF = (*NUMERIC, DType.FLOAT16)
+Pair = Callable[[np.ndarray, np.ndarray], np.ndarray]
 INT_BOOL = (DType.BOOL, DType.INT32, DType.INT64)
 ANY_NUMBER = (DType.BOOL, *NUMERIC_HALF)
 
@@ -186,7 +187,7 @@ def _binary(name: str, doc: str, dtypes: Sequence[DType], result: DType | None =
     op(name, infer, inputs="A B", outputs="C", args=LEGACY_ARGS, align=legacy_align, traits=traits, doc=doc, **fields)
 
 
-def _aligned(function: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Callable[..., Sequence[np.ndarray]]:
+def _aligned(function: Pair) -> Callable[..., Sequence[np.ndarray]]:
     """A reference that applies ``function`` after the alignment of the operands."""
 
     def reference(call: Call, a: np.ndarray, b: np.ndarray) -> Sequence[np.ndarray]:
@@ -222,23 +223,26 @@ _binary(
     reference=_aligned(_divide),
     inplace=((0, 0),),
 )
-for _name, _function, _text in (
+_COMPARISONS: tuple[tuple[str, Pair, str], ...] = (
     ("EQ", np.equal, "A == B"),
     ("NE", np.not_equal, "A != B"),
     ("LT", np.less, "A < B"),
     ("LE", np.less_equal, "A <= B"),
     ("GT", np.greater, "A > B"),
     ("GE", np.greater_equal, "A >= B"),
-):
-    _binary(_name, _text, ANY_NUMBER, DType.BOOL, reference=_aligned(_function))
-for _name, _function in (("And", np.logical_and), ("Or", np.logical_or), ("Xor", np.logical_xor)):
-    _binary(_name, f"logical {_name.lower()}", (DType.BOOL,), reference=_aligned(_function), inplace=((0, 0),))
-for _name, _function in (
-    ("BitwiseAnd", np.bitwise_and),
-    ("BitwiseOr", np.bitwise_or),
-    ("BitwiseXor", np.bitwise_xor),
-):
-    _binary(_name, f"bitwise {_name[7:].lower()}", INT_BOOL, reference=_aligned(_function), inplace=((0, 0),))
+)
+for _name, _pair, _text in _COMPARISONS:
+    _binary(_name, _text, ANY_NUMBER, DType.BOOL, reference=_aligned(_pair))
+_LOGIC: tuple[tuple[str, Pair, Sequence[DType]], ...] = (
+    ("And", np.logical_and, (DType.BOOL,)),
+    ("Or", np.logical_or, (DType.BOOL,)),
+    ("Xor", np.logical_xor, (DType.BOOL,)),
+    ("BitwiseAnd", np.bitwise_and, INT_BOOL),
+    ("BitwiseOr", np.bitwise_or, INT_BOOL),
+    ("BitwiseXor", np.bitwise_xor, INT_BOOL),
+)
+for _name, _pair, _types in _LOGIC:
+    _binary(_name, f"{_name} of A and B", _types, reference=_aligned(_pair), inplace=((0, 0),))
 
 
 def _pow_infer(call: Call) -> list[TensorType]:
@@ -301,8 +305,8 @@ def _many(name: str, doc: str, dtypes: Sequence[DType], scalar: Any, **fields: A
 
 _many("Sum", "Sum of the inputs.", NUMERIC_HALF, lambda o, call, *xs: reduce(lambda a, b: a + b, xs))
 _many("SumInt", "Sum of the inputs.", NUMERIC_HALF, lambda o, call, *xs: reduce(lambda a, b: a + b, xs))
-_many("Max", "Largest of the inputs.", NUMERIC_HALF, lambda o, call, *xs: reduce(o.maximum, xs))
-_many("Min", "Smallest of the inputs.", NUMERIC_HALF, lambda o, call, *xs: reduce(o.minimum, xs))
+_many("Max", "Largest of the inputs.", FLOATS, lambda o, call, *xs: reduce(o.maximum, xs))
+_many("Min", "Smallest of the inputs.", FLOATS, lambda o, call, *xs: reduce(o.minimum, xs))
 _many(
     "Mean",
     "Mean of the inputs.",

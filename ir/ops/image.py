@@ -104,7 +104,7 @@ def _resize_infer(call: Call) -> list[TensorType]:
 def nearest_sources(size: int, out: int, scale: np.float32) -> np.ndarray:
     """For each output pixel the input pixel that ResizeNearest takes: ``min(int(i / scale), size - 1)`` in float32."""
     at = (np.arange(out, dtype=np.float32) / np.float32(scale)).astype(np.int64)
-    return np.minimum(at, size - 1)
+    return np.asarray(np.minimum(at, size - 1))
 
 
 def _nearest_reference(call: Call, x: np.ndarray, *scales: np.ndarray) -> Sequence[np.ndarray]:
@@ -335,7 +335,7 @@ def stylizer_noise(call: Call) -> np.ndarray:
     Caffe2 draws it once per operator from a generator that is not reproducible; graphc draws the same values always.
     """
     values = np.random.default_rng(0).standard_normal(call.arg("noise_size")) * call.arg("noise_std")
-    return values.astype(np.float32)
+    return np.asarray(values, np.float32)
 
 
 def _preprocess_reference(call: Call, x: np.ndarray, mean: np.ndarray) -> Sequence[np.ndarray]:

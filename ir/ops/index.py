@@ -51,8 +51,10 @@ def _gather_reference(call: Call, data: np.ndarray, indices: np.ndarray) -> Sequ
     at = checked_indices(call, indices, data.shape[axis], wrap)
     if not call.arg("match_outer"):
         return [data.take(at, axis=axis)]
-    outer = np.ogrid[tuple(slice(d) for d in at.shape[:axis])]
-    return [data[(*(o.reshape(o.shape + (1,) * (at.ndim - axis)) for o in outer), at)]]
+    outer = np.ix_(*(np.arange(d) for d in at.shape[:axis]))
+    places = tuple(o.reshape(o.shape + (1,) * (at.ndim - axis)) for o in outer)
+    chosen = (*places, at)
+    return [data[chosen]]
 
 
 _MATCH = Arg("match_outer", "int", 0, "the indices have DATA's dimensions before axis, and choose within them")
@@ -199,7 +201,7 @@ def _scatter_infer(call: Call) -> list[TensorType]:
 
 def _scatter_reference(call: Call, data: np.ndarray, indices: np.ndarray, updates: np.ndarray) -> Sequence[np.ndarray]:
     axis = axis_of(call, call.arg("axis"), data.ndim)
-    grid = list(np.indices(indices.shape))
+    grid: list[np.ndarray] = list(np.indices(indices.shape))
     grid[axis] = checked_indices(call, indices, data.shape[axis])
     y = data.copy()
     y[tuple(grid)] = updates

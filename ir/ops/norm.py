@@ -143,7 +143,7 @@ def _bn_reference(
 
 
 def _affine(call: Call, x: np.ndarray, factor: np.ndarray, offset: np.ndarray) -> np.ndarray:
-    return x * _channel_shape(factor, call, x.ndim) + _channel_shape(offset, call, x.ndim)
+    return np.asarray(x * _channel_shape(factor, call, x.ndim) + _channel_shape(offset, call, x.ndim))
 
 
 def _bn_traits(call: Call) -> Trait:
@@ -191,7 +191,7 @@ def _lrn_infer(call: Call) -> list[TensorType]:
 
 def _lrn_reference(call: Call, x: np.ndarray) -> Sequence[np.ndarray]:
     size, axis = call.arg("size"), channel_axis(call, 4)
-    # Caffe2 centres an even window so that the longer part lies before the channel.
+    # Of an even window the longer part lies behind the channel.
     before = (size - 1) // 2
     widths = [(0, 0)] * 4
     widths[axis] = (before, size - 1 - before)

@@ -69,7 +69,7 @@ def _l1(x: np.ndarray, **how: Any) -> np.ndarray:
 
 
 def _l2(x: np.ndarray, **how: Any) -> np.ndarray:
-    return np.sqrt((x * x).sum(**how))
+    return np.asarray(np.sqrt((x * x).sum(**how)))
 
 
 _reduce("ReduceSum", "Sum over axes.", np.sum, NUMERIC)
@@ -119,7 +119,7 @@ def _is_front(call: Call) -> bool:
 
 def _ends_infer(call: Call) -> list[TensorType]:
     """Y: X without its first (Front) or last (Back) dimensions; lengths has an element for each element of Y."""
-    x, n = require(call, 0, (*NUMERIC, DType.FLOAT16)), _count(call)
+    x, n = require(call, 0, FLOATS if "Max" in call.opdef.name else (*NUMERIC, DType.FLOAT16)), _count(call)
     if x.shape is None:
         return [x]
     if n > len(x.shape):
@@ -286,7 +286,7 @@ def _tail_infer(call: Call) -> list[TensorType]:
 def _cosine(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     floor = np.float32(1e-12)
     norms = np.maximum((x * x).sum(axis=1), floor) * np.maximum((y * y).sum(axis=1), floor)
-    return (x * y).sum(axis=1) / np.sqrt(norms)
+    return np.asarray((x * y).sum(axis=1) / np.sqrt(norms))
 
 
 def _pairs(name: str, doc: str, function: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> None:
