@@ -36,7 +36,7 @@ def _bounded_angle(call: Call, angle: np.ndarray) -> np.ndarray:
     period = high - low
     if period <= 0 or period % 180:
         call.fail(f"the angle bounds {low} ... {high} do not span a multiple of 180 degrees")
-    return np.where(angle < low, angle + period, np.where(angle > high, angle - period, angle))
+    return np.asarray(np.where(angle < low, angle + period, np.where(angle > high, angle - period, angle)))
 
 
 def clip(boxes: np.ndarray, height: np.ndarray, width: np.ndarray, angle_thresh: float, plus_one: int) -> np.ndarray:
@@ -49,7 +49,7 @@ def clip(boxes: np.ndarray, height: np.ndarray, width: np.ndarray, angle_thresh:
     level = np.abs(boxes[:, 4]) <= angle_thresh
     clipped = np.hstack([(corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2] + plus_one])
     out[level, :4] = clipped[level]
-    return out
+    return np.asarray(out)
 
 
 def _clip_upright(boxes: np.ndarray, height: np.ndarray, width: np.ndarray, plus_one: int) -> np.ndarray:
@@ -125,7 +125,7 @@ def soft_suppress(
 
 def _weights(share: np.ndarray, sigma: float, thresh: float, method: int) -> np.ndarray:
     if method == 2:
-        return np.exp(-share * share / np.float32(sigma)).astype(np.float32)
+        return np.asarray(np.exp(-share * share / np.float32(sigma)), np.float32)
     lowered = 1 - share if method == 1 else np.zeros_like(share)
     return np.where(share > np.float32(thresh), lowered, 1).astype(np.float32)
 
@@ -135,7 +135,7 @@ def _corners(box: np.ndarray) -> np.ndarray:
     x, y, w, h, angle = (float(v) for v in box)
     c, s = math.cos(math.radians(angle)), math.sin(math.radians(angle))
     unit = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * [w / 2, h / 2]
-    return np.array([x, y]) + unit @ np.array([[c, -s], [s, c]])
+    return np.asarray(np.array([x, y]) + unit @ np.array([[c, -s], [s, c]]))
 
 
 def _rotated_intersection(a: np.ndarray, b: np.ndarray) -> float:

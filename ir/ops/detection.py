@@ -8,6 +8,7 @@ is x2 - x1 + 1 wide.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -183,12 +184,18 @@ def _limit_types(call: Call) -> list[TensorType]:
 
 
 def _box_class(call: Call, j: int) -> int:
+    """Which of the boxes belongs to class ``j``; 0 is the background."""
     if call.arg("cls_agnostic_bbox_reg"):
-        j = 1
+        return 0
     return j if call.arg("input_boxes_include_bg_cls") else j - 1
 
 
-_METHODS = {"hard": 0, "linear": 1, "gaussian": 2}
+def _score_class(call: Call, j: int) -> int:
+    """Which of the scores belongs to class ``j``: where the boxes have no background, its scores come last."""
+    return j if call.arg("input_boxes_include_bg_cls") else j - 1
+
+
+_METHODS = {"linear": 1, "gaussian": 2}
 
 
 def _kept_of_class(call: Call, scores: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -200,7 +207,7 @@ def _kept_of_class(call: Call, scores: np.ndarray, boxes: np.ndarray) -> tuple[n
         return suppress(boxes, rows, call.arg("nms"), plus_one, call.arg("detections_per_im") or -1), scores
     method = call.arg("soft_nms_method")
     if method not in _METHODS:
-        call.fail(f"soft_nms_method '{method}' is unknown", "use hard, linear or gaussian")
+        call.fail(f"soft_nms_method '{method}' is unknown", "use linear or gaussian")
     return soft_suppress(
         boxes,
         scores,
@@ -222,44 +229,57 @@ def _limited(scores: dict[int, np.ndarray], keeps: dict[int, np.ndarray], limit:
     return {j: np.array([row for k, row in best if k == j], np.int64) for j in keeps}
 
 
-def _limit_image(call: Call, scores: np.ndarray, boxes: np.ndarray) -> list[tuple[int, np.ndarray, np.ndarray]]:
-    """(class, rows kept, their scores) for every class but the background of one image."""
+def _limit_image(call: Call, scores: np.ndarray, boxes: np.ndarray) -> list[_Kept]:
+    """What is left of every class but the background in one image."""
     width = 5 if call.arg("rotated") else 4
-    first = 0 if scores.shape[1] == 1 and not call.arg("input_boxes_include_bg_cls") else 1
     keeps, updated = {}, {}
-    for j in range(1, scores.shape[1] if first else 2):
+    for j in range(1, scores.shape[1]):
         k = _box_class(call, j) * width
-        keeps[j], updated[j] = _kept_of_class(call, scores[:, j if first else 0], boxes[:, k : k + width])
+        keeps[j], updated[j] = _kept_of_class(call, scores[:, _score_class(call, j)], boxes[:, k : k + width])
     keeps = _limited(updated, keeps, call.arg("detections_per_im"))
-    return [(j, rows, updated[j][rows]) for j, rows in keeps.items()]
+    places = {j: _box_class(call, j) * width for j in keeps}
+    return [_Kept(j, rows, updated[j][rows], boxes[rows, places[j] : places[j] + width]) for j, rows in keeps.items()]
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What is left of one class in one image."""
+
+    label: int
+    rows: np.ndarray
+    scores: np.ndarray
+    boxes: np.ndarray
+
+
+def _image_counts(call: Call, n: int, splits: np.ndarray | None) -> list[int]:
+    counts = [n] if splits is None else [int(k) for k in splits]
+    if sum(counts) != n:
+        call.fail(f"batch_splits sums to {sum(counts)}, there are {n} boxes")
+    return counts
 
 
 def _box_with_nms_limit(
     call: Call, scores: np.ndarray, boxes: np.ndarray, splits: np.ndarray | None = None
 ) -> list[np.ndarray]:
-    scores, boxes = scores.reshape(scores.shape[:2]), boxes.reshape(boxes.shape[:2])
-    counts = [len(scores)] if splits is None else [int(n) for n in splits]
-    if sum(counts) != len(scores):
-        call.fail(f"batch_splits sums to {sum(counts)}, there are {len(scores)} boxes")
-    width = 5 if call.arg("rotated") else 4
-    outputs: list[list[np.ndarray]] = [[], [], [], []]
-    per_image, per_class = [], np.zeros((len(counts), scores.shape[1]), np.int32)
-    start = 0
-    for i, n in enumerate(counts):
-        image_boxes = boxes[start : start + n]
-        found = _limit_image(call, scores[start : start + n], image_boxes)
-        for j, rows, values in found:
-            k = _box_class(call, j) * width
-            label = j if call.arg("output_classes_include_bg_cls") else j - 1
-            parts = (values, image_boxes[rows, k : k + width], np.full(len(rows), label, np.float32), rows)
-            for column, part in zip(outputs, parts):
-                column.append(part)
-            per_class[i, min(j, scores.shape[1] - 1)] = len(rows)
-        per_image.append(sum(len(rows) for _, rows, _ in found))
-        start += n
-    empty = (np.zeros(0, np.float32), np.zeros((0, width), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
-    joined = [np.concatenate([e, *column]).astype(e.dtype) for e, column in zip(empty, outputs)]
-    return [*joined[:3], np.array(per_image, np.float32), joined[3].astype(np.int32), per_class]
+    scores, boxes = scores.reshape(len(scores), scores.shape[1]), boxes.reshape(len(boxes), boxes.shape[1])
+    counts = _image_counts(call, len(scores), splits)
+    ends = np.cumsum(counts)
+    images = [_limit_image(call, scores[e - n : e], boxes[e - n : e]) for e, n in zip(ends, counts)]
+    kept = [k for image in images for k in image]
+    shift = 0 if call.arg("output_classes_include_bg_cls") else 1
+    labels = [np.full(len(k.rows), k.label - shift, np.float32) for k in kept]
+    per_class = np.zeros((len(counts), scores.shape[1]), np.int32)
+    for i, image in enumerate(images):
+        for k in image:
+            per_class[i, k.label] = len(k.rows)
+    return [
+        np.concatenate([np.zeros(0, np.float32), *(k.scores for k in kept)]),
+        np.concatenate([np.zeros((0, 5 if call.arg("rotated") else 4), np.float32), *(k.boxes for k in kept)]),
+        np.concatenate([np.zeros(0, np.float32), *labels]),
+        per_class.sum(axis=1).astype(np.float32),
+        np.concatenate([np.zeros(0, np.int64), *(k.rows for k in kept)]).astype(np.int32),
+        per_class,
+    ]
 
 
 op(
@@ -272,7 +292,7 @@ op(
         Arg("nms", "float", 0.3, "overlap above which the lower score goes"),
         Arg("detections_per_im", "int", 100, "boxes kept over all classes of an image, at most"),
         Arg("soft_nms_enabled", "int", 0, "lower the scores of overlapping boxes instead of removing them"),
-        Arg("soft_nms_method", "string", b"linear", "hard, linear or gaussian"),
+        Arg("soft_nms_method", "string", b"linear", "linear or gaussian"),
         Arg("soft_nms_sigma", "float", 0.5),
         Arg("soft_nms_min_score_thres", "float", 0.001, "lowered scores below this are removed"),
         Arg("rotated", "int", 0),

@@ -243,7 +243,7 @@ def _range(call: Call, *bounds: Any) -> np.ndarray:
     if step == 0:
         call.fail("the step is 0")
     n = max(0, math.ceil((stop - start) / step))
-    return (start + np.arange(n) * step).astype(bounds[0].dtype)
+    return np.asarray(start + np.arange(n) * step, bounds[0].dtype)
 
 
 def _range_reference(call: Call, *bounds: np.ndarray) -> list[np.ndarray]:

@@ -112,8 +112,9 @@ def _first(x: np.ndarray, last: bool) -> np.ndarray:
 
 def _inner(grown: np.ndarray, w: Window, size: tuple[int, ...]) -> np.ndarray:
     """The image inside its border; channels second."""
-    place = (slice(max(h, 0), max(h, 0) + n) for h, n in zip(w.heads, size))
-    return grown[(slice(None), slice(None), *place)]
+    image = (slice(max(h, 0), max(h, 0) + n) for h, n in zip(w.heads, size))
+    place = (slice(None), slice(None), *image)
+    return np.asarray(grown[place])
 
 
 def _restored(x: np.ndarray, last: bool) -> np.ndarray:
@@ -180,7 +181,7 @@ def _conv_gradient(call: Call, x: np.ndarray, filters: np.ndarray, dy: np.ndarra
     d = _first(dy, last).reshape(n, w.group, maps // w.group, math.prod(out))
     for (tap, values), (_, sums) in zip(taps(grown, w, out), taps(d_grown, w, out)):
         columns = values.reshape(n, w.group, depth, math.prod(out))
-        at = (slice(None), slice(None), *tap)
+        at: tuple[slice | int, ...] = (slice(None), slice(None), *tap)
         d_weight[at] = np.einsum("ngmp,ngcp->gmc", d, columns, optimize=True).reshape(maps, depth)
         grouped = weight[at].reshape(w.group, maps // w.group, depth)
         sums += np.einsum("gmc,ngmp->ngcp", grouped, d, optimize=True).reshape(sums.shape)

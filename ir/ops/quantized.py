@@ -65,13 +65,13 @@ def int8_type(call: Call, shape: Shape | None, quant: Quant | None = None) -> Te
 
 def requantise(real: np.ndarray, quant: Quant, low: int = 0) -> np.ndarray:
     """Real values in units of the result's scale -> uint8, half to even, clamped to ``low`` ... 255."""
-    return np.clip(np.rint(real) + quant.zero_point, low, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(real) + quant.zero_point, low, 255), np.uint8)
 
 
 def real_values(call: Call, i: int, x: np.ndarray) -> np.ndarray:
     """The float32 numbers that a quantised input stands for."""
     quant = quant_of(call, i)
-    return (x.astype(np.int32) - quant.zero_point).astype(np.float32) * np.float32(quant.scale)
+    return np.asarray((x.astype(np.int32) - quant.zero_point).astype(np.float32) * np.float32(quant.scale))
 
 
 def _quantize_type(call: Call) -> list[TensorType]:
@@ -188,7 +188,9 @@ def _accumulated(call: Call, x: np.ndarray, w: np.ndarray) -> np.ndarray:
     total = np.zeros((x.shape[0], *out, group, m // group))
     for tap, view in taps(shifted, win, out, first=1):
         parts = view.reshape(*view.shape[:3], group, depth)
-        total += np.einsum("nhwgc,gmc->nhwgm", parts, filters[(slice(None), *tap)].reshape(group, m // group, depth))
+        at: tuple[slice | int, ...] = (slice(None), *tap)
+        grouped = np.asarray(filters[at]).reshape(group, m // group, depth)
+        total += (parts[..., None, :] @ np.swapaxes(grouped, 1, 2))[..., 0, :]
     return total.reshape(*total.shape[:3], m)
 
 
@@ -368,7 +370,7 @@ def _kept_type(call: Call) -> list[TensorType]:
     return [TensorType(DType.UINT8, call.type(0).shape, quant=kept_quant(call))]
 
 
-def _relu(call: Call, x: np.ndarray) -> list[np.ndarray]:
+def _relu_reference(call: Call, x: np.ndarray) -> list[np.ndarray]:
     return [np.maximum(x, np.uint8(quant_of(call, 0).zero_point))]
 
 
@@ -378,7 +380,7 @@ op(
     inputs="X",
     outputs="Y",
     args=(ORDER_NHWC, *Y_QUANT),
-    reference=_relu,
+    reference=_relu_reference,
     inplace=((0, 0),),
     doc="max(q, zero point)",
 )

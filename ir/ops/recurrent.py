@@ -22,7 +22,7 @@ _CELL_ARGS = (
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:
     e = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1 / (1 + e), e / (1 + e)).astype(x.dtype)
+    return np.asarray(np.where(x >= 0, 1 / (1 + e), e / (1 + e)), x.dtype)
 
 
 def _valid(call: Call, rest: Sequence[np.ndarray], n: int) -> np.ndarray:
