@@ -1,0 +1,1 @@
+"""Conversions between packed photos and float planes."""

@@ -1,0 +1,1 @@
+"""Operators whose record gives a loop: the loop itself, compiled."""

@@ -1,0 +1,1 @@
+"""Local response normalisation across channels, plain and blocked."""

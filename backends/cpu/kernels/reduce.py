@@ -1,0 +1,1 @@
+"""Reductions over any axes, and ArgMax, ArgMin, TopK."""

@@ -1,0 +1,1 @@
+"""Resized images: nearest and bilinear."""
