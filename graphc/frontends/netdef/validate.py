@@ -54,8 +54,8 @@ def check(predict: Net, init: Net | None = None) -> Report:
     """
     report = Report()
     if init is not None:
-        report.problems += _weight_problems(init, predict)
         live = live_operators(init, _outside_blobs(predict))
+        report.problems += _random_problems(init, live)
         _check_net(init, report, live)
     _check_net(predict, report, range(len(predict.ops)))
     report.problems += wiring_problems(predict)
@@ -78,7 +78,9 @@ def _check_net(net: Net, report: Report, positions: Sequence[int]) -> None:
 def _operator_problems(net: Net, i: int) -> Iterator[Problem]:
     op = net.ops[i]
     if is_weight(op):
-        return
+        yield from _weight_problems(net, i)
+        if op.type != "ConstantFill":
+            return
     record = registry().get(op.type)
     if record is None or op.type.startswith("g."):
         yield problem("operator", net, i, op.type, f"graphc has no operator {op.type!r}", _remedy(op.type))
@@ -130,14 +132,17 @@ def _port_text(ports: Sequence[Port]) -> str:
     return " ".join(p.name + "?" * p.optional + "*" * p.variadic for p in ports) or "none"
 
 
-def _weight_problems(init: Net, predict: Net) -> Iterator[Problem]:
-    for i in live_operators(init, _outside_blobs(predict)):
+def _weight_problems(net: Net, i: int) -> Iterator[Problem]:
+    op = net.ops[i]
+    try:
+        weight(op)
+    except NetError as e:
+        yield problem("weight", net, i, op.outputs[0], e.message, e.help)
+
+
+def _random_problems(init: Net, live: Sequence[int]) -> Iterator[Problem]:
+    for i in live:
         op = init.ops[i]
-        if is_weight(op):
-            try:
-                weight(op)
-            except NetError as e:
-                yield problem("weight", init, i, op.outputs[0], e.message, e.help)
-        elif op.type in RANDOM_FILLS:
+        if op.type in RANDOM_FILLS:
             reason = f"'{some(op.outputs)}' would be drawn at random, so the answers would be different ones each time"
             yield problem("weight", init, i, op.type, reason, "run the init net once and save the weights as fills")

@@ -1,0 +1,127 @@
+"""The report of everything that stops an import."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from graphc.frontends.netdef import Net, Operator, check
+from graphc.frontends.netdef.arguments import convert
+from graphc.frontends.netdef.net import TensorArg
+
+
+def op(type: str, inputs: str = "", outputs: str = "", **args: object) -> Operator:
+    return Operator(type, inputs.split(), outputs.split(), args, name="the_name")
+
+
+def test_a_good_net() -> None:
+    report = check(Net("n", [op("Relu", "x", "y"), op("Relu", "y", "z")], ["x"], ["z"]))
+    assert report.ok
+    assert report.operators == {"Relu": 2}
+    assert str(report) == "2 operators of 1 types, 0 problems"
+
+
+def test_every_problem_at_once() -> None:
+    inner = Net("inner", [op("NoSuch", "x", "y")])
+    net = Net(
+        "n",
+        [
+            op("Relu", "x y", "y"),
+            op("LeakyRelu", "x", "y", alpha=b"big"),
+            op("LeakyRelu", "x", "y", alhpa=0.1),
+            op("Nonsense", "q", "y", body=inner),
+        ],
+        ["x"],
+        ["never"],
+    )
+    report = check(net)
+    kinds = [(p.kind, p.index, p.subject) for p in report.problems]
+    assert kinds == [
+        ("arity", 0, "input"),
+        ("argument", 1, "alpha"),
+        ("argument", 2, "alhpa"),
+        ("operator", 3, "Nonsense"),
+        ("operator", 0, "NoSuch"),
+        ("wiring", 0, "y"),
+        ("wiring", 3, "q"),
+        ("wiring", -1, "never"),
+    ]
+    assert report.problems[2].remedy == "near names: alpha"
+    text = str(report.problems[1])
+    assert text.startswith("net 'n' op #1 LeakyRelu 'the_name' (x -> y): argument 'alpha' is the string 'big'")
+    assert json.loads(json.dumps(report.to_dict()))["problems"][0]["op_type"] == "Relu"
+
+
+def test_init_operators_count_where_they_are_needed() -> None:
+    init = Net(
+        "i",
+        [op("NoSuch", "", "w"), op("NoSuch", "", "unused"), op("GivenTensorFill", "", "b", shape=(2,), values=(1.0,))],
+    )
+    report = check(Net("n", [op("Sum", "x w b", "y")], ["x", "w", "b"], ["y"]), init)
+    assert [(p.net, p.index, p.kind) for p in report.problems] == [("i", 0, "operator"), ("i", 2, "weight")]
+    assert "has 1 elements, the shape [2] needs 2" in report.problems[1].reason
+
+
+@pytest.mark.parametrize(
+    ("args", "reason"),
+    [
+        ({"shape": (-1,), "values": (1.0,)}, "negative dimension -1"),
+        ({"shape": 3, "values": (1.0,)}, "'shape' is no list of ints"),
+        ({"shape": (2**40, 2**40), "values": (1.0,)}, "has 1 elements"),
+        ({"shape": (1,) * 40, "values": (1.0,)}, "40 dimensions"),
+        ({"shape": (1,), "values": b"x"}, "'values' is no list of numbers"),
+        ({"shape": (1,), "values": (1,), "dtype": 99}, "'dtype' is 99"),
+        ({"shape": (1,), "values": (300,), "dtype": 7}, "holds 300, beyond int8"),
+        ({"shape": (1,), "values": (1.5,), "dtype": 2}, "holds floats, int32 needs ints"),
+    ],
+)
+def test_bad_weights(args: dict, reason: str) -> None:
+    report = check(Net("n", [op("Sum", "w", "y")], ["w"], ["y"]), Net("i", [op("GivenTensorFill", "", "w", **args)]))
+    assert reason in report.problems[0].reason
+
+
+def test_an_enormous_constant_fill_is_refused() -> None:
+    init = Net("i", [op("ConstantFill", "", "w", shape=(2**40,), value=1.0)])
+    report = check(Net("n", [op("Sum", "w", "y")], ["w"], ["y"]), init)
+    assert "needs more than 2 GiB" in report.problems[0].reason
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "expected"),
+    [
+        (3, "int", 3),
+        (2.0, "int", 2),
+        (3, "float", 3.0),
+        (0.1, "float", 0.10000000149011612),
+        (b"x", "string", b"x"),
+        ((1, 2.0), "ints", (1, 2)),
+        ((), "floats", ()),
+        ((1, 0.5), "floats", (1.0, 0.5)),
+        ((b"a",), "strings", (b"a",)),
+        (b"NCHW", "any", b"NCHW"),
+    ],
+)
+def test_conversion(value: object, kind: str, expected: object) -> None:
+    got = convert(value, kind)
+    assert got == expected
+    assert type(got) is type(expected)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "reason"),
+    [
+        (b"3", "int", "is the string '3', an int is needed"),
+        (0.5, "int", "is the float 0.5, an int is needed"),
+        (float("nan"), "int", "an int is needed"),
+        ((), "int", "is without a value"),
+        (3, "ints", "is the int 3, a list of ints is needed"),
+        ((1, b"a"), "ints", "is the string 'a', an int is needed"),
+        (3, "graph", "a net is needed"),
+        (Net(), "float", "is a net, a float is needed"),
+        (TensorArg("t", (b"",)), "any", "is a tensor message"),
+    ],
+)
+def test_conversion_errors(value: object, kind: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        convert(value, kind)
