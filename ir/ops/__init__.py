@@ -26,4 +26,5 @@ FAMILIES = (
     "control",
     "records",
     "unsupported",
+    "quantized_moves",
 )

@@ -20,6 +20,7 @@ Int8AddRelu Int8AveragePool Int8AveragePoolRelu Int8MaxPool Int8MaxPoolRelu Int8
 ReluGradient SoftmaxGradient FCGradient FCTransposedGradient MaxPoolGradient MaxPool1DGradient MaxPool2DGradient
 MaxPool3DGradient AveragePool1DGradient AveragePool3DGradient ConvGradient Conv1DGradient Conv2DGradient
 LSTMUnit LSTMUnitGradient GRUUnit Summarize
+Int8Concat Int8Reshape Int8Slice Int8ResizeNearest Int8RoIAlign
 RoIAlign RoIPool BatchPermutation BatchPermutationGradient HeatmapMaxKeypoint
 """
 OPERATORS = NAMES.split()
