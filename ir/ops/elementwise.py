@@ -22,7 +22,7 @@ from graphc.ir.ops._rules import (
     require_rank,
 )
 from graphc.ir.scalar import Expr, ScalarOps
-from graphc.ir.types import DType, TensorType, merge_dims
+from graphc.ir.types import DType, TensorType, dims_agree, merge_dims
 
 POINTWISE = Trait.POINTWISE | Trait.BLOCKED
 NUMERIC_HALF = (*NUMERIC, DType.FLOAT16)
@@ -161,10 +161,7 @@ def _binary_shape(call: Call) -> Shape | None:
         return broadcast_shapes(call, a, b)
     if a is None or b is None or product(b) == 1:
         return a
-    aligned = legacy_align(call, 1)
-    if broadcast_shapes(call, a, aligned) is None or any(
-        isinstance(x, int) and isinstance(y, int) and x < y for x, y in zip(a, aligned)
-    ):
+    if any(y != 1 and not dims_agree(x, y) for x, y in zip(a, legacy_align(call, 1))):
         call.fail(f"B's dimensions do not agree with A's from axis {legacy_axis(call)} on", "check axis and shapes")
     return a
 
