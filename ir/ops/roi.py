@@ -107,6 +107,55 @@ op(
 )
 
 
+def bilinear(x: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Features (C, H, W) at points: (C, *points); beyond one pixel outside they are 0."""
+    height, width = x.shape[1:]
+    inside = (rows >= -1) & (rows <= height) & (columns >= -1) & (columns <= width)
+    y, z = np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1)
+    top, left = y.astype(np.int64), z.astype(np.int64)
+    bottom, right = np.minimum(top + 1, height - 1), np.minimum(left + 1, width - 1)
+    v, u = y - top, z - left
+    upper = x[:, top, left] * (1 - u) + x[:, top, right] * u
+    lower = x[:, bottom, left] * (1 - u) + x[:, bottom, right] * u
+    return np.asarray((upper * (1 - v) + lower * v) * inside)
+
+
+def _rotated_box(call: Call, x: np.ndarray, roi: np.ndarray) -> np.ndarray:
+    """Features of one box (centre x, centre y, width, height, angle in degrees): (C, pooled_h, pooled_w)."""
+    aligned = call.arg("aligned")
+    cx, cy, w, h = roi[-5:-1] * np.float32(call.arg("spatial_scale"))
+    w, h = (w, h) if aligned else (max(w, np.float32(1)), max(h, np.float32(1)))
+    bins, ratio = (call.arg("pooled_h"), call.arg("pooled_w")), call.arg("sampling_ratio")
+    down = _sample_positions(-h / 2, h, bins[0], ratio)[:, None, :, None]
+    across = _sample_positions(-w / 2, w, bins[1], ratio)[None, :, None, :]
+    cos, sin = math.cos(math.radians(roi[-1])), math.sin(math.radians(roi[-1]))
+    rows = down * cos - across * sin + (cy - 0.5 * aligned)
+    columns = across * cos + down * sin + (cx - 0.5 * aligned)
+    samples = bilinear(x, rows.astype(np.float32), columns.astype(np.float32))
+    return np.asarray(samples.sum(axis=(3, 4)) / max(samples.shape[3] * samples.shape[4], 1), np.float32)
+
+
+def _roi_align_rotated(call: Call, x: np.ndarray, rois: np.ndarray) -> list[np.ndarray]:
+    last = nhwc(call)
+    features = x.transpose(0, 3, 1, 2) if last else x
+    images = check_images(call, rois, len(x)) if rois.shape[1] == 6 else np.zeros(len(rois), np.int64)
+    out = np.zeros((len(rois), features.shape[1], call.arg("pooled_h"), call.arg("pooled_w")), np.float32)
+    for i, roi in enumerate(rois):
+        out[i] = _rotated_box(call, features[images[i]], roi)
+    return [np.ascontiguousarray(out.transpose(0, 2, 3, 1)) if last else out]
+
+
+op(
+    "RoIAlignRotated",
+    _align_type,
+    inputs="X RoIs",
+    outputs="Y",
+    args=_SAMPLED,
+    reference=_roi_align_rotated,
+    doc="features of every rotated box (image, centre x, centre y, width, height, degrees), averaged over samples",
+)
+
+
 def _pool_types(call: Call) -> list[TensorType]:
     shape = _roi_shape(call)
     return [TensorType(DType.FLOAT, shape), TensorType(DType.INT32, shape)]

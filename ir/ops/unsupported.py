@@ -6,6 +6,7 @@ printed and edited, and ``require_runnable`` says before lowering why it cannot 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -55,6 +56,10 @@ _MOBILE = Refusal(
     "it belongs to a mobile graphics library",
     "export the net for the CPU; its operators there have the same names without the prefix",
 )
+_SIMULATION = Refusal(
+    "it imitates the rounding of an accelerator",
+    "use the operator that it imitates, whose name it contains",
+)
 _MEASURE = Refusal(
     "it measures the process, not the data",
     "remove it, and measure with `graphc profile`",
@@ -75,10 +80,8 @@ _NAMES = (
     (_COLLECTIVE, "StoreAdd StoreGet StoreSet StoreWait NCCLAllreduce NCCLBroadcast NCCLReduce NCCLAllGather"),
     (_COLLECTIVE, "NCCLReduceScatter MPIAllreduce MPIAllgather MPIBroadcast MPIReduce MPICreateCommonWorld"),
     (_COLLECTIVE, "MPISendTensor MPIReceiveTensor AsyncNetBarrier"),
-    (_FOREIGN, "Python PythonDLPack ATen TensorRT Onnxifi C10 DynamicallyLoaded"),
-    (_MOBILE, "OpenGLConv OpenGLRelu OpenGLPRelu OpenGLSigmoid OpenGLSoftmax OpenGLInstanceNorm OpenGLConcat"),
-    (_MOBILE, "CopyToOpenGL CopyFromOpenGL MPSCNNConv MPSCNNConvRelu MPSCNNFC MPSCNNRelu MPSCNNSoftmax"),
-    (_MOBILE, "CopyToMPSCNN CopyFromMPSCNN MPSCNNMaxPool MPSCNNAveragePool MPSCNNConcat MPSCNNAdd"),
+    (_FOREIGN, "Python PythonDLPack ATen TensorRT Onnxifi SNPE ScriptModule ScriptModuleLoad Torch TorchInit"),
+    (_FOREIGN, "ElementwiseRTC"),
     (_MEASURE, "TimerBegin TimerEnd TimerGet TimerGetAndEnd WallClockTime CpuUtilizationReport GetProfDagStats"),
     (_MEASURE, "CudaProfileInitialize CudaProfileStart CudaProfileStop GetGPUMemoryUsage GetAllBlobNames"),
 )
@@ -86,14 +89,27 @@ REFUSALS: dict[str, Refusal] = {name: refusal for refusal, names in _NAMES for n
 """Operator type -> why it is refused."""
 
 
+_PATTERNS = (
+    (re.compile(r"(OpenGL|MPSCNN)\w+|Copy(To|From)(OpenGL|MPSCNN)"), _MOBILE),
+    (re.compile(r"\w*(Fake(FP|Fp|Int|Lowered)\w+|FP16Fake|Acc(16|32)Fake|NNPI)|Fp16FCAcc(16|32)"), _SIMULATION),
+)
+"""Names of the families that have one operator for every operator of the CPU."""
+
+
 def refusal(op_type: str) -> Refusal | None:
-    """Why an operator has no place in a plan; None where the table does not list it."""
-    return REFUSALS.get(op_type)
+    """Why an operator has no place in a plan; None where no refusal is known."""
+    found = REFUSALS.get(op_type)
+    return found or next((r for pattern, r in _PATTERNS if pattern.fullmatch(op_type)), None)
 
 
 def refused(graph: Graph) -> Iterator[Node]:
     """The nodes of a graph, sub-graphs included, that cannot run."""
-    return (node for node in graph.walk() if node.op in REFUSALS)
+    return (node for node in graph.walk() if refusal(node.op))
+
+
+def _text(node: Node) -> str:
+    found = refusal(node.op)
+    return f"{found.reason}; help: {found.remedy}" if found else ""
 
 
 def require_runnable(graph: Graph) -> None:
@@ -123,6 +139,7 @@ _FILE_ARGS = (
     Arg("add_prefix", "string", b""),
     Arg("blob_name_overrides", "strings", ()),
     Arg("chunk_size", "int", -1),
+    Arg("db_options", "string", b""),
     Arg("every", "int", 1),
     Arg("dbs", "strings", ()),
     Arg("keep_device", "int", 0),

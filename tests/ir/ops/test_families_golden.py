@@ -21,7 +21,7 @@ ReluGradient SoftmaxGradient FCGradient FCTransposedGradient MaxPoolGradient Max
 MaxPool3DGradient AveragePool1DGradient AveragePool3DGradient ConvGradient Conv1DGradient Conv2DGradient
 LSTMUnit LSTMUnitGradient GRUUnit Summarize
 Int8Concat Int8Reshape Int8Slice Int8ResizeNearest Int8RoIAlign
-RoIAlign RoIPool BatchPermutation BatchPermutationGradient HeatmapMaxKeypoint
+RoIAlign RoIAlignRotated RoIPool BatchPermutation BatchPermutationGradient HeatmapMaxKeypoint
 """
 OPERATORS = NAMES.split()
 

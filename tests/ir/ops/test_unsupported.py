@@ -50,5 +50,17 @@ def test_evaluating_one_is_an_error() -> None:
 def test_names_are_those_of_caffe2(shared: Path) -> None:
     """Names that a CPU build registers, but those of other libraries, devices and versions."""
     known = {o["name"] for o in json.loads((shared / "golden" / "operators.json").read_text())["operators"]}
-    foreign = ("OpenGL", "MPSCNN", "CopyToOpenGL", "CopyFrom", "CopyTo", "NCCL", "MPI", "Cuda", "TensorRT", "Onnxifi")
+    foreign = ("NCCL", "MPI", "Cuda", "TensorRT", "Torch", "ElementwiseRTC", "SNPE")
     assert np.mean([n in known for n in REFUSALS if not n.startswith(foreign)]) > 0.9
+
+
+@pytest.mark.parametrize(
+    "name", ["OpenGLConvRelu", "CopyFromMPSCNN", "SumFakeFp16", "BatchMatMulFP16Acc16Fake", "Int8QuantizeNNPI"]
+)
+def test_families_of_other_devices_are_refused_by_name(name: str) -> None:
+    assert refusal(name) is not None
+
+
+@pytest.mark.parametrize("name", sorted(registry()))
+def test_no_operator_with_a_meaning_is_refused(name: str) -> None:
+    assert refusal(name) is None or lookup(name).reference is None
