@@ -11,6 +11,7 @@ from graphc.ir.attrs import as_float32
 HARMLESS = frozenset(
     (
         "algo",
+        "allow_broadcast_fastpath",
         "allow_fp16",
         "convolution_transform_strategy",
         "cudnn_exhaustive_search",
@@ -20,7 +21,11 @@ HARMLESS = frozenset(
         "enable_tensor_core",
         "exhaustive_search",
         "float16_compute",
+        "force_algo_dgrad",
+        "force_algo_fwd",
+        "force_algo_wgrad",
         "fp16_compute",
+        "freeze_bias",
         "is_test",
         "kts",
         "nbits_in_non_outlier",
@@ -33,6 +38,7 @@ HARMLESS = frozenset(
         "shared_buffer",
         "training_mode",
         "use_cudnn",
+        "use_grad_hack",
         "use_mkldnn",
         "use_nnpack",
         "use_nvtx",
@@ -45,10 +51,18 @@ HARMLESS = frozenset(
 a work space or a precision of Caffe2's engines (cuDNN, NNPACK, DNNLOWP, MKL-DNN), or, as ``order`` and ``is_test`` do,
 are set by Caffe2's helpers on every operator alike, those included that have no such argument."""
 
+HARMLESS_ON = frozenset((("Int8Add", "broadcast"), ("LSTMUnit", "axis"), ("PRelu", "alpha"), ("ResizeLike", "axis")))
+"""Operator and an argument that Caffe2's own scripts give it, though it reads none of that name."""
+
 
 def is_harmless(op_type: str, name: str) -> bool:
     """The argument may be dropped where the operator's record does not list it."""
-    return name in HARMLESS or name.startswith("cudnn_") or (name.endswith(".rename") and "Recurrent" in op_type)
+    return (
+        name in HARMLESS
+        or (op_type, name) in HARMLESS_ON
+        or name.startswith("cudnn_")
+        or (name.endswith(".rename") and "Recurrent" in op_type)
+    )
 
 
 def known_argument(record: OpDef, name: str) -> Arg | None:

@@ -123,7 +123,7 @@ def _text(data: memoryview, head: bytes) -> Kind | None:
     lines = "\n".join(line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#"))
     if re.match(r"\s*graph\b", lines):
         return Kind(
-            "a graph in graphc's text format", "open it with graphc.ir.parse_graph, or pass it where IR is taken"
+            "a graph in graphc's text format", "read it with graphc.ir.parse, or pass the NetDef that it was made from"
         )
     if re.search(r"^\s*(network\s*\{|execution_step\s*\{)", lines, re.M) and not re.search(r"^op\s*\{", lines, re.M):
         return _plan_def()

@@ -84,10 +84,10 @@ def _import_init(scope: _Scope, init: Net, predict: Net) -> None:
     live = live_operators(init, wanted)
     impure = [i for i in live if not is_weight(init.ops[i]) and _is_impure(init.ops[i])]
     if impure:
-        names = ", ".join(f"op #{i} {init.ops[i].type}" for i in impure)
+        names = ", ".join(f"op #{i} {init.ops[i].type} -> {', '.join(init.ops[i].outputs[:3])}" for i in impure)
         raise NetError(
             f"the init net '{init.name}' makes weights with operators that are not functions of their inputs: {names}",
-            "run the init net once and save the weights as fills",
+            "run the init net once with Caffe2 and save the weights as fills (mobile_exporter)",
         )
     unmade = _unmade(init, live)
     missing = [n for n in unmade if n not in given]

@@ -52,7 +52,7 @@ def choose_inputs(predict: Net, init: Net | None, named: Collection[str] = ()) -
     have been in it: those that the caller does not name while naming others, or that feed the weight slots of
     convolutions and the like. It lists all of them.
     """
-    read = _outside(predict)
+    read = _outside(predict, named)
     _check_named(predict, named, read)
     filled = set(written_blobs(init)) if init else set()
     dummies = {op.outputs[0] for op in init.ops if is_dummy(op)} if init else set()
@@ -75,16 +75,16 @@ def choose_inputs(predict: Net, init: Net | None, named: Collection[str] = ()) -
     return choice
 
 
-def _outside(net: Net) -> list[str]:
-    """External inputs that are read or handed through, then undeclared blobs that are read."""
+def _outside(net: Net, named: Collection[str]) -> list[str]:
+    """External inputs that are read, handed through or named by the caller, then undeclared blobs that are read."""
     read = dict.fromkeys(free_blobs(net))
-    used = [n for n in net.external_inputs if n in read or n in net.external_outputs]
+    used = [n for n in net.external_inputs if n in read or n in net.external_outputs or n in named]
     return list(dict.fromkeys([*used, *(n for n in read if n)]))
 
 
 def _check_named(net: Net, named: Collection[str], read: list[str]) -> None:
     for name in named:
-        if name not in read and name not in net.external_inputs:
+        if name not in read:
             near = difflib.get_close_matches(name, read, 3)
             help = f"near names: {', '.join(near)}" if near else f"it reads: {', '.join(read[:10])}"
             raise NetError(f"net '{net.name}' does not read the input '{name}'", help)

@@ -14,15 +14,7 @@ from graphc.frontends.netdef.net import Net, Operator
 from graphc.frontends.netdef.problem import Problem, near, problem, some
 from graphc.frontends.netdef.wiring import wiring_problems
 from graphc.ir import NetError, OpDef, Port, registry
-
-REMEDIES = {
-    "Load": "read the weights from the database first and pass them as an init net of fills",
-    "CreateDB": "a database is no part of inference: cut the data input out and feed its blobs as inputs",
-    "TensorProtosDBInput": "cut the data input out and feed its blobs as inputs",
-    "ImageInput": "cut the data input out and feed its blobs as inputs",
-    "Python": "the Python function is not in the net: replace the operator by ones that are",
-    "ATen": "an ATen call needs PyTorch: export the model with Caffe2's own operators",
-}
+from graphc.ir.ops.unsupported import refusal
 
 
 @dataclass
@@ -83,7 +75,7 @@ def _operator_problems(net: Net, i: int) -> Iterator[Problem]:
             return
     record = registry().get(op.type)
     if record is None or op.type.startswith("g."):
-        yield problem("operator", net, i, op.type, f"graphc has no operator {op.type!r}", _remedy(op.type))
+        yield problem("operator", net, i, op.type, *_why(op.type))
         return
     yield from _argument_problems(net, i, record)
     for what, ports, names in (("input", record.inputs, op.inputs), ("output", record.outputs, op.outputs)):
@@ -98,11 +90,14 @@ def _counts(op: Operator, what: str) -> bool:
 
 
 @functools.lru_cache(1000)
-def _remedy(op_type: str) -> str:
-    if op_type in REMEDIES:
-        return REMEDIES[op_type]
-    known = [n for n in registry() if not n.startswith("g.")]
-    return near(op_type, known, "remove it from the net, or declare it (docs/adding-an-operator.md)")
+def _why(op_type: str) -> tuple[str, str]:
+    """Reason and remedy for an operator without a record."""
+    known = refusal(op_type)
+    if known is not None:
+        return f"graphc does not run {op_type}: {known.reason}", known.remedy
+    names = [n for n in registry() if not n.startswith("g.")]
+    remedy = near(op_type, names, "remove it from the net, or declare it (docs/adding-an-operator.md)")
+    return f"graphc has no operator {op_type!r}", remedy
 
 
 def _argument_problems(net: Net, i: int, record: OpDef) -> Iterator[Problem]:
