@@ -129,12 +129,6 @@ def _constant_then_linear(s: Schedule, i: int) -> float:
     return 1.0 if i >= flat + rise else start + (1.0 - start) * (i - flat) / rise
 
 
-def _piece_warmup(s: Schedule, i: int) -> float:
-    if i < s["m1"]:
-        return s["n1"]
-    return s["n2"] if i < s["n1_end"] else s["n3"]
-
-
 def _cyclical(s: Schedule, i: int) -> float:
     """A triangle between base_lr and max_lr whose height shrinks by ``decay`` per cycle."""
     cycle = int((i / (2 * int(s["stepsize"]))) + 1)
