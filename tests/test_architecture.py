@@ -139,7 +139,7 @@ def methods(node: ast.ClassDef) -> list[Function]:
 
 
 def undocumented_methods(module: Module, node: ast.ClassDef, documented: set[tuple[str, str]]) -> list[str]:
-    """Public methods that lack a docstring and need one: longer than a statement, and no override of a documented one."""
+    """Public methods without docstring that need one: longer than a statement, no override of a documented one."""
     bases = {ast.unparse(base).split("[")[0].split(".")[-1] for base in node.bases}
     return [
         f"{module}:{f.lineno} {node.name}.{f.name}"
