@@ -1,18 +1,23 @@
 """The kernel templates of the CPU backend, one family a file: ``RULES`` and ``TEMPLATES`` list them all."""
 
-from graphc.backends.cpu.kernels import conv, conv_direct, copy, gemm, pointwise
+from graphc.backends.cpu.kernels import conv_direct, conv_rules, conv_winograd, copy, gemm, image, pointwise, pool
 from graphc.backends.cpu.kernels.copy import copy_task as copy_task
 from graphc.backends.cpu.kernels.copy import halo_task as halo_task
 from graphc.backends.cpu.rules import Rule, Template
 
 RULES: tuple[Rule, ...] = (
-    conv.RULE,
+    *conv_rules.RULES,
     gemm.RULE,
     *pointwise.RULES,
+    *pool.RULES,
+    *image.RULES,
 )
 TEMPLATES: tuple[Template, ...] = (
     conv_direct.TEMPLATE,
+    *conv_winograd.TEMPLATES,
     *gemm.TEMPLATES,
     *pointwise.TEMPLATES,
     *copy.TEMPLATES,
+    *pool.TEMPLATES,
+    *image.TEMPLATES,
 )

@@ -1,9 +1,9 @@
-"""The rule that serves convolutions with ``conv_direct``: what no special rule does better."""
+"""Convolution calls as kernels see them, and the direct way to do them, which serves every one."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,6 @@ from graphc.backends.cpu.kernels import conv_direct, costs
 from graphc.backends.cpu.kernels.conv_direct import Geometry
 from graphc.backends.cpu.kernels.epilogue import Epilogue
 from graphc.backends.cpu.kernels.tiles import Tile, tile_for
-from graphc.backends.cpu.rules import Rule
 from graphc.backends.cpu.target import CpuTarget
 from graphc.ir.opdef import Call
 from graphc.ir.ops._window import Window, window
@@ -90,6 +89,14 @@ class Convolution:
         )
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """A way to do a call: its predicted cost, and the function that packs the weights for it."""
+
+    cost: float
+    make: Callable[[], Choice]
+
+
 def three(values: tuple[int, ...], missing: int) -> tuple[int, int, int]:
     """Values of one, two or three spatial dimensions as depth, rows, columns."""
     d, h, w = ((missing,) * (3 - len(values)) + tuple(values))[-3:]
@@ -108,20 +115,22 @@ def layouts_fit(c: Convolution, target: CpuTarget) -> bool:
     return c.block_out == 1 or c.window.group == 1 or c.maps // c.window.group % target.lanes == 0
 
 
-def choose(call: Call, target: CpuTarget) -> Choice | None:
-    """Any convolution with constant weights; blocked results need groups of whole blocks."""
-    c = Convolution.of(call)
-    if c is None or not layouts_fit(c, target) or (len(c.shape) != 4 and any(c.window.pads)):
-        return None
+def candidate(call: Call, c: Convolution, target: CpuTarget) -> Candidate:
+    """The direct way."""
     w = c.window
     tile = tile_for(target, -(-(c.maps // w.group) // target.lanes), row_width(c))
-    spec = conv_direct.make_spec(tile, w.stride[-1], c.block_in > 1, c.block_out > 1, Epilogue.of_call(call))
-    weights, bias = call.constant(1), call.constant(2)
-    assert weights is not None
-    packed = conv_direct.pack(weights_3d(weights), w.group, target.lanes, tile.blocks, c.block_in > 1)
-    tail = conv_direct.pack_bias(bias, c.maps, w.group, target.lanes, tile.blocks)
-    operands = {1: np.concatenate([packed, tail]), **Epilogue.of_call(call).packed(call)}
-    return Choice("conv_direct", spec, operands, cost(c, tile, target))
+    predicted = cost(c, tile, target)
+
+    def make() -> Choice:
+        epilogue = Epilogue.of_call(call)
+        spec = conv_direct.make_spec(tile, w.stride[-1], c.block_in > 1, c.block_out > 1, epilogue)
+        weights = call.constant(1)
+        assert weights is not None
+        packed = conv_direct.pack(weights_3d(weights), w.group, target.lanes, tile.blocks, c.block_in > 1)
+        bias = conv_direct.pack_bias(call.constant(2), c.maps, w.group, target.lanes, tile.blocks)
+        return Choice("conv_direct", spec, {1: np.concatenate([packed, bias]), **epilogue.packed(call)}, predicted)
+
+    return Candidate(predicted, make)
 
 
 def row_width(c: Convolution) -> int:
@@ -183,6 +192,3 @@ def bind(
         call.node.results[0].name,
     )
     return [(task,)]
-
-
-RULE = Rule("conv_direct", OPS, choose, needs, bind)

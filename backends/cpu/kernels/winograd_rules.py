@@ -1,0 +1,330 @@
+"""Rules for Winograd convolution: when it pays, in which form, its packed weights, its memory and its steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from graphc.backends.cpu.kernels import conv_direct, costs
+from graphc.backends.cpu.kernels.conv import Candidate, Convolution
+from graphc.backends.cpu.kernels.conv_direct import Geometry
+from graphc.backends.cpu.kernels.epilogue import Epilogue, image_strides
+from graphc.backends.cpu.kernels.tiles import Tile, tile_for
+from graphc.backends.cpu.kernels.winograd_transforms import transform_filters
+from graphc.backends.cpu.rules import Rule
+from graphc.backends.cpu.target import CpuTarget
+from graphc.ir.opdef import Call
+from graphc.ir.schedule import Address, Choice, Halo, KernelSpec, Needs, Step, Task, View
+from graphc.ir.types import DType, Layout, TensorType
+
+NO_EPILOGUE = Epilogue("y=x0", ())
+TRANSFORM_NS = {2: (9.0, 9.0), 4: (26.0, 24.0)}
+"""Time of the input and the output transform of one tile of one channel block."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Winograd on one image size. tiles: of all images."""
+
+    m: int
+    c: Convolution
+    target: CpuTarget
+
+    @property
+    def tile_rows(self) -> int:
+        return -(-self.c.result[2] // self.m)
+
+    @property
+    def tile_columns(self) -> int:
+        return -(-self.c.result[3] // self.m)
+
+    @property
+    def tiles(self) -> int:
+        return self.c.images * self.tile_rows * self.tile_columns
+
+    @property
+    def positions(self) -> int:
+        """Products for a tile: (m + 2)^2."""
+        return (self.m + 2) ** 2
+
+    @property
+    def channel_blocks(self) -> int:
+        return self.c.channels // self.target.lanes
+
+    @property
+    def map_blocks(self) -> int:
+        return -(-self.c.maps // self.target.lanes)
+
+    @property
+    def halo(self) -> Halo:
+        """Border of the input: the last tiles reach beyond the image."""
+        top, left = self.c.window.heads
+        bottom = self.tile_rows * self.m + 2 - top - self.c.shape[2]
+        right = self.tile_columns * self.m + 2 - left - self.c.shape[3]
+        return top, left, max(0, bottom), max(0, right)
+
+    @property
+    def v_bytes(self) -> int:
+        """All transformed inputs."""
+        return 4 * self.positions * self.tiles * self.c.channels
+
+    @property
+    def m_bytes(self) -> int:
+        """All products before the output transform."""
+        return 4 * self.positions * self.tiles * self.map_blocks * self.target.lanes
+
+    @property
+    def u_bytes(self) -> int:
+        """The transformed weights."""
+        return 4 * self.positions * self.c.channels * self.map_blocks * self.target.lanes
+
+    def block(self, pixels: int) -> int:
+        """Tiles of a unit of the fused form: their transformed inputs fill a part of the second-level cache, more of
+        them where the weights do not fit beside them and come from further away for every unit."""
+        per = 4 * self.positions * self.c.channels * pixels
+        share = self.target.l2 // 2 if self.u_bytes > self.target.l2 // 2 else self.target.l2 // 4
+        count = max(1, min(share // per, self.tiles // pixels // 12))
+        return min(self.tiles, count * pixels)
+
+    def scratch(self, tile: Tile) -> int:
+        """Bytes of a thread's scratch in the fused form."""
+        lanes, block = self.target.lanes, self.block(tile.pixels)
+        floats = self.m**2 * lanes
+        floats += self.positions * (self.channel_blocks * block + 1 + tile.blocks * block + 1) * lanes
+        return 4 * floats
+
+
+def candidates(call: Call, c: Convolution, target: CpuTarget) -> list[Candidate]:
+    """The ways to do a call by Winograd; none where window, groups or layouts are not right for it."""
+    w = c.window
+    if len(c.shape) != 4 or w.kernel != (3, 3) or w.stride != (1, 1) or w.dilation != (1, 1) or w.group != 1:
+        return []
+    if {c.block_in, c.block_out} != {target.lanes} or c.channels % target.lanes or min(w.heads) < 0:
+        return []
+    found = []
+    for m in (2, 4):
+        p = Plan(m, c, target)
+        fused, steps = _fused_tile(p), _steps_tile(p)
+        found.append(Candidate(_fused_cost(p, fused), lambda p=p, t=fused: _choose_fused(call, p, t)))  # type: ignore[misc]
+        found.append(Candidate(_steps_cost(p, steps), lambda p=p, t=steps: _choose_steps(call, p, t)))  # type: ignore[misc]
+    return found
+
+
+def _fused_tile(p: Plan) -> Tile:
+    return tile_for(p.target, p.map_blocks, max(p.tiles, 14 * 8))
+
+
+def _steps_tile(p: Plan) -> Tile:
+    return tile_for(p.target, p.map_blocks, p.tiles)
+
+
+def _products_ns(p: Plan, tile: Tile, width: int) -> float:
+    blocks = -(-p.map_blocks // tile.blocks) * tile.blocks
+    flops = 2 * p.positions * p.tiles * tile.waste(width) * p.c.channels * blocks * p.target.lanes
+    return costs.compute_ns(p.target, flops)
+
+
+def _common_ns(p: Plan) -> float:
+    """Transforms, and weights that come from memory."""
+    before, after = TRANSFORM_NS[p.m]
+    slow = 1.0 if p.target.registers > 16 else 1.6
+    return slow * p.tiles * (before * p.channel_blocks + after * p.map_blocks) + costs.stream_ns(p.u_bytes) / 2
+
+
+def _fused_cost(p: Plan, tile: Tile) -> float:
+    block = p.block(tile.pixels)
+    products = _products_ns(p, tile, block)
+    units = -(-p.tiles // block)
+    # weights beyond the second-level cache are read again for every unit
+    again = costs.stream_ns(p.u_bytes) / 2 * (units - 1) if p.u_bytes > p.target.l2 * 3 // 4 else 0.0
+    spill = costs.stream_ns(p.scratch(tile)) * units if p.scratch(tile) > p.target.l2 else 0.0
+    return max(products, again) + 0.2 * again + spill + _common_ns(p)
+
+
+def _steps_cost(p: Plan, tile: Tile) -> float:
+    traffic = 2 * (p.v_bytes + p.m_bytes)
+    move = costs.stream_ns(traffic) if traffic > p.target.l2 else costs.stream_ns(traffic) / 4
+    return _products_ns(p, tile, p.tiles) + _common_ns(p) + move + 1500.0
+
+
+def _packed(call: Call, p: Plan, blocks: int, fused: bool) -> dict[int, np.ndarray]:
+    """Weights (positions, groups, channels, width), groups first if fused; then zeros as the products' bias in the form
+    of steps; then the bias."""
+    weights, width = call.constant(1), blocks * p.target.lanes
+    assert weights is not None
+    u = transform_filters(weights, p.m)
+    groups = -(-p.c.maps // width)
+    padded = np.zeros((p.positions, groups * width, p.c.channels), np.float32)
+    padded[:, : p.c.maps] = u
+    order = (1, 0, 3, 2) if fused else (0, 1, 3, 2)
+    panels = padded.reshape(p.positions, groups, width, p.c.channels).transpose(order)
+    zeros = np.zeros(0 if fused else p.positions * groups * width, np.float32)
+    bias = conv_direct.pack_bias(call.constant(2), p.c.maps, 1, p.target.lanes, blocks)
+    return {1: np.concatenate([panels.reshape(-1), zeros, bias]), **Epilogue.of_call(call).packed(call)}
+
+
+def _choose_fused(call: Call, p: Plan, tile: Tile) -> Choice:
+    spec = KernelSpec.make(
+        "winograd",
+        m=p.m,
+        pixels=tile.pixels,
+        tail=tile.tail,
+        blocks=tile.blocks,
+        **Epilogue.of_call(call).static(),
+    )
+    return Choice("winograd", spec, _packed(call, p, tile.blocks, True), _fused_cost(p, tile))
+
+
+def _choose_steps(call: Call, p: Plan, tile: Tile) -> Choice:
+    spec = conv_direct.make_spec(tile, 1, True, True, NO_EPILOGUE)
+    return Choice(f"winograd{p.m}_steps", spec, _packed(call, p, tile.blocks, False), _steps_cost(p, tile))
+
+
+def _plan(call: Call, choice: Choice, target: CpuTarget) -> tuple[Plan, KernelSpec]:
+    c, spec = Convolution.of(call), choice.spec
+    assert c is not None
+    assert spec is not None
+    m = spec.int("m") if choice.rule == "winograd" else int(choice.rule[len("winograd")])
+    return Plan(m, c, target), spec
+
+
+def _tile_of(spec: KernelSpec) -> Tile:
+    return Tile(spec.int("pixels"), spec.int("tail"), spec.int("blocks"))
+
+
+def needs_fused(call: Call, choice: Choice, target: CpuTarget) -> Needs:
+    """The border that the last tiles read; scratch for a block of tiles."""
+    p, spec = _plan(call, choice, target)
+    dense = Epilogue.of_call(call).dense_operands(call)
+    return Needs(halo={0: p.halo}, dense=dense, scratch=p.scratch(_tile_of(spec)))
+
+
+def needs_steps(call: Call, choice: Choice, target: CpuTarget) -> Needs:
+    """The border that the last tiles read; transformed values of the whole call."""
+    p, _ = _plan(call, choice, target)
+    dense = Epilogue.of_call(call).dense_operands(call)
+    return Needs(
+        halo={0: p.halo}, dense=dense, workspace=p.v_bytes + p.m_bytes + 128, scratch=4 * p.m**2 * target.lanes
+    )
+
+
+def _input_address(p: Plan, x: View) -> Address:
+    top, left = p.c.window.heads
+    return x.address.plus(-4 * (top * x.strides[2] + left * p.target.lanes))
+
+
+def bind_fused(
+    call: Call,
+    choice: Choice,
+    ins: Sequence[View | None],
+    outs: Sequence[View],
+    workspace: Address,
+    target: CpuTarget,
+) -> list[Step]:
+    """One task."""
+    p, spec = _plan(call, choice, target)
+    x, weights, y = ins[0], ins[1], outs[0]
+    assert x is not None
+    assert weights is not None
+    tile = _tile_of(spec)
+    groups = -(-p.map_blocks // tile.blocks)
+    bias = weights.address.plus(4 * (weights.type.size - groups * tile.blocks * target.lanes))
+    block = p.block(tile.pixels)
+    params = (
+        *(_input_address(p, x), weights.address, bias, y.address),
+        *(*image_strides(x), *image_strides(y)),
+        *(p.channel_blocks, p.c.maps, groups, p.tile_rows, p.tile_columns, p.tiles, block),
+        *(p.c.result[2], p.c.result[3], Address("scratch"), Address("stride")),
+        *Epilogue.of_call(call).params(call, ins),
+    )
+    nbytes = x.type.nbytes + y.type.nbytes + p.u_bytes
+    return [(Task(spec, params, -(-p.tiles // block), call.node.results[0].name, 2 * p.c.macs, nbytes),)]
+
+
+def bind_steps(
+    call: Call,
+    choice: Choice,
+    ins: Sequence[View | None],
+    outs: Sequence[View],
+    workspace: Address,
+    target: CpuTarget,
+) -> list[Step]:
+    """Input transform, products, output transform."""
+    p, spec = _plan(call, choice, target)
+    x, weights, y = ins[0], ins[1], outs[0]
+    assert x is not None
+    assert weights is not None
+    lanes, name = target.lanes, call.node.results[0].name
+    width = spec.int("blocks") * lanes
+    padded = -(-p.c.maps // width) * width
+    bias = weights.address.plus(4 * (weights.type.size - padded))
+    zeros = weights.address.plus(4 * (weights.type.size - padded - p.positions * padded))
+    v, products = workspace, workspace.plus(-(-p.v_bytes // 64) * 64)
+    line = p.tiles * lanes
+    v_position, m_position = p.channel_blocks * line, p.map_blocks * line
+    before = Task(
+        KernelSpec.make("winograd_in", m=p.m),
+        (
+            *(_input_address(p, x), v, *image_strides(x)),
+            *(p.channel_blocks, p.tile_rows, p.tile_columns, v_position, line),
+        ),
+        p.c.images * p.channel_blocks * p.tile_rows,
+        name,
+        0,
+        x.type.nbytes + p.v_bytes,
+    )
+    geometry = Geometry(
+        p.positions,
+        p.positions * p.c.channels,
+        p.positions * p.map_blocks * lanes,
+        *((1, 1, 1), (1, 1, 1), (1, 1, 1), (0, 0, 0), (1, 1, p.tiles)),
+    )
+    multiply = conv_direct.make_task(
+        spec,
+        target,
+        geometry,
+        _position_view(v, p.positions * p.channel_blocks, p.tiles, lanes),
+        weights.address,
+        zeros,
+        _position_view(products, p.positions * p.map_blocks, p.tiles, lanes),
+        (),
+        (),
+        name,
+    )
+    after = Task(
+        KernelSpec.make("winograd_out", m=p.m, **Epilogue.of_call(call).static()),
+        (
+            *(products, bias, y.address, *image_strides(y), p.c.maps, p.map_blocks, p.tile_rows, p.tile_columns),
+            *(p.c.result[2], p.c.result[3], m_position, line, Address("scratch"), Address("stride")),
+            *Epilogue.of_call(call).params(call, ins),
+        ),
+        p.c.images * p.map_blocks * p.tile_rows,
+        name,
+        0,
+        p.m_bytes + y.type.nbytes,
+    )
+    return [(before,), (multiply,), (after,)]
+
+
+def _position_view(address: Address, blocks: int, tiles: int, lanes: int) -> View:
+    """Transformed values as a blocked image of one row, a pixel for each tile."""
+    line = tiles * lanes
+    return View(
+        address,
+        TensorType(DType.FLOAT, (1, blocks * lanes, 1, tiles), Layout(lanes)),
+        (blocks * line, line, line, lanes),
+    )
+
+
+def _never(call: Call, target: CpuTarget) -> Choice | None:
+    """The rule for convolutions chooses among all of them (``conv_rules``)."""
+    return None
+
+
+RULES = (
+    Rule("winograd", (), _never, needs_fused, bind_fused),
+    Rule("winograd2_steps", (), _never, needs_steps, bind_steps),
+    Rule("winograd4_steps", (), _never, needs_steps, bind_steps),
+)
