@@ -130,7 +130,6 @@ op(
     outputs="Y",
     args=(*_scale_args(_SCALES_2D), ORDER),
     reference=_nearest_reference,
-    traits=Trait.BLOCKED,
     doc="The image resized; every pixel is one of the old image.",
 )
 op(
@@ -330,19 +329,19 @@ def _preprocess_infer(call: Call) -> list[TensorType]:
 
 
 def stylizer_noise(call: Call) -> np.ndarray:
-    """The noise that the preprocessing adds, ``noise_size`` values repeated over the elements of the output.
+    """The noise that the preprocessing adds: ``noise_size`` values, used in turn for every channel of every pixel.
 
-    Caffe2 draws it once per operator from a generator that is not reproducible; graphc draws the same values always.
+    Caffe2 draws them once for a workspace, from a generator that the time seeds; graphc draws the same values always.
     """
     values = np.random.default_rng(0).standard_normal(call.arg("noise_size")) * call.arg("noise_std")
     return np.asarray(values, np.float32)
 
 
 def _preprocess_reference(call: Call, x: np.ndarray, mean: np.ndarray) -> Sequence[np.ndarray]:
-    planes = x[..., :_PLANES].transpose(0, 3, 1, 2).astype(np.float32) - mean.reshape(1, _PLANES, 1, 1)
+    pixels = x[..., :_PLANES].astype(np.float32) - mean
     if call.arg("noise_std"):
-        planes = planes + np.resize(stylizer_noise(call), planes.shape)
-    return [np.ascontiguousarray(planes)]
+        pixels = pixels + np.resize(stylizer_noise(call), pixels.shape[1:])
+    return [np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))]
 
 
 op(

@@ -1,1 +1,125 @@
-"""Conversions between packed photos and float planes."""
+"""Conversions between packed photos and float planes: the pre- and postprocessing of style-transfer nets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from graphc.backends.cpu.rules import Rule, Template
+from graphc.backends.cpu.target import CpuTarget
+from graphc.backends.lines import Lines
+from graphc.ir.opdef import Call
+from graphc.ir.ops.image import stylizer_noise
+from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Step, Task, View
+
+PREPROCESS = "PackedInt8BGRANHWCToNCHWCStylizerPreprocess"
+DEPROCESS = "BRGNCHWCToPackedInt8BGRAStylizerDeprocess"
+PLANES = 3
+SIZES = ("x", "mean", "y", "height", "width", "image", "plane", "row", "period")
+"""Parameters of both kernels. image, plane, row: strides of the float planes; a unit is a row of pixels."""
+
+
+def _head(s: Lines) -> None:
+    for i, name in enumerate(SIZES):
+        s(f"{name} = ld(p, {i})")
+    for c in range(PLANES):
+        s(f"m{c} = lds(mean, {c})")
+
+
+def emit_unpack(spec: KernelSpec, target: CpuTarget) -> str:
+    """Source of ``stylizer_unpack``: bytes to planes, minus the mean, plus noise that starts anew with each image.
+
+    Behind the mean lie ``period`` values of noise and the first two of them once more; none where period is 0.
+    """
+    s = Lines()
+    with s.block(f"def {spec.name}(p, lo, hi, tid):"):
+        _head(s)
+        with s.block("for u in range(lo, hi):"):
+            s("o = u // height * image + u % height * row")
+            with s.block("if period > 0:"):
+                s(f"k = u % height * width * {PLANES} % period")
+                with s.block("for i in range(width):"):
+                    for c in range(PLANES):
+                        s(f"v = f4(ldb(x, (u * width + i) * 4 + {c})) - m{c} + lds(mean, {PLANES + c} + k)")
+                        s(f"sts(y, o + {c} * plane + i, v)")
+                    s(f"k += {PLANES}")
+                    with s.block("while k >= period:"):
+                        s("k -= period")
+            with s.block("else:"):
+                with s.block("for i in range(width):"):
+                    for c in range(PLANES):
+                        s(f"sts(y, o + {c} * plane + i, f4(ldb(x, (u * width + i) * 4 + {c})) - m{c})")
+    return s.text()
+
+
+def emit_pack(spec: KernelSpec, target: CpuTarget) -> str:
+    """Source of ``stylizer_pack``: planes plus the mean to bytes, cut off towards 0, alpha 255. NaN gives 0."""
+    s = Lines()
+    with s.block(f"def {spec.name}(p, lo, hi, tid):"):
+        _head(s)
+        with s.block("for u in range(lo, hi):"):
+            s("o = u // height * image + u % height * row")
+            with s.block("for i in range(width):"):
+                for c in range(PLANES):
+                    s(f"v = lds(x, o + {c} * plane + i) + m{c}")
+                    s("v = v if v > f4(0) else f4(0)")
+                    s("v = v if v < f4(255) else f4(255)")
+                    s(f"stb(y, (u * width + i) * 4 + {c}, np.uint8(np.int32(v)))")
+                s("stb(y, (u * width + i) * 4 + 3, np.uint8(255))")
+    return s.text()
+
+
+def _noise(call: Call) -> np.ndarray:
+    """The noise and its first two values once more, so that a pixel's three lie side by side."""
+    if not call.arg("noise_std"):
+        return np.zeros(0, np.float32)
+    noise = stylizer_noise(call)
+    return np.resize(noise, noise.size + PLANES - 1)
+
+
+def _choose_unpack(call: Call, target: CpuTarget) -> Choice | None:
+    noise, mean = _noise(call), call.constant(1)
+    if noise.size and mean is None or call.node.results[0].type.layout.block > 1:
+        return None
+    packed = {} if mean is None else {1: np.concatenate([np.ravel(mean), noise]).astype(np.float32)}
+    return Choice("stylizer_unpack", KernelSpec.make("stylizer_unpack"), packed, _cost(call))
+
+
+def _choose_pack(call: Call, target: CpuTarget) -> Choice | None:
+    if call.type(0).layout.block > 1:
+        return None
+    return Choice("stylizer_pack", KernelSpec.make("stylizer_pack"), {}, _cost(call))
+
+
+def _cost(call: Call) -> float:
+    return 500.0 + call.type(0).size
+
+
+def _needs(call: Call, choice: Choice, target: CpuTarget) -> Needs:
+    """Packed photos are dense; the planes may lie anywhere."""
+    unpack = choice.rule == "stylizer_unpack"
+    return Needs(dense=frozenset({0, 1} if unpack else {1}), dense_out=not unpack)
+
+
+def _bind(
+    call: Call, choice: Choice, ins: Sequence[View | None], outs: Sequence[View], workspace: Address, target: CpuTarget
+) -> list[Step]:
+    x, mean, y = ins[0], ins[1], outs[0]
+    assert x is not None
+    assert mean is not None
+    assert choice.spec is not None
+    planes = y if choice.rule == "stylizer_unpack" else x
+    n, _, h, w = planes.type.static_shape
+    period = choice.packed[1].size - (2 * PLANES - 1) if 1 in choice.packed else 0
+    params = (x.address, mean.address, y.address, h, w, *planes.strides[:3], max(period, 0))
+    size = planes.type.size
+    task = Task(choice.spec, params, n * h, call.node.results[0].name, 2 * size, 5 * size)
+    return [(task,)] if task.units else []
+
+
+TEMPLATES = (Template("stylizer_unpack", emit_unpack), Template("stylizer_pack", emit_pack))
+RULES = (
+    Rule("stylizer_unpack", (PREPROCESS,), _choose_unpack, _needs, _bind),
+    Rule("stylizer_pack", (DEPROCESS,), _choose_pack, _needs, _bind),
+)
