@@ -207,7 +207,6 @@ op(
         *HINTS,
     ),
     reference=_dropout_reference,
-    traits=Trait.BLOCKED,
     call_traits=_dropout_traits,
     inplace=((0, 0),),
     doc="In training zeroes a random share of the elements and scales the rest by 1 / (1 - ratio); else the identity.",

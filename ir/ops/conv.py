@@ -124,6 +124,23 @@ def _conv_flops(call: Call) -> int:
     return y.size * (2 * math.prod(weight) // max(weight[0], 1) + call.has(2))
 
 
+def _conv_relu_reference(
+    call: Call, x: np.ndarray, filters: np.ndarray, *bias: np.ndarray | None
+) -> Sequence[np.ndarray]:
+    return [np.maximum(y, 0) for y in _conv_reference(call, x, filters, *bias)]
+
+
+op(
+    "ConvRelu",
+    _conv_infer,
+    inputs="X filter bias?",
+    outputs="Y",
+    args=(*WINDOW_ARGS, GROUP, NO_BIAS),
+    reference=_conv_relu_reference,
+    flops=_conv_flops,
+    doc="Convolution, then max(x, 0).",
+)
+
 for _name in ("Conv", "Conv1D", "Conv2D", "Conv3D"):
     op(
         _name,

@@ -44,7 +44,7 @@ def _unary(
         inputs="X",
         outputs="Y",
         scalar=scalar,
-        traits=POINTWISE if scalar else Trait.BLOCKED,
+        traits=POINTWISE if scalar else Trait.NONE,
         inplace=((0, 0),) if inplace else (),
         doc=doc,
         **fields,
@@ -179,7 +179,7 @@ def _binary(name: str, doc: str, dtypes: Sequence[DType], result: DType | None =
         dtype = _same_dtypes(call, dtypes)
         return [TensorType(result or dtype, _binary_shape(call))]
 
-    traits = POINTWISE if "scalar" in fields else Trait.BLOCKED
+    traits = POINTWISE if "scalar" in fields else Trait.NONE
     fields.setdefault("inplace", ())
     op(name, infer, inputs="A B", outputs="C", args=LEGACY_ARGS, align=legacy_align, traits=traits, doc=doc, **fields)
 
@@ -363,4 +363,76 @@ op(
     ),
     traits=Trait.POINTWISE,
     doc="Row r of mat times w[r].",
+)
+
+
+def _mod_infer(call: Call) -> list[TensorType]:
+    """Y has the type of X, an integer."""
+    if call.arg("divisor") == 0:
+        call.fail("the divisor is 0", "give a divisor that is not 0")
+    return [require(call, 0, (DType.INT32, DType.INT64))]
+
+
+def _mod_reference(call: Call, x: np.ndarray) -> Sequence[np.ndarray]:
+    function = np.mod if call.arg("sign_follow_divisor") else np.fmod
+    return [function(x, call.arg("divisor")).astype(x.dtype)]
+
+
+op(
+    "Mod",
+    _mod_infer,
+    inputs="X",
+    outputs="Y",
+    args=(
+        Arg("divisor", "int", 0, "the divisor"),
+        Arg("sign_follow_divisor", "int", 0, "the remainder has the divisor's sign, not X's"),
+    ),
+    reference=_mod_reference,
+    inplace=((0, 0),),
+    doc="Remainder of the division by a number.",
+)
+
+
+def _stump(o: ScalarOps, call: Call, x: Expr) -> Expr:
+    return o.where(
+        o.le(x, o.const(call.arg("threshold"))), o.const(call.arg("low_value")), o.const(call.arg("high_value"))
+    )
+
+
+_unary(
+    "StumpFunc",
+    "low_value where x <= threshold, else high_value",
+    _stump,
+    (DType.FLOAT,),
+    inplace=False,
+    args=(
+        Arg("threshold", "float", 0.0, "the threshold"),
+        Arg("low_value", "float", 0.0, "value up to the threshold"),
+        Arg("high_value", "float", 0.0, "value above it"),
+    ),
+)
+
+
+def _root_infer(call: Call) -> list[TensorType]:
+    """output has the type of data; scale has an element for each row."""
+    data = require(call, 0, (DType.FLOAT,))
+    scale = require(call, 1, (DType.FLOAT, DType.INT32, DType.INT64)).shape
+    if data.shape and scale is not None:
+        merge_shapes(call, data.shape[:1], scale, "scale has one element a row")
+    return [data]
+
+
+def _root_reference(call: Call, data: np.ndarray, scale: np.ndarray) -> Sequence[np.ndarray]:
+    root = np.where(scale > 0, np.sqrt(np.maximum(scale, 0)), 1).astype(data.dtype)
+    return [data / root.reshape(-1, *(1,) * (data.ndim - 1))]
+
+
+op(
+    "SquareRootDivide",
+    _root_infer,
+    inputs="data scale",
+    outputs="output",
+    reference=_root_reference,
+    inplace=((0, 0),),
+    doc="Each row divided by the square root of its scale, where that is positive.",
 )

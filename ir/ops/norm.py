@@ -147,7 +147,7 @@ def _affine(call: Call, x: np.ndarray, factor: np.ndarray, offset: np.ndarray) -
 
 
 def _bn_traits(call: Call) -> Trait:
-    return Trait.POINTWISE if call.arg("is_test") else Trait.NONE
+    return Trait.POINTWISE | Trait.BLOCKED if call.arg("is_test") else Trait.NONE
 
 
 def align_channels(call: Call, i: int) -> Shape:
@@ -171,7 +171,6 @@ op(
     scalar=_bn_scalar,
     align=align_channels,
     reference=_bn_reference,
-    traits=Trait.BLOCKED,
     call_traits=_bn_traits,
     inplace=((0, 0), (3, 1), (4, 2)),
     flops=lambda call: 2 * call.type(0).size,
@@ -387,4 +386,41 @@ op(
     align=_linear_align,
     traits=Trait.POINTWISE,
     doc="Each row of X times w plus b, elementwise.",
+)
+
+
+def _rms_infer(call: Call) -> list[TensorType]:
+    """output has the type of the input; rrms has its dimensions before ``axis``."""
+    x = require(call, 0)
+    require(call, 1)
+    require(call, 2)
+    if x.shape is None:
+        return [x, TensorType(x.dtype)]
+    axis = axis_of(call, call.arg("axis"), len(x.shape))
+    for i in (1, 2):
+        elements = product(call.type(i).shape or (UNKNOWN,))
+        agree(call, elements, product(x.shape[axis:]), f"elements of {call.input_name(i)}")
+    return [x, TensorType(x.dtype, x.shape[:axis])]
+
+
+def _rms_reference(call: Call, x: np.ndarray, gamma: np.ndarray, beta: np.ndarray) -> Sequence[np.ndarray]:
+    axis = call.arg("axis") % x.ndim
+    rows = x.reshape(math.prod(x.shape[:axis]), math.prod(x.shape[axis:]))
+    inverse = 1 / np.sqrt((rows * rows).mean(axis=1, dtype=x.dtype) + np.float32(call.arg("epsilon")))
+    y = rows * inverse[:, None] * gamma.reshape(-1) + beta.reshape(-1)
+    return [y.reshape(x.shape), inverse.reshape(x.shape[:axis])]
+
+
+op(
+    "RMSNorm",
+    _rms_infer,
+    inputs="input gamma beta",
+    outputs="output rrms",
+    args=(
+        Arg("axis", "int", 1, "everything from this dimension on is normalised together"),
+        Arg("epsilon", "float", 0.0, "added to the mean square"),
+    ),
+    reference=_rms_reference,
+    flops=lambda call: 4 * call.type(0).size,
+    doc="Each row divided by its root mean square, then gamma and beta; rrms is the factor.",
 )

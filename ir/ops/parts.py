@@ -87,7 +87,7 @@ for _name in ("Concat", "DepthConcat"):
         outputs="concat_result split_info?",
         args=(*AXIS_ARGS, Arg("add_axis", "int", 0, "stack along a new dimension")),
         reference=_concat_reference,
-        traits=Trait.BLOCKED,
+        traits=Trait.BLOCKED if _name == "Concat" else Trait.NONE,
         call_traits=lambda call: Trait.NONE if call.n_inputs > 1 or call.arg("add_axis") else Trait.IDENTITY,
         doc="The inputs one after the other along a dimension; split_info has their sizes.",
     )

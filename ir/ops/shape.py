@@ -12,7 +12,7 @@ from graphc.ir.ops._rules import LARGEST, Shape, agree, axis_of, bounded, consta
 from graphc.ir.types import UNKNOWN, Dim, DType, TensorType
 
 VIEW = Trait.VIEW
-IDENTITY = Trait.IDENTITY | Trait.BLOCKED
+IDENTITY = Trait.IDENTITY
 
 
 def _identity(name: str, doc: str, *args: Arg, inputs: str = "X", inplace: bool = False) -> None:
