@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from graphc.frontends.netdef import Net, Operator, check, import_net, read_net, to_text
-from graphc.ir import DType, Graph, NetError, Node, OpDef, Port, Quant, TensorType, UnsupportedError, registry
+from graphc.ir import DType, Graph, NetError, Node, Quant, TensorType, UnsupportedError, parse
 from graphc.ir.verify import verify
 
 
@@ -255,24 +255,10 @@ def test_harmless_arguments_are_dropped_and_kinds_converted() -> None:
     assert isinstance(node[1].attrs["alpha"], float)
 
 
-@pytest.fixture
-def control_flow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stand-in records of operators with nested nets."""
-    from graphc.ir import Arg
-
-    def record(name: str, *nets: str) -> OpDef:
-        many = (Port("X", variadic=True),)
-        return OpDef(name, "", many, many, lambda call: [], tuple(Arg(n, "graph") for n in nets))
-
-    for made in (record("If", "then_net", "else_net"), record("While", "loop_net", "cond_net")):
-        monkeypatch.setitem(registry(), made.name, made)
-
-
 def only(graph: Graph, type: str) -> Node:
     return next(n for n in graph.nodes if n.op == type)
 
 
-@pytest.mark.usefixtures("control_flow")
 class TestNestedNets:
     """The convention of subnets.py."""
 
@@ -281,7 +267,7 @@ class TestNestedNets:
         net = Net(
             "n", [op("Sigmoid", "x", "y"), op("If", "c", "", then_net=then), op("Abs", "y", "z")], ["x", "c"], ["z"]
         )
-        graph = import_net(net)
+        graph = imported(net)
         node = only(graph, "If")
         assert names(node.operands) == ["c", "x", "y"]
         assert names(node.results) == ["y"]
@@ -293,7 +279,7 @@ class TestNestedNets:
 
     def test_if_that_writes_on_both_ways(self) -> None:
         nets = {"then_net": Net("a", [op("Relu", "x", "y")]), "else_net": Net("b", [op("Tanh", "x", "y")])}
-        graph = import_net(Net("n", [op("If", "c", "", **nets)], ["c", "x"], ["y"]))
+        graph = imported(Net("n", [op("If", "c", "", **nets)], ["c", "x"], ["y"]))
         assert graph.outputs == only(graph, "If").results
 
     def test_if_that_writes_on_one_way_only(self) -> None:
@@ -305,12 +291,13 @@ class TestNestedNets:
         loop = Net("loop", [op("Add", "i one", "i")])
         cond = Net("cond", [op("LT", "i n", "go")])
         net = Net("n", [op("While", "go", "", loop_net=loop, cond_net=cond)], ["go", "i", "one", "n"], ["i"])
-        node = only(import_net(net), "While")
+        node = only(imported(net), "While")
         assert names(node.results) == ["i", "go"]
         loop_graph, cond_graph = node.attrs["loop_net"], node.attrs["cond_net"]
         assert names(loop_graph.inputs) == names(cond_graph.inputs) == names(node.operands[1:])
         assert names(loop_graph.outputs) == ["i", "go"]
         assert names(cond_graph.outputs) == ["go", "i", "go"]
+        assert cond_graph.output_names == ["go.condition", "i", "go"]
 
     def test_problems_inside_are_found(self) -> None:
         net = Net("n", [op("If", "c", "y", then_net=Net("inner", [op("Rellu", "x", "y")]))], ["c", "x"], ["y"])
@@ -344,3 +331,25 @@ def test_real_nets_without_weights(shared: Path) -> None:
             imported(read_net(path))
             done += 1
     assert done >= 10
+
+
+def test_golden_nets(shared: Path) -> None:
+    """Nets of Caffe2's own tests import, but for operators that graphc lacks."""
+    done = 0
+    for path in sorted((shared / "golden_nets").glob("*.npz")):
+        with np.load(path) as file:
+            net = read_net(bytes(file["net"]))
+        problems = check(net).problems
+        assert all(p.kind == "operator" for p in problems), path
+        if not problems:
+            imported(net)
+            done += 1
+    assert done >= 100
+
+
+def test_names_are_any_text() -> None:
+    net = Net("n", [op("Relu", "gpu_0/data", "1"), op("Tanh", "1", "Relu")], ["gpu_0/data"], ["Relu"])
+    net.ops[1].outputs = net.external_outputs = ['a b%"ü']
+    graph = imported(net)
+    assert graph.output_names == ['a b%"ü']
+    assert parse(str(graph)) == graph

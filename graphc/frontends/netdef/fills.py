@@ -193,7 +193,7 @@ def _constant(op: Operator) -> tuple[np.ndarray, None]:
     try:
         one[0] = value if "value" in op.args or dtype is not DType.STRING else b""
     except (OverflowError, ValueError):
-        raise _fail(op, f"argument 'value' is {value}, beyond {dtype.text}") from None
+        raise _fail(op, f"argument 'value' is {value!r}, beyond {dtype.text}") from None
     return np.broadcast_to(one.reshape(()), shape), None
 
 

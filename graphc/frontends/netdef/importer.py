@@ -213,8 +213,8 @@ class _Scope:
                 for name in plan.inputs:
                     inner.blobs[name] = inner.graph.add_input(TensorType(), name)
                 inner.operators(plan.net, range(len(plan.net.ops)), plan.needed)
-                for name in plan.outputs:
-                    inner.graph.add_output(inner.blobs[name], name)
+                for name, label in zip(plan.outputs, plan.labels):
+                    inner.graph.add_output(inner.blobs[name], label)
                 made.append(inner.graph)
             graphs[arg] = made[0] if len(made) == 1 else tuple(made)
         return graphs

@@ -8,7 +8,7 @@ The convention, for If and While and every other operator whose nets share the b
 - The node's results are its declared outputs, then the outer blobs that a net writes and that existed before or are
   read later. Output ``k`` of a sub-graph is result ``k``; a net that does not write the blob hands its input through.
 - An absent ``else_net`` becomes a sub-graph that hands everything through.
-- The ``cond_net`` of While has one output more, in front: the condition. Results of an iteration are the captured
+- The ``cond_net`` of While has one output more, in front: ``NAME.condition``. Results of an iteration are the captured
   values of the next, matched by name: result ``k`` replaces the input of the same name.
 
 Do binds names: ``inner_blobs[i]`` is operand or result ``outer_blobs_idx[i]`` of the node; its net is renamed to the
@@ -22,18 +22,23 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
-from graphc.frontends.netdef.blobs import RECURRENT, free_blobs, written_blobs
+from graphc.frontends.netdef.blobs import RECURRENT, free_blobs, operator_reads, written_blobs
 from graphc.frontends.netdef.net import Net, Operator
 from graphc.ir import NetError
 
 
 @dataclass
 class SubnetPlan:
-    """One nested net: names of the sub-graph's inputs and outputs; ``needed``: blobs read inside or handed out."""
+    """One nested net.
+
+    inputs, outputs: blobs that pass in and out. labels: names of the outputs, each once. needed: blobs that are read
+    inside or passed out.
+    """
 
     net: Net
     inputs: list[str]
     outputs: list[str]
+    labels: list[str]
     needed: set[str]
 
 
@@ -78,12 +83,14 @@ def _sharing(op: Operator, nets: Mapping[str, list[Net]], known: Collection[str]
         front = op.inputs[:1] if arg == "cond_net" else []
         for net in items:
             _check_results(op, arg, net, results, captured)
-            plans.setdefault(arg, []).append(_plan(net, captured, [*front, *results]))
+            plans.setdefault(arg, []).append(_plan(net, captured, front, results))
     return Subnets(plans, captured, results)
 
 
-def _plan(net: Net, inputs: list[str], outputs: list[str]) -> SubnetPlan:
-    return SubnetPlan(net, inputs, outputs, {n for op in net.ops for n in op.inputs}.union(outputs))
+def _plan(net: Net, inputs: list[str], front: list[str], results: list[str]) -> SubnetPlan:
+    outputs = [*front, *results]
+    labels = [*(f"{n}.condition" for n in front), *results]
+    return SubnetPlan(net, inputs, outputs, labels, {n for op in net.ops for n in operator_reads(op)}.union(outputs))
 
 
 def _check_results(op: Operator, arg: str, net: Net, results: list[str], captured: list[str]) -> None:
@@ -127,7 +134,7 @@ def _recurrent(op: Operator, nets: Mapping[str, list[Net]], known: Collection[st
             written = written_blobs(net)
             outputs = [n for n in dict.fromkeys([*net.external_outputs, *written]) if n in written]
             kept = [n for n in outputs if n in net.external_outputs or n in named or not net.external_outputs]
-            plans.setdefault(arg, []).append(_plan(net, inputs, kept))
+            plans.setdefault(arg, []).append(_plan(net, inputs, [], kept))
             captured.update(dict.fromkeys(n for n in inputs if n in known and n not in op.inputs and n not in named))
     return Subnets(plans, list(captured), list(op.outputs))
 

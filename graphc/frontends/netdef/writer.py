@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from google.protobuf import text_format
@@ -20,7 +20,8 @@ def write_net(net: Net | Serialisable) -> bytes:
 
 def to_text(net: Net | Serialisable) -> str:
     """The text of a net (.pbtxt)."""
-    return text_format.MessageToString(to_message(net) if isinstance(net, Net) else net)
+    message: Message = to_message(net) if isinstance(net, Net) else net
+    return text_format.MessageToString(message)
 
 
 def to_message(net: Net) -> Message:
@@ -98,17 +99,15 @@ def _fill_value(arg: Message, value: ArgValue) -> None:
         raise NetError(f"argument '{arg.name.decode()}': no field of a NetDef holds a {type(value).__name__}")
 
 
-def _fill_list(arg: Message, values: tuple[object, ...] | list[object] | np.ndarray) -> None:
+def _fill_list(arg: Message, values: Sequence[ArgValue] | np.ndarray) -> None:
     if isinstance(values, np.ndarray):
-        kind: type = float if values.dtype.kind == "f" else int
-        values = values.ravel().tolist()
-    elif len(values) == 0:
-        return
-    else:
-        kind = Net if isinstance(values[0], Net) else bytes if isinstance(values[0], bytes) else int
-        kind = float if any(isinstance(v, float) for v in values) else kind
-    if kind is Net:
+        (arg.floats if values.dtype.kind == "f" else arg.ints).extend(values.ravel().tolist())
+    elif any(isinstance(v, Net) for v in values):
         for net in values:
             _fill_net(arg.nets.add(), net)
+    elif any(isinstance(v, bytes) for v in values):
+        arg.strings.extend(values)
+    elif any(isinstance(v, float) for v in values):
+        arg.floats.extend(values)
     else:
-        {float: arg.floats, int: arg.ints, bytes: arg.strings}[kind].extend(values)
+        arg.ints.extend(values)
