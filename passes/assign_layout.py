@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from graphc.ir import PLAIN, Call, DType, Graph, Layout, Node, TensorType, Trait, Value
 from graphc.ir.opdef import n_epilogue_operands
 from graphc.passes.base import Pass, in_each_net
-from graphc.passes.bodies import operand_kinds
-from graphc.passes.matching import channel_axis, same_shape, traits_of
+from graphc.passes.matching import channel_axis, traits_of
+from graphc.passes.variants import Variants
 
 _SMALL_INPUT = 4
 """Up to so many input channels a convolution reads plain rows: a block would be mostly padding."""
@@ -31,7 +31,7 @@ class AssignLayout(Pass):
     def run(self, graph: Graph) -> bool:
         if self.block == 1 or any(v.type.layout != PLAIN for v in graph.values()):
             return False
-        changed = in_each_net(graph, lambda g: _Assignment(g, self.block).run())
+        changed = in_each_net(graph, lambda g: _Assignment(g, self.block, Variants(g)).run())
         if changed:
             graph.stage = "optimised"
         return changed
@@ -49,6 +49,7 @@ class _Wish:
 class _Assignment:
     graph: Graph
     block: int
+    variants: Variants
     reordered: dict[tuple[Value, Layout], Value] = field(default_factory=dict)
 
     def run(self) -> bool:
@@ -86,7 +87,7 @@ class _Assignment:
         group = int(call.arg("group"))
         channels = per_group * group
         first = len(node.operands) - n_epilogue_operands(node)
-        residuals = [i for i in range(first, len(node.operands)) if _same(node, i)]
+        residuals = [i for i in range(first, len(node.operands)) if self.is_full(node.operands[i], node)]
         if group == 1 and channels <= _SMALL_INPUT:
             return _Wish(frozenset(residuals), True)
         depthwise = group == channels == maps
@@ -99,8 +100,17 @@ class _Assignment:
             return list(range(len(node.operands))) if self.joins_blocks(node) else []
         if Trait.POINTWISE not in traits_of(node):
             return [0]
-        kinds = operand_kinds(node, 1)
+        kinds = self.variants.operand_kinds(node, 1)
         return [i for i, k in enumerate(kinds) if k == "full"] if "other" not in kinds else []
+
+    def is_full(self, operand: Value | None, node: Node) -> bool:
+        """The operand has the shape of the result, whatever the input sizes; a row per channel has not."""
+        if operand is None or operand.type.rank != 4:
+            return False
+        n, _, h, w = operand.type.shape or ()
+        return not (operand.is_constant and (n, h, w) == (1, 1, 1)) and self.variants.same_shape(
+            operand, node.results[0]
+        )
 
     def joins_blocks(self, node: Node) -> bool:
         """A Concat along the channels whose pieces are whole blocks."""
@@ -142,12 +152,6 @@ def _is_image(type: TensorType) -> bool:
 
 def _layout(value: Value | None) -> Layout:
     return value.type.layout if value is not None else PLAIN
-
-
-def _same(node: Node, i: int) -> bool:
-    """Operand ``i`` has the shape of result 0."""
-    v = node.operands[i]
-    return v is not None and same_shape(v.type, node.results[0].type)
 
 
 def _set_layout(node: Node, layout: Layout) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from graphc.ir import UNKNOWN, Call, Graph, Node, Trait, Value
-from graphc.passes.matching import broadcast_kind, is_float, is_output, traits_of
+from graphc.ir import UNKNOWN, Graph, Node, Trait, Value
+from graphc.passes.matching import is_float, is_output, traits_of
 
 
 def is_fusable(node: Node) -> bool:
@@ -19,13 +19,6 @@ def is_fusable(node: Node) -> bool:
         and UNKNOWN not in result.type.shape
         and all(is_float(v) for v in node.operands)
     )
-
-
-def operand_kinds(node: Node, axis: int) -> list[str]:
-    """``broadcast_kind`` of each operand of a fusable node."""
-    call = Call(node)
-    shape = node.results[0].type.shape or ()
-    return [broadcast_kind(call, i, shape, axis) for i in range(len(node.operands))]
 
 
 def inline(node: Node, into: Graph, env: Mapping[Value, Value]) -> Value:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from graphc.ir import Call, Graph, Node, Trait, Value
 from graphc.ir.builder import Builder
 from graphc.passes.base import Pass, at_each_node
-from graphc.passes.matching import is_output, known_shape, same_shape, traits_of, unused_but_first
+from graphc.passes.matching import is_output, traits_of, unused_but_first
+from graphc.passes.variants import Variants
 
 _LIMIT = 100
 
-Rule = Callable[[Graph, Node], bool]
+Rule = Callable[[Graph, Node, Variants], bool]
 
 
 @dataclass(frozen=True)
@@ -28,17 +30,18 @@ class Canonicalize(Pass):
     def run(self, graph: Graph) -> bool:
         changed = False
         for _ in range(_LIMIT):
-            if not at_each_node(graph, _rewrite):
+            variants = Variants(graph)
+            if not at_each_node(graph, partial(_rewrite, variants)):
                 return changed
             changed = True
         raise RuntimeError(f"canonicalize does not end after {_LIMIT} sweeps: two of its rules undo each other")
 
 
-def _rewrite(graph: Graph, node: Node) -> bool:
+def _rewrite(variants: Variants, graph: Graph, node: Node) -> bool:
     """The first rule that fits; no rule touches an operator of whose results others than the first are read."""
     if not node.results or not unused_but_first(graph, node):
         return False
-    return any(rule(graph, node) for rule in (_identity, *_RULES.get(node.op, ()), _view))
+    return any(rule(graph, node, variants) for rule in (_identity, *_RULES.get(node.op, ()), _view))
 
 
 def _forward(graph: Graph, node: Node, value: Value | None) -> bool:
@@ -52,23 +55,25 @@ def _forward(graph: Graph, node: Node, value: Value | None) -> bool:
     return True
 
 
-def _identity(graph: Graph, node: Node) -> bool:
+def _identity(graph: Graph, node: Node, variants: Variants) -> bool:
     return bool(traits_of(node) & Trait.IDENTITY) and _forward(graph, node, node.operands[0])
 
 
-def _view(graph: Graph, node: Node) -> bool:
+def _view(graph: Graph, node: Node, variants: Variants) -> bool:
     """Views that keep the shape, and views of views."""
     x = node.operands[0] if node.operands else None
     if not traits_of(node) & Trait.VIEW or x is None:
         return False
     result = node.results[0]
-    if same_shape(x.type, result.type):
+    if variants.same_shape(x, result):
         return _forward(graph, node, x)
     inner = x.producer
     if inner is None or x is not inner.results[0] or not traits_of(inner) & Trait.VIEW:
         return False
     source = inner.operands[0]
-    shape = _reshape_argument(source, result)
+    if source is not None and variants.same_shape(source, result):
+        return _forward(graph, node, source)
+    shape = _reshape_argument(source, result, variants)
     if shape is None:
         return False
     made = Builder(graph, node, inner.location.join(node.location))
@@ -77,45 +82,50 @@ def _view(graph: Graph, node: Node) -> bool:
     return _forward(graph, node, reshape.results[0])
 
 
-def _reshape_argument(source: Value | None, result: Value) -> tuple[int, ...] | None:
-    """Reshape's ``shape``: 0 for a batch that stays, -1 for at most one other symbol; None where it cannot be said."""
-    shape, old = known_shape(result.type), known_shape(source.type) if source is not None else None
-    if not shape or not old or 0 in shape:
+def _reshape_argument(source: Value | None, result: Value, variants: Variants) -> tuple[int, ...] | None:
+    """Reshape's ``shape`` for all input sizes: numbers, 0 for a batch that stays, -1 for at most one more."""
+    shapes = variants.shapes(result)
+    old = variants.shapes(source) if source is not None else []
+    if not all(old) or not all(shapes) or any(s and 0 in s for s in shapes):
         return None
-    rest = [d if isinstance(d, int) else -1 for d in shape]
-    if shape[0] == old[0]:
-        rest[0] = 0
-    return tuple(rest) if rest.count(-1) <= 1 else None
+    argument = []
+    for i, dims in enumerate(zip(*(s for s in shapes if s))):
+        first = dims[0]
+        if i == 0 and all(s and s[0] == d for s, d in zip(old, dims)):
+            argument.append(0)
+        else:
+            argument.append(first if isinstance(first, int) and set(dims) == {first} else -1)
+    return tuple(argument) if argument.count(-1) <= 1 else None
 
 
-def _keeps_shape(graph: Graph, node: Node) -> bool:
+def _keeps_shape(graph: Graph, node: Node, variants: Variants) -> bool:
     """For operators that can only take away or repeat: what has the same shape has the same elements."""
     x = node.operands[0]
-    return x is not None and same_shape(x.type, node.results[0].type) and _forward(graph, node, x)
+    return x is not None and variants.same_shape(x, node.results[0]) and _forward(graph, node, x)
 
 
-def _of_one(graph: Graph, node: Node) -> bool:
-    return len(node.operands) == 1 and _keeps_shape(graph, node)
+def _of_one(graph: Graph, node: Node, variants: Variants) -> bool:
+    return len(node.operands) == 1 and _keeps_shape(graph, node, variants)
 
 
-def _cast(graph: Graph, node: Node) -> bool:
+def _cast(graph: Graph, node: Node, variants: Variants) -> bool:
     x = node.operands[0]
     if x is None or x.type.dtype is None or x.type.dtype is not node.results[0].type.dtype:
         return False
     return _forward(graph, node, x)
 
 
-def _scale(graph: Graph, node: Node) -> bool:
+def _scale(graph: Graph, node: Node, variants: Variants) -> bool:
     return bool(Call(node).arg("scale") == 1.0) and _forward(graph, node, node.operands[0])
 
 
-def _idempotent(graph: Graph, node: Node) -> bool:
+def _idempotent(graph: Graph, node: Node, variants: Variants) -> bool:
     """f(f(x)) is f(x)."""
     x = node.operands[0]
     return x is not None and x.producer is not None and x.producer.op == node.op and _forward(graph, node, x)
 
 
-def _transpose(graph: Graph, node: Node) -> bool:
+def _transpose(graph: Graph, node: Node, variants: Variants) -> bool:
     """Transposes that keep the order, and transposes of transposes."""
     axes = _permutation(node)
     x = node.operands[0]

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from graphc.ir import Graph, Location, Node, Value
 from graphc.passes.base import Pass, in_each_net
-from graphc.passes.bodies import escapes, inline, is_fusable, operand_kinds, size
+from graphc.passes.bodies import escapes, inline, is_fusable, size
+from graphc.passes.variants import Variants
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,9 @@ class FuseElementwise(Pass):
 def _groups(graph: Graph, limit: int) -> list[list[Node]]:
     """Groups in order of their nodes; the last node of each gives the only result that is read outside."""
     joined: dict[Node, list[Node]] = {}
+    variants = Variants(graph)
     for node in reversed(graph.nodes):
-        if not _is_member(node):
+        if not _is_member(node, variants):
             continue
         group = joined.get(next(iter(node.results[0].users), node))
         if group is None or not _joins(graph, node, group, limit):
@@ -58,10 +60,10 @@ def _joins(graph: Graph, node: Node, group: Sequence[Node], limit: int) -> bool:
     )
 
 
-def _is_member(node: Node) -> bool:
+def _is_member(node: Node, variants: Variants) -> bool:
     if not is_fusable(node):
         return False
-    kinds = zip(operand_kinds(node, 1), operand_kinds(node, -1)) if node.results[0].type.shape else ()
+    kinds = zip(variants.operand_kinds(node, 1), variants.operand_kinds(node, -1)) if node.results[0].type.shape else ()
     spread = [first if first != "other" else last for first, last in kinds]
     return "full" in spread and "other" not in spread
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from graphc.ir import Call, Graph, Node, Trait, Value
 from graphc.passes.base import Pass, at_each_node, in_each_net
-from graphc.passes.bodies import inline, is_fusable, operand_kinds, size
+from graphc.passes.bodies import inline, is_fusable, size
 from graphc.passes.matching import (
     absorb,
     channel_axis,
@@ -17,6 +17,7 @@ from graphc.passes.matching import (
     sole_use,
     traits_of,
 )
+from graphc.passes.variants import Variants
 
 _POOLS = ("MaxPool", "MaxPool1D", "MaxPool2D", "MaxPool3D")
 _MONOTONE = ("Relu", "Clip")
@@ -47,19 +48,20 @@ class FuseEpilogue(Pass):
 
     def _fuse(self, graph: Graph) -> bool:
         order = {node: i for i, node in enumerate(graph.nodes)}
+        variants = Variants(graph)
         changed = False
         for node in list(graph.nodes):
-            while _takes_epilogue(node) and self._fuse_next(graph, node, order):
+            while _takes_epilogue(node) and self._fuse_next(graph, node, order, variants):
                 changed = True
         return changed
 
-    def _fuse_next(self, graph: Graph, node: Node, order: dict[Node, int]) -> bool:
+    def _fuse_next(self, graph: Graph, node: Node, order: dict[Node, int], variants: Variants) -> bool:
         """Fuse the operator that reads the result, if it may be."""
         bare = node.results[0]
         follower = only_user(graph, bare)
         if follower is None or not is_fusable(follower) or not same_shape(follower.results[0].type, bare.type):
             return False
-        kinds = operand_kinds(follower, _epilogue_axis(node))
+        kinds = variants.operand_kinds(follower, _epilogue_axis(node))
         extra = [v for v in follower.operands if v is not bare and v is not None]
         if "other" in kinds or any(k != "full" for k, v in zip(kinds, follower.operands) if v is bare):
             return False

@@ -61,12 +61,18 @@ def broadcast_kind(call: Call, i: int, shape: tuple[Dim, ...], axis: int) -> str
     """How operand ``i`` of a pointwise call spreads over a result of ``shape``.
 
     ``full``: it has the shape. ``scalar``: one element. ``channel``: one element per index of ``axis``.
-    ``other``: something else, or not known.
+    ``other``: something else, or not known. A constant of one of these shapes that is the full shape too, because all
+    other dimensions happen to be 1, is not called full.
     """
-    own = call.type(i).shape
-    if own == shape and UNKNOWN not in shape:
+    is_full = call.type(i).shape == shape and UNKNOWN not in shape
+    operand = call.node.operands[i]
+    if is_full and (operand is None or not operand.is_constant):
         return "full"
-    aligned = aligned_shape(call, i)
+    narrow = _narrow_kind(aligned_shape(call, i), shape, axis)
+    return "full" if is_full and narrow == "other" else narrow
+
+
+def _narrow_kind(aligned: tuple[Dim, ...] | None, shape: tuple[Dim, ...], axis: int) -> str:
     if aligned is None or UNKNOWN in aligned or len(aligned) > len(shape):
         return "other"
     padded = (1,) * (len(shape) - len(aligned)) + tuple(aligned)
@@ -83,9 +89,7 @@ def channel_vector(call: Call, i: int, shape: tuple[Dim, ...], axis: int) -> np.
     channels = shape[axis] if shape else 1
     if data is None or data.dtype != np.float32 or not isinstance(channels, int):
         return None
-    kind = broadcast_kind(call, i, shape, axis)
-    full_row = kind == "full" and data.size == channels
-    if kind not in ("scalar", "channel") and not full_row:
+    if broadcast_kind(call, i, shape, axis) not in ("scalar", "channel"):
         return None
     return np.broadcast_to(data.reshape(-1).astype(np.float64), (channels,))
 

@@ -78,7 +78,7 @@ class NetMaker:
 
     def view(self, x: Value) -> Value:
         flat = self.op("Flatten", x)
-        return self.b.node("Reshape", [flat], {"shape": (-1, CHANNELS, 5, 5)}, ["back", ""]).results[0]
+        return self.b.node("Reshape", [flat], {"shape": (0, CHANNELS, 5, 5)}, ["back", ""]).results[0]
 
 
 @pytest.mark.parametrize("seed", range(60))
