@@ -12,6 +12,7 @@ FAMILIES = (
     "image",
     "reduce",
     "index",
+    "columns",
     "internal",
     "fill",
     "random",

@@ -12,7 +12,7 @@ from graphc.ir.reference import evaluate_node
 from graphc.ir.types import dims_agree
 
 NAMES = """
-Conv Conv1D Conv2D Conv3D ConvTranspose ConvRelu StumpFunc SquareRootDivide
+Conv Conv1D Conv2D Conv3D ConvTranspose ConvRelu Im2Col Col2Im LC1D LC2D LC3D StumpFunc SquareRootDivide
 MaxPool MaxPool1D MaxPool2D MaxPool3D AveragePool AveragePool1D AveragePool2D AveragePool3D LpPool
 Relu Sigmoid Tanh LeakyRelu Elu Selu Softplus Softsign Swish Mish HardSigmoid Gelu Logit ReluN ThresholdedRelu
 PRelu Dropout Glu
