@@ -53,6 +53,15 @@ def test_every_problem_at_once() -> None:
     assert json.loads(json.dumps(report.to_dict()))["problems"][0]["op_type"] == "Relu"
 
 
+def test_a_step_net_in_a_string_is_looked_into() -> None:
+    step = b'name: "step" op { type: "NoSuch" input: "a" output: "b" }'
+    good = op("RecurrentNetwork", "a", "b c", step_net=step, backward_step_net=b"")
+    bad = op("RecurrentNetwork", "a", "b c", step_net=b"hello world")
+    problems = check(Net("n", [good, bad], ["a"], ["b"])).problems
+    found = [(p.kind, p.net, p.subject) for p in problems if p.kind != "arity"]
+    assert found == [("argument", "n", "step_net"), ("operator", "step", "NoSuch")]
+
+
 def test_init_operators_count_where_they_are_needed() -> None:
     init = Net(
         "i",

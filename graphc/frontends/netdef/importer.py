@@ -46,11 +46,9 @@ def import_net(predict: Net, init: Net | None = None, inputs: Mapping[str, Tenso
     are missing, random or damaged, for operators of the init net with effects, and for wiring that breaks Caffe2's
     rules.
     """
-    predict, problems = expand(predict)
-    if init is not None:
-        init, more = expand(init)
-        problems = more + problems
-    _raise_problems([*problems, *check(predict, init).problems], predict.name)
+    _raise_problems(check(predict, init).problems, predict.name)
+    predict = expand(predict)[0]
+    init = expand(init)[0] if init is not None else None
     choice = choose_inputs(predict, init, inputs or {})
     scope = _Scope(Graph(predict.name))
     for name in choice.names:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from graphc.frontends.netdef.arguments import convert, is_harmless, known_argument
 from graphc.frontends.netdef.blobs import live_operators, operator_reads
 from graphc.frontends.netdef.fills import RANDOM_FILLS, is_weight, weight
+from graphc.frontends.netdef.nested import expand
 from graphc.frontends.netdef.net import Net, Operator
 from graphc.frontends.netdef.problem import Problem, near, problem, some
 from graphc.frontends.netdef.wiring import wiring_problems
@@ -45,7 +46,10 @@ def check(predict: Net, init: Net | None = None) -> Report:
     Of the init net only the operators count that the predict net needs. Raises nothing.
     """
     report = Report()
+    predict, report.problems = expand(predict)
     if init is not None:
+        init, unreadable = expand(init)
+        report.problems += unreadable
         live = live_operators(init, _outside_blobs(predict))
         report.problems += _random_problems(init, live)
         _check_net(init, report, live)
