@@ -6,6 +6,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from platformdirs import user_cache_path
+
 from graphc.backends.load import KernelObject
 
 
@@ -21,8 +23,6 @@ class KernelCache:
     @staticmethod
     def default() -> KernelCache:
         """The cache of this user: ``GRAPHC_CACHE_DIR``, or the platform's cache folder."""
-        from platformdirs import user_cache_path
-
         chosen = os.environ.get("GRAPHC_CACHE_DIR")
         return KernelCache(Path(chosen) if chosen else user_cache_path("graphc") / "kernels")
 

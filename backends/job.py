@@ -25,7 +25,8 @@ class Job(IntEnum):
 
 
 class Team(IntEnum):
-    """Words of the team block. STATE0 + 8 * (t - 1): 1 while worker t is in ``serve``, 0 while it sleeps."""
+    """Words of the team block. STATE0 + SLOT_WORDS * (t - 1): 1 while worker t is in ``serve``, 0 while it sleeps; the
+    word after it: the job that the worker looks at, 0 for none. A job whose address stands there must not be freed."""
 
     SEQUENCE = 0
     JOB = 1

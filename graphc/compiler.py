@@ -12,6 +12,7 @@ from graphc.backends.cpu.target import CpuTarget, find
 from graphc.frontends.netdef import import_net, read_net
 from graphc.input_shapes import assume_input_shapes
 from graphc.ir import DType, Graph, GraphcError, LoweringError, TensorType
+from graphc.ir.ops.unsupported import require_runnable
 from graphc.passes import LEVELS, Pass, Pipeline, parse_pipeline, run_pipeline, with_block
 from graphc.passes.lower import choose_kernels, lower
 from graphc.passes.manager import Callback
@@ -113,6 +114,7 @@ def compile_graph(
     if threads is not None and threads < 1:
         raise GraphcError(f"threads is {threads}", "give a number of at least 1")
     machine = find(target)
+    require_runnable(graph)
     _add_outputs(graph, outputs)
     assume_input_shapes(graph)
     _require_static_inputs(graph)

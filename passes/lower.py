@@ -36,14 +36,16 @@ def choose_kernels(graph: Graph, library: Library) -> dict[Node, Choice]:
     """The backend's choice for every node; raises ``LoweringError`` listing every operator that has no kernel."""
     choices: dict[Node, Choice] = {}
     problems: list[str] = []
+    remedy = ""
     for node in graph.nodes:
         try:
             choices[node] = library.choose(Call(node))
         except LoweringError as error:
             problems.append(error.message)
+            remedy = error.help
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise LoweringError(problems[0] + more, "run it with target 'reference'", "\n".join(problems[1:]))
+        raise LoweringError(problems[0] + more, remedy, "\n".join(problems[1:]))
     return choices
 
 
@@ -138,7 +140,7 @@ class _Lowering:
     """One run of ``lower``; the fields are the state that its steps share."""
 
     def __init__(self, graph: Graph, library: Library, choices: Choices, keep: Collection[str]) -> None:
-        self.graph, self.library, self.choices, self.keep = graph, library, choices, keep
+        self.graph, self.library, self.choices, self.keep = graph, library, choices, frozenset(keep)
         self.calls = {node: Call(node) for node in graph.nodes}
         self.needs: dict[Node, Needs] = {n: library.needs(self.calls[n], choices[n]) for n in graph.nodes}
         self.places: dict[Value, _Place] = {}
@@ -263,7 +265,7 @@ class _Lowering:
         at = self.address(s)
         if len(shape) != 4:
             inner = _dense_strides(shape)
-            skip = place.before * (inner[place.axis] if inner else 0)
+            skip = place.before * inner[place.axis] if place.before else 0
             return View(at.plus(skip * itemsize), type, inner)
         sliced = s.type is not None and s.type.rank == 4 and s.type.static_shape[2:] == shape[2:]
         whole = s.type.static_shape if s.type is not None and sliced else shape
@@ -300,7 +302,7 @@ class _Lowering:
             data = choice.packed[i]
             place = self.constant(f"{value.name}@{node.results[0].name}", data)
             packed_type = TensorType(DType.of(data.dtype), data.shape)
-            return View(self.view(place, packed_type).address, packed_type, _dense_strides(data.shape)), place.storage
+            return View(self.address(place.storage), packed_type, _dense_strides(data.shape)), place.storage
         if value.data is not None:
             place = self.constant(value.name, value.data)
             return View(

@@ -33,7 +33,8 @@ def _store(b: Any, address: Any, value: Any) -> None:
 
 
 def _swap(b: Any, address: Any, expected: Any, new: Any) -> Any:
-    pair = b.cmpxchg(b.inttoptr(address, WORD), expected, new, "acq_rel", "acquire")
+    # sequentially consistent: what a thread announces by a swap is seen before what it loads next
+    pair = b.cmpxchg(b.inttoptr(address, WORD), expected, new, "seq_cst", "seq_cst")
     return b.extract_value(pair, 0)
 
 

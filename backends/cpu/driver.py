@@ -109,8 +109,10 @@ def serve(team, tid):
             seen = now
             spins = 0
             job = aload(team + {JOB} * 8)
-            if job != 0:
+            aswap(state + 8, 0, job)
+            if job != 0 and aload(team + {JOB} * 8) == job:
                 work(job, tid)
+            astore(state + 8, 0)
         spins += 1
         pause()
         if spins > {SPINS_BEFORE_SLEEP}:

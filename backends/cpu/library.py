@@ -12,6 +12,8 @@ from graphc.ir import LoweringError
 from graphc.ir.opdef import Call, Trait
 from graphc.ir.schedule import Address, Choice, Halo, KernelSpec, Needs, Step, Task, View
 
+REMEDY = "graphc.ir.evaluate runs the graph in NumPy, slowly; please report the net"
+
 
 class CpuLibrary:
     """``ir.schedule.Library`` for one CPU target."""
@@ -43,10 +45,11 @@ class CpuLibrary:
     def choose(self, call: Call) -> Choice:
         """The applicable rule with the lowest predicted cost; raises ``LoweringError``."""
         pointwise = self._rules.get("*pointwise*", []) if Trait.POINTWISE in call.opdef.traits else []
-        rules = self._rules.get(call.node.op, []) + pointwise
+        loops = self._rules.get("*loop*", []) if call.opdef.loop is not None else []
+        rules = self._rules.get(call.node.op, []) + pointwise + loops
         choices = [c for rule in rules if (c := rule.choose(call, self.target)) is not None]
         if not choices:
-            raise LoweringError(self._refusal(call, bool(rules)), "run it with target 'reference', or report the case")
+            raise LoweringError(self._refusal(call, bool(rules)), REMEDY)
         return min(choices, key=lambda c: c.cost)
 
     def _refusal(self, call: Call, known: bool) -> str:

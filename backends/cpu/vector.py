@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -184,8 +185,6 @@ def _horizontal(lanes: int, vt: Any) -> dict[str, Any]:
 @cache
 def namespace(lanes: int, fma: bool) -> dict[str, Any]:
     """The names that kernel source may use, for vectors of ``lanes`` floats."""
-    from numpy import float32
-
     vec, vt, mt = ir.VectorType(F32, lanes), VectorType(lanes, "f32"), VectorType(lanes, "i1")
     names = {
         **_memory(lanes, vec, vt),
@@ -193,4 +192,4 @@ def namespace(lanes: int, fma: bool) -> dict[str, Any]:
         **_arithmetic(lanes, vec, vt, mt, fma),
         **_horizontal(lanes, vt),
     }
-    return {**names, "f4": float32}
+    return {**names, "f4": np.float32}

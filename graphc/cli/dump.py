@@ -9,7 +9,7 @@ import click
 
 from graphc.backends.cpu.target import find
 from graphc.cli.options import init_option, input_option, level_options, parse_inputs, target_option
-from graphc.compiler import chosen_pipeline, import_model, input_types
+from graphc.compiler import chosen_pipeline, compile_graph, import_model, input_types
 from graphc.input_shapes import assume_input_shapes
 from graphc.ir import FileError, Graph, GraphcError
 from graphc.ir.dot import graph_dot
@@ -107,8 +107,6 @@ def _dump_net(
     if stage != "imported" and graph.stage == "imported":
         assume_input_shapes(graph)
     if stage in ("scheduled", "kernels"):
-        from graphc.compiler import compile_graph  # only these stages need the backend
-
         return _show_schedule(compile_graph(graph, level=level, target=target), stage, form)
     if after:
         run_pipeline(graph, _up_to(chosen_pipeline(None, level, find(target)), after))

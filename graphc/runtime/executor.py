@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -20,32 +19,6 @@ def aligned_zeros(nbytes: int, alignment: int = ALIGNMENT) -> np.ndarray:
     raw = np.zeros(nbytes + alignment, np.uint8)
     skip = -raw.ctypes.data % alignment
     return raw[skip : skip + nbytes]
-
-
-class _Blocks:
-    """Job blocks by number of slots. They are never freed: a worker that comes late may still look at one."""
-
-    def __init__(self) -> None:
-        self._free: dict[int, list[np.ndarray]] = {}
-        self._all: list[np.ndarray] = []
-        self._lock = threading.Lock()
-
-    def take(self, slots: int) -> np.ndarray:
-        """An idle block."""
-        with self._lock:
-            free = self._free.setdefault(slots, [])
-            if not free:
-                self._all.append(aligned_zeros(8 * job_words(slots)).view(np.int64))
-                free.append(self._all[-1])
-            return free.pop()
-
-    def give(self, slots: int, block: np.ndarray) -> None:
-        """Return a block whose job is over."""
-        with self._lock:
-            self._free[slots].append(block)
-
-
-_BLOCKS = _Blocks()
 
 
 class Executor:
@@ -67,7 +40,7 @@ class Executor:
         self.arena = aligned_zeros(schedule.arena_bytes)
         self.scratch = aligned_zeros(schedule.scratch_bytes * threads)
         self._driver: Native = native_function(driver)
-        self._block = _BLOCKS.take(threads)
+        self._block = aligned_zeros(8 * job_words(threads)).view(np.int64)
         self._inputs: list[list[tuple[int, int]]] = [[] for _ in schedule.inputs]
         self._outputs: list[list[tuple[int, int]]] = [[] for _ in schedule.outputs]
         self._out_types = [
@@ -79,7 +52,7 @@ class Executor:
 
     def __del__(self) -> None:
         if hasattr(self, "_block"):
-            _BLOCKS.give(self.threads, self._block)
+            TEAM.forget(self._block.ctypes.data)
 
     def _build(self, addresses: Mapping[str, int]) -> None:
         """Fill the tables that the driver walks."""

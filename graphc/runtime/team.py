@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import sys
 import threading
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -64,6 +65,14 @@ class Team:
             if self.words[at] == 0:
                 self.words[at] = 1
                 self._wake[i].release()
+
+    def forget(self, job: int) -> None:
+        """Return once no worker looks at the job block at this address, which is idle and about to be freed."""
+        if self.words[Block.JOB] == job:
+            self.words[Block.JOB] = 0
+        looking = self.words[Block.STATE0 + 1 :: SLOT_WORDS][: len(self._wake)]
+        while (looking == job).any():
+            time.sleep(1e-5)
 
     def _work(self, tid: int, driver: Native) -> None:
         ignored = np.zeros(2, np.int64)
