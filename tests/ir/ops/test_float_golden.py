@@ -9,7 +9,7 @@ import operator_cases
 import pytest
 
 from graphc.ir.reference import evaluate_node
-from graphc.ir.types import dims_agree
+from graphc.ir.types import DType, Sym, TensorType, dims_agree
 
 NAMES = """
 Conv Conv1D Conv2D Conv3D ConvTranspose ConvRelu Im2Col Col2Im LC1D LC2D LC3D StumpFunc SquareRootDivide
@@ -68,3 +68,27 @@ def test_reference_equals_caffe2(name: str, shared: Path) -> None:
     found = [text for case in cases for text in complaints(golden, case)]
     assert not found, f"{len(found)} complaints\n" + "\n".join(found)
     assert cases
+
+
+def less_known(type: TensorType, i: int, how: str) -> TensorType:
+    """The type with every dimension a symbol, or with nothing known at all."""
+    if how == "unknown":
+        return TensorType()
+    return type.with_shape(tuple(Sym(f"d{i}_{j}") for j in range(len(type.shape or ()))))
+
+
+@pytest.mark.parametrize("how", ["symbolic", "unknown"])
+@pytest.mark.parametrize("name", NAMES.split())
+def test_inference_agrees_when_less_is_known(name: str, how: str, shared: Path) -> None:
+    golden = operator_cases.golden_io(shared)
+    for case in filter(is_float_call, golden.cases(shared / "golden" / f"{name}.npz")):
+        op = operator_cases.operator(case.op)
+        call = operator_cases.make_call(op.type, [v for _, v in case.inputs], [n for n, _ in case.outputs], op.args)
+        for i, operand in enumerate(call.node.operands):
+            assert operand is not None
+            operand.type = less_known(operand.type, i, how)
+        for type, (blob, want) in zip(call.opdef.infer(call), case.outputs):
+            assert type.dtype in (None, DType.of(want.dtype)), (case.index, blob, str(type))
+            if type.shape is not None:
+                assert len(type.shape) == want.ndim, (case.index, op.args, blob, str(type), want.shape)
+                assert all(map(dims_agree, type.shape, want.shape)), (case.index, op.args, blob, str(type), want.shape)
