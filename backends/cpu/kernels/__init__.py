@@ -1,6 +1,6 @@
 """The kernel templates of the CPU backend, one family a file: ``RULES`` and ``TEMPLATES`` list them all."""
 
-from graphc.backends.cpu.kernels import conv_direct, conv_rules, conv_winograd, copy, gemm, image, pointwise, pool
+from graphc.backends.cpu.kernels import conv_depthwise, conv_direct, conv_rules, conv_winograd, copy, gemm, image, loops, pointwise, pool
 from graphc.backends.cpu.kernels.copy import copy_task as copy_task
 from graphc.backends.cpu.kernels.copy import halo_task as halo_task
 from graphc.backends.cpu.rules import Rule, Template
@@ -11,13 +11,16 @@ RULES: tuple[Rule, ...] = (
     *pointwise.RULES,
     *pool.RULES,
     *image.RULES,
+    *loops.RULES,
 )
 TEMPLATES: tuple[Template, ...] = (
     conv_direct.TEMPLATE,
     *conv_winograd.TEMPLATES,
+    conv_depthwise.TEMPLATE,
     *gemm.TEMPLATES,
     *pointwise.TEMPLATES,
     *copy.TEMPLATES,
     *pool.TEMPLATES,
     *image.TEMPLATES,
+    *loops.TEMPLATES,
 )

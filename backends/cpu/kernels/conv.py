@@ -115,8 +115,10 @@ def layouts_fit(c: Convolution, target: CpuTarget) -> bool:
     return c.block_out == 1 or c.window.group == 1 or c.maps // c.window.group % target.lanes == 0
 
 
-def candidate(call: Call, c: Convolution, target: CpuTarget) -> Candidate:
-    """The direct way."""
+def candidates(call: Call, c: Convolution, target: CpuTarget) -> list[Candidate]:
+    """The direct way, where the layouts fit."""
+    if not layouts_fit(c, target):
+        return []
     w = c.window
     tile = tile_for(target, -(-(c.maps // w.group) // target.lanes), row_width(c))
     predicted = cost(c, tile, target)
@@ -130,7 +132,7 @@ def candidate(call: Call, c: Convolution, target: CpuTarget) -> Candidate:
         bias = conv_direct.pack_bias(call.constant(2), c.maps, w.group, target.lanes, tile.blocks)
         return Choice("conv_direct", spec, {1: np.concatenate([packed, bias]), **epilogue.packed(call)}, predicted)
 
-    return Candidate(predicted, make)
+    return [Candidate(predicted, make)]
 
 
 def row_width(c: Convolution) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from graphc.backends.cpu.kernels import conv, winograd_rules
+from graphc.backends.cpu.kernels import conv, conv_depthwise, winograd_rules
 from graphc.backends.cpu.kernels.conv import Convolution
 from graphc.backends.cpu.rules import Rule
 from graphc.backends.cpu.target import CpuTarget
@@ -13,10 +13,14 @@ from graphc.ir.schedule import Choice
 def choose(call: Call, target: CpuTarget) -> Choice | None:
     """The predicted best way; None where weights are not constant or layouts do not fit."""
     c = Convolution.of(call)
-    if c is None or not conv.layouts_fit(c, target) or (len(c.shape) != 4 and any(c.window.pads)):
+    if c is None or (len(c.shape) != 4 and any(c.window.pads)):
         return None
-    ways = [conv.candidate(call, c, target), *winograd_rules.candidates(call, c, target)]
-    return min(ways, key=lambda way: way.cost).make()
+    ways = [
+        *conv.candidates(call, c, target),
+        *winograd_rules.candidates(call, c, target),
+        *conv_depthwise.candidates(call, c, target),
+    ]
+    return min(ways, key=lambda way: way.cost).make() if ways else None
 
 
-RULES = (Rule("conv_direct", conv.OPS, choose, conv.needs, conv.bind), *winograd_rules.RULES)
+RULES = (Rule("conv_direct", conv.OPS, choose, conv.needs, conv.bind), conv_depthwise.RULE, *winograd_rules.RULES)
