@@ -129,8 +129,8 @@ def _static(call: Call, i: int) -> tuple[int, ...]:
 def _apply_loop(call: Call, arrays: Sequence[Array | None]) -> list[Array]:
     """Calls the loop, uncompiled, as ``loop(*inputs, *outputs, *arguments)``.
 
-    An absent input is an empty float32 array, outputs are zero-filled arrays of the inferred types, arguments are all
-    those of the record in its order.
+    An absent input or output is an empty float32 array, outputs are zero-filled arrays of the inferred types,
+    arguments are all those of the record in its order.
     """
     assert call.opdef.loop is not None
     outputs = []
@@ -138,8 +138,10 @@ def _apply_loop(call: Call, arrays: Sequence[Array | None]) -> list[Array]:
         if not r.type.is_static or r.type.dtype is None:
             call.fail(f"the type of its output '{r.name}' is {r.type}, but a loop needs its size beforehand")
         outputs.append(np.zeros(r.type.static_shape, r.type.dtype.numpy))
-    inputs = [np.zeros(0, np.float32) if a is None else a for a in arrays]
-    call.opdef.loop(*inputs, *outputs, *(call.arg(a.name) for a in call.opdef.args))
+    nothing = [np.zeros(0, np.float32)]
+    inputs = [*(nothing[0] if a is None else a for a in arrays), *nothing * (len(call.opdef.inputs) - len(arrays))]
+    absent = nothing * (len(call.opdef.outputs) - len(outputs))
+    call.opdef.loop(*inputs, *outputs, *absent, *(call.arg(a.name) for a in call.opdef.args))
     return outputs
 
 

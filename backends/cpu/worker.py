@@ -19,7 +19,7 @@ from numba import njit, types
 from numba.core.compiler import Flags, compile_extra
 from numba.core.registry import cpu_target
 
-from graphc.backends.cpu import atomics, vector, vmath
+from graphc.backends.cpu import arrays, atomics, vector, vmath
 from graphc.backends.cpu.vocabulary import BUILTINS, check_source
 
 
@@ -33,6 +33,7 @@ def compile_kernel(name: str, source: str, lanes: int, fma: bool) -> tuple[str, 
         **vector.namespace(lanes, fma),
         **vmath.namespace(lanes, fma),
         **atomics.namespace(),
+        **arrays.namespace(),
         "np": np,
         "math": math,
     }

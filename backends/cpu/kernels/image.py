@@ -46,10 +46,9 @@ def emit_unpack(spec: KernelSpec, target: CpuTarget) -> str:
                     s(f"k += {PLANES}")
                     with s.block("while k >= period:"):
                         s("k -= period")
-            with s.block("else:"):
-                with s.block("for i in range(width):"):
-                    for c in range(PLANES):
-                        s(f"sts(y, o + {c} * plane + i, f4(ldb(x, (u * width + i) * 4 + {c})) - m{c})")
+            with s.block("else:"), s.block("for i in range(width):"):
+                for c in range(PLANES):
+                    s(f"sts(y, o + {c} * plane + i, f4(ldb(x, (u * width + i) * 4 + {c})) - m{c})")
     return s.text()
 
 
@@ -80,7 +79,7 @@ def _noise(call: Call) -> np.ndarray:
 
 def _choose_unpack(call: Call, target: CpuTarget) -> Choice | None:
     noise, mean = _noise(call), call.constant(1)
-    if noise.size and mean is None or call.node.results[0].type.layout.block > 1:
+    if (noise.size and mean is None) or call.node.results[0].type.layout.block > 1:
         return None
     packed = {} if mean is None else {1: np.concatenate([np.ravel(mean), noise]).astype(np.float32)}
     return Choice("stylizer_unpack", KernelSpec.make("stylizer_unpack"), packed, _cost(call))
