@@ -9,7 +9,7 @@ import numpy as np
 
 from graphc.backends.cpu.library import CpuLibrary
 from graphc.backends.cpu.target import CpuTarget, find
-from graphc.frontends.netdef import import_net, read_net
+from graphc.frontends.netdef import Source, import_net, read_net
 from graphc.input_shapes import assume_input_shapes
 from graphc.ir import DType, Graph, GraphcError, LoweringError, TensorType
 from graphc.ir.ops.unsupported import require_runnable
@@ -28,7 +28,7 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def import_model(predict_net: object, init_net: object = None, inputs: InputSpec | None = None) -> Graph:
+def import_model(predict_net: Source, init_net: Source | None = None, inputs: InputSpec | None = None) -> Graph:
     """The graph of a NetDef (pair), as imported.
 
     predict_net, init_net: paths, bytes or parsed messages. inputs: shapes of inputs by blob name.
@@ -75,8 +75,8 @@ def chosen_pipeline(pipeline: Sequence[Pass | str] | str | None, level: int, tar
 
 
 def compile(
-    predict_net: object,
-    init_net: object = None,
+    predict_net: Source,
+    init_net: Source | None = None,
     *,
     inputs: InputSpec | None = None,
     outputs: Sequence[str] = (),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from graphc.backends.cpu.library import CpuLibrary
 from graphc.backends.cpu.target import find
 from graphc.compiler import optimise
-from graphc.frontends.netdef import import_net, read_net
+from graphc.frontends.netdef import Source, import_net, read_net
 from graphc.frontends.netdef.validate import check
 from graphc.input_shapes import assume_input_shapes
 from graphc.ir import GraphcError, TensorType
@@ -48,7 +48,7 @@ class Readiness:
         return "\n".join([*lines, verdict])
 
 
-def readiness(predict_net: object, init_net: object, inputs: Mapping[str, TensorType], target: str) -> Readiness:
+def readiness(predict_net: Source, init_net: Source | None, inputs: Mapping[str, TensorType], target: str) -> Readiness:
     """Check a net as far as it goes. Raises ``GraphcError`` only for files that are no nets and unknown targets."""
     machine = find(target)
     predict, init = read_net(predict_net), read_net(init_net) if init_net is not None else None

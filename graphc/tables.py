@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from graphc.ir import Graph, Value
 from graphc.ir.schedule import Schedule
 from graphc.ir.summary import node_flops, type_bytes
@@ -63,6 +65,6 @@ def memory_table(schedule: Schedule) -> str:
     return "\n".join([*_aligned(rows), total])
 
 
-def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
+def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
     widths = [max(len(r[i]) for r in rows) for i in range(len(rows[0]))]
     return ["// " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths)).rstrip() for row in rows]

@@ -20,9 +20,9 @@ _ALLOWED = (
 def check_source(name: str, source: str, vocabulary: Collection[str]) -> None:
     """Raise ``ValueError`` unless ``source`` only defines functions, from plain statements and known names."""
     tree = ast.parse(source)
-    for node in tree.body:
-        if not isinstance(node, ast.FunctionDef) or node.decorator_list or node.returns or node.args.defaults:
-            raise ValueError(f"kernel {name}: line {node.lineno} is not a plain function definition")
+    for top in tree.body:
+        if not isinstance(top, ast.FunctionDef) or top.decorator_list or top.returns or top.args.defaults:
+            raise ValueError(f"kernel {name}: line {top.lineno} is not a plain function definition")
     known = {n.name for n in tree.body if isinstance(n, ast.FunctionDef)} | set(vocabulary) | set(BUILTINS)
     for node in ast.walk(tree):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):

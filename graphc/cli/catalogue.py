@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from dataclasses import fields
 
 import click
@@ -33,7 +34,7 @@ def ops(name: str | None, as_json: bool) -> None:
         for r in records:
             families.setdefault(r.family, []).append(r.name)
         for family, names in families.items():
-            click.echo(click.wrap_text(f"{family}: {' '.join(sorted(names))}", 110, "", "    "))
+            click.echo(textwrap.fill(f"{family}: {' '.join(sorted(names))}", 110, subsequent_indent="    "))
         click.echo(f"{len(records)} operators; 'graphc ops NAME' shows one")
 
 
@@ -66,20 +67,15 @@ def _describe(r: OpDef) -> str:
 @json_option
 def passes(as_json: bool) -> None:
     """List the passes with their options, and the pipelines of the levels."""
-    rows = [
-        {
-            "name": pass_name(p),
-            "options": {f.name: str(f.default) for f in fields(p)},
-            "doc": (p.__doc__ or "").strip().splitlines()[0],
-        }
-        for p in PASSES
-    ]
+    options = {pass_name(p): {f.name: str(f.default) for f in fields(p)} for p in PASSES}
+    docs = {pass_name(p): (p.__doc__ or "").strip().splitlines()[0] for p in PASSES}
     levels = {f"-O{n}": format_pipeline(pipeline) for n, pipeline in LEVELS.items()}
     if as_json:
-        click.echo(json.dumps({"passes": rows, "levels": levels}, indent=1))
+        plain = [{"name": name, "options": options[name], "doc": doc} for name, doc in docs.items()]
+        click.echo(json.dumps({"passes": plain, "levels": levels}, indent=1))
         return
-    for row in rows:
-        options = ",".join(f"{k}={v}" for k, v in dict(row["options"]).items())  # type: ignore[call-overload]
-        click.echo(f"{row['name']}{'{' + options + '}' if options else ''}: {row['doc']}")
+    for name, doc in docs.items():
+        given = ",".join(f"{k}={v}" for k, v in options[name].items())
+        click.echo(f"{name}{'{' + given + '}' if given else ''}: {doc}")
     for level, text in levels.items():
         click.echo(f"{level}: {text}")

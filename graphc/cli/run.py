@@ -124,22 +124,20 @@ def _read_labels(path: str | None) -> list[str]:
 def _print_classes(
     plan: Plan, pictures: tuple[str, ...], results: dict[str, np.ndarray], labels: list[str], top: int, as_json: bool
 ) -> None:
-    scores = results[plan.outputs[0]]
-    rows = scores.reshape(len(pictures), -1)
-    found = []
-    for path, row in zip(pictures, rows):
-        best = np.argsort(-row, kind="stable")[:top]
-        name = lambda i: labels[i] if i < len(labels) else f"class {i}"
-        found.append(
-            {"picture": path, "top": [{"class": int(i), "name": name(i), "score": float(row[i])} for i in best]}
-        )
+    rows = results[plan.outputs[0]].reshape(len(pictures), -1)
+    best = {path: np.argsort(-row, kind="stable")[:top].tolist() for path, row in zip(pictures, rows)}
+    name = lambda i: labels[i] if i < len(labels) else f"class {i}"
     if as_json:
-        click.echo(json.dumps(found, indent=1))
+        plain = [
+            {"picture": path, "top": [{"class": i, "name": name(i), "score": float(row[i])} for i in best[path]]}
+            for path, row in zip(pictures, rows)
+        ]
+        click.echo(json.dumps(plain, indent=1))
         return
-    for entry in found:
-        click.echo(entry["picture"])
-        for item in entry["top"]:  # type: ignore[attr-defined]
-            click.echo(f"  {item['score']:8.4f}  {item['name']}")
+    for path, row in zip(pictures, rows):
+        click.echo(path)
+        for i in best[path]:
+            click.echo(f"  {row[i]:8.4f}  {name(i)}")
 
 
 def _print_summary(results: dict[str, np.ndarray], as_json: bool) -> None:

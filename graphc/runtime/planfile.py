@@ -68,7 +68,7 @@ def write_plan(
     tail = np.zeros(nbytes, np.uint8)
     for offset, data in zip(body["offsets"], constants):
         tail[offset : offset + data.nbytes] = np.ascontiguousarray(data).reshape(-1).view(np.uint8)
-    packed = pickle.dumps({**body, "tail_bytes": nbytes, "tail_crc": zlib.crc32(tail)}, protocol=4)
+    packed = pickle.dumps({**body, "tail_bytes": nbytes, "tail_crc": zlib.crc32(tail.data)}, protocol=4)
     head = pickle.dumps({"format": FORMAT, "version": VERSION, "digest": _digest(packed), "body": packed}, protocol=4)
     try:
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=target.name, suffix=".tmp")
@@ -104,7 +104,7 @@ def read_plan(path: str | os.PathLike[str]) -> tuple[Body, np.ndarray]:
             tail = _map(file, start, body["tail_bytes"])
     except OSError as error:
         raise FileError(f"cannot read {path}: {error.strerror}") from None
-    if zlib.crc32(tail) != body["tail_crc"]:
+    if zlib.crc32(tail.data) != body["tail_crc"]:
         raise PlanError(f"{path} was altered: the checksum of its weights is wrong", "copy or compile it again")
     return body, tail
 

@@ -8,6 +8,7 @@ from graphc.frontends.netdef.net import Device as Device
 from graphc.frontends.netdef.net import Net as Net
 from graphc.frontends.netdef.net import Operator as Operator
 from graphc.frontends.netdef.problem import Problem as Problem
+from graphc.frontends.netdef.reader import Source as Source
 from graphc.frontends.netdef.reader import parse_netdef as parse_netdef
 from graphc.frontends.netdef.reader import parse_text as parse_text
 from graphc.frontends.netdef.reader import read_net as read_net
