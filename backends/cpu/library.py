@@ -15,6 +15,10 @@ from graphc.ir.schedule import Address, Choice, Halo, KernelSpec, Needs, Step, T
 REMEDY = "graphc.ir.evaluate runs the graph in NumPy, slowly; please report the net"
 
 
+BY_TRAIT = {Trait.POINTWISE: "*pointwise*", Trait.VIEW: "*view*", Trait.IDENTITY: "*identity*"}
+"""Rules under these names serve every operator that has the trait."""
+
+
 class CpuLibrary:
     """``ir.schedule.Library`` for one CPU target."""
 
@@ -44,9 +48,9 @@ class CpuLibrary:
 
     def choose(self, call: Call) -> Choice:
         """The applicable rule with the lowest predicted cost; raises ``LoweringError``."""
-        pointwise = self._rules.get("*pointwise*", []) if Trait.POINTWISE in call.opdef.traits else []
-        loops = self._rules.get("*loop*", []) if call.opdef.loop is not None else []
-        rules = self._rules.get(call.node.op, []) + pointwise + loops
+        keys = [key for trait, key in BY_TRAIT.items() if trait in call.opdef.traits_of(call)]
+        keys += ["*loop*"] if call.opdef.loop is not None else []
+        rules = [rule for key in (call.node.op, *keys) for rule in self._rules.get(key, [])]
         choices = [c for rule in rules if (c := rule.choose(call, self.target)) is not None]
         if not choices:
             raise LoweringError(self._refusal(call, bool(rules)), REMEDY)

@@ -1,17 +1,34 @@
 """The kernel templates of the CPU backend, one family a file: ``RULES`` and ``TEMPLATES`` list them all."""
 
-from graphc.backends.cpu.kernels import conv_depthwise, conv_direct, conv_rules, conv_winograd, copy, gemm, image, loops, pointwise, pool
+from graphc.backends.cpu.kernels import (
+    conv_depthwise,
+    conv_direct,
+    conv_rules,
+    conv_transpose,
+    conv_winograd,
+    copy,
+    gemm,
+    image,
+    loops,
+    lrn,
+    movement,
+    pointwise,
+    pool,
+)
 from graphc.backends.cpu.kernels.copy import copy_task as copy_task
 from graphc.backends.cpu.kernels.copy import halo_task as halo_task
 from graphc.backends.cpu.rules import Rule, Template
 
 RULES: tuple[Rule, ...] = (
     *conv_rules.RULES,
+    conv_transpose.RULE,
     gemm.RULE,
     *pointwise.RULES,
     *pool.RULES,
+    *movement.RULES,
     *image.RULES,
     *loops.RULES,
+    *lrn.RULES,
 )
 TEMPLATES: tuple[Template, ...] = (
     conv_direct.TEMPLATE,
@@ -23,4 +40,5 @@ TEMPLATES: tuple[Template, ...] = (
     *pool.TEMPLATES,
     *image.TEMPLATES,
     *loops.TEMPLATES,
+    *lrn.TEMPLATES,
 )

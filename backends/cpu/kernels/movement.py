@@ -1,0 +1,184 @@
+"""Operators that only move elements: views, Concat, Split, Slice, Transpose, Tile, changes of layout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from graphc.backends.cpu.kernels.copy import copy_task, strided_copy
+from graphc.backends.cpu.rules import Rule
+from graphc.backends.cpu.target import CpuTarget
+from graphc.ir.opdef import Call
+from graphc.ir.ops.parts import join_axis, slice_bounds, split_sizes
+from graphc.ir.ops.shape import channels_last_order
+from graphc.ir.schedule import Address, Choice, Needs, Step, View
+
+Bind = Callable[[Call, Sequence[View], Sequence[View], CpuTarget], list[Step]]
+Order = tuple[int, ...]
+
+
+def _later_results_unread(call: Call) -> bool:
+    """Nobody reads a result but the first: the others (old_shape, split_info) are known without running anything."""
+    graph = call.node.graph
+    outputs = graph.outputs if graph is not None else []
+    return not any(r.uses or any(v is r for v in outputs) for r in call.node.results[1:])
+
+
+def _mover(name: str, ops: tuple[str, ...], bind: Bind, fits: Callable[[Call], bool] = lambda call: True) -> Rule:
+    """A rule whose steps need neither packing nor memory. Its operands may have any strides."""
+    return Rule(
+        name,
+        ops,
+        lambda call, target: Choice(name) if _later_results_unread(call) and fits(call) else None,
+        lambda call, choice, target: Needs(),
+        lambda call, choice, ins, outs, workspace, target: bind(call, [v for v in ins if v is not None], outs, target),
+    )
+
+
+def _copy(call: Call, ins: Sequence[View], outs: Sequence[View], target: CpuTarget) -> list[Step]:
+    return [(copy_task(ins[0], outs[0], target),)]
+
+
+def _part(view: View, axis: int, start: int, size: int) -> View:
+    """Elements start .. start + size of one dimension; in a blocked layout whole blocks of channels."""
+    shape = list(view.type.static_shape)
+    shape[axis] = size
+    itemsize = view.type.dtype.itemsize if view.type.dtype else 4
+    steps = start // view.type.layout.block if axis == 1 and view.type.rank == 4 else start
+    address = view.address.plus(steps * view.strides[axis] * itemsize)
+    return View(address, replace(view.type, shape=tuple(shape)), view.strides, False)
+
+
+def _with_axis(view: View, axis: int) -> View:
+    """The same elements with a new dimension of one at ``axis``."""
+    shape = view.type.static_shape
+    type = replace(view.type, shape=(*shape[:axis], 1, *shape[axis:]))
+    return View(view.address, type, (*view.strides[:axis], 1, *view.strides[axis:]), view.dense)
+
+
+def _move(source: View, result: View, target: CpuTarget) -> Step:
+    """Copy between plain views of equal shape and any strides."""
+    itemsize = source.type.dtype.itemsize if source.type.dtype else 4
+    places = (result.address, source.address)
+    return (strided_copy(result.type.static_shape, result.strides, source.strides, places, itemsize, target),)
+
+
+def _either(source: View, result: View, target: CpuTarget) -> Step:
+    if source.type.rank == 4:
+        return (copy_task(source, result, target),)
+    return _move(source, result, target)
+
+
+def _concat(
+    call: Call, choice: Choice, ins: Sequence[View | None], outs: Sequence[View], workspace: Address, target: CpuTarget
+) -> list[Step]:
+    """One task a piece; lowering gives None for a piece that lies in the result already."""
+    new_axis = bool(call.arg("add_axis"))
+    axis, start, tasks = join_axis(call, outs[0].type.rank or 0), 0, []
+    for i, piece in enumerate(ins):
+        size = 1 if new_axis else call.type(i).static_shape[axis]
+        if piece is not None and size:
+            whole = _with_axis(piece, axis) if new_axis else piece
+            part = _part(outs[0], axis, start, size)
+            tasks += _either(whole, part, target) if whole.type.layout == part.type.layout else ()
+        start += size
+    return [tuple(tasks)] if tasks else []
+
+
+def _split(call: Call, ins: Sequence[View], outs: Sequence[View], target: CpuTarget) -> list[Step]:
+    axis = join_axis(call, ins[0].type.rank or 0)
+    sizes = [int(s) for s in split_sizes(call, ins[0].type.static_shape[axis]) if isinstance(s, int)]
+    tasks, start = [], 0
+    for size, out in zip(sizes, outs):
+        result = _with_axis(out, axis) if call.arg("add_axis") else out
+        tasks += _move(_part(ins[0], axis, start, size), result, target)
+        start += size
+    return [tuple(tasks)]
+
+
+def _slice(call: Call, ins: Sequence[View], outs: Sequence[View], target: CpuTarget) -> list[Step]:
+    source = ins[0]
+    for axis, (start, end) in enumerate(_bounds(call)):
+        source = _part(source, axis, start, end - start)
+    return [_move(source, outs[0], target)]
+
+
+def _bounds(call: Call) -> list[tuple[int, int]]:
+    starts, ends = (call.constant(i) if call.has(i) else call.arg(name) for i, name in ((1, "starts"), (2, "ends")))
+    return slice_bounds(call, call.type(0).static_shape, [int(s) for s in starts], [int(e) for e in ends])
+
+
+def _constant_bounds(call: Call) -> bool:
+    return not call.has(1) or (call.constant(1) is not None and call.constant(2) is not None)
+
+
+def _permute(order: Callable[[Call], Order]) -> Bind:
+    """A transposition: output dimension i is input dimension order[i]."""
+
+    def bind(call: Call, ins: Sequence[View], outs: Sequence[View], target: CpuTarget) -> list[Step]:
+        turned = View(ins[0].address, outs[0].type, tuple(ins[0].strides[i] for i in order(call)), False)
+        return [_move(turned, outs[0], target)]
+
+    return bind
+
+
+def _axes(call: Call) -> Order:
+    rank = call.type(0).rank or 0
+    given = tuple(call.arg("axes"))
+    return tuple(a % rank for a in given) if given else tuple(reversed(range(rank)))
+
+
+def _channels_order(call: Call) -> Order:
+    return channels_last_order(call, call.type(0).rank or 0)
+
+
+def _tile(call: Call, ins: Sequence[View], outs: Sequence[View], target: CpuTarget) -> list[Step]:
+    axis = int(call.arg("axis")) % (ins[0].type.rank or 1)
+    size = ins[0].type.static_shape[axis]
+    copies = outs[0].type.static_shape[axis] // size
+    return [tuple(t for k in range(copies) for t in _move(ins[0], _part(outs[0], axis, k * size, size), target))]
+
+
+def _shuffle(call: Call, ins: Sequence[View], outs: Sequence[View], target: CpuTarget) -> list[Step]:
+    """Output channel c * group + g is channel c of group g: a copy with two dimensions for the channels."""
+    (n, c, h, w), group = ins[0].type.static_shape, int(call.arg("group"))
+    source, result = ins[0].strides, outs[0].strides
+    task = strided_copy(
+        (n, group, c // group, h, w),
+        (result[0], result[1], group * result[1], result[2], result[3]),
+        (source[0], c // group * source[1], source[1], source[2], source[3]),
+        (outs[0].address, ins[0].address),
+        4,
+        target,
+    )
+    return [(task,)]
+
+
+def _images(call: Call) -> bool:
+    return call.type(0).rank == 4 and call.arg("order") == "NCHW"
+
+
+RULES: tuple[Rule, ...] = (
+    Rule(
+        "view",
+        ("*view*",),
+        lambda call, target: Choice("view") if _later_results_unread(call) else None,
+        lambda call, choice, target: Needs(alias=True),
+        lambda call, choice, ins, outs, workspace, target: [],
+    ),
+    Rule(
+        "concat",
+        ("Concat", "DepthConcat"),
+        lambda call, target: Choice("concat") if _later_results_unread(call) else None,
+        lambda call, choice, target: Needs(),
+        _concat,
+    ),
+    _mover("reorder", ("g.reorder",), _copy),
+    _mover("identity", ("*identity*",), _copy),
+    _mover("split", ("Split", "DepthSplit"), _split, lambda call: not call.has(1) or call.constant(1) is not None),
+    _mover("slice", ("Slice",), _slice, _constant_bounds),
+    _mover("transpose", ("Transpose",), _permute(_axes)),
+    _mover("channels", ("NCHW2NHWC", "NHWC2NCHW"), _permute(_channels_order)),
+    _mover("tile", ("Tile",), _tile, lambda call: not call.has(1)),
+    _mover("shuffle", ("ChannelShuffle",), _shuffle, _images),
+)
