@@ -163,7 +163,8 @@ class _Fused(_Emitter):
         s(f"m_position = (tile_block * {nb} + 1) * {lanes}")
         s(f"v = scratch + {4 * m * m * lanes}")
         s(f"products = v + {4 * self.size**2} * v_position")
-        self._each_tile(self._input)
+        with s.block("for c in range(channel_blocks):"):
+            self._each_tile(self._input)
         with s.block("for mg in range(map_groups):"):
             with s.block(f"for position in range({self.size**2}):"):
                 s(f"wp = (mg * {self.size**2} + position) * channel_blocks * {lanes * nb * lanes}")
@@ -195,11 +196,9 @@ class _Fused(_Emitter):
 
     def _input(self) -> None:
         s, lanes = self.s, self.lanes
-        s(f"xc0 = n * xn + h * {self.m} * xh + w * {self.m * lanes}")
-        with s.block("for c in range(channel_blocks):"):
-            s("xt = xc0 + c * xc")
-            s(f"vt = (c * tile_block + t) * {lanes}")
-            self.transform_in("v")
+        s(f"xt = n * xn + c * xc + h * {self.m} * xh + w * {self.m * lanes}")
+        s(f"vt = (c * tile_block + t) * {lanes}")
+        self.transform_in("v")
 
     def _output(self) -> None:
         s = self.s

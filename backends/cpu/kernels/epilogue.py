@@ -50,14 +50,22 @@ class Epilogue:
         """Some operand has an element for each element of the result."""
         return "same" in self.kinds
 
-    def params(self, call: Call, ins: Sequence[View | None]) -> list[Param]:
-        """The kernel's last parameters: of each operand the address, then for kind ``same`` its strides."""
+    def params(
+        self, call: Call, ins: Sequence[View | None], start: tuple[int, int] = (0, 0), spread: int = 1
+    ) -> list[Param]:
+        """The kernel's last parameters: of each operand the address, then for kind ``same`` its strides.
+
+        start: row and column of the result's first element that the task computes; spread: rows from one to the next.
+        """
         found: list[Param] = []
         for kind, view in zip(self.kinds, ins[call.n_inputs :]):
             assert view is not None
-            found.append(view.address)
-            if kind == "same":
-                found += list(image_strides(view))
+            if kind != "same":
+                found.append(view.address)
+                continue
+            image, plane, row = image_strides(view)
+            first = start[0] * row + start[1] * view.strides[-1]
+            found += [view.address.plus(4 * first), image, plane, spread * row]
         return found
 
     def read(self, s: Lines, first: int) -> None:

@@ -25,7 +25,7 @@ class Tile:
         if width < self.tail:
             return (full * self.pixels + rest * 3) / width
         tails = -(-rest // self.tail)
-        return (full * self.pixels + tails * self.tail * 1.1) / width
+        return (full * self.pixels + tails * self.tail * 1.06) / width
 
 
 def tile_for(target: CpuTarget, blocks: int, width: int) -> Tile:
@@ -34,19 +34,20 @@ def tile_for(target: CpuTarget, blocks: int, width: int) -> Tile:
     Registers hold the accumulators, one weight for each block and a broadcast input (two without fused multiply-add).
     """
     spare = 1 if target.fma else 2
-    best: tuple[float, Tile] | None = None
+    found: list[tuple[float, Tile]] = []
     for nb in (2, 1, 3):
-        pixels = (target.registers - nb - spare) // nb
-        if nb == 1:
-            pixels = pixels // 2 * 2
-        tile = Tile(pixels, pixels // 2, nb)
         padded = -(-blocks // nb) * nb / blocks
-        # a block alone needs a load for each multiply-add
-        cost = padded * tile.waste(width) * {1: 1.06, 2: 1.0, 3: 1.01}[nb]
-        if best is None or cost < best[0] - 1e-9:
-            best = (cost, tile)
-    assert best is not None
-    return best[1]
+        most = (target.registers - nb - spare) // nb
+        most -= most % 2 if nb == 1 else 0
+        for pixels in range(most, max(1, most // 2), -1):
+            tile = Tile(pixels, max(1, pixels // 2), nb)
+            # a block alone needs a load for each multiply-add; fewer distinct tiles are fewer kernels
+            found.append((padded * tile.waste(width) * LOADS[nb] * (1.0 if pixels == most else 1.05), tile))
+    return min(found, key=lambda f: f[0])[1]
+
+
+LOADS = {1: 1.06, 2: 1.0, 3: 1.01}
+"""Slowdown of a tile by its channel blocks."""
 
 
 def emit_cuts(s: Lines, tile: Tile, lo: str, hi: str, index: str, body: Callable[[int], None]) -> None:

@@ -80,17 +80,18 @@ class Plan:
         """The transformed weights."""
         return 4 * self.positions * self.c.channels * self.map_blocks * self.target.lanes
 
-    def block(self, pixels: int) -> int:
-        """Tiles of a unit of the fused form: their transformed inputs fill a part of the second-level cache, more of
-        them where the weights do not fit beside them and come from further away for every unit."""
-        per = 4 * self.positions * self.c.channels * pixels
-        share = self.target.l2 // 2 if self.u_bytes > self.target.l2 // 2 else self.target.l2 // 4
-        count = max(1, min(share // per, self.tiles // pixels // 12))
-        return min(self.tiles, count * pixels)
+    def block(self, tile: Tile) -> int:
+        """Tiles of a unit of the fused form. Where weights and a few register tiles share the second-level cache, these
+        are enough; else weights come from further away for every unit, and units are as large as fits."""
+        per = 4 * self.positions * (self.c.channels + tile.blocks * self.target.lanes) * tile.pixels
+        fits = self.u_bytes + per <= self.target.l2 * 9 // 10
+        most = 3 if fits else self.target.l2 * 7 // 10 // per
+        count = max(1, min(most, self.tiles // tile.pixels // (24 if fits else 12)))
+        return min(self.tiles, count * tile.pixels)
 
     def scratch(self, tile: Tile) -> int:
         """Bytes of a thread's scratch in the fused form."""
-        lanes, block = self.target.lanes, self.block(tile.pixels)
+        lanes, block = self.target.lanes, self.block(tile)
         floats = self.m**2 * lanes
         floats += self.positions * (self.channel_blocks * block + 1 + tile.blocks * block + 1) * lanes
         return 4 * floats
@@ -134,7 +135,7 @@ def _common_ns(p: Plan) -> float:
 
 
 def _fused_cost(p: Plan, tile: Tile) -> float:
-    block = p.block(tile.pixels)
+    block = p.block(tile)
     products = _products_ns(p, tile, block)
     units = -(-p.tiles // block)
     # weights beyond the second-level cache are read again for every unit
@@ -145,7 +146,7 @@ def _fused_cost(p: Plan, tile: Tile) -> float:
 
 def _steps_cost(p: Plan, tile: Tile) -> float:
     traffic = 2 * (p.v_bytes + p.m_bytes)
-    move = costs.stream_ns(traffic) if traffic > p.target.l2 else costs.stream_ns(traffic) / 4
+    move = traffic / (45.0 if traffic > 3 * p.target.l3 // 2 else 200.0)
     return _products_ns(p, tile, p.tiles) + _common_ns(p) + move + 1500.0
 
 
@@ -231,7 +232,7 @@ def bind_fused(
     tile = _tile_of(spec)
     groups = -(-p.map_blocks // tile.blocks)
     bias = weights.address.plus(4 * (weights.type.size - groups * tile.blocks * target.lanes))
-    block = p.block(tile.pixels)
+    block = p.block(tile)
     params = (
         *(_input_address(p, x), weights.address, bias, y.address),
         *(*image_strides(x), *image_strides(y)),
