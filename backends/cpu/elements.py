@@ -47,8 +47,8 @@ def _store(b: Any, a: Any, i: Any, v: Any) -> None:
 
 
 def _transposition(lanes: int) -> tuple[Callable[..., None], Callable[..., None]]:
-    """``transpose(x, xo, xs, y, yo, ys)``: the rows of a square tile, xs floats apart, become the columns of one whose rows
-    are ys apart. ``transpose_part(..., rows, columns)``: the source has only so many rows and columns.
+    """``transpose(x, xo, xs, y, yo, ys)``: the rows of a square tile, xs floats apart, become the columns of one whose
+    rows are ys apart. ``transpose_part(..., rows, columns)``: the source has only so many rows and columns.
     """
     vec = ir.VectorType(F32, lanes)
     suffix = f"v{lanes}f32.p0"

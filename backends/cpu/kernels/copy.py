@@ -199,33 +199,35 @@ def halo_task(view: View, halo: Halo, machine: CpuTarget) -> Task:
     planes = -(-c // block)
     params: tuple[Param, ...] = (
         *(view.address, *view.strides[:3], planes, h, w * block),
-        *(top, left * block, bottom, right * block),
+        *(top, left * block, bottom, right * block, 0),
     )
     pixels = (top + h + bottom) * (left + w + right) - h * w
     return Task(HALO, params, n * planes, "halo", 0, 4 * n * planes * block * pixels)
 
 
 def emit_halo(spec: KernelSpec, target: CpuTarget) -> str:
-    """Source of ``halo``: a unit is a plane."""
+    """Source of ``halo``: a unit is a plane. Zero is a parameter, or LLVM would call the C library's memset."""
     s = Lines()
-    with s.block("def fill(y, first, last):"):
+    with s.block("def fill(y, first, last, zeros, zero):"):
         s(f"whole = first + (last - first) // {target.lanes} * {target.lanes}")
         with s.block(f"for i in range(first, whole, {target.lanes}):"):
-            s("vstore(y, i, vzero())")
+            s("vstore(y, i, zeros)")
         with s.block("for i in range(whole, last):"):
-            s("sts(y, i, f4(0.0))")
+            s("sts(y, i, zero)")
     with s.block(f"def {spec.name}(p, lo, hi, tid):"):
         names = ("y", "sn", "sp", "sr", "planes", "h", "w", "top", "left", "bottom", "right")
         for i, name in enumerate(names):
             s(f"{name} = ld(p, {i})")
+        s("zeros = vbcast(p, 22)")
+        s("zero = lds(p, 22)")
         with s.block("for u in range(lo, hi):"):
             s("o = u // planes * sn + u % planes * sp")
             with s.block("for r in range(-top, h + bottom):"):
                 with s.block("if r < 0 or r >= h:"):
-                    s("fill(y, o + r * sr - left, o + r * sr + w + right)")
+                    s("fill(y, o + r * sr - left, o + r * sr + w + right, zeros, zero)")
                 with s.block("else:"):
-                    s("fill(y, o + r * sr - left, o + r * sr)")
-                    s("fill(y, o + r * sr + w, o + r * sr + w + right)")
+                    s("fill(y, o + r * sr - left, o + r * sr, zeros, zero)")
+                    s("fill(y, o + r * sr + w, o + r * sr + w + right, zeros, zero)")
     return s.text()
 
 
