@@ -34,7 +34,7 @@ class Trait(enum.Flag):
     EPILOGUE = enum.auto()
     """A kernel of it can apply a pointwise graph to its output before storing (see ``Node`` attribute ``epilogue``)."""
     BLOCKED = enum.auto()
-    """4-D operand 0 and result 0 may be in NCHWc; the operator never mixes channels unless it is a Conv."""
+    """4-D operand 0 and result 0 may be in NCHWc; the operator never mixes channels unless it is a Conv or LRN."""
     EFFECT = enum.auto()
     """Must not be removed, repeated or reordered with other effects."""
     RANDOM = enum.auto()

@@ -19,7 +19,7 @@ from numba import njit, types
 from numba.core.compiler import Flags, compile_extra
 from numba.core.registry import cpu_target
 
-from graphc.backends.cpu import arrays, atomics, vector, vmath
+from graphc.backends.cpu import arrays, atomics, shuffles, vector, vmath
 from graphc.backends.cpu.vocabulary import BUILTINS, check_source
 
 
@@ -34,6 +34,7 @@ def compile_kernel(name: str, source: str, lanes: int, fma: bool) -> tuple[str, 
         **vmath.namespace(lanes, fma),
         **atomics.namespace(),
         **arrays.namespace(),
+        **shuffles.namespace(lanes),
         "np": np,
         "math": math,
     }

@@ -26,6 +26,8 @@ from graphc.ir.ops._rules import (
 from graphc.ir.scalar import Expr, ScalarOps
 from graphc.ir.types import UNKNOWN, Dim, TensorType
 
+SMALLEST_BLOCK = 4
+"""Channels in a block of NCHWc on the narrowest target."""
 EPSILON = Arg("epsilon", "float", float(np.float32(1e-5)), "added to the variance")
 
 
@@ -188,6 +190,11 @@ def _lrn_infer(call: Call) -> list[TensorType]:
     return [x] * call.n_outputs
 
 
+def _lrn_traits(call: Call) -> Trait:
+    """Blocked kernels reach into the neighbouring blocks alone, and give one result."""
+    return Trait.BLOCKED if call.n_outputs == 1 and call.arg("size") <= 2 * SMALLEST_BLOCK + 1 else Trait.NONE
+
+
 def _lrn_reference(call: Call, x: np.ndarray) -> Sequence[np.ndarray]:
     size, axis = call.arg("size"), channel_axis(call, 4)
     # Of an even window the longer part lies behind the channel.
@@ -214,6 +221,7 @@ op(
         ORDER,
     ),
     reference=_lrn_reference,
+    call_traits=_lrn_traits,
     flops=lambda call: call.type(0).size * (2 * call.arg("size") + 2),
     doc="Local response normalisation: X * (bias + alpha / size * sum of X**2 over a window of channels) ** -beta.",
 )

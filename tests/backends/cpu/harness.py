@@ -223,8 +223,9 @@ def build_call(
     target: cpu_target.CpuTarget,
     place: Placement = Placement(),
     attrs: dict | None = None,
+    results: int = 1,
 ) -> Call:
-    """A call on typed values: ``operands[i]`` is a weight where i is in ``constants``. Results are inferred."""
+    """A call on typed values: ``operands[i]`` is a weight where i is in ``constants``. Types of results are inferred."""
     graph = Graph("test")
     block = Layout(target.lanes)
     values: list[Value | None] = []
@@ -236,10 +237,11 @@ def build_call(
         else:
             layout = block if i in place.blocked else PLAIN
             values.append(graph.add_input(TensorType(DType.of(a.dtype), a.shape, layout), f"x{i}"))
-    node = Node(op, values, [Value(TensorType(), "y")], dict(attrs or {}))
+    named = [Value(TensorType(), f"y{k or ''}") for k in range(results)]
+    node = Node(op, values, named, dict(attrs or {}))
     graph.append(node)
     types = node.opdef.infer(Call(node))
-    for extra in range(1, len(types)):
+    for extra in range(results, len(types)):
         node.results.append(Value(TensorType(), f"y{extra}"))
         node.results[-1].producer, node.results[-1].index = node, extra
     for r, t in zip(node.results, types):
