@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from graphc.ir.opdef import OpDef
 
 
+FIXED_SIZES = "the sizes are fixed: "
+"""How a note in ``Graph.notes`` starts that says why the graph holds for the sizes of its inputs alone."""
+
+
 @dataclass(frozen=True, eq=False)
 class Constant:
     """A weight. ``data`` references storage (often a memory map) and is never written; None: text without storage."""
@@ -242,6 +246,18 @@ class Graph:
         from graphc.ir.printer import print_graph
 
         return print_graph(self)
+
+    def _repr_svg_(self) -> str:
+        """The drawing that a notebook shows."""
+        from graphc.ir.svg import graph_svg
+
+        return graph_svg(self)
+
+    def _repr_html_(self) -> str:
+        """The drawing in a frame that scrolls, with the text folded away; notebooks prefer it."""
+        from graphc.ir.svg import graph_html
+
+        return graph_html(self)
 
 
 def clone_attr(value: Attr) -> Attr:

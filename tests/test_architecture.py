@@ -28,6 +28,7 @@ RUNTIME_MAY_NOT = ("graphc.ir.ops", "graphc.ir.reference", "graphc.ir.rewrite", 
 LATE_IMPORTS = {
     ("graphc.ir.graph", "graphc.ir.opdef"): "a node is data; the records are loaded when one is first asked for",
     ("graphc.ir.graph", "graphc.ir.printer"): "str(graph) is a convenience; the printer is written against Graph",
+    ("graphc.ir.graph", "graphc.ir.svg"): "so is a graph's picture in a notebook; the drawing is written against Graph",
     (
         "graphc.backends.cpu.target",
         "llvmlite",

@@ -74,3 +74,9 @@ def test_boxes_do_not_overlap_and_edges_lead_down(seed: int) -> None:
         assert boxes[a][3] == pytest.approx(route[0][1])
         assert boxes[b][1] == pytest.approx(route[-1][1])
         assert all(p[1] <= q[1] + 1e-9 for p, q in pairwise(route))
+
+
+def test_a_notebook_shows_the_drawing() -> None:
+    graph = parse(TEXT)
+    assert graph._repr_svg_() == graph_svg(graph)
+    assert graph._repr_html_() == graph_html(graph)
