@@ -17,6 +17,7 @@ from graphc.backends.cpu.library import CpuLibrary
 from graphc.backends.cpu.target import find, native, targets
 from graphc.backends.load import KernelObject, LoadedKernels
 from graphc.ir import DType, Graph, GraphcError, Node, PlanError, RunError
+from graphc.ir.graph import FIXED_SIZES
 from graphc.ir.infer import infer_types
 from graphc.ir.parser import parse
 from graphc.ir.printer import print_graph
@@ -180,6 +181,7 @@ class Plan:
     def _schedule(self, key: _Key) -> tuple[Schedule, list[np.ndarray]]:
         """The schedule for some shapes and kept blobs: inferred and lowered on first use, nothing is compiled."""
         if key not in self._schedules:
+            self._require_open_sizes(key.shapes)
             names = [v.name for v in self.graph.inputs]
             saved = {v: v.type for v in self.graph.values()}
             try:
@@ -197,6 +199,15 @@ class Plan:
                     v.type = type
             self._check_keep(key.keep, self._schedules[key][0])
         return self._schedules[key]
+
+    def _require_open_sizes(self, shapes: Shapes) -> None:
+        fixed = next((n for n in self.graph.notes if n.startswith(FIXED_SIZES)), None)
+        if fixed is not None and shapes != self._default.shapes:
+            sizes = ", ".join(f"'{p.name}': {s}" for p, s in zip(self.schedule.inputs, shapes))
+            raise RunError(
+                f"the plan runs only the sizes that it was compiled for ({self._usage()}): {fixed}",
+                f"compile for these sizes: inputs={{{sizes}}}",
+            )
 
     def _check_keep(self, keep: frozenset[str], schedule: Schedule) -> None:
         for name in keep:

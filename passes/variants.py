@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cached_property, partial
 
-from graphc.ir import Call, Dim, Graph, GraphcError, Node, TensorType, Value
+from graphc.ir import Call, Dim, Graph, GraphcError, Node, Sym, TensorType, Value
 from graphc.ir.infer import infer_types
 from graphc.passes.matching import broadcast_kind, known_shape, same_shape
 
@@ -42,6 +42,14 @@ class Variants:
         """The known shape of a value now and in each twin; None where it is not known, or the value made since."""
         others = [known_shape(t[value].type) if value in t else None for t, _ in self.twins]
         return [known_shape(value.type), *others]
+
+    def open_types(self) -> dict[Value, TensorType]:
+        """What is known of each value's type whatever the sizes of the inputs; nothing where that cannot be inferred.
+
+        Every dimension of every input is a symbol, so that an int in a shape is an int for all sizes.
+        """
+        twin = _twin(self.graph, [_opened(v.type, f"d{i}") for i, v in enumerate(self.graph.inputs)])
+        return {v: t.type for v, t in _pairs(self.graph, twin)[0].items()} if twin is not None else {}
 
     def operand_kinds(self, node: Node, axis: int) -> list[str]:
         """``broadcast_kind`` of each operand of a pointwise node, ``other`` where it depends on the input sizes."""
@@ -90,6 +98,11 @@ def _scaled(type: TensorType, dims: tuple[int, ...]) -> TensorType:
     if type.shape is None:
         return type
     return type.with_shape(tuple(2 * d if i in dims and isinstance(d, int) else d for i, d in enumerate(type.shape)))
+
+
+def _opened(type: TensorType, name: str) -> TensorType:
+    """The type with a symbol of its own for each dimension."""
+    return type.with_shape(type.shape and tuple(Sym(f"{name}_{k}") for k in range(len(type.shape))))
 
 
 def _kind(node: Node, i: int, axis: int) -> str:
