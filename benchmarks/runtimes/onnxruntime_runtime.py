@@ -1,0 +1,16 @@
+"""ONNX Runtime with its CPU kernels (MLAS)."""
+
+from __future__ import annotations
+
+import onnxruntime
+from model_files import ModelFiles
+
+from runtimes import Run
+
+
+def load(files: ModelFiles, threads: int) -> Run:
+    """A session with all graph optimisations, as by default."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    session = onnxruntime.InferenceSession(str(files.onnx), options, providers=["CPUExecutionProvider"])
+    return lambda inputs: session.run(None, inputs)
