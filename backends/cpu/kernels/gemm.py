@@ -1,8 +1,8 @@
 """Matrix products: FC, FCTransposed, MatMul, BatchMatMul.
 
-B is packed into panels (K, blocks * lanes), at compile time where it is a weight, else by a first step. A unit is a block of
-rows times a panel. Several rows share the panel's loads; a single row is split over K into independent sums, so that
-it streams the panel at the speed of memory.
+B is packed into panels (K, blocks * lanes), at compile time where it is a weight, else by a first step. A unit is a
+block of rows times a panel. Several rows share the panel's loads; a single row is split over K into independent sums,
+so that it streams the panel at the speed of memory.
 """
 
 from __future__ import annotations
