@@ -30,6 +30,10 @@ from graphc.runtime.planfile import read_plan, write_plan
 Shapes = tuple[tuple[int, ...], ...]
 
 
+_DRIVERS: dict[str, LoadedKernels] = {}
+"""The driver of each target. Worker threads are in its code all their life, so it is never freed."""
+
+
 @dataclass(frozen=True)
 class _Key:
     shapes: Shapes
@@ -106,7 +110,7 @@ class Plan:
     def _load(self, specs: Sequence[KernelSpec], progress: Callable[[int, int], None] | None = None) -> None:
         with self._lock:
             sources = {s.name: self._library.source(s) for s in specs if s.name not in self._addresses}
-            if driver.NAME not in self._addresses:
+            if self.target not in _DRIVERS:
                 sources[driver.NAME] = driver.source()
             if not sources:
                 return
@@ -115,6 +119,8 @@ class Plan:
             note = (lambda done, total, name: progress(done, total)) if progress else None
             objects |= compile_kernels(rest, self._library.target, self.cache, note)
             self._native |= objects
+            if driver.NAME in objects:
+                _DRIVERS[self.target] = LoadedKernels({driver.NAME: objects.pop(driver.NAME)})
             loaded = LoadedKernels(objects)
             self._loaded.append(loaded)
             self._addresses |= loaded.addresses
@@ -164,8 +170,12 @@ class Plan:
     def executor(self) -> Executor:
         """A new executor for the shapes compiled for, apart from those that ``run`` uses."""
         with self._lock:
-            self._load(self.schedule.kernels)
-            return Executor(self.schedule, self._addresses, self._addresses[driver.NAME], self.constants, self.threads)
+            return self._executor(self.schedule, self.constants)
+
+    def _executor(self, schedule: Schedule, constants: Sequence[np.ndarray]) -> Executor:
+        self._load(schedule.kernels)
+        start = _DRIVERS[self.target].addresses[driver.NAME]
+        return Executor(schedule, self._addresses, start, constants, self.threads)
 
     def _take(self, key: _Key) -> Executor:
         """An idle executor for these shapes, or a new one."""
@@ -175,8 +185,7 @@ class Plan:
             with self._lock:
                 self._idle.setdefault(key, [])
                 schedule, constants = self._schedule(key)
-                self._load(schedule.kernels)
-                return Executor(schedule, self._addresses, self._addresses[driver.NAME], constants, self.threads)
+                return self._executor(schedule, constants)
 
     def _schedule(self, key: _Key) -> tuple[Schedule, list[np.ndarray]]:
         """The schedule for some shapes and kept blobs: inferred and lowered on first use, nothing is compiled."""

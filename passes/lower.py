@@ -144,6 +144,7 @@ class _Lowering:
         self.calls = {node: Call(node) for node in graph.nodes}
         self.needs: dict[Node, Needs] = {n: library.needs(self.calls[n], choices[n]) for n in graph.nodes}
         self.places: dict[Value, _Place] = {}
+        self.elided: set[tuple[Node, int]] = set()
         self.copies: dict[tuple[Value, Halo], _Place] = {}
         self.storages: list[_Storage] = []
         self.constants: list[tuple[str, np.ndarray]] = []
@@ -227,9 +228,10 @@ class _Lowering:
         if axis is None or (place.before and place.axis != axis):
             return
         before = place.before
-        for value in node.operands:
+        for i, value in enumerate(node.operands):
             assert value is not None
             if self._can_lie_in(value, place, node):
+                self.elided.add((node, i))
                 self.places[value] = _Place(place.storage, before, axis)
                 place.storage.names.append(value.name)
                 if place.storage.space == "arena" and not self.read_dense(node.results[0]):
@@ -345,7 +347,8 @@ class _Lowering:
         if needs.alias and self.same_memory(node):
             return
         operands = [self.operand(node, i) for i in range(len(node.operands))]
-        ins = [self._elided(node, i, view) for i, (view, _) in enumerate(operands)]
+        # a piece of a Concat that already lies where it belongs: nothing is left to copy
+        ins = [None if (node, i) in self.elided else view for i, (view, _) in enumerate(operands)]
         places = [self.places[r] for r in node.results]
         outs = [self.view(p, r.type) for p, r in zip(places, node.results)]
         work = _Storage("arena", nbytes=needs.workspace, names=[f"workspace of {node.results[0].name}"])
@@ -363,13 +366,6 @@ class _Lowering:
             at = self.add_step([*step, *(halos if k == 0 else [])], set(reads), writes)
             for s in used:
                 s.touch(at)
-
-    def _elided(self, node: Node, i: int, view: View | None) -> View | None:
-        """None for a piece of a Concat that already lies where it belongs: nothing is left to copy."""
-        value = node.operands[i]
-        if node.op != "Concat" or value is None or value.producer is None:
-            return view
-        return None if self.places[value].storage is self.places[node.results[0]].storage else view
 
     def same_memory(self, node: Node) -> bool:
         """The result of an alias node lies where its operand does."""
