@@ -146,7 +146,7 @@ def cost(c: Convolution, tile: Tile, target: CpuTarget) -> float:
     per = c.maps // c.window.group
     waste = tile.waste(row_width(c)) * -(-per // width) * width / per
     ns = costs.compute_ns(target, 2 * c.macs * waste)
-    ns += costs.stream_ns(4 * c.channels * c.maps // c.window.group * math.prod(c.window.kernel)) / 4
+    ns = costs.overlapped_ns(ns, 4 * c.channels * c.maps // c.window.group * math.prod(c.window.kernel))
     if c.block_out == 1:
         ns += 1.0 * math.prod(c.result)
     return ns

@@ -93,7 +93,7 @@ def candidates(call: Call, c: Convolution, target: CpuTarget) -> list[Candidate]
     padded = -(-c.channels // target.lanes) * target.lanes / c.channels
     flops = 2 * c.macs * padded * tile.waste(c.result[3])
     moved = 4 * (math.prod(c.shape) + math.prod(c.result))
-    predicted = max(costs.compute_ns(target, flops, 0.7), costs.stream_ns(moved) / 2)
+    predicted = max(costs.compute_ns(target, flops, 0.7), costs.cached_ns(moved))
 
     def make() -> Choice:
         spec = KernelSpec.make(

@@ -5,8 +5,10 @@ from __future__ import annotations
 from graphc.backends.cpu.target import CpuTarget
 
 GHZ = 3.6
-MEMORY = 30.0
-"""Bytes a nanosecond from beyond the second-level cache."""
+MEMORY = 40.0
+"""Bytes a nanosecond from memory."""
+CACHE = 80.0
+"""Bytes a nanosecond from the last-level cache."""
 
 
 def flops_per_ns(target: CpuTarget) -> float:
@@ -22,3 +24,14 @@ def compute_ns(target: CpuTarget, flops: float, efficiency: float = 0.97) -> flo
 def stream_ns(nbytes: float) -> float:
     """Time of reading or writing memory once."""
     return nbytes / MEMORY
+
+
+def cached_ns(nbytes: float) -> float:
+    """Time of reading from the last-level cache, or writing to it."""
+    return nbytes / CACHE
+
+
+def overlapped_ns(work: float, nbytes: float) -> float:
+    """Time of ``work`` while weights of ``nbytes`` come from memory ahead of their use."""
+    stream = stream_ns(nbytes)
+    return max(work, stream) + 0.3 * min(work, stream)

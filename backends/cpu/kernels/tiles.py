@@ -28,10 +28,11 @@ class Tile:
         return (full * self.pixels + tails * self.tail * 1.06) / width
 
 
-def tile_for(target: CpuTarget, blocks: int, width: int) -> Tile:
-    """The tile for ``blocks`` output channel blocks and rows of ``width`` pixels.
+def tile_options(target: CpuTarget, blocks: int) -> list[tuple[float, Tile]]:
+    """Tiles for ``blocks`` output channel blocks, each with its slowdown against the fastest.
 
     Registers hold the accumulators, one weight for each block and a broadcast input (two without fused multiply-add).
+    Tiles of the full size are favoured: fewer distinct tiles are fewer kernels.
     """
     spare = 1 if target.fma else 2
     found: list[tuple[float, Tile]] = []
@@ -40,14 +41,18 @@ def tile_for(target: CpuTarget, blocks: int, width: int) -> Tile:
         most = (target.registers - nb - spare) // nb
         most -= most % 2 if nb == 1 else 0
         for pixels in range(most, max(1, most // 2), -1):
-            tile = Tile(pixels, max(1, pixels // 2), nb)
-            # a block alone needs a load for each multiply-add; fewer distinct tiles are fewer kernels
-            found.append((padded * tile.waste(width) * LOADS[nb] * (1.0 if pixels == most else 1.05), tile))
-    return min(found, key=lambda f: f[0])[1]
+            slowdown = padded * LOADS[nb] * (1.0 if pixels == most else 1.04)
+            found.append((slowdown, Tile(pixels, max(1, pixels // 2), nb)))
+    return found
 
 
-LOADS = {1: 1.06, 2: 1.0, 3: 1.01}
-"""Slowdown of a tile by its channel blocks."""
+def tile_for(target: CpuTarget, blocks: int, width: int) -> Tile:
+    """The best tile for ``blocks`` output channel blocks and rows of ``width`` pixels."""
+    return min(tile_options(target, blocks), key=lambda o: o[0] * o[1].waste(width))[1]
+
+
+LOADS = {1: 1.15, 2: 1.0, 3: 1.01}
+"""Slowdown of a tile by its channel blocks: one alone needs a load for each multiply-add."""
 
 
 def emit_cuts(s: Lines, tile: Tile, lo: str, hi: str, index: str, body: Callable[[int], None]) -> None:

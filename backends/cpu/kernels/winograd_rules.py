@@ -11,7 +11,7 @@ from graphc.backends.cpu.kernels import conv_direct, costs
 from graphc.backends.cpu.kernels.conv import Candidate, Convolution
 from graphc.backends.cpu.kernels.conv_direct import Geometry
 from graphc.backends.cpu.kernels.epilogue import Epilogue, image_strides
-from graphc.backends.cpu.kernels.tiles import Tile, tile_for
+from graphc.backends.cpu.kernels.tiles import Tile, tile_for, tile_options
 from graphc.backends.cpu.kernels.winograd_transforms import transform_filters
 from graphc.backends.cpu.rules import Rule
 from graphc.backends.cpu.target import CpuTarget
@@ -114,40 +114,54 @@ def candidates(call: Call, c: Convolution, target: CpuTarget) -> list[Candidate]
 
 
 def _fused_tile(p: Plan) -> Tile:
-    return tile_for(p.target, p.map_blocks, max(p.tiles, 14 * 8))
+    """The tile whose cuts of the units, the last and smaller one included, cost least."""
+    options = tile_options(p.target, p.map_blocks)
+    return min(options, key=lambda o: o[0] * _fused_waste(p, o[1]) * _imbalance(-(-p.tiles // p.block(o[1]))))[1]
+
+
+def _fused_waste(p: Plan, tile: Tile) -> float:
+    block = p.block(tile)
+    whole, rest = divmod(p.tiles, block)
+    done = whole * block * tile.waste(block) + (rest * tile.waste(rest) if rest else 0.0)
+    return done / p.tiles
+
+
+def _imbalance(units: int) -> float:
+    """Half of what two threads lose to an odd number of units."""
+    return 1 + 0.5 * (-(-units // 2) * 2 / units - 1)
 
 
 def _steps_tile(p: Plan) -> Tile:
     return tile_for(p.target, p.map_blocks, p.tiles)
 
 
-def _products_ns(p: Plan, tile: Tile, width: int) -> float:
+def _products_ns(p: Plan, tile: Tile, waste: float) -> float:
     blocks = -(-p.map_blocks // tile.blocks) * tile.blocks
-    flops = 2 * p.positions * p.tiles * tile.waste(width) * p.c.channels * blocks * p.target.lanes
+    flops = 2 * p.positions * p.tiles * waste * p.c.channels * blocks * p.target.lanes
     return costs.compute_ns(p.target, flops)
 
 
-def _common_ns(p: Plan) -> float:
-    """Transforms, and weights that come from memory."""
+def _transforms_ns(p: Plan) -> float:
     before, after = TRANSFORM_NS[p.m]
     slow = 1.0 if p.target.registers > 16 else 1.6
-    return slow * p.tiles * (before * p.channel_blocks + after * p.map_blocks) + costs.stream_ns(p.u_bytes) / 2
+    return slow * p.tiles * (before * p.channel_blocks + after * p.map_blocks)
 
 
 def _fused_cost(p: Plan, tile: Tile) -> float:
-    block = p.block(tile)
-    products = _products_ns(p, tile, block)
-    units = -(-p.tiles // block)
+    products = _products_ns(p, tile, _fused_waste(p, tile))
+    units = -(-p.tiles // p.block(tile))
     # weights beyond the second-level cache are read again for every unit
-    again = costs.stream_ns(p.u_bytes) / 2 * (units - 1) if p.u_bytes > p.target.l2 * 3 // 4 else 0.0
-    spill = costs.stream_ns(p.scratch(tile)) * units if p.scratch(tile) > p.target.l2 else 0.0
-    return max(products, again) + 0.2 * again + spill + _common_ns(p)
+    again = costs.cached_ns(p.u_bytes) * (units - 1) if p.u_bytes > p.target.l2 * 3 // 4 else 0.0
+    spill = costs.cached_ns(2 * p.scratch(tile)) * units if p.scratch(tile) > p.target.l2 else 0.0
+    work = max(products, again) + 0.2 * again + spill + _transforms_ns(p)
+    return costs.overlapped_ns(work * _imbalance(units), p.u_bytes)
 
 
 def _steps_cost(p: Plan, tile: Tile) -> float:
     traffic = 2 * (p.v_bytes + p.m_bytes)
-    move = traffic / (45.0 if traffic > 3 * p.target.l3 // 2 else 200.0)
-    return _products_ns(p, tile, p.tiles) + _common_ns(p) + move + 1500.0
+    move = costs.stream_ns(traffic) if traffic > 3 * p.target.l3 // 2 else costs.cached_ns(traffic) / 2
+    work = _products_ns(p, tile, tile.waste(p.tiles)) + _transforms_ns(p) + move + 1500.0
+    return costs.overlapped_ns(work, p.u_bytes)
 
 
 def _packed(call: Call, p: Plan, blocks: int, fused: bool) -> dict[int, np.ndarray]:
