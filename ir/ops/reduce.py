@@ -113,6 +113,12 @@ def _count(call: Call) -> int:
     return bounded(call, call.arg("num_reduce_dim") if later is None else later, 0, "num_reduce_dim")
 
 
+def reduced_ends(call: Call, rank: int) -> tuple[int, ...]:
+    """The dimensions that a ReduceFront* or ReduceBack* call reduces."""
+    n = _count(call)
+    return tuple(range(n)) if _is_front(call) else tuple(range(rank - n, rank))
+
+
 def _is_front(call: Call) -> bool:
     return "Front" in call.opdef.name
 
@@ -146,9 +152,8 @@ def _ends(name: str, doc: str, function: Callable[..., Any], neutral: float) -> 
     def reference(call: Call, x: np.ndarray, *lengths: np.ndarray) -> Sequence[np.ndarray]:
         n = _count(call)
         rest = x.shape[n:] if _is_front(call) else x.shape[: x.ndim - n]
-        axes = tuple(range(n)) if _is_front(call) else tuple(range(x.ndim - n, x.ndim))
         if not lengths:
-            return [np.asarray(function(x, axis=axes), dtype=x.dtype)]
+            return [np.asarray(function(x, axis=reduced_ends(call, x.ndim)), dtype=x.dtype)]
         matrix, mask = _masked(call, x, lengths[0])
         kept = np.where(mask, matrix, x.dtype.type(neutral))
         if function is np.mean:

@@ -12,8 +12,12 @@ from graphc.backends.cpu.kernels import (
     loops,
     lrn,
     movement,
+    norm,
     pointwise,
     pool,
+    reduce,
+    resize,
+    softmax,
 )
 from graphc.backends.cpu.kernels.copy import copy_task as copy_task
 from graphc.backends.cpu.kernels.copy import halo_task as halo_task
@@ -25,10 +29,14 @@ RULES: tuple[Rule, ...] = (
     gemm.RULE,
     *pointwise.RULES,
     *pool.RULES,
+    *softmax.RULES,
     *movement.RULES,
     *image.RULES,
     *loops.RULES,
     *lrn.RULES,
+    *reduce.RULES,
+    *norm.RULES,
+    *resize.RULES,
 )
 TEMPLATES: tuple[Template, ...] = (
     conv_direct.TEMPLATE,
@@ -38,7 +46,11 @@ TEMPLATES: tuple[Template, ...] = (
     *pointwise.TEMPLATES,
     *copy.TEMPLATES,
     *pool.TEMPLATES,
+    *softmax.TEMPLATES,
     *image.TEMPLATES,
     *loops.TEMPLATES,
     *lrn.TEMPLATES,
+    *reduce.TEMPLATES,
+    *norm.TEMPLATES,
+    *resize.TEMPLATES,
 )

@@ -1,1 +1,149 @@
-"""Normalisation with statistics of the input: InstanceNorm, GroupNorm, LayerNorm, Normalize."""
+"""Normalisation by statistics of the input: InstanceNorm, GroupNorm, LayerNorm.
+
+Each normalises stretches of memory: the pixels of a channel, the channels of a group, a row. A unit is one stretch:
+its mean, then its variance around that mean, then the result.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from graphc.backends.cpu.kernels import costs
+from graphc.backends.cpu.rules import Rule, Template
+from graphc.backends.cpu.target import CpuTarget
+from graphc.backends.lines import Lines
+from graphc.ir.opdef import Call
+from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
+from graphc.ir.types import DType
+
+PARAMS = ("epsilon", "x", "y", "scale", "bias", "mean_out", "deviation_out", "parts", "run", "groups")
+"""epsilon: bits of float32. A stretch is ``parts`` channels of ``run`` elements; stretch u holds the channels from
+u % groups * parts on. Addresses of results that are not wanted are 0."""
+
+
+@dataclass(frozen=True)
+class _Stretches:
+    """How an operator cuts its input: ``count`` stretches of ``parts`` times ``run`` elements."""
+
+    count: int
+    parts: int
+    run: int
+    groups: int
+
+
+def _stretches(call: Call) -> _Stretches:
+    shape = call.type(0).static_shape
+    if call.node.op == "LayerNorm":
+        axis = call.arg("axis") % len(shape)
+        return _Stretches(math.prod(shape[:axis]), 1, math.prod(shape[axis:]), 1)
+    n, c, run = shape[0], shape[1], math.prod(shape[2:])
+    group = call.arg("group") if call.node.op == "GroupNorm" else c
+    return _Stretches(n * group, c // group, run, group)
+
+
+def emit(spec: KernelSpec, target: CpuTarget) -> str:
+    """Source of ``norm{affine, statistics, inverse}``; affine: ``none``, or scale and bias by ``channel``, ``element``.
+
+    statistics: mean and deviation are wanted, the latter's inverse where ``inverse`` is 1.
+    """
+    s, lanes = Lines(), target.lanes
+    with s.block(f"def {spec.name}(p, lo, hi, tid):"):
+        for i, name in enumerate(PARAMS):
+            s(f"{name} = {f'vbcast(p, {2 * i})' if i == 0 else f'ld(p, {i})'}")
+        s("total = parts * run")
+        s("count = vsplat(f4(total))")
+        with s.block("for u in range(lo, hi):"):
+            s("o = u * total")
+            _sum(s, lanes, "v")
+            s("mean = vdiv(vsplat(vhsum(a0)), count)")
+            _sum(s, lanes, "vmul(vsub(v, mean), vsub(v, mean))")
+            s("deviation = vsqrt(vadd(vdiv(vsplat(vhsum(a0)), count), epsilon))")
+            s("inverse = vdiv(vsplat(f4(1)), deviation)")
+            if spec.int("statistics"):
+                s("sts(mean_out, u, vlane(mean, 0))")
+                s(f"sts(deviation_out, u, vlane({'inverse' if spec.int('inverse') else 'deviation'}, 0))")
+            _results(s, str(spec["affine"]), lanes)
+    return s.text()
+
+
+def _sum(s: Lines, lanes: int, term: str) -> None:
+    """``a0``: lanes whose sum is that of the terms of a stretch."""
+    for j in range(4):
+        s(f"a{j} = vzero()")
+    s(f"many = total // {4 * lanes} * {4 * lanes}")
+    s(f"whole = total // {lanes} * {lanes}")
+    with s.block(f"for i in range(0, many, {4 * lanes}):"):
+        for j in range(4):
+            s(f"v = vload(x, o + i + {j * lanes})")
+            s(f"a{j} = vadd(a{j}, {term})")
+    with s.block(f"for i in range(many, whole, {lanes}):"):
+        s("v = vload(x, o + i)")
+        s(f"a0 = vadd(a0, {term})")
+    with s.block("if whole < total:"):
+        s("v = vloadm(x, o + whole, total - whole)")
+        s(f"a1 = vadd(a1, vwhere(vfirst(total - whole), {term}, vzero()))")
+    s("a0 = vadd(vadd(a0, a1), vadd(a2, a3))")
+
+
+def _results(s: Lines, affine: str, lanes: int) -> None:
+    with s.block("for c in range(parts):"):
+        s("q = o + c * run")
+        if affine == "channel":
+            s("factor = vmul(vbcast(scale, u % groups * parts + c), inverse)")
+            s("offset = vbcast(bias, u % groups * parts + c)")
+        s(f"whole = run // {lanes} * {lanes}")
+        with s.block(f"for i in range(0, whole, {lanes}):"):
+            _result(s, affine, "vload({0}, {1})", "vstore(y, q + i, {0})")
+        with s.block("if whole < run:"):
+            s("i = whole")
+            _result(s, affine, "vloadm({0}, {1}, run - i)", "vstorem(y, q + i, run - i, {0})")
+
+
+def _result(s: Lines, affine: str, load: str, store: str) -> None:
+    s(f"v = vsub({load.format('x', 'q + i')}, mean)")
+    if affine == "channel":
+        s("v = vfma(v, factor, offset)")
+    elif affine == "element":
+        s(f"v = vfma(vmul(v, inverse), {load.format('scale', 'i')}, {load.format('bias', 'i')})")
+    else:
+        s("v = vmul(v, inverse)")
+    s(store.format("v"))
+
+
+def _choose(call: Call, target: CpuTarget) -> Choice | None:
+    x = call.type(0)
+    nhwc = call.opdef.has_arg("order") and call.arg("order") != "NCHW"
+    if x.dtype is not DType.FLOAT or x.layout.block > 1 or nhwc:
+        return None
+    layer = call.node.op == "LayerNorm"
+    affine = ("element" if call.arg("elementwise_affine") else "none") if layer else "channel"
+    if call.n_outputs == 2:
+        return None
+    spec = KernelSpec.make("norm", affine=affine, statistics=int(call.n_outputs > 1), inverse=int(not layer))
+    return Choice("norm", spec, {}, 500 + costs.stream_ns(16 * x.size))
+
+
+def _needs(call: Call, choice: Choice, target: CpuTarget) -> Needs:
+    return Needs(dense=frozenset(range(call.n_inputs)), dense_out=True)
+
+
+def _bind(
+    call: Call, choice: Choice, ins: Sequence[View | None], outs: Sequence[View], workspace: Address, target: CpuTarget
+) -> list[Step]:
+    assert choice.spec is not None
+    cut, x = _stretches(call), call.type(0)
+    operands: list[Param] = [v.address if v is not None else 0 for v in ins[: call.n_inputs]]
+    results: list[Param] = [v.address for v in outs]
+    operands, results = [*operands, 0, 0][:3], [*results, 0, 0][:3]
+    epsilon = int(np.float32(call.arg("epsilon")).view(np.uint32))
+    params = (epsilon, operands[0], results[0], *operands[1:], *results[1:], cut.parts, cut.run, cut.groups)
+    units = cut.count if x.size else 0
+    return [(Task(choice.spec, params, units, call.node.results[0].name, 6 * x.size, 8 * x.size),)] if units else []
+
+
+TEMPLATES = (Template("norm", emit),)
+RULES = (Rule("norm", ("InstanceNorm", "GroupNorm", "LayerNorm"), _choose, _needs, _bind),)

@@ -1,1 +1,190 @@
-"""Reductions over any axes, and ArgMax, ArgMin, TopK."""
+"""Reductions of float32 over any dimensions.
+
+Neighbouring dimensions of one kind merge. Where the innermost is reduced, vectors run along it and are summed up at the
+end; where it is kept, every lane reduces a column of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from graphc.backends.cpu.kernels import costs
+from graphc.backends.cpu.rules import Rule, Template
+from graphc.backends.cpu.target import CpuTarget
+from graphc.backends.lines import Lines
+from graphc.ir import LoweringError
+from graphc.ir.opdef import Call
+from graphc.ir.ops.reduce import reduced_axes, reduced_ends
+from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Step, Task, View
+from graphc.ir.types import DType
+
+PARAMS = ("x", "y", "k1", "s2", "s1", "n1", "t1", "n0", "t0", "columns", "chunks", "chunk", "divisor")
+"""Kept dimensions around: k1 elements in the inner of two, strides s2, s1. Reduced ones: n1 elements t1 apart, in each
+n0 elements t0 apart. columns: kept elements side by side, in chunks; 1 for rows. divisor: bits of float32."""
+COLUMN_CHUNK = 8
+
+ELEMENT = {"sum": "{0}", "max": "{0}", "min": "{0}", "abs": "vabs({0})", "square": "vmul({0}, {0})"}
+COMBINE = {"sum": "vadd", "max": "vmax", "min": "vmin", "abs": "vadd", "square": "vadd"}
+START = {"max": "vsplat(f4(-np.inf))", "min": "vsplat(f4(np.inf))"}
+ACROSS = {"max": "vhmax", "min": "vhmin"}
+
+
+def emit_rows(spec: KernelSpec, target: CpuTarget) -> str:
+    """Source of ``reduce_rows{what, root}``: a unit is one element of the result."""
+    s, lanes, what = Lines(), target.lanes, str(spec["what"])
+    combine, element, start = COMBINE[what], ELEMENT[what], START.get(what, "vzero()")
+    with s.block(f"def {spec.name}(p, lo, hi, tid):"):
+        _head(s)
+        with s.block("for u in range(lo, hi):"):
+            s("o = u // k1 * s2 + u % k1 * s1")
+            for j in range(4):
+                s(f"a{j} = {start}")
+            with s.block("for i in range(n1):"):
+                s("q = o + i * t1")
+                s(f"many = n0 // {4 * lanes} * {4 * lanes}")
+                s(f"whole = n0 // {lanes} * {lanes}")
+                with s.block(f"for k in range(0, many, {4 * lanes}):"):
+                    for j in range(4):
+                        s(f"v = vload(x, q + k + {j * lanes})")
+                        s(f"a{j} = {combine}(a{j}, {element.format('v')})")
+                with s.block(f"for k in range(many, whole, {lanes}):"):
+                    s("v = vload(x, q + k)")
+                    s(f"a0 = {combine}(a0, {element.format('v')})")
+                with s.block("if whole < n0:"):
+                    s("v = vloadm(x, q + whole, n0 - whole)")
+                    s(f"a1 = {combine}(a1, vwhere(vfirst(n0 - whole), {element.format('v')}, {start}))")
+            s(f"a0 = {combine}({combine}(a0, a1), {combine}(a2, a3))")
+            s(f"total = vdiv(vsplat({ACROSS.get(what, 'vhsum')}(a0)), divisors)")
+            s(f"sts(y, u, vlane({_root(spec)}, 0))")
+    return s.text()
+
+
+def emit_columns(spec: KernelSpec, target: CpuTarget) -> str:
+    """Source of ``reduce_columns{what, root}``: a unit is a chunk of neighbouring columns."""
+    s, lanes = Lines(), target.lanes
+    with s.block(f"def {spec.name}(p, lo, hi, tid):"):
+        _head(s)
+        with s.block("for u in range(lo, hi):"):
+            s("first = u % chunks * chunk")
+            s("g = u // chunks")
+            s("o = g // k1 * s2 + g % k1 * s1")
+            with s.block(f"for c in range(first, min(columns, first + chunk), {lanes}):"):
+                s("left = columns - c")
+                with s.block(f"if left >= {lanes}:"):
+                    _column(s, spec, "vload(x, {0})", "vstore(y, g * columns + c, {0})")
+                with s.block("else:"):
+                    _column(s, spec, "vloadm(x, {0}, left)", "vstorem(y, g * columns + c, left, {0})")
+    return s.text()
+
+
+def _column(s: Lines, spec: KernelSpec, load: str, store: str) -> None:
+    what = str(spec["what"])
+    s(f"a = {START.get(what, 'vzero()')}")
+    with s.block("for i in range(n1):"), s.block("for k in range(n0):"):
+        s(f"v = {load.format('o + c + i * t1 + k * t0')}")
+        s(f"a = {COMBINE[what]}(a, {ELEMENT[what].format('v')})")
+    s("total = vdiv(a, divisors)")
+    s(store.format(_root(spec)))
+
+
+def _root(spec: KernelSpec) -> str:
+    return "vsqrt(total)" if spec.int("root") else "total"
+
+
+def _head(s: Lines) -> None:
+    for i, name in enumerate(PARAMS[:-1]):
+        s(f"{name} = ld(p, {i})")
+    s(f"divisors = vbcast(p, {2 * (len(PARAMS) - 1)})")
+
+
+def _all(call: Call, rank: int) -> tuple[int, ...]:
+    return tuple(range(rank))
+
+
+def _tail(call: Call, rank: int) -> tuple[int, ...]:
+    return tuple(range(1, rank))
+
+
+Axes = Callable[[Call, int], tuple[int, ...]]
+OPERATORS: dict[str, tuple[str, Axes]] = {
+    **{f"Reduce{n}": (w, reduced_axes) for n, w in (("Sum", "sum"), ("Max", "max"), ("Min", "min"))},
+    **{f"Reduce{n}": (w, reduced_axes) for n, w in (("Mean", "mean"), ("L1", "abs"), ("L2", "root"))},
+    **{f"Reduce{end}{n}": (n.lower(), reduced_ends) for end in ("Front", "Back") for n in ("Sum", "Mean", "Max")},
+    "SumElements": ("sum", _all),
+    "SumSqrElements": ("square", _all),
+    "RowwiseMax": ("max", lambda call, rank: (2,)),
+    "ColwiseMax": ("max", lambda call, rank: (1,)),
+    "ReduceTailSum": ("sum", _tail),
+}
+"""Operator -> what it computes, and the dimensions that it reduces."""
+
+
+def merged(shape: Sequence[int], axes: Sequence[int]) -> list[tuple[int, int, bool]]:
+    """(size, stride, reduced) of the dimensions, innermost first, neighbours of one kind merged.
+
+    The kind of the innermost is that of the last dimension whatever its size: no size changes the kernel.
+    """
+    found: list[tuple[int, int, bool]] = []
+    stride = 1
+    for i in reversed(range(len(shape))):
+        if shape[i] != 1 or not found:
+            if found and found[-1][2] == (i in axes):
+                size, inner, kind = found.pop()
+                found.append((size * shape[i], inner, kind))
+            else:
+                found.append((shape[i], stride, i in axes))
+        stride *= shape[i]
+    return found
+
+
+def _choose(call: Call, target: CpuTarget) -> Choice | None:
+    x, (what, axes) = call.type(0), OPERATORS[call.node.op]
+    if x.dtype is not DType.FLOAT or x.layout.block > 1 or call.has(1) or x.size == 0:
+        return None
+    dims = merged(x.static_shape, axes(call, len(x.static_shape)))
+    rows = not dims or dims[0][2]
+    if len(dims) > 4 + (not rows):
+        return None
+    root, what = int(what == "root"), {"root": "square", "mean": "sum"}.get(what, what)
+    spec = KernelSpec.make("reduce_rows" if rows else "reduce_columns", what=what, root=root)
+    return Choice("reduce", spec, {}, 500 + costs.stream_ns(4 * x.size))
+
+
+def _needs(call: Call, choice: Choice, target: CpuTarget) -> Needs:
+    return Needs(dense=frozenset({0}), dense_out=True)
+
+
+def _bind(
+    call: Call, choice: Choice, ins: Sequence[View | None], outs: Sequence[View], workspace: Address, target: CpuTarget
+) -> list[Step]:
+    x, y = ins[0], outs[0]
+    assert x is not None
+    assert choice.spec is not None
+    shape, (what, axes) = x.type.static_shape, OPERATORS[call.node.op]
+    dims = merged(shape, axes(call, len(shape)))
+    if not x.type.size:
+        raise LoweringError(f"{call.node.location}: {call.node.op} of no elements", "feed at least one element")
+    count = math.prod(n for n, _, reduced in dims if reduced)
+    average = what == "mean" or (call.opdef.has_arg("average") and call.arg("average"))
+    rows = not dims or dims[0][2]
+    columns = 1 if rows else dims.pop(0)[0]
+    inner, outer = [*[d for d in dims if d[2]], (1, 0, True), (1, 0, True)], [d for d in dims if not d[2]]
+    (n0, t0, _), (n1, t1, _) = inner[:2]
+    (k1, s1, _), (k2, s2, _) = [*outer, (1, 0, False), (1, 0, False)][:2]
+    chunk = COLUMN_CHUNK * target.lanes
+    chunks = -(-columns // chunk)
+    divisor = _bits(float(count if average else 1))
+    params = (x.address, y.address, k1, s2, s1, n1, t1, n0, t0, columns, chunks, chunk, divisor)
+    size = x.type.size
+    return [(Task(choice.spec, params, k1 * k2 * chunks, call.node.results[0].name, size, 4 * size),)]
+
+
+def _bits(value: float) -> int:
+    return int(np.float32(value).view(np.uint32))
+
+
+TEMPLATES = (Template("reduce_rows", emit_rows), Template("reduce_columns", emit_columns))
+RULES = (Rule("reduce", tuple(OPERATORS), _choose, _needs, _bind),)

@@ -225,7 +225,7 @@ def build_call(
     attrs: dict | None = None,
     results: int = 1,
 ) -> Call:
-    """A call on typed values: ``operands[i]`` is a weight where i is in ``constants``. Types of results are inferred."""
+    """A call on typed values: ``operands[i]`` is a weight where i is in ``constants``; result types are inferred."""
     graph = Graph("test")
     block = Layout(target.lanes)
     values: list[Value | None] = []
