@@ -49,39 +49,38 @@ def emit(spec: KernelSpec, target: CpuTarget) -> str:
                 s("i0 = i * sh - pt")
                 s("top = max(0, i0)")
                 s("bottom = min(h, i0 + kh)")
+                s("inside = bottom - top == kh")
+                s("begin_in = left if inside else 0")
+                s("end_in = right if inside else 0")
                 if taps[0]:
-                    with s.block("if bottom - top == kh:"):
-                        _row(s, spec, target, "0, left", None)
-                        _row(s, spec, target, "left, right", taps)
-                        _row(s, spec, target, "right, ow", None)
-                    with s.block("else:"):
-                        _row(s, spec, target, "0, ow", None)
-                else:
-                    _row(s, spec, target, "0, ow", None)
+                    with s.block("for j in range(begin_in, end_in):"):
+                        _pixel(s, spec, target, taps)
+                with s.block(f"for e in range({'begin_in + ow - end_in' if taps[0] else 'ow'}):"):
+                    s(f"j = {'e if e < begin_in else e - begin_in + end_in' if taps[0] else 'e'}")
+                    _pixel(s, spec, target, None)
     return s.text()
 
 
-def _row(s: Lines, spec: KernelSpec, target: CpuTarget, bounds: str, taps: tuple[int, int] | None) -> None:
-    """The pixels of a row in ``bounds``; taps: the window, where it is known to be inside the image."""
+def _pixel(s: Lines, spec: KernelSpec, target: CpuTarget, taps: tuple[int, int] | None) -> None:
+    """Pixel ``j`` of a row; taps: the window, where it is known to be inside the image."""
     load = {"one": "lds(x, {})", "nhwc": "vloadm(x, {}, valid)"}.get(str(spec["lanes"]), "vload(x, {})")
     zero, lowest = ("f4(0.0)", f"f4({LOWEST})") if spec["lanes"] == "one" else ("vzero()", f"vsplat(f4({LOWEST}))")
     is_max = spec["kind"] == "max"
-    with s.block(f"for j in range({bounds}):"):
-        s("j0 = j * sw - pl")
-        s(f"acc = {lowest if is_max else zero}")
-        if taps:
-            s("at = xo + i0 * xr + j0 * xp")
-            for a in range(taps[0]):
-                for b in range(taps[1]):
-                    _accumulate(s, spec, load.format(f"at + {a} * xr + {b} * xp"))
-            s(f"count = {taps[0] * taps[1]}")
-        else:
-            s("begin = max(0, j0)")
-            s("end = min(w, j0 + kw)")
-            with s.block("for a in range(top, bottom):"), s.block("for b in range(begin, end):"):
-                _accumulate(s, spec, load.format("xo + a * xr + b * xp"))
-            s("count = kh * kw" if spec["kind"] == "average_pad" else "count = (bottom - top) * (end - begin)")
-        _store(s, spec, target)
+    s("j0 = j * sw - pl")
+    s(f"acc = {lowest if is_max else zero}")
+    if taps:
+        s("at = xo + i0 * xr + j0 * xp")
+        for a in range(taps[0]):
+            for b in range(taps[1]):
+                _accumulate(s, spec, load.format(f"at + {a} * xr + {b} * xp"))
+        s(f"count = {taps[0] * taps[1]}")
+    else:
+        s("begin = max(0, j0)")
+        s("end = min(w, j0 + kw)")
+        with s.block("for a in range(top, bottom):"), s.block("for b in range(begin, end):"):
+            _accumulate(s, spec, load.format("xo + a * xr + b * xp"))
+        s("count = kh * kw" if spec["kind"] == "average_pad" else "count = (bottom - top) * (end - begin)")
+    _store(s, spec, target)
 
 
 def _accumulate(s: Lines, spec: KernelSpec, value: str) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from harness import Machine, Placement, build_call, run_call
 
+from graphc.ir.opdef import Call
 from graphc.ir.reference import evaluate_node
 
 BLOCKED = Placement(blocked=frozenset({0}), blocked_out=True)
@@ -17,52 +17,46 @@ PLACES = {
     "blocked_slice": Placement(BLOCKED.blocked, True, slices=True, halo_out=(1, 2, 0, 1)),
     "to_plain": TO_PLAIN,
 }
-WINDOWS = [
-    {"kernel": 3, "stride": 2},
-    {"kernel": 2, "stride": 2},
-    {"kernel": 3, "stride": 2, "pad": 1},
-    {"kernel": 3, "stride": 1, "pad": 1},
-    {"kernel": 3, "stride": 2, "pad": 0, "legacy_pad": 3},
-    {"kernel": 3, "stride": 2, "pad": 1, "legacy_pad": 3},
-    {"kernel": 2, "stride": 3, "legacy_pad": 2},
-    {"kernels": (2, 5), "strides": (1, 3), "pads": (1, 0, 1, 4)},
-    {"global_pooling": 1},
-    {"kernel": 7},
+CASES = [
+    ("MaxPool", "blocked", {"kernel": 3, "stride": 2}),
+    ("MaxPool", "blocked_slice", {"kernel": 3, "stride": 2, "pad": 1}),
+    ("MaxPool", "blocked_slice", {"kernel": 3, "stride": 2, "legacy_pad": 3}),
+    ("MaxPool", "blocked", {"kernel": 3, "stride": 2, "pad": 1, "legacy_pad": 3}),
+    ("MaxPool", "plain_slice", {"kernel": 3, "stride": 2, "pad": 1}),
+    ("MaxPool", "plain", {"kernel": 3, "stride": 2, "pad": 1, "legacy_pad": 3}),
+    ("AveragePool", "blocked_slice", {"kernel": 2, "stride": 3, "legacy_pad": 2}),
+    ("AveragePool", "blocked_slice", {"kernel": 3, "stride": 1, "pad": 1}),
+    ("AveragePool", "plain_slice", {"kernels": (2, 5), "strides": (1, 3), "pads": (1, 0, 1, 4)}),
+    ("AveragePool", "blocked", {"kernel": 3, "stride": 1, "pad": 1, "count_include_pad": 1}),
+    ("AveragePool", "blocked_slice", {"global_pooling": 1}),
+    ("AveragePool", "to_plain", {"global_pooling": 1}),
+    ("AveragePool", "to_plain", {"kernel": 7}),
+    ("AveragePool", "plain", {"global_pooling": 1}),
+    ("MaxPool", "plain", {"kernel": 3, "stride": 2, "pad": 1, "order": b"NHWC"}),
 ]
+SHAPES = [(2, 19, 11, 8), (1, 33, 7, 20), (3, 16, 8, 7)]
+LINES = [("MaxPool1D", {"pads": (1, 1)}), ("AveragePool1D", {"pads": (1, 1), "order": b"NHWC"})]
 
 
-def check(machine: Machine, op: str, x: np.ndarray, place: Placement, **attrs) -> None:
-    call = build_call(op, [x], target=machine.target, place=place, attrs=attrs)
-    np.testing.assert_allclose(
-        run_call(machine, call, [x], place)[0], evaluate_node(call.node, [x])[0], rtol=2e-6, atol=1e-6
-    )
+def calls(machine: Machine) -> list[tuple[Call, np.ndarray, Placement]]:
+    rng = np.random.default_rng(8)
+    found = []
+    for op, place, attrs in CASES:
+        for shape in SHAPES:
+            x = rng.standard_normal(shape).astype(np.float32)
+            found.append(
+                (build_call(op, [x], target=machine.target, place=PLACES[place], attrs=attrs), x, PLACES[place])
+            )
+    for op, attrs in LINES:
+        x = rng.standard_normal((2, 5, 17)).astype(np.float32)
+        attrs = {"kernels": (3,), "strides": (2,), **attrs}
+        found.append((build_call(op, [x], target=machine.target, attrs=attrs), x, Placement()))
+    return found
 
 
-@pytest.mark.parametrize("number", range(len(WINDOWS)))
-def test_windows(machine, number) -> None:
-    """Each window in two of the placements, which ones depends on the target: a kernel takes a second to compile."""
-    x = np.random.default_rng(8).standard_normal((2, 19, 11, 8)).astype(np.float32)
-    window = WINDOWS[number]
-    for place in (list(PLACES)[(number + machine.target.lanes.bit_length()) % len(PLACES)], "blocked_slice"):
-        check(machine, "MaxPool" if number % 2 else "AveragePool", x, PLACES[place], **window)
-    if window.get("pad") == 1:
-        check(machine, "AveragePool", x, BLOCKED, **window, count_include_pad=1)
-
-
-@pytest.mark.parametrize("c", [1, 5, 16, 33])
-def test_sizes(machine, c) -> None:
-    for h, w in [(3, 3), (4, 20), (13, 1)]:
-        x = np.random.default_rng(9).standard_normal((1, c, h, w)).astype(np.float32)
-        for place in (BLOCKED, PLACES["plain"]):
-            check(machine, "MaxPool", x, place, kernel=3, stride=2, pad=1)
-            check(machine, "AveragePool", x, place, global_pooling=1)
-
-
-def test_nhwc_and_one_dimension(machine) -> None:
-    rng = np.random.default_rng(10)
-    x = rng.standard_normal((2, 6, 9, 19)).astype(np.float32)
-    check(machine, "MaxPool", x, PLACES["plain"], kernel=3, stride=2, pad=1, order=b"NHWC")
-    check(machine, "AveragePool", x, PLACES["plain"], kernel=3, stride=2, pad=1, order=b"NHWC")
-    line = rng.standard_normal((2, 5, 17)).astype(np.float32)
-    check(machine, "MaxPool1D", line, PLACES["plain"], kernels=(3,), strides=(2,), pads=(1, 1))
-    check(machine, "AveragePool1D", line, PLACES["plain"], kernels=(3,), strides=(2,), pads=(1, 1), order=b"NHWC")
+def test_pooling(machine) -> None:
+    cases = calls(machine)
+    machine.compile([spec for call, _, _ in cases if (spec := machine.library.choose(call).spec)])
+    for call, x, place in cases:
+        got, want = run_call(machine, call, [x], place)[0], evaluate_node(call.node, [x])[0]
+        np.testing.assert_allclose(got, want, rtol=2e-6, atol=1e-6, err_msg=f"{call.node.op} {call.node.attrs} {place}")
