@@ -1,4 +1,4 @@
-"""A few operators as a NetDef through the whole pipeline: written, read, imported, inferred, evaluated, compiled, run."""
+"""A few operators as a NetDef through the whole pipeline: written, read, imported, evaluated, compiled, run."""
 
 from __future__ import annotations
 
