@@ -95,9 +95,12 @@ def _memory(lanes: int, vec: Any, vt: Any) -> dict[str, Any]:
         name = f"llvm.masked.store.v{lanes}f32.p0"
         call_llvm(b, name, ir.VoidType(), [v, cast(b, a, off), I32(4), lane_mask(b, n, lanes)])
 
-    def prefetch(b: Any, a: Any, off: Any) -> None:
-        p = b.bitcast(pointer(b, a, off, F32), ir.IntType(8).as_pointer())
-        call_llvm(b, "llvm.prefetch.p0", ir.VoidType(), [p, I32(0), I32(3), I32(1)])
+    def prefetch(write: int, locality: int) -> Callable[..., None]:
+        def build(b: Any, a: Any, off: Any) -> None:
+            p = b.bitcast(pointer(b, a, off, F32), ir.IntType(8).as_pointer())
+            call_llvm(b, "llvm.prefetch.p0", ir.VoidType(), [p, I32(write), I32(locality), I32(1)])
+
+        return build
 
     return {
         "vload": define("vload", vt, (ip, ip), lambda b, a, o: b.load(cast(b, a, o), align=4)),
@@ -105,7 +108,9 @@ def _memory(lanes: int, vec: Any, vt: Any) -> dict[str, Any]:
         "vloadm": define("vloadm", vt, (ip, ip, ip), load_masked),
         "vstorem": define("vstorem", types.void, (ip, ip, ip, vt), store_masked),
         "vbcast": define("vbcast", vt, (ip, ip), lambda b, a, o: splat(b, b.load(pointer(b, a, o, F32)), lanes)),
-        "prefetch": define("prefetch", types.void, (ip, ip), prefetch),
+        "prefetch": define("prefetch", types.void, (ip, ip), prefetch(0, 3)),
+        "prefetch_l2": define("prefetch_l2", types.void, (ip, ip), prefetch(0, 2)),
+        "prefetch_write": define("prefetch_write", types.void, (ip, ip), prefetch(1, 3)),
         "vsplat": define("vsplat", vt, (types.float32,), lambda b, s: splat(b, s, lanes)),
         "vzero": define("vzero", vt, (), lambda b: ir.Constant(vec, [0.0] * lanes)),
     }

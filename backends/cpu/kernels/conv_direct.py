@@ -29,7 +29,14 @@ PARAMS = (
     *("depth", "rows", "columns"),  # output: depth times rows are counted as rows
     *("row_block", "column_block", "row_blocks", "column_blocks", "map_blocks"),
     *("yn", "yc", "yh", "scratch", "scratch_stride"),
+    *("wn", "ahead"),  # stride of the weights from image to image; distance of those to fetch into the cache meanwhile
 )
+
+
+LINE = 16
+"""Floats of a cache line."""
+FETCH = 48 << 10
+"""Panels up to so many floats are fetched while the one before is in use; larger ones a piece ahead."""
 
 
 def emit(spec: KernelSpec, target: CpuTarget) -> str:
@@ -104,13 +111,28 @@ class _Emitter:
         for o in range(self.tile.blocks):
             for i in range(pixels):
                 s(f"a{o}_{i} = b{o}")
+        self._fetch_results(pixels)
         s(f"xt = xr + column * {self.in_step}")
-        s("wt = mb * panel")
+        s("wt = n * wn + mb * panel")
         if self.blocked_in:
             self._sum_blocked(pixels)
         else:
             self._sum_plain(pixels)
         self._store(pixels)
+
+    def _fetch_results(self, pixels: int) -> None:
+        """Bring what the tile will write, and operands of the result's shape, into the cache during the sums."""
+        s = self.s
+        s(f"yt = yr + column * {self.out_step}")
+        for i in self.epilogue.same_operands():
+            s(f"et{i} = er{i} + column * {self.out_step}")
+        if not self.blocked_out:
+            return
+        for o in range(self.tile.blocks):
+            for i in range(0, pixels, max(1, LINE // self.lanes)):
+                s(f"prefetch_write(y, yt + {o} * yc + {i * self.out_step})")
+                for e in self.epilogue.same_operands():
+                    s(f"prefetch(e{e}, et{e} + {o} * e{e}c + {i * self.out_step})")
 
     def _sum_blocked(self, pixels: int) -> None:
         """Over channel blocks, window, and the lanes of the block that belong to the group."""
@@ -139,6 +161,8 @@ class _Emitter:
         s(f"wo = wt + k * {nb * lanes}")
         for o in range(nb):
             s(f"w{o} = vload(weights, wo + {o * lanes})")
+        for line in range(0, nb * lanes, LINE):
+            s(f"prefetch_l2(weights, wo + ahead + {line})")
         for i in range(pixels):
             s(f"v = vbcast(x, xo + {i * self.in_step})")
             for o in range(nb):
@@ -146,9 +170,6 @@ class _Emitter:
 
     def _store(self, pixels: int) -> None:
         s = self.s
-        s(f"yt = yr + column * {self.out_step}")
-        for i in self.epilogue.same_operands():
-            s(f"et{i} = er{i} + column * {self.out_step}")
         for o in range(self.tile.blocks):
             if self.blocked_out:
                 with s.block(f"if left > {o * self.lanes}:"):
@@ -283,8 +304,10 @@ def make_task(
     extra: Sequence[Param],
     same: Sequence[View] = (),
     label: str = "",
+    weights_step: int = 0,
 ) -> Task:
-    """The task of one convolution. extra: parameters of the epilogue; same: its operands of the result's shape."""
+    """The task of one convolution. extra: parameters of the epilogue; same: its operands of the result's shape;
+    weights_step: floats from one image's weights to the next's, if each has its own."""
     lanes, blocks = target.lanes, spec.int("blocks")
     pixel = lanes if spec.int("blocked_in") else 1
     xs, ys = _spatial_strides(x, pixel), image_strides(y)
@@ -295,6 +318,7 @@ def make_task(
         rows, columns = 1, rows * columns
     origin = sum(o * s for o, s in zip(g.origin, xs[2:]))
     group_blocks = -(-(g.maps // g.group) // (blocks * lanes))
+    panel = g.channels // g.group * g.taps * blocks * lanes
     rb, cb = _blocking(g, depth * rows, columns, group_blocks * g.group * images, target, spec)
     row_blocks, column_blocks = -(-depth * rows // rb), -(-columns // cb)
     out_pixel = lanes if spec.int("blocked_out") else 1
@@ -307,6 +331,7 @@ def make_task(
         *(depth, depth * rows, columns),
         *(rb, cb, row_blocks, column_blocks, group_blocks * g.group),
         *(ys[0], ys[1], ys[2] * g.spread[0], Address("scratch"), Address("stride")),
+        *(weights_step, panel if panel <= FETCH else 4096),
         *extra,
     )
     units = images * row_blocks * column_blocks * group_blocks * g.group

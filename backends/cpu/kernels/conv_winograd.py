@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from graphc.backends.cpu.kernels.conv_direct import LINE
 from graphc.backends.cpu.kernels.epilogue import Epilogue
 from graphc.backends.cpu.kernels.tiles import Tile, emit_cuts
 from graphc.backends.cpu.kernels.winograd_transforms import input_transform, output_transform
@@ -159,6 +160,7 @@ class _Fused(_Emitter):
         s, lanes, nb, m = self.s, self.lanes, self.tile.blocks, self.m
         s("first = u * tile_block")
         s("count = min(tile_block, tiles - first)")
+        s(f"panel = channel_blocks * {lanes * nb * lanes}")
         s(f"v_position = (channel_blocks * tile_block + 1) * {lanes}")
         s(f"m_position = (tile_block * {nb} + 1) * {lanes}")
         s(f"v = scratch + {4 * m * m * lanes}")
@@ -167,7 +169,7 @@ class _Fused(_Emitter):
             self._each_tile(self._input)
         with s.block("for mg in range(map_groups):"):
             with s.block(f"for position in range({self.size**2}):"):
-                s(f"wp = (mg * {self.size**2} + position) * channel_blocks * {lanes * nb * lanes}")
+                s(f"wp = (mg * {self.size**2} + position) * panel")
                 s("vp = position * v_position")
                 s("mp = position * m_position")
                 emit_cuts(s, self.tile, "0", "count", "t", self._multiply)
@@ -221,6 +223,8 @@ class _Fused(_Emitter):
             with s.block(f"for k in range({lanes}):"):
                 for o in range(nb):
                     s(f"w{o} = vload(weights, wc + k * {nb * lanes} + {o * lanes})")
+                for line in range(0, nb * lanes, LINE):
+                    s(f"prefetch_l2(weights, wc + panel + k * {nb * lanes} + {line})")
                 for i in range(pixels):
                     s(f"broadcast = vbcast(v, vo + k + {i * lanes})")
                     for o in range(nb):

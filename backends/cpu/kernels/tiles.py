@@ -25,7 +25,7 @@ class Tile:
         if width < self.tail:
             return (full * self.pixels + rest * 3) / width
         tails = -(-rest // self.tail)
-        return (full * self.pixels + tails * self.tail * 1.06) / width
+        return (full * self.pixels + tails * self.tail * 1.02) / width
 
 
 def tile_options(target: CpuTarget, blocks: int) -> list[tuple[float, Tile]]:

@@ -165,8 +165,8 @@ def _steps_cost(p: Plan, tile: Tile) -> float:
 
 
 def _packed(call: Call, p: Plan, blocks: int, fused: bool) -> dict[int, np.ndarray]:
-    """Weights (positions, groups, channels, width), groups first if fused; then zeros as the products' bias in the form
-    of steps; then the bias."""
+    """Weights (positions, groups, channels, width), groups first if fused; then the bias; then, in the form of steps,
+    zeros as the products' bias."""
     weights, width = call.constant(1), blocks * p.target.lanes
     assert weights is not None
     u = transform_filters(weights, p.m)
@@ -175,9 +175,9 @@ def _packed(call: Call, p: Plan, blocks: int, fused: bool) -> dict[int, np.ndarr
     padded[:, : p.c.maps] = u
     order = (1, 0, 3, 2) if fused else (0, 1, 3, 2)
     panels = padded.reshape(p.positions, groups, width, p.c.channels).transpose(order)
-    zeros = np.zeros(0 if fused else p.positions * groups * width, np.float32)
+    zeros = np.zeros(0 if fused else groups * width, np.float32)
     bias = conv_direct.pack_bias(call.constant(2), p.c.maps, 1, p.target.lanes, blocks)
-    return {1: np.concatenate([panels.reshape(-1), zeros, bias]), **Epilogue.of_call(call).packed(call)}
+    return {1: np.concatenate([panels.reshape(-1), bias, zeros]), **Epilogue.of_call(call).packed(call)}
 
 
 def _choose_fused(call: Call, p: Plan, tile: Tile) -> Choice:
@@ -220,9 +220,21 @@ def needs_steps(call: Call, choice: Choice, target: CpuTarget) -> Needs:
     """The border that the last tiles read; transformed values of the whole call."""
     p, _ = _plan(call, choice, target)
     dense = Epilogue.of_call(call).dense_operands(call)
+    v, m = _positions(p)
     return Needs(
-        halo={0: p.halo}, dense=dense, workspace=p.v_bytes + p.m_bytes + 128, scratch=4 * p.m**2 * target.lanes
+        halo={0: p.halo},
+        dense=dense,
+        workspace=4 * p.positions * (v + m),
+        scratch=4 * p.m**2 * target.lanes,
     )
+
+
+def _positions(p: Plan) -> tuple[int, int]:
+    """Floats from position to position of the transformed inputs and of the products: an odd number of cache lines, so
+    that the positions of a tile do not compete for the same lines of the cache."""
+    line, odd = p.tiles * p.target.lanes, 16
+    v, m = p.channel_blocks * line, p.map_blocks * line
+    return v // 32 * 32 + 32 + odd, m // 32 * 32 + 32 + odd
 
 
 def _input_address(p: Plan, x: View) -> Address:
@@ -274,11 +286,11 @@ def bind_steps(
     lanes, name = target.lanes, call.node.results[0].name
     width = spec.int("blocks") * lanes
     padded = -(-p.c.maps // width) * width
-    bias = weights.address.plus(4 * (weights.type.size - padded))
-    zeros = weights.address.plus(4 * (weights.type.size - padded - p.positions * padded))
-    v, products = workspace, workspace.plus(-(-p.v_bytes // 64) * 64)
+    bias = weights.address.plus(4 * (weights.type.size - 2 * padded))
+    zeros = weights.address.plus(4 * (weights.type.size - padded))
     line = p.tiles * lanes
-    v_position, m_position = p.channel_blocks * line, p.map_blocks * line
+    v_position, m_position = _positions(p)
+    v, products = workspace, workspace.plus(4 * p.positions * v_position)
     before = Task(
         KernelSpec.make("winograd_in", m=p.m),
         (
@@ -291,22 +303,23 @@ def bind_steps(
         x.type.nbytes + p.v_bytes,
     )
     geometry = Geometry(
-        p.positions,
-        p.positions * p.c.channels,
-        p.positions * p.map_blocks * lanes,
+        1,
+        p.c.channels,
+        p.map_blocks * lanes,
         *((1, 1, 1), (1, 1, 1), (1, 1, 1), (0, 0, 0), (1, 1, p.tiles)),
     )
     multiply = conv_direct.make_task(
         spec,
         target,
         geometry,
-        _position_view(v, p.positions * p.channel_blocks, p.tiles, lanes),
+        _position_view(p, v, p.channel_blocks, v_position),
         weights.address,
         zeros,
-        _position_view(products, p.positions * p.map_blocks, p.tiles, lanes),
+        _position_view(p, products, p.map_blocks, m_position),
         (),
         (),
         name,
+        p.c.channels * padded,
     )
     after = Task(
         KernelSpec.make("winograd_out", m=p.m, **Epilogue.of_call(call).static()),
@@ -323,14 +336,11 @@ def bind_steps(
     return [(before,), (multiply,), (after,)]
 
 
-def _position_view(address: Address, blocks: int, tiles: int, lanes: int) -> View:
-    """Transformed values as a blocked image of one row, a pixel for each tile."""
-    line = tiles * lanes
-    return View(
-        address,
-        TensorType(DType.FLOAT, (1, blocks * lanes, 1, tiles), Layout(lanes)),
-        (blocks * line, line, line, lanes),
-    )
+def _position_view(p: Plan, address: Address, blocks: int, position: int) -> View:
+    """Transformed values as blocked images of one row: an image for each position, a pixel for each tile."""
+    lanes, line = p.target.lanes, p.tiles * p.target.lanes
+    type = TensorType(DType.FLOAT, (p.positions, blocks * lanes, 1, p.tiles), Layout(lanes))
+    return View(address, type, (position, line, line, lanes), False)
 
 
 def _never(call: Call, target: CpuTarget) -> Choice | None:
