@@ -18,6 +18,7 @@ from graphc.backends.cpu.kernels import (
     reduce,
     resize,
     softmax,
+    typed,
 )
 from graphc.backends.cpu.kernels.copy import copy_task as copy_task
 from graphc.backends.cpu.kernels.copy import halo_task as halo_task
@@ -37,6 +38,7 @@ RULES: tuple[Rule, ...] = (
     *reduce.RULES,
     *norm.RULES,
     *resize.RULES,
+    *typed.RULES,
 )
 TEMPLATES: tuple[Template, ...] = (
     conv_direct.TEMPLATE,
@@ -53,4 +55,5 @@ TEMPLATES: tuple[Template, ...] = (
     *reduce.TEMPLATES,
     *norm.TEMPLATES,
     *resize.TEMPLATES,
+    *typed.TEMPLATES,
 )
