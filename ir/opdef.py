@@ -96,6 +96,11 @@ class Call:
         v = self.node.operands[i] if i < len(self.node.operands) else None
         return v.data if v is not None else None
 
+    def is_weight(self, i: int) -> bool:
+        """Input ``i`` is a weight, at hand or (packed for a kernel of a loaded plan) not."""
+        v = self.node.operands[i] if i < len(self.node.operands) else None
+        return v is not None and v.is_constant
+
     def given(self, name: str) -> bool:
         """The argument was given explicitly."""
         return name in self.node.attrs

@@ -204,6 +204,8 @@ class _Lowering:
 
     def _place_alias(self, node: Node) -> None:
         source, place = node.operands[0], self.places[node.results[0]]
+        if source in self.graph.inputs and place.storage.space == "arena" and not place.before:
+            self.places[node.results[0]] = self.places[source]
         if source is None or source.producer is None or source in self.places or place.before:
             return
         self.places[source] = _Place(place.storage, 0)

@@ -33,7 +33,7 @@ def _numbers(context: Any, parameter: Any, text: str | None) -> tuple[float, ...
 @click.option("--outputs", type=click.Path(dir_okay=False), help="The .npz file to write; default: print.")
 @click.option("--random", "random_seed", type=int, is_flag=False, flag_value=0, help="Run on random inputs [seed].")
 @click.option("--size", type=click.IntRange(1), help="Height and width of pictures (default: of the plan's input).")
-@click.option("--resize", type=click.IntRange(1), default=0, help="Scale the shorter side to this before cutting.")
+@click.option("--resize", type=click.IntRange(1), help="Scale the shorter side to this before cutting.")
 @click.option("--mean", callback=_numbers, help="Subtract per channel, e.g. 104,117,123 (in the order fed).")
 @click.option("--scale", callback=_numbers, default="1", help="Then multiply, e.g. 1/255.")
 @click.option("--bgr", is_flag=True, help="Feed blue, green, red, as Caffe models expect.")
@@ -51,7 +51,7 @@ def run(
     outputs: str | None,
     random_seed: int | None,
     size: int | None,
-    resize: int,
+    resize: int | None,
     mean: tuple[float, ...],
     scale: tuple[float, ...],
     bgr: bool,
@@ -74,7 +74,7 @@ def run(
         raise click.UsageError("give pictures, or --inputs FILE.npz, or --random")
     loaded = load(plan, threads, allow_native)
     if pictures:
-        how = Preparation(size or _input_size(loaded), resize, mean, scale[0], bgr, grey)
+        how = Preparation(size or _input_size(loaded), resize or 0, mean, scale[0], bgr, grey)
         arrays = {loaded.schedule.inputs[0].name: load_pictures(pictures, how)}
     else:
         arrays = _load_arrays(inputs) if inputs else random_inputs(loaded, random_seed or 0)

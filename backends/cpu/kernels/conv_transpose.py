@@ -71,7 +71,7 @@ class Transposed:
         x, y = call.type(0), call.node.results[0].type
         if x.dtype != DType.FLOAT or not x.is_static or x.rank != 4:
             return None
-        if call.constant(1) is None or (call.has(2) and call.constant(2) is None):
+        if not call.is_weight(1) or (call.has(2) and not call.is_weight(2)):
             return None
         w = transposed_window(call)
         if w.order != "NCHW":
