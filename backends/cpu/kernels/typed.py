@@ -43,22 +43,12 @@ FLOATING = {"div": "({} / {})", "sqrt": "math.sqrt({})", "isnan": "unordered({})
 SINGLE = {n: f"s{n}({{}})" for n in ("exp", "log", "tanh", "sigmoid", "erf", "sin", "cos", "floor", "ceil", "round")}
 SINGLE["pow"] = "spow({}, {})"
 """What only float32 has."""
-HELPERS = """
-def larger(a, b):
-    return a if a > b else b
-
-
-def smaller(a, b):
-    return a if a < b else b
-
-
-def chosen(m, a, b):
-    return a if m else b
-
-
-def unordered(a):
-    return a != a
-"""
+HELPERS = {
+    "larger": "def larger(a, b):\n    return a if a > b else b\n",
+    "smaller": "def smaller(a, b):\n    return a if a < b else b\n",
+    "chosen": "def chosen(m, a, b):\n    return a if m else b\n",
+    "unordered": "def unordered(a):\n    return a != a\n",
+}
 TEXTS = {
     "EQ": "y=eq(x0,x1)",
     "NE": "t0=eq(x0,x1);y=negate(t0)",
@@ -124,7 +114,7 @@ def emit(spec: KernelSpec, target: CpuTarget) -> str:
                     _store(s, types[0], types[1:], result)
                 for name in names:
                     s(f"{name}_o += {name}_r")
-    return HELPERS.lstrip("\n") + "\n\n" + s.text()
+    return "".join(h for name, h in HELPERS.items() if name in s.text()) + s.text()
 
 
 def _load(code: str, name: str) -> str:
