@@ -211,12 +211,19 @@ class _Lowering:
         self.places[source] = _Place(place.storage, 0)
         place.storage.names.append(source.name)
 
+    def _is_view_of_input(self, value: Value) -> bool:
+        """The value is not computed: it is an input or constant, or one under another shape."""
+        node = value.producer
+        if node is None:
+            return True
+        return self.needs[node].alias and (node.operands[0] is None or self._is_view_of_input(node.operands[0]))
+
     def _place_in_place(self, node: Node) -> None:
         """Let a pointwise node overwrite the operand that dies there."""
         result = node.results[0]
         place = self.places[result]
         for value in node.operands:
-            if value is None or value.producer is None or value in self.places or value.type != result.type:
+            if value is None or value in self.places or value.type != result.type or self._is_view_of_input(value):
                 continue
             dense = self.view(place, value.type).dense
             if len(value.uses) == 1 and value not in self.graph.outputs and (dense or not self.written_dense(value)):

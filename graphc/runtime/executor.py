@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -51,7 +52,7 @@ class Executor:
             TEAM.grow(threads - 1, driver)
 
     def __del__(self) -> None:
-        if hasattr(self, "_block"):
+        if hasattr(self, "_block") and not sys.is_finalizing():
             TEAM.forget(self._block.ctypes.data)
 
     def _build(self, addresses: Mapping[str, int]) -> None:
