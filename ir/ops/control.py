@@ -16,7 +16,7 @@ from graphc.ir.graph import Graph
 from graphc.ir.infer import infer_subgraph
 from graphc.ir.opdef import Arg, Call, op
 from graphc.ir.reference import run_graph
-from graphc.ir.types import UNKNOWN, TensorType
+from graphc.ir.types import UNKNOWN, DType, TensorType
 
 MAX_ROUNDS = 8
 """Inference of a loop widens the types of carried values until they are stable; a shape widens twice at most."""
@@ -170,4 +170,18 @@ op(
     ),
     reference=_do,
     doc="runs a net whose blobs have other names than those around it",
+)
+
+
+def _scope_types(call: Call) -> list[TensorType]:
+    """scope: a stand-in, a single false."""
+    return [TensorType(DType.BOOL, ())]
+
+
+op(
+    "CreateScope",
+    _scope_types,
+    outputs="scope",
+    reference=lambda call: [np.zeros((), np.bool_)],
+    doc="the workspace that Do asks for as its last input and output; a net in graphc needs none, and nothing reads it",
 )

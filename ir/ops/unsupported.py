@@ -74,7 +74,7 @@ _NAMES = (
     (_QUEUE, "DequeueRebatchingQueue CloseRebatchingQueue"),
     (_SHARED, "CreateMutex CreateCounter ResetCounter CountUp CountDown RetrieveCount CheckCounterDone"),
     (_SHARED, "CreateAtomicBool ConditionalSetAtomicBool CheckAtomicBool AtomicFetchAdd AtomicFetchAdd64"),
-    (_SHARED, "CreateScope HasScope CreateMap StatRegistryCreate StatRegistryUpdate StatRegistryExport"),
+    (_SHARED, "HasScope CreateMap StatRegistryCreate StatRegistryUpdate StatRegistryExport"),
     (_COLLECTIVE, "CreateCommonWorld CloneCommonWorld DestroyCommonWorld Allreduce Allgather Broadcast Barrier"),
     (_COLLECTIVE, "Reduce ReduceScatter SendTensor ReceiveTensor FileStoreHandlerCreate RedisStoreHandlerCreate"),
     (_COLLECTIVE, "StoreAdd StoreGet StoreSet StoreWait NCCLAllreduce NCCLBroadcast NCCLReduce NCCLAllGather"),

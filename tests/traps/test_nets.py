@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
+import operator_cases
 import pytest
 from one_net import answers, fill, imported, operator, reference
 
 import graphc
 from graphc.frontends.netdef import Net, Operator, write_net
+from graphc.ir import evaluate
 
 X = np.array([[-1, 2], [3, -4]], np.float32)
 
@@ -34,11 +37,42 @@ def test_trap_33_loops_carry_outer_blobs() -> None:
 
 
 def test_trap_33_do_binds_names() -> None:
-    """Inside, the blobs are called a and b; the last input and output are the scope's workspace."""
+    """Inside, the blobs are called a and b; the last input and output, the scope, are not counted."""
     net = Net("inner", [operator("Relu", "a", "b")], ["a"], ["b"])
-    args = {"net": net, "inner_blobs": (b"a", b"b"), "outer_blobs_idx": (0, 2)}
+    args = {"net": net, "inner_blobs": (b"a", b"b"), "outer_blobs_idx": (0, 1)}
     ops = [operator("CreateScope", "", "scope"), Operator("Do", ["x", "scope"], ["y", "scope"], args)]
     np.testing.assert_array_equal(reference(ops, {"x": X}, "y")[0], np.maximum(X, 0))
+
+
+def test_trap_33_do_finds_what_another_left_in_the_scope() -> None:
+    """Blobs without a binding stay in the workspace, apart from outer blobs of the same name; nets inside see them."""
+    first = Net("first", [operator("Relu", "a", "x")])
+    branch = Net("branch", [operator("Add", "x x", "b")])
+    second = Net("second", [Operator("If", ["flag"], ["b"], {"then_net": branch, "else_net": branch})])
+    bound = {"net": first, "inner_blobs": (b"a",), "outer_blobs_idx": (0,)}
+    names = {"inner_blobs": (b"flag", b"b"), "outer_blobs_idx": (0, 1), "reuse_workspace": 1}
+    ops = [
+        operator("CreateScope", "", "scope"),
+        Operator("Do", ["x", "scope"], ["scope"], bound),
+        Operator("Do", ["yes", "scope"], ["y", "scope"], {"net": second, **names}),
+    ]
+    got = reference(ops, {"x": X, "yes": np.array([True])}, "y x")
+    np.testing.assert_array_equal(got[0], 2 * np.maximum(X, 0))
+    np.testing.assert_array_equal(got[1], X)
+
+
+def test_trap_33_do_as_caffe2(shared: Path) -> None:
+    """1 + 2, made by one Do and added by another."""
+    case = operator_cases.golden_io(shared).load_net(str(shared / "golden_nets" / "net0387.npz"))
+    got = evaluate(graphc.import_model(case.net), {}, keep_all=True)
+    np.testing.assert_array_equal(got["outer_Z"], dict(case.outputs)["outer_Z"])
+
+
+def test_trap_33_do_with_a_wrong_number_is_refused() -> None:
+    args = {"net": Net("inner", [operator("Relu", "a", "b")]), "inner_blobs": (b"a", b"b"), "outer_blobs_idx": (0, 2)}
+    ops = [operator("CreateScope", "", "scope"), Operator("Do", ["x", "scope"], ["y", "scope"], args)]
+    with pytest.raises(graphc.NetError, match="points beyond its 2 inputs and outputs"):
+        reference(ops, {"x": X}, "y")
 
 
 def test_trap_34_gradients_of_a_fan_out_are_summed_in_order() -> None:

@@ -11,8 +11,8 @@ RECURRENT = ("RecurrentNetwork", "RecurrentNetworkGradient")
 
 
 def shares_blobs(op: Operator) -> bool:
-    """The nested nets of the operator read and write the blobs around it (If, While ...)."""
-    return op.type not in RECURRENT and op.type != "Do"
+    """The nested nets of the operator read and write the blobs around it (If, While, Do with its names bound ...)."""
+    return op.type not in RECURRENT
 
 
 def operator_reads(op: Operator) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Nets in arguments that hold them as text or bytes, as ``step_net`` of RecurrentNetwork in files of 2017."""
+"""Nets in arguments: those held as text or bytes, as ``step_net`` in files of 2017, and those that rename blobs."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from dataclasses import replace
 from graphc.frontends.netdef.net import ArgValue, Net, Operator
 from graphc.frontends.netdef.problem import Problem, problem
 from graphc.frontends.netdef.reader import read_net
-from graphc.ir import GraphcError, registry
+from graphc.frontends.netdef.scopes import bind_scope
+from graphc.ir import GraphcError, NetError, registry
 
 
 def expand(net: Net) -> tuple[Net, list[Problem]]:
-    """The net with every net-valued argument as a ``Net``, and problems for those that cannot be read.
+    """The net with every net-valued argument as a ``Net`` that calls blobs by the names they have around it.
 
-    An empty string stands for an absent net. The net given is not changed.
+    Also gives problems for arguments that hold no net and for bindings of names that do not fit. An empty string stands
+    for an absent net. The net given is not changed.
     """
     problems: list[Problem] = []
     ops = [_expand_operator(net, i, problems) for i in range(len(net.ops))]
@@ -37,7 +39,16 @@ def _expand_operator(net: Net, i: int, problems: list[Problem]) -> Operator:
             problems += inner
         if value is not None:
             args[name] = value
-    return replace(op, args=args)
+    expanded = replace(op, args=args)
+    return _bound(net, i, expanded, problems) if op.type == "Do" else expanded
+
+
+def _bound(net: Net, i: int, op: Operator, problems: list[Problem]) -> Operator:
+    try:
+        return bind_scope(op)
+    except NetError as e:
+        problems.append(problem("argument", net, i, "outer_blobs_idx", e.message, "number inputs, then outputs"))
+        return op
 
 
 def _read(net: Net, i: int, name: str, value: bytes, problems: list[Problem]) -> Net | None:

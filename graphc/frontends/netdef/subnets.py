@@ -11,16 +11,16 @@ The convention, for If and While and every other operator whose nets share the b
 - The ``cond_net`` of While has one output more, in front: ``NAME.condition``. Results of an iteration are the captured
   values of the next, matched by name: result ``k`` replaces the input of the same name.
 
-Do binds names: ``inner_blobs[i]`` is operand or result ``outer_blobs_idx[i]`` of the node; its net is renamed to the
-outer names and then treated as above. RecurrentNetwork's nets have a workspace of their own. Their inputs are the step
-net's ``external_input``, their outputs its ``external_output`` and the blobs named in the operator's arguments; outer
-blobs that they read and that are not among the operator's inputs are captured after those.
+Do binds names (``scopes.py``); its net is renamed to the outer names and then treated as above. RecurrentNetwork's nets
+have a workspace of their own. Their inputs are the step net's ``external_input``, their outputs its ``external_output``
+and the blobs named in the operator's arguments; outer blobs that they read and that are not among the operator's inputs
+are captured after those.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from graphc.frontends.netdef.blobs import RECURRENT, free_blobs, operator_reads, written_blobs
 from graphc.frontends.netdef.net import Net, Operator
@@ -62,8 +62,6 @@ def plan_subnets(op: Operator, known: Collection[str], needed: set[str]) -> Subn
         nets.setdefault(name, []).append(net)
     if op.type in RECURRENT:
         return _recurrent(op, nets, known)
-    if op.type == "Do":
-        nets = {arg: [_rename(n, _bindings(op)) for n in items] for arg, items in nets.items()}
     if op.type == "If" and "else_net" not in nets:
         nets["else_net"] = [Net("else_net")]
     return _sharing(op, nets, known, needed)
@@ -101,27 +99,6 @@ def _check_results(op: Operator, arg: str, net: Net, results: list[str], capture
             f"{op.type} '{op.name}': its output {', '.join(lost)} has no value where {arg} runs",
             f"let every net of the operator write {lost[0]}, or give it a value before the operator",
         )
-
-
-def _bindings(op: Operator) -> dict[str, str]:
-    """Inner name -> outer name of a Do."""
-    inner, index = op.args.get("inner_blobs", ()), op.args.get("outer_blobs_idx", ())
-    outer = [*op.inputs, *op.outputs]
-    if not isinstance(inner, tuple) or not isinstance(index, tuple) or len(inner) != len(index):
-        raise NetError(f"Do '{op.name}': arguments 'inner_blobs' and 'outer_blobs_idx' differ in length")
-    if any(not isinstance(i, int) or not 0 <= i < len(outer) for i in index):
-        raise NetError(f"Do '{op.name}': argument 'outer_blobs_idx' points beyond its {len(outer)} inputs and outputs")
-    return {bytes(n).decode("utf-8", "backslashreplace"): outer[i] for n, i in zip(inner, index)}
-
-
-def _rename(net: Net, names: Mapping[str, str]) -> Net:
-    """The net with blobs renamed; names that are not bound get a prefix, so that they are no outer blob's."""
-
-    def outer(name: str) -> str:
-        return names.get(name, f"{net.name}/{name}")
-
-    ops = [replace(op, inputs=[*map(outer, op.inputs)], outputs=[*map(outer, op.outputs)]) for op in net.ops]
-    return replace(net, ops=ops)
 
 
 def _recurrent(op: Operator, nets: Mapping[str, list[Net]], known: Collection[str]) -> Subnets:
