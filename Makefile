@@ -4,11 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 DIGITS := examples/digits
 PACKAGE := setup.cfg pyproject.toml
+PEERS := .venv-peers
+TORCH_INDEX ?= 
 
-.PHONY: help demo test lint types bench clean digits
+.PHONY: help demo test lint types bench bench-peers bench-startup clean digits
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1\t/p' Makefile
+	@sed -n 's/^\([a-z-]*\):[^#]*## /  make \1\t/p' Makefile
 
 demo: digits  ## compile the digits net and read a handwritten seven with it
 	$(BIN)/graphc run build/digits.pkl $(DIGITS)/7.png --size 8 --grey --scale 1/255 \
@@ -30,8 +32,14 @@ types: $(VENV)/tools  ## strict type check of the package as it is installed
 bench: digits  ## time the digits net; make bench ARGS="..." for other options of graphc bench
 	$(BIN)/graphc bench build/digits.pkl $(ARGS)
 
+bench-peers: $(PEERS)/installed  ## graphc beside onnxruntime, openvino, ncnn and PyTorch (docs/benchmarks.md); ARGS="..."
+	$(PEERS)/bin/python benchmarks/peers.py $(ARGS)
+
+bench-startup: $(VENV)/installed  ## compile time, first result of a new process, cost of a call
+	$(BIN)/python benchmarks/startup.py $(ARGS)
+
 clean:  ## remove everything that these targets made
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) $(PEERS) build *.egg-info
 
 digits: $(VENV)/installed
 	mkdir -p build
@@ -49,3 +57,10 @@ $(VENV)/installed: $(BIN)/python $(PACKAGE)
 $(VENV)/tools: $(BIN)/python $(PACKAGE)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	@touch $@ $(VENV)/installed
+
+# PyTorch's own index holds builds for CPUs alone, a tenth of the size of the others.
+$(PEERS)/installed: $(PACKAGE)
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --editable . \
+		onnx onnxruntime openvino ncnn pnnx torch --extra-index-url $(TORCH_INDEX)
+	@touch $@
