@@ -14,6 +14,8 @@ PAIR = ["y", "x"]
 BYTES = KernelSpec.make("copy_bytes")
 TRANSPOSE = KernelSpec.make("transpose")
 HALO = KernelSpec.make("halo")
+LONGEST = 1024
+"""Pixels of a blocked image that are taken as one row; larger ones stay rows, for there to be units enough."""
 
 
 def copy_task(source: View, target: View, machine: CpuTarget) -> Task:
@@ -46,6 +48,8 @@ def _relayout(source: View, target: View, machine: CpuTarget) -> Task:
         return strided_copy((n, c), (target.strides[0], 1), (source.strides[0], 1), addresses, 4, machine)
     strides = tuple((v.strides[0], *v.strides[2:]) for v in (target, source, plain))
     made = Nest.make((n, h, w), strides)
+    if blocked is source and made.sizes and made.sizes[-1] > LONGEST and w > 1:
+        made = Nest((n, h, w), strides)
     if not made.sizes or made.inner[2] != 1:
         made = Nest((*made.sizes, 1), tuple((*s, 1) for s in made.strides))
     outer = Nest(made.sizes[:-1], tuple(s[:-1] for s in made.strides[:2]))
