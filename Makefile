@@ -58,9 +58,9 @@ $(VENV)/tools: $(BIN)/python $(PACKAGE)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	@touch $@ $(VENV)/installed
 
-# PyTorch's own index holds builds for CPUs alone, a tenth of the size of the others.
+# PyTorch's own index holds builds for CPUs alone, a tenth of the size of the others; TORCH_INDEX= does without it.
 $(PEERS)/installed: $(PACKAGE)
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --editable . \
-		onnx onnxruntime openvino ncnn pnnx torch --extra-index-url $(TORCH_INDEX)
+		onnx onnxruntime openvino ncnn pnnx torch $(addprefix --extra-index-url=,$(TORCH_INDEX))
 	@touch $@
