@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import importlib
 import re
+import subprocess
+import sys
 from pathlib import Path
 from statistics import median
 
@@ -194,3 +196,9 @@ def test_no_path_of_a_developers_machine() -> None:
         if path != Path(__file__).resolve()
     ]
     assert not found, "\n".join(found)
+
+
+def test_running_a_plan_does_not_import_numba() -> None:
+    """Numba takes half a second to import; only compiling needs it."""
+    code = "import sys, graphc, graphc.cli; sys.exit('numba' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT.parent, check=False).returncode == 0

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from graphc.backends.cpu.arrays import ELEMENTS
 from graphc.backends.cpu.rules import Rule, Template
 from graphc.backends.cpu.target import CpuTarget
 from graphc.backends.lines import Lines
@@ -22,6 +21,9 @@ from graphc.ir import LoweringError
 from graphc.ir.opdef import Call, OpDef, lookup
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
 from graphc.ir.types import TensorType
+
+ELEMENTS = ("b1", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2")
+"""NumPy's letters of the element types that ``arrays.py`` makes arrays of."""
 
 ABSENT = "-"
 
