@@ -17,7 +17,7 @@ demo: digits  ## compile the digits net and read a handwritten seven with it
 		--labels $(DIGITS)/labels.txt --top 3
 
 test: $(VENV)/tools  ## the whole test suite; make test ARGS="tests/ir -x" for a part
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest --numprocesses auto $(ARGS)
 
 lint: $(VENV)/tools  ## style and formatting
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
+
+# one kernel cache for all tests and the processes that they start, apart from the user's, kept between runs
+os.environ.setdefault("GRAPHC_CACHE_DIR", str(ROOT / "build" / "kernel-cache"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
