@@ -9,6 +9,8 @@ import pytest
 
 import graphc
 from graphc.backends.cpu.target import native, targets
+from graphc.ir import evaluate
+from graphc.pictures import Preparation, load_pictures
 from graphc.plan import Plan, load
 
 NETS = (
@@ -21,7 +23,6 @@ NETS = (
     "segmentation_mobile",
     "squeezenet_v1.0",
     "squeezenet_v1.1",
-    "style_animals",
     "super_resolution",
     "tiny_yolo_a_small",
     "vgg19_small",
@@ -67,9 +68,23 @@ def test_caffe2s_answers(shared: Path, net: str, target: str) -> None:
         assert plan._addresses == compiled, "another batch needed another kernel"
 
 
-def test_top_five_of_squeezenet_on_photos(shared: Path) -> None:
-    from graphc.pictures import Preparation, load_pictures
+@pytest.mark.parametrize("target", RUNNABLE)
+def test_style_transfer(shared: Path, target: str) -> None:
+    """The net adds noise that Caffe2 seeds from the clock, so its own answer is one of many: bytes can be compared
+    exactly with graphc's reference only, and with Caffe2's on average (noise of standard deviation 5, which a 4 x 4
+    average and the net's other layers damp; a mean error of 2 of 255 would show a wrong layer at once).
+    """
+    plan, inputs, answers = compile_net(shared / "models" / "style_animals", target, threads=2)
+    got = plan.run(inputs)["styled_int8_bgra"]
+    graph = graphc.import_model(
+        *(shared / "models" / "style_animals" / f"{n}_net.pb" for n in ("predict", "init")), inputs
+    )
+    assert_close(got, evaluate(graph, inputs)["styled_int8_bgra"])
+    want = answers["styled_int8_bgra"]
+    assert np.abs(got.astype(int) - want.astype(int)).mean() < 2
 
+
+def test_top_five_of_squeezenet_on_photos(shared: Path) -> None:
     folder = shared / "models" / "squeezenet_v1.1"
     plan, _, answers = compile_net(folder, "native", threads=2)
     names = ("zebra", "pretzel", "daisy", "orange", "school_bus", "dog")
