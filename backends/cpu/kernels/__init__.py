@@ -13,10 +13,12 @@ from graphc.backends.cpu.kernels import (
     lrn,
     movement,
     norm,
+    pad,
     pointwise,
     pool,
     reduce,
     resize,
+    search,
     softmax,
     typed,
 )
@@ -31,6 +33,7 @@ RULES: tuple[Rule, ...] = (
     *pointwise.RULES,
     *pool.RULES,
     *softmax.RULES,
+    *search.RULES,
     *movement.RULES,
     *image.RULES,
     *loops.RULES,
@@ -42,6 +45,7 @@ RULES: tuple[Rule, ...] = (
 )
 TEMPLATES: tuple[Template, ...] = (
     conv_direct.TEMPLATE,
+    pad.TEMPLATE,
     *conv_winograd.TEMPLATES,
     conv_depthwise.TEMPLATE,
     *gemm.TEMPLATES,
@@ -49,6 +53,7 @@ TEMPLATES: tuple[Template, ...] = (
     *copy.TEMPLATES,
     *pool.TEMPLATES,
     *softmax.TEMPLATES,
+    *search.TEMPLATES,
     *image.TEMPLATES,
     *loops.TEMPLATES,
     *lrn.TEMPLATES,

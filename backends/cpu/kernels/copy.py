@@ -201,10 +201,8 @@ def halo_task(view: View, halo: Halo, machine: CpuTarget) -> Task:
     block = view.type.layout.block
     top, left, bottom, right = halo
     planes = -(-c // block)
-    params: tuple[Param, ...] = (
-        *(view.address, *view.strides[:3], planes, h, w * block),
-        *(top, left * block, bottom, right * block, 0),
-    )
+    params: tuple[Param, ...] = (view.address, *view.strides[:3], planes, h, w * block)
+    params += (top, left * block, bottom, right * block, 0)
     pixels = (top + h + bottom) * (left + w + right) - h * w
     return Task(HALO, params, n * planes, "halo", 0, 4 * n * planes * block * pixels)
 
