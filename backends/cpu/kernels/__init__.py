@@ -1,6 +1,7 @@
 """The kernel templates of the CPU backend, one family a file: ``RULES`` and ``TEMPLATES`` list them all."""
 
 from graphc.backends.cpu.kernels import (
+    conv_border,
     conv_depthwise,
     conv_direct,
     conv_rules,
@@ -13,7 +14,6 @@ from graphc.backends.cpu.kernels import (
     lrn,
     movement,
     norm,
-    pad,
     pointwise,
     pool,
     reduce,
@@ -45,7 +45,7 @@ RULES: tuple[Rule, ...] = (
 )
 TEMPLATES: tuple[Template, ...] = (
     conv_direct.TEMPLATE,
-    pad.TEMPLATE,
+    conv_border.TEMPLATE,
     *conv_winograd.TEMPLATES,
     conv_depthwise.TEMPLATE,
     *gemm.TEMPLATES,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from graphc.backends.cpu.kernels import conv_direct, costs
+from graphc.backends.cpu.kernels import conv_border, conv_direct, costs
 from graphc.backends.cpu.kernels.conv_direct import Geometry
 from graphc.backends.cpu.kernels.epilogue import Epilogue
 from graphc.backends.cpu.kernels.tiles import Tile, tile_for
@@ -16,7 +16,7 @@ from graphc.backends.cpu.target import CpuTarget
 from graphc.ir.opdef import Call
 from graphc.ir.ops._window import Window, window
 from graphc.ir.schedule import Address, Choice, Halo, Needs, Step, View
-from graphc.ir.types import DType
+from graphc.ir.types import DType, TensorType
 
 OPS = ("Conv", "Conv1D", "Conv2D", "Conv3D")
 
@@ -73,6 +73,14 @@ class Convolution:
         """Zero border of a 4-D input."""
         (top, left), (bottom, right) = self.window.heads, self.reach
         return max(0, top), max(0, left), bottom, right
+
+    @property
+    def padded(self) -> tuple[int, int, int] | None:
+        """Spatial shape of the padded copy that a value which is no image needs; None where it needs none."""
+        if len(self.shape) == 4 or not (any(self.reach) or any(h > 0 for h in self.window.heads)):
+            return None
+        sizes = (max(h, 0) + d + r for h, d, r in zip(self.window.heads, self.shape[2:], self.reach))
+        return three(tuple(sizes), 1)
 
     def geometry(self) -> Geometry:
         """The same for the direct kernel."""
@@ -159,7 +167,9 @@ def needs(call: Call, choice: Choice, target: CpuTarget) -> Needs:
     assert choice.spec is not None
     halo = {0: c.halo} if len(c.shape) == 4 and any(c.halo) else {}
     dense = Epilogue.of_call(call).dense_operands(call)
-    return Needs(halo=halo, dense=dense, scratch=conv_direct.scratch_bytes(choice.spec, target))
+    scratch = conv_direct.scratch_bytes(choice.spec, target)
+    workspace = 4 * math.prod(c.shape[:2]) * math.prod(c.padded or (0,))
+    return Needs(halo=halo, dense=dense, workspace=workspace, scratch=scratch)
 
 
 def bind(
@@ -170,7 +180,7 @@ def bind(
     workspace: Address,
     target: CpuTarget,
 ) -> list[Step]:
-    """One task."""
+    """One task; before it the copy of an input that needs a border and cannot have one."""
     c, epilogue, spec = Convolution.of(call), Epilogue.of_call(call), choice.spec
     assert c is not None
     assert spec is not None
@@ -181,10 +191,17 @@ def bind(
     width = spec.int("blocks") * target.lanes
     count = group * -(-(c.maps // group) // width) * width
     bias = weights.address.plus(4 * (weights.type.size - count))
+    steps: list[Step] = []
+    geometry = c.geometry()
+    if c.padded:
+        heads = three(tuple(max(h, 0) for h in c.window.heads), 0)
+        steps.append((conv_border.border_task(x, three(c.shape[2:], 1), heads, c.padded, workspace),))
+        x = _padded_view(c, c.padded, workspace)
+        geometry = replace(geometry, origin=three(tuple(max(0, -h) for h in c.window.heads), 0))
     task = conv_direct.make_task(
         spec,
         target,
-        c.geometry(),
+        geometry,
         x,
         weights.address,
         bias,
@@ -193,4 +210,11 @@ def bind(
         epilogue.same_views(call, ins),
         call.node.results[0].name,
     )
-    return [(task,)]
+    return [*steps, (task,)]
+
+
+def _padded_view(c: Convolution, padded: tuple[int, int, int], address: Address) -> View:
+    """The padded copy as a (N, C, D, H, W) value."""
+    shape = (*c.shape[:2], *padded)
+    strides = tuple(math.prod(shape[i + 1 :]) for i in range(5))
+    return View(address, TensorType(DType.FLOAT, shape), strides)

@@ -13,7 +13,7 @@ from graphc.ir.schedule import Choice
 def choose(call: Call, target: CpuTarget) -> Choice | None:
     """The predicted best way; None where weights are not constant or layouts do not fit."""
     c = Convolution.of(call)
-    if c is None or (len(c.shape) != 4 and any(c.window.pads)):
+    if c is None:
         return None
     ways = [
         *conv.candidates(call, c, target),

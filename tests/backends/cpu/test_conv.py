@@ -211,3 +211,19 @@ def test_weights_that_are_no_constants_are_refused(machine: Machine) -> None:
     call = build_call("Conv", arrays, target=machine.target, attrs={"kernel": 3})
     with pytest.raises(LoweringError, match="has no kernel for these types"):
         machine.library.choose(call)
+
+
+@pytest.mark.parametrize(
+    ("shape", "weights", "attrs"),
+    [
+        ((2, 5, 17), (7, 5, 3), {"kernels": (3,), "pads": (1, 2), "strides": (2,)}),
+        ((1, 4, 9), (20, 4, 2), {"kernels": (2,)}),
+        ((1, 3, 5, 6, 7), (18, 3, 3, 2, 3), {"kernels": (3, 2, 3), "pads": (1, 0, 1, 1, 1, 2)}),
+        ((2, 4, 6, 5, 9), (6, 2, 2, 3, 3), {"kernels": (2, 3, 3), "strides": (2, 1, 2), "group": 2}),
+    ],
+    ids=str,
+)
+def test_other_ranks(machine: Machine, shape: tuple, weights: tuple, attrs: dict) -> None:
+    arrays = operands(shape, weights, weights[0])
+    call = build_call("Conv", arrays, constants=(1, 2), target=machine.target, attrs=attrs)
+    check(machine, call, arrays, Placement())
