@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 DIGITS := examples/digits
 PACKAGE := setup.cfg pyproject.toml
 PEERS := .venv-peers
+TORCH ?= torch
 TORCH_INDEX ?= 
 
 .PHONY: help demo test lint types bench bench-peers bench-startup clean digits
@@ -58,9 +59,10 @@ $(VENV)/tools: $(BIN)/python $(PACKAGE)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	@touch $@ $(VENV)/installed
 
-# PyTorch's own index holds builds for CPUs alone, a tenth of the size of the others; TORCH_INDEX= does without it.
+# PyTorch's own index holds builds for CPUs alone, a tenth of the size of the others; TORCH_INDEX= does without it,
+# TORCH=torch==2.13.0 takes one version.
 $(PEERS)/installed: $(PACKAGE)
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --editable . \
-		onnx onnxruntime openvino ncnn pnnx torch $(addprefix --extra-index-url=,$(TORCH_INDEX))
+		onnx onnxruntime openvino ncnn pnnx $(TORCH) $(addprefix --extra-index-url=,$(TORCH_INDEX))
 	@touch $@
