@@ -24,12 +24,12 @@ def _later_results_unread(call: Call) -> bool:
     return not any(r.uses or any(v is r for v in outputs) for r in call.node.results[1:])
 
 
-def _mover(name: str, ops: tuple[str, ...], bind: Bind, fits: Callable[[Call], bool] = lambda call: True) -> Rule:
+def _mover(name: str, ops: tuple[str, ...], bind: Bind, fits: Callable[[Call], bool] = _later_results_unread) -> Rule:
     """A rule whose steps need neither packing nor memory. Its operands may have any strides."""
     return Rule(
         name,
         ops,
-        lambda call, target: Choice(name) if _later_results_unread(call) and fits(call) else None,
+        lambda call, target: Choice(name) if fits(call) else None,
         lambda call, choice, target: Needs(),
         lambda call, choice, ins, outs, workspace, target: bind(call, [v for v in ins if v is not None], outs, target),
     )
