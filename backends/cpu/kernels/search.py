@@ -14,7 +14,7 @@ from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, 
 
 WORK = 16384
 """Elements that a unit looks at, where there are so many."""
-NAMES = ("x", "y", "z", "flat", "n", "inner", "total", "group", "k")
+NAMES = ("x", "y", "z", "flat", "n", "inner", "total", "group", "k", "zero")
 
 
 def _head(s: Lines, spec: KernelSpec) -> None:
@@ -23,14 +23,17 @@ def _head(s: Lines, spec: KernelSpec) -> None:
 
 
 def emit_extreme(spec: KernelSpec, target: CpuTarget) -> str:
-    """Source of ``extreme{sign, type}``: indices of the first largest; parameters: ``NAMES``. NaN beats all."""
+    """Source of ``extreme{sign, type}``: indices of the first largest, NaN being larger; parameters: ``NAMES``.
+
+    Zero is a parameter, or LLVM would call the C library's memset.
+    """
     s, code = Lines(), str(spec["type"])
     sign = ">" if spec.int("sign") > 0 else "<"
     with s.block(f"def {spec.name}(p, lo, hi, tid):"):
         _head(s, spec)
         with s.block("for u in range(lo, hi):"), s.block("for t in range(u * group, min(total, u * group + group)):"):
             s("o = t // inner * n * inner + t % inner")
-            s("at = 0")
+            s("at = zero")
             s(f"best = ld_{code}(x, o)")
             with s.block("for i in range(1, n):"):
                 s(f"v = ld_{code}(x, o + i * inner)")
@@ -117,7 +120,7 @@ def _bind(
     group = max(1, min(-(-total // 16), WORK // max(n, 1)))
     places = [v.address for v in outs]
     k = (_count(call) or 0) if call.node.op == "TopK" else 1
-    params: tuple[Param, ...] = (x.address, *(places + places[:1] * 2)[:3], n, inner, total, group, k)
+    params: tuple[Param, ...] = (x.address, *(places + places[:1] * 2)[:3], n, inner, total, group, k, 0)
     return [(Task(choice.spec, params, -(-total // group), call.node.results[0].name, total * n, x.type.nbytes),)]
 
 
