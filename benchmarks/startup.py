@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 
@@ -55,9 +55,9 @@ def _measurements(folder: Path, cache: Path, tries: int) -> list[tuple[str, Call
     """What is measured, in order: each needs what those before it left in the kernel cache and the folder."""
     files, small = ensure(MODEL, ["caffe2"], folder), ensure(SMALL, ["caffe2"], folder)
     filled, native = cache / "0", files.path(".native.plan.pkl")
-    compile = [HERE / "compile_plan.py", files.name, files.folder]
-    first = [HERE / "first_result.py", files.plan, files.input_path]
-    with_code = [HERE / "first_result.py", native, files.input_path, "native"]
+    compile: list[Path | str] = [HERE / "compile_plan.py", files.name, files.folder]
+    first: list[Path | str] = [HERE / "first_result.py", files.plan, files.input_path]
+    with_code: list[Path | str] = [HERE / "first_result.py", native, files.input_path, "native"]
 
     def first_with_code() -> Figures:
         plan = graphc.load(files.plan)
@@ -74,7 +74,7 @@ def _measurements(folder: Path, cache: Path, tries: int) -> list[tuple[str, Call
     ]
 
 
-def _run(command: list[Path | str], cache: Path) -> Figures:
+def _run(command: Sequence[Path | str], cache: Path) -> Figures:
     """The figures that a script prints, and ``process``: seconds from before its start to after its end."""
     start = time.perf_counter()
     done = subprocess.run(
@@ -100,7 +100,7 @@ def _calling(files: ModelFiles) -> Figures:
     """
     data = np.load(files.input_path)
     plan = graphc.compile(files.predict_net, files.init_net, inputs={"data": data.shape}, threads=1)
-    tiny = _tiny_plan()
+    tiny = _tiny_plan()  # machine code lives as long as its plan
     executor, nothing = plan.executor(), tiny.executor()
     number = np.zeros((1, 1), np.float32)
     # a step reads and writes the arrays of the run before it, so these must live
