@@ -8,7 +8,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from functools import cache
 from hashlib import blake2b
+from pathlib import Path
 from threading import Thread
 
 import llvmlite
@@ -18,33 +20,41 @@ from graphc.backends.cpu.target import CpuTarget
 from graphc.backends.load import KernelObject
 from graphc.ir import LoweringError
 
-ABI = 1
-"""Raised when the calling convention of kernels or the vocabulary of their source changes."""
+VOCABULARY = ("arrays", "atomics", "elements", "shuffles", "vector", "vmath", "worker")
+"""The modules that give the words of kernel source their meaning."""
 
 Progress = Callable[[int, int, str], None]
 
 
 def cache_key(source: str, target: CpuTarget) -> str:
     """Content hash of everything that the object code depends on."""
-    text = "\0".join((str(ABI), llvmlite.__version__, target.cpu, target.features, str(target.lanes), source))
+    machine = (target.cpu, target.features, str(target.lanes), str(target.fma))
+    text = "\0".join((_vocabulary_digest(), llvmlite.__version__, *machine, source))
     return blake2b(text.encode(), digest_size=20).hexdigest()
 
 
+@cache
+def _vocabulary_digest() -> str:
+    """Hash of the vocabulary's own source: another meaning of a word is another kernel."""
+    folder = Path(__file__).parent
+    return blake2b(b"\0".join((folder / f"{name}.py").read_bytes() for name in VOCABULARY)).hexdigest()
+
+
 def compile_kernels(
-    sources: Mapping[str, str], target: CpuTarget, cache: KernelCache, progress: Progress | None = None, jobs: int = 0
+    sources: Mapping[str, str], target: CpuTarget, store: KernelCache, progress: Progress | None = None, jobs: int = 0
 ) -> dict[str, KernelObject]:
     """Objects by kernel name; what the cache lacks is compiled by ``jobs`` processes (default: one per core).
 
     Raises ``LoweringError`` naming the kernel that does not compile.
     """
     keys = {name: cache_key(source, target) for name, source in sources.items()}
-    found = {name: obj for name in sources if (obj := cache.get(keys[name])) is not None}
+    found = {name: obj for name in sources if (obj := store.get(keys[name])) is not None}
     missing = {name: sources[name] for name in sources if name not in found}
     if not missing:
         return found
     pool = _Pool(missing, target, progress)
     for name, obj in pool.run(min(jobs or os.cpu_count() or 1, len(missing))).items():
-        cache.put(keys[name], obj)
+        store.put(keys[name], obj)
         found[name] = obj
     return found
 
