@@ -140,10 +140,16 @@ def _add_outputs(graph: Graph, names: Sequence[str]) -> None:
 
 
 def _require_static_inputs(graph: Graph) -> None:
-    for v in graph.inputs:
-        if v.uses and not v.type.is_static:
-            dims = "..." if v.type.shape is None else ",".join(map(str, v.type.shape))
-            raise LoweringError(
-                f"the shape of input '{v.name}' is not known ({v.type})",
-                f"give it: --input {v.name}={dims} on the command line, inputs={{'{v.name}': (...)}} in Python",
-            )
+    unknown = [v for v in graph.inputs if v.uses and not v.type.is_static]
+    if len(unknown) > 1:
+        raise LoweringError(
+            f"the shapes of {len(unknown)} inputs are not known: {', '.join(repr(v.name) for v in unknown[:20])}",
+            "give the init net, which holds the weights (--init, init_net=); shapes of run-time inputs as --input "
+            "NAME=DIMS, inputs={NAME: (...)}",
+        )
+    for v in unknown:
+        dims = "..." if v.type.shape is None else ",".join(map(str, v.type.shape))
+        raise LoweringError(
+            f"the shape of input '{v.name}' is not known ({v.type})",
+            f"give it: --input {v.name}={dims} on the command line, inputs={{'{v.name}': (...)}} in Python",
+        )

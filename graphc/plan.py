@@ -173,6 +173,7 @@ class Plan:
             return self._executor(self.schedule, self.constants)
 
     def _executor(self, schedule: Schedule, constants: Sequence[np.ndarray]) -> Executor:
+        _require_memory(schedule, self.threads)
         self._load(schedule.kernels)
         start = _DRIVERS[self.target].addresses[driver.NAME]
         return Executor(schedule, self._addresses, start, constants, self.threads)
@@ -295,6 +296,18 @@ def _plain_choice(choice: Choice | None, slot_of: Mapping[int, int]) -> tuple[An
         return None
     packed = tuple((i, slot_of[id(a)]) for i, a in choice.packed.items() if id(a) in slot_of)
     return choice.rule, (choice.spec.template, choice.spec.params) if choice.spec else None, packed
+
+
+def _require_memory(schedule: Schedule, threads: int) -> None:
+    """Refuse buffers that this machine does not have: the system would grant them and kill the process later."""
+    needed = schedule.arena_bytes + schedule.scratch_bytes * threads + sum(p.type.nbytes for p in schedule.outputs)
+    if hasattr(os, "sysconf") and needed > (have := os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")):
+        sizes = ", ".join(f"'{p.name}': {p.type}" for p in schedule.inputs)
+        raise RunError(
+            f"a run on inputs of these sizes ({sizes}) needs {needed / 2**30:,.1f} GiB of memory, "
+            f"this machine has {have / 2**30:,.1f} GiB",
+            "use a smaller batch or smaller images",
+        )
 
 
 def align_array(array: np.ndarray) -> np.ndarray:

@@ -28,12 +28,14 @@ from graphc.ir.schedule import (
     View,
 )
 from graphc.passes.memory.offsets import Lifetime, align, assign_offsets
+from graphc.passes.sizes import require_sizes
 
 Choices = Mapping[Node, Choice]
 
 
 def choose_kernels(graph: Graph, library: Library) -> dict[Node, Choice]:
     """The backend's choice for every node; raises ``LoweringError`` listing every operator that has no kernel."""
+    require_sizes(graph)
     choices: dict[Node, Choice] = {}
     problems: list[str] = []
     remedy = ""
@@ -468,6 +470,7 @@ def lower(
 
     keep: blobs whose memory is not reused, so that they can be fetched after a run. Raises ``LoweringError``.
     """
+    require_sizes(graph)
     work = _Lowering(graph, library, choices, keep)
     work.place_all()
     for node in graph.nodes:

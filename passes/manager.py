@@ -55,8 +55,9 @@ def run_pipeline(
     """Run passes on ``graph`` in place and say what each did.
 
     check: level as in ``check_level`` (its value by default). stop_after: run only the first so many passes. Raises
-    ``VerifyError`` if the graph is wrong to begin with, ``PassError`` naming the pass and its predecessors if a pass
-    makes it wrong, and what a pass raises about the user's net (``GraphcError``) as it is.
+    ``VerifyError`` if the graph is wrong to begin with, ``GraphcError`` if a pass comes before one that it needs,
+    ``PassError`` naming the pass and its predecessors if a pass makes it wrong, and what a pass raises about the user's
+    net (``GraphcError``) as it is.
     """
     level = check_level() if check is None else check
     steps = tuple(pipeline[:stop_after])
@@ -75,7 +76,10 @@ def run_pipeline(
 def _run_one(graph: Graph, steps: Sequence[Pass], i: int, level: int) -> Record:
     step = steps[i]
     if _STAGES.index(graph.stage) < _STAGES.index(step.requires):
-        raise PassError(f"{_describe(steps, i)} needs a graph of stage {step.requires}, this one is {graph.stage}")
+        raise GraphcError(
+            f"{_describe(steps, i)} needs a graph of stage {step.requires}, this one is {graph.stage}",
+            "begin the pipeline with infer_types",
+        )
     before = print_graph(graph) if level > 1 else ""
     start = time.perf_counter()
     try:

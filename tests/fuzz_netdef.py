@@ -3,9 +3,10 @@
     python tests/fuzz_netdef.py --cases 10000 --seed 1 --nets FOLDER
 
 Each case damages one net of a pair (predict, init): bits, truncation, chunks and numbers at the level of bytes; names,
-arguments, shapes and operators at the level of messages. A case fails if anything but a GraphcError comes out, or if it
-takes longer or needs more memory than the limits. The exit status is 1 if a case failed; each is printed with the seed
-that repeats it.
+arguments, shapes and operators at the level of messages. With ``--compile`` what was imported is optimised, kernels are
+chosen for it and it is lowered; ``--run N`` has machine code made for every N-th case that comes so far, and runs it.
+A case fails if anything but a GraphcError comes out, or if it takes longer or needs more memory than the limits. The
+exit status is 1 if a case failed; each is printed with the seed that repeats it.
 """
 
 from __future__ import annotations
@@ -27,14 +28,22 @@ from typing import Any
 import numpy as np
 
 import graphc
+from graphc.backends.cpu.library import CpuLibrary
+from graphc.backends.cpu.target import find
+from graphc.benchmark import random_inputs
 from graphc.frontends.netdef import Net, Operator, check, import_net, parse_netdef, read_net, write_net
-from graphc.ir import GraphcError, registry
+from graphc.input_shapes import assume_input_shapes
+from graphc.ir import Graph, GraphcError, registry
 from graphc.ir.infer import infer_types
+from graphc.ir.ops.unsupported import require_runnable
+from graphc.passes.lower import choose_kernels, lower
 
 Pair = tuple[bytes, bytes | None]
 NUMBERS = (0, -1, 1, 2, 3, 255, 2**31 - 1, -(2**31), 2**31, 2**40, -(2**40), 2**62, 2**63 - 1, -(2**63))
 REALS = (0.0, -0.0, 1e-45, -1.0, 3e38, float("inf"), float("-inf"), float("nan"))
 WORDS = (b"", b"NHWC", b"NCHW", b"x" * 1000, b"\xff\xfe", "ä/ö".encode(), b"kernel")
+
+MOST_RUN_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -207,7 +216,25 @@ def damage(pair: Pair, r: random.Random) -> Pair:
         return damage_bytes(predict, r), init
 
 
-def run_case(pair: Pair, infer: bool, compile: bool) -> str:
+def lower_graph(graph: Graph) -> None:
+    """All of the compiler but the making of machine code; raises ``GraphcError``."""
+    require_runnable(graph)
+    assume_input_shapes(graph)
+    target = find("native")
+    library = CpuLibrary(target)
+    graphc.optimise(graph, target)
+    lower(graph, library, choose_kernels(graph, library))
+
+
+def compile_and_run(graph: Graph) -> None:
+    """Compile a graph and run it on random inputs of a modest size; raises ``GraphcError``."""
+    if sum(v.type.nbytes for v in graph.values() if v.type.is_static) > MOST_RUN_BYTES:
+        return
+    plan = graphc.compile_graph(graph, threads=1)
+    plan.run(random_inputs(plan, 0))
+
+
+def run_case(pair: Pair, infer: bool, compile: bool, run: bool = False) -> str:
     """Take a pair as far as it goes; gives the name of the stage that refused it, or ``accepted``."""
     stage = "read"
     try:
@@ -222,23 +249,34 @@ def run_case(pair: Pair, infer: bool, compile: bool) -> str:
             infer_types(graph)
         stage = "compile"
         if compile:
-            graphc.compile(pair[0], pair[1])
+            lower_graph(import_net(predict, init))
+        stage = "run"
+        if run:
+            compile_and_run(graph)
     except GraphcError as e:
         str(e)
         return stage
     return "accepted"
 
 
-def fuzz(pairs: list[Pair], cases: int, seed: int, infer: bool, compile: bool, limits: Limits) -> Iterator[str]:
-    """Run the cases; yields the outcome of each, ``FAILED ...`` with the traceback for the bad ones."""
+def fuzz(
+    pairs: list[Pair], cases: int, seed: int, infer: bool, compile: bool, limits: Limits, run: int = 0, first: int = 0
+) -> Iterator[str]:
+    """Run the cases; yields the outcome of each, ``FAILED ...`` with the traceback for the bad ones.
+
+    run: every case whose number it divides is run, too. first: number of the first case.
+    """
     signal.signal(signal.SIGALRM, _alarm)
-    for case in range(cases):
+    for case in range(first, first + cases):
         r = random.Random(f"{seed}/{case}")
         pair = damage(r.choice(pairs), r)
         signal.setitimer(signal.ITIMER_REAL, limits.seconds)
         start = time.perf_counter()
         try:
-            yield run_case(pair, infer, compile)
+            runs = run > 0 and case % run == 0
+            if runs:
+                signal.setitimer(signal.ITIMER_REAL, 30 * limits.seconds)
+            yield run_case(pair, infer, compile, runs)
         except Exception:
             took = time.perf_counter() - start
             yield f"FAILED seed {seed} case {case} after {took:.1f} s\n{traceback.format_exc()}"
@@ -257,7 +295,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--nets", type=Path, help="folder of .pb and .pbtxt files; built-in small nets without it")
     parser.add_argument("--infer", action="store_true", help="infer types of what was imported, too")
-    parser.add_argument("--compile", action="store_true", help="compile what was imported, too")
+    parser.add_argument("--compile", action="store_true", help="optimise and lower what was imported, too")
+    parser.add_argument("--run", type=int, default=0, metavar="N", help="compile and run every N-th case, too")
+    parser.add_argument("--first", type=int, default=0, help="number of the first case, to repeat one")
     parser.add_argument("--seconds", type=float, default=Limits.seconds, help="limit of one case")
     parser.add_argument("--most-bytes", type=int, default=700_000, help="leave larger files out")
     args = parser.parse_args()
@@ -265,10 +305,11 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_AS, (Limits.bytes + _address_space(), resource.RLIM_INFINITY))
     pairs = small_nets() + (load_pairs(args.nets, args.most_bytes) if args.nets else [])
     outcomes: Counter[str] = Counter()
-    for outcome in fuzz(pairs, args.cases, args.seed, args.infer, args.compile, Limits(args.seconds)):
+    limits = Limits(args.seconds)
+    for outcome in fuzz(pairs, args.cases, args.seed, args.infer, args.compile, limits, args.run, args.first):
         outcomes[outcome.split()[0]] += 1
         if outcome.startswith("FAILED"):
-            print(outcome)
+            print(outcome, flush=True)
     print(f"{args.cases} cases from {len(pairs)} nets: {dict(outcomes)}")
     return 1 if outcomes["FAILED"] else 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 
 import click
 
@@ -35,7 +36,10 @@ for command in (compile_command, run, dump, check, bench, passes, ops, completio
 
 
 def main() -> None:
-    """Run the command line. Exit code 0: done; 1: checked and found wanting; 2: bad input or usage."""
+    """Run the command line.
+
+    Exit code 0: done; 1: checked and found wanting; 2: bad input or usage; 70: a defect of graphc; 130: interrupted.
+    """
     try:
         graphc(standalone_mode=False)
     except click.exceptions.Exit as stop:
@@ -52,6 +56,32 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone: say nothing more
         sys.exit(0)
-    except (OSError, MemoryError) as error:
-        click.echo(f"graphc: {error or type(error).__name__}", err=True)
+    except OSError as error:
+        click.echo(f"graphc: {_os_reason(error)}", err=True)
         sys.exit(2)
+    except MemoryError as error:
+        click.echo(
+            f"graphc: out of memory: {error or 'a buffer'}\nhelp: use smaller inputs or a smaller batch", err=True
+        )
+        sys.exit(2)
+    except Exception as error:
+        sys.exit(_defect(error))
+
+
+def _os_reason(error: OSError) -> str:
+    """What the system refused, in words: file and reason."""
+    named = error.strerror and error.filename is not None
+    return f"{os.fsdecode(error.filename)}: {error.strerror}" if named else str(error) or type(error).__name__
+
+
+def _defect(error: Exception) -> int:
+    """Report an exception that is nobody's fault but graphc's; gives the exit code (sysexits' EX_SOFTWARE)."""
+    if os.environ.get("GRAPHC_TRACEBACK"):
+        traceback.print_exception(error)
+    what = " ".join(f"{type(error).__name__}: {error}".split())
+    click.echo(
+        f"graphc: internal error, a defect of graphc and not of your input: {what[:500]}\n"
+        "help: run again with GRAPHC_TRACEBACK=1 and report what it prints, with the net if you can",
+        err=True,
+    )
+    return 70

@@ -112,7 +112,7 @@ def test_a_pass_that_denies_a_change_is_found(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_pass_that_needs_types_refuses_an_imported_graph() -> None:
-    with pytest.raises(PassError, match=r"lose_relu .* needs a graph of stage typed, this one is imported"):
+    with pytest.raises(GraphcError, match=r"lose_relu .* needs a graph of stage typed, this one is imported"):
         run_pipeline(relu_net("imported"), (LoseRelu(),))
     assert run_pipeline(relu_net("imported"), (InferTypes(), LoseRelu()))[0].changed
 
