@@ -47,6 +47,7 @@ def measure(plan: Plan, seconds: float, seed: int = 0) -> Timing:
     inputs = list(random_inputs(plan, seed).values())
     executor.run(inputs)
     runs = _sample(lambda: executor.run(inputs), seconds / 2)
+    outputs = executor.run(inputs)
     steps = [s for s in plan.schedule.steps if s]
     each = seconds / 2 / max(1, len(steps))
     timings = []
@@ -56,6 +57,7 @@ def measure(plan: Plan, seconds: float, seed: int = 0) -> Timing:
             StepTiming(i, _label(step), float(np.median(samples)), _sum(step, "flops"), _sum(step, "nbytes"))
         )
     flops, bandwidth = peak.measure(plan.target, plan.threads)
+    del outputs  # steps write to them until here
     return Timing(float(np.median(runs)), min(runs), len(runs), plan.threads, flops, bandwidth, timings)
 
 

@@ -176,7 +176,7 @@ class Plan:
         _require_memory(schedule, self.threads)
         self._load(schedule.kernels)
         start = _DRIVERS[self.target].addresses[driver.NAME]
-        return Executor(schedule, self._addresses, start, constants, self.threads)
+        return Executor(schedule, self._addresses, start, constants, self.threads, tuple(self._loaded))
 
     def _take(self, key: _Key) -> Executor:
         """An idle executor for these shapes, or a new one."""
@@ -232,6 +232,8 @@ class Plan:
 
     def save(self, path: str | os.PathLike[str], native: bool = False) -> None:
         """Write the plan to a file. native: with machine code, which a reader uses only if told to."""
+        if native:
+            self.prepare()
         slot_of = {id(a): i for i, a in enumerate(self.constants)}
         raw = {v.name: slot_of[id(v.data)] for v in self.graph.constants if id(v.data) in slot_of}
         body: dict[str, Any] = {

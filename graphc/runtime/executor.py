@@ -25,8 +25,8 @@ def aligned_zeros(nbytes: int, alignment: int = ALIGNMENT) -> np.ndarray:
 class Executor:
     """Runs one schedule in memory of its own; one call at a time (``Plan`` keeps one executor per concurrent caller).
 
-    addresses: kernel name -> machine code. constants: in the order of the schedule's slots, aligned. Raises
-    ``PlanError`` if a task points outside its buffers.
+    addresses: kernel name -> machine code, which ``code`` keeps in memory. constants: in the order of the schedule's
+    slots, aligned. Raises ``PlanError`` if a task points outside its buffers.
     """
 
     def __init__(
@@ -36,7 +36,9 @@ class Executor:
         driver: int,
         constants: Sequence[np.ndarray],
         threads: int,
+        code: object = None,
     ) -> None:
+        self.code = code
         self.schedule, self.threads, self.constants = schedule, threads, constants
         self.arena = aligned_zeros(schedule.arena_bytes)
         self.scratch = aligned_zeros(schedule.scratch_bytes * threads)
@@ -122,7 +124,10 @@ class Executor:
             self._driver(ignored, ignored + 8, block, 0, 0, 0)
 
     def run_step(self, index: int) -> None:
-        """Run one step by itself, on what the last run left in the buffers; for timing."""
+        """Run one step by itself, for timing, on what the last run left in the buffers.
+
+        The inputs and outputs of that run must still exist: steps read and write them.
+        """
         block = self._block
         block[Job.N_STEPS], block[Job.STEPS] = 1, self._steps[index:].ctypes.data
         try:
