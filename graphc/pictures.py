@@ -11,6 +11,9 @@ from PIL import Image, UnidentifiedImageError
 
 from graphc.ir import FileError
 
+MOST_PIXELS = 1 << 26
+"""Of a scaled picture."""
+
 
 @dataclass(frozen=True)
 class Preparation:
@@ -53,6 +56,8 @@ def _crop(picture: Image.Image, how: Preparation) -> Image.Image:
     w, h = picture.size
     ratio = how.shorter_side / min(w, h)
     w, h = max(how.size, round(w * ratio)), max(how.size, round(h * ratio))
+    if w * h > MOST_PIXELS:
+        raise ValueError(f"it would be scaled to {w} x {h} pixels; ask for a smaller size")
     picture = picture.resize((w, h), Image.Resampling.BILINEAR)
     left, top = (w - how.size) // 2, (h - how.size) // 2
     return picture.crop((left, top, left + how.size, top + how.size))

@@ -8,10 +8,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import cache
 from hashlib import blake2b
 from pathlib import Path
-from threading import Thread
+from threading import Lock, Thread
 
 import llvmlite
 
@@ -59,56 +60,121 @@ def compile_kernels(
     return found
 
 
+class _Died(Exception):
+    """A worker ended in the middle of a kernel."""
+
+
 class _Pool:
-    """Workers that take the largest sources first from one list."""
+    """Workers that take the largest sources first from one list. A kernel whose worker died gets one more worker."""
 
     def __init__(self, sources: Mapping[str, str], target: CpuTarget, progress: Progress | None) -> None:
         self.queue = sorted(sources.items(), key=lambda item: len(item[1]))
         self.total, self.target, self.progress = len(sources), target, progress
         self.done: dict[str, KernelObject] = {}
-        self.errors: list[str] = []
+        self.errors: list[LoweringError] = []
+        self.failures: list[BaseException] = []
+        self.workers: list[subprocess.Popen[str]] = []
+        self.lock, self.over = Lock(), False
 
     def run(self, jobs: int) -> dict[str, KernelObject]:
-        """Compile everything; raises ``LoweringError`` if something failed."""
-        threads = [Thread(target=self._drain) for _ in range(jobs)]
-        for t in threads:
-            t.start()
-        for t in threads:
-            t.join()
-        if self.errors:
-            raise LoweringError(f"kernel {self.errors[0]}", "this is a defect of graphc: please report it with the net")
+        """Compile everything; raises ``LoweringError`` if something failed. No worker outlives the call."""
+        threads = [Thread(target=self._drain, daemon=True) for _ in range(jobs)]
+        try:
+            for t in threads:
+                t.start()
+            for t in threads:
+                t.join()
+        finally:
+            with self.lock:
+                self.over = True
+            for worker in self.workers:
+                worker.kill()  # of use only if this was interrupted: otherwise they have ended by themselves
+        for failure in (*self.failures, *self.errors):
+            raise failure
         return self.done
 
     def _drain(self) -> None:
-        worker = _start(self.target)
-        assert worker.stdin is not None
-        assert worker.stdout is not None
-        while not self.errors:
-            try:
-                name, source = self.queue.pop()
-            except IndexError:
-                break
-            try:
-                worker.stdin.write(json.dumps({"name": name, "source": source}) + "\n")
-                worker.stdin.flush()
-                reply = json.loads(worker.stdout.readline() or '{"error": "the compile worker died"}')
-            except OSError as error:
-                reply = {"error": f"the compile worker died: {error}"}
-            if "error" in reply:
-                self.errors.append(f"{name}: {reply['error']}")
-                break
-            self.done[name] = KernelObject(reply["symbol"], base64.b64decode(reply["object"]))
-            if self.progress:
-                self.progress(len(self.done), self.total, name)
+        try:
+            worker = self._start()
+            while not self.errors and not self.failures:
+                try:
+                    name, source = self.queue.pop()
+                except IndexError:
+                    break
+                try:
+                    reply = _ask(worker, name, source)
+                except _Died:
+                    _end(worker)
+                    worker = self._start()
+                    reply = self._again(worker, name, source)
+                self._take(name, reply)
+            _end(worker)
+        except BaseException as failure:
+            self.failures.append(failure)
+
+    def _start(self) -> subprocess.Popen[str]:
+        with self.lock:
+            if self.over:
+                raise _Died
+            worker = _start(self.target)
+            self.workers.append(worker)
+        return worker
+
+    def _again(self, worker: subprocess.Popen[str], name: str, source: str) -> dict[str, str]:
+        try:
+            return _ask(worker, name, source)
+        except _Died:
+            code = _end(worker)
+            raise LoweringError(
+                f"kernel {name}: the process that compiles it died twice (exit status {code})",
+                "look whether memory ran out, or something kills processes of this user; then compile again",
+            ) from None
+
+    def _take(self, name: str, reply: Mapping[str, str]) -> None:
+        """Keep what a worker answered."""
+        if "error" in reply:
+            remedy = "this is a defect of graphc: please report it with the net"
+            self.errors.append(LoweringError(f"kernel {name}: {reply['error']}", remedy))
+            return
+        self.done[name] = KernelObject(reply["symbol"], base64.b64decode(reply["object"]))
+        if self.progress:
+            self.progress(len(self.done), self.total, name)
+
+
+def _ask(worker: subprocess.Popen[str], name: str, source: str) -> dict[str, str]:
+    """A worker's answer; raises ``_Died``."""
+    assert worker.stdin is not None
+    assert worker.stdout is not None
+    try:
+        worker.stdin.write(json.dumps({"name": name, "source": source}) + "\n")
+        worker.stdin.flush()
+        reply: dict[str, str] = json.loads(worker.stdout.readline())
+    except (OSError, ValueError):  # a broken pipe, or no line or half a line
+        raise _Died from None
+    return reply
+
+
+def _end(worker: subprocess.Popen[str]) -> int:
+    """Let a worker end; gives its exit status."""
+    assert worker.stdin is not None
+    assert worker.stdout is not None
+    with suppress(OSError):
         worker.stdin.close()
-        worker.wait()
+    worker.stdout.close()
+    return worker.wait()
 
 
 def _start(target: CpuTarget) -> subprocess.Popen[str]:
+    """A worker of its own session, so that Ctrl-C reaches this process alone, which then ends its workers."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("NUMBA_")}
     environment |= {"NUMBA_CPU_NAME": target.cpu, "NUMBA_CPU_FEATURES": target.features, "PYTHONIOENCODING": "utf-8"}
     command = [sys.executable, "-m", "graphc.backends.cpu.worker", str(target.lanes), str(int(target.fma))]
     # -P is Python 3.11+: PYTHONSAFEPATH keeps the current folder off the path where it is known, harmless elsewhere
     return subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment | {"PYTHONSAFEPATH": "1"}
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+        env=environment | {"PYTHONSAFEPATH": "1"},
+        start_new_session=True,
     )
