@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from operator import index
 
 import numpy as np
 
 from graphc.backends.cpu.library import CpuLibrary
 from graphc.backends.cpu.target import CpuTarget, find
 from graphc.frontends.netdef import Source, import_net, read_net
+from graphc.frontends.netdef.order import require_order
 from graphc.input_shapes import assume_input_shapes
 from graphc.ir import DType, Graph, GraphcError, LoweringError, TensorType
 from graphc.ir.ops.unsupported import require_runnable
 from graphc.passes import LEVELS, Pass, Pipeline, parse_pipeline, run_pipeline, with_block
 from graphc.passes.lower import choose_kernels, lower
 from graphc.passes.manager import Callback
-from graphc.plan import Plan
+from graphc.plan import Plan, require_threads
 
 InputSpec = Mapping[str, "tuple[int, ...] | TensorType | np.ndarray"]
 Progress = Callable[[str, int, int], None]
@@ -34,20 +36,31 @@ def import_model(predict_net: Source, init_net: Source | None = None, inputs: In
     predict_net, init_net: paths, bytes or parsed messages. inputs: shapes of inputs by blob name.
     """
     init = read_net(init_net) if init_net is not None else None
-    return import_net(read_net(predict_net), init, input_types(inputs))
+    predict = read_net(predict_net)
+    if init is not None:
+        require_order(predict, init)
+    return import_net(predict, init, input_types(inputs))
 
 
 def input_types(inputs: InputSpec | None) -> dict[str, TensorType]:
     """Types of the inputs as the user gave them: a bare shape is float32."""
-    return {name: _input_type(spec) for name, spec in (inputs or {}).items()}
+    if not isinstance(inputs, Mapping | None):
+        raise GraphcError(f"inputs are a {type(inputs).__name__}", "give a dict: inputs={'data': (1, 3, 224, 224)}")
+    return {name: _input_type(name, spec) for name, spec in (inputs or {}).items()}
 
 
-def _input_type(spec: tuple[int, ...] | TensorType | np.ndarray) -> TensorType:
+def _input_type(name: str, spec: tuple[int, ...] | TensorType | np.ndarray) -> TensorType:
     if isinstance(spec, TensorType):
         return spec
-    if isinstance(spec, np.ndarray):
-        return TensorType(DType.of(spec.dtype), spec.shape)
-    return TensorType(DType.FLOAT, tuple(int(d) for d in spec))
+    try:
+        if isinstance(spec, np.ndarray):
+            return TensorType(DType.of(spec.dtype), spec.shape)
+        return TensorType(DType.FLOAT, tuple(index(d) for d in spec))
+    except (TypeError, ValueError) as error:
+        raise GraphcError(
+            f"the shape of input '{name}' is {spec!r:.80}: {error}",
+            f"give whole numbers, a TensorType or an array: inputs={{'{name}': (1, 3, 224, 224)}}",
+        ) from None
 
 
 def optimise(
@@ -71,6 +84,11 @@ def chosen_pipeline(pipeline: Sequence[Pass | str] | str | None, level: int, tar
         return with_block(LEVELS[level], target.lanes)
     if isinstance(pipeline, str):
         return parse_pipeline(pipeline)
+    strange = [p for p in pipeline if not isinstance(p, str | Pass)]
+    if strange:
+        raise GraphcError(
+            f"the pipeline has {strange[0]!r} in it", "give passes, or their names: pipeline='infer_types,dce'"
+        )
     return tuple(q for p in pipeline for q in (parse_pipeline(p) if isinstance(p, str) else (p,)))
 
 
@@ -111,8 +129,7 @@ def compile_graph(
     progress: Progress | None = None,
 ) -> Plan:
     """Compile an imported graph; see ``compile``."""
-    if threads is not None and threads < 1:
-        raise GraphcError(f"threads is {threads}", "give a number of at least 1")
+    require_threads(threads)
     machine = find(target)
     require_runnable(graph)
     _add_outputs(graph, outputs)
@@ -131,6 +148,8 @@ def compile_graph(
 
 
 def _add_outputs(graph: Graph, names: Sequence[str]) -> None:
+    if isinstance(names, str):
+        raise GraphcError(f"outputs is the string '{names}'", f"give a list of blob names: outputs=['{names}']")
     blobs = graph.blobs()
     for name in names:
         if name not in blobs:
@@ -140,7 +159,7 @@ def _add_outputs(graph: Graph, names: Sequence[str]) -> None:
 
 
 def _require_static_inputs(graph: Graph) -> None:
-    unknown = [v for v in graph.inputs if v.uses and not v.type.is_static]
+    unknown = [v for v in graph.inputs if (v.uses or v in graph.outputs) and not v.type.is_static]
     if len(unknown) > 1:
         raise LoweringError(
             f"the shapes of {len(unknown)} inputs are not known: {', '.join(repr(v.name) for v in unknown[:20])}",

@@ -26,6 +26,7 @@ from graphc.ir.schedule_text import parse_schedule, print_schedule
 from graphc.passes.lower import lower
 from graphc.runtime.executor import Executor, aligned_zeros
 from graphc.runtime.planfile import read_plan, write_plan
+from graphc.runtime.team import MAX_WORKERS
 
 Shapes = tuple[tuple[int, ...], ...]
 
@@ -109,7 +110,7 @@ class Plan:
 
     def _load(self, specs: Sequence[KernelSpec], progress: Callable[[int, int], None] | None = None) -> None:
         with self._lock:
-            sources = {s.name: self._library.source(s) for s in specs if s.name not in self._addresses}
+            sources = {s.name: self._source(s) for s in specs if s.name not in self._addresses}
             if self.target not in _DRIVERS:
                 sources[driver.NAME] = driver.source()
             if not sources:
@@ -125,6 +126,15 @@ class Plan:
             self._loaded.append(loaded)
             self._addresses |= loaded.addresses
 
+    def _source(self, spec: KernelSpec) -> str:
+        try:
+            return self._library.source(spec)
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+            raise PlanError(
+                f"this graphc cannot generate the plan's kernel {spec}: {type(error).__name__} {error}",
+                "the plan is damaged or was written by another version: compile the net again",
+            ) from error
+
     # ---- running -----------------------------------------------------------------------------------------------------
 
     def run(self, inputs: Mapping[str, np.ndarray], fetch: Sequence[str] = ()) -> dict[str, np.ndarray]:
@@ -135,6 +145,8 @@ class Plan:
         operator where sizes do not fit the net.
         """
         arrays = self._arrays(inputs)
+        if isinstance(fetch, str):
+            raise RunError(f"fetch is the string '{fetch}'", f"give a list of blob names: fetch=['{fetch}']")
         key = self._default
         if fetch or any(a.shape != s for a, s in zip(arrays, key.shapes)):
             key = _Key(tuple(a.shape for a in arrays), frozenset(fetch) - set(self.outputs))
@@ -160,6 +172,10 @@ class Plan:
 
     def _arrays(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         ports = self.schedule.inputs
+        if not isinstance(inputs, Mapping):
+            raise RunError(
+                f"inputs are a {type(inputs).__name__}, not a mapping from blob name to array", self._usage()
+            )
         if len(inputs) != len(ports) or any(p.name not in inputs for p in ports):
             extra = [n for n in inputs if all(n != p.name for p in ports)]
             missing = [p.name for p in ports if p.name not in inputs]
@@ -257,13 +273,14 @@ class Plan:
 
         Raises ``PlanError`` for a file that is damaged, of another version, or for another kind of processor.
         """
+        require_threads(threads)
         body, tail = read_plan(path)
         try:
             return _restore(body, tail, threads, allow_native)
         except PlanError:
             raise
-        except (KeyError, IndexError, TypeError, ValueError, GraphcError) as error:
-            raise PlanError(f"{path} is damaged: {error}", "compile the net again") from None
+        except Exception as error:  # its fields are somebody else's data: anything may go wrong with them
+            raise PlanError(f"{path} is damaged: {type(error).__name__}: {error}", "compile the net again") from error
 
 
 def _restore(body: dict[str, Any], tail: np.ndarray, threads: int | None, allow_native: bool) -> Plan:
@@ -300,6 +317,13 @@ def _plain_choice(choice: Choice | None, slot_of: Mapping[int, int]) -> tuple[An
     return choice.rule, (choice.spec.template, choice.spec.params) if choice.spec else None, packed
 
 
+def require_threads(threads: int | None) -> None:
+    """Raise ``GraphcError`` unless this is None or a number of threads that a run can have."""
+    whole = isinstance(threads, int | np.integer) and not isinstance(threads, bool)
+    if threads is not None and not (whole and 1 <= threads <= MAX_WORKERS + 1):
+        raise GraphcError(f"threads is {threads!r}", f"give a number from 1 to {MAX_WORKERS + 1}")
+
+
 def _require_memory(schedule: Schedule, threads: int) -> None:
     """Refuse buffers that this machine does not have: the system would grant them and kill the process later."""
     needed = schedule.arena_bytes + schedule.scratch_bytes * threads + sum(p.type.nbytes for p in schedule.outputs)
@@ -324,7 +348,10 @@ def align_array(array: np.ndarray) -> np.ndarray:
 
 def _checked(name: str, value: Any, dtype: DType, rank: int | None) -> np.ndarray:
     """The input as a contiguous native array; raises ``RunError``."""
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError) as error:
+        raise RunError(f"input '{name}' is no array: {error}", "give a numpy.ndarray") from None
     if array.dtype.newbyteorder("=") != dtype.numpy:
         raise RunError(
             f"input '{name}' has dtype {array.dtype}, the plan takes {dtype.numpy}",
@@ -335,7 +362,10 @@ def _checked(name: str, value: Any, dtype: DType, rank: int | None) -> np.ndarra
     if array.size == 0:
         raise RunError(f"input '{name}' is empty: its shape is {array.shape}", "give at least one image or row")
     if not (array.flags.c_contiguous and array.flags.aligned and array.dtype.isnative):
-        array = np.array(array, dtype=dtype.numpy, order="C")
+        try:
+            array = np.array(array, dtype=dtype.numpy, order="C")
+        except MemoryError as error:
+            raise RunError(f"input '{name}' has no contiguous copy: {error}", "use a smaller batch") from None
     return array
 
 

@@ -9,6 +9,7 @@ from graphc.backends.cpu.library import CpuLibrary
 from graphc.backends.cpu.target import find
 from graphc.compiler import optimise
 from graphc.frontends.netdef import Source, import_net, read_net
+from graphc.frontends.netdef.order import require_order
 from graphc.frontends.netdef.validate import check
 from graphc.input_shapes import assume_input_shapes
 from graphc.ir import GraphcError, TensorType
@@ -52,6 +53,8 @@ def readiness(predict_net: Source, init_net: Source | None, inputs: Mapping[str,
     """Check a net as far as it goes. Raises ``GraphcError`` only for files that are no nets and unknown targets."""
     machine = find(target)
     predict, init = read_net(predict_net), read_net(init_net) if init_net is not None else None
+    if init is not None:
+        require_order(predict, init)
     found = check(predict, init)
     report = Readiness(dict(found.operators), [str(p) for p in found.problems])
     if report.problems:
@@ -62,7 +65,11 @@ def readiness(predict_net: Source, init_net: Source | None, inputs: Mapping[str,
         report.reached, report.notes = "imported", list(graph.notes)
         optimise(graph, machine)
         report.reached = "optimised"
-        open_inputs = [f"input '{v.name}' has the open shape {v.type}" for v in graph.inputs if not v.type.is_static]
+        open_inputs = [
+            f"input '{v.name}' has the open shape {v.type}"
+            for v in graph.inputs
+            if (v.uses or v in graph.outputs) and not v.type.is_static
+        ]
         if open_inputs:
             report.problems += [f"{text}: give it with --input" for text in open_inputs]
             return report

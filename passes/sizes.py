@@ -20,7 +20,7 @@ def require_sizes(graph: Graph) -> None:
 
 
 def _values(graph: Graph) -> Iterator[tuple[Value, Node | None]]:
-    yield from ((v, None) for v in graph.inputs if v.uses)
+    yield from ((v, None) for v in graph.inputs if v.uses or v in graph.outputs)
     yield from ((v, node) for node in graph.nodes for v in node.results)
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from graphc.cli.options import json_option, plan_argument, threads_option
 from graphc.ir import FileError, RunError
 from graphc.pictures import Preparation, load_pictures
 from graphc.plan import Plan, load
+from graphc.runtime.atomic import replacing
 
 
 def _numbers(context: Any, parameter: Any, text: str | None) -> tuple[float, ...]:
@@ -106,15 +105,8 @@ def _load_arrays(path: str) -> dict[str, np.ndarray]:
 
 def _save_arrays(path: str, arrays: dict[str, np.ndarray]) -> None:
     """Write an .npz atomically."""
-    target = Path(path)
-    try:
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=target.name, suffix=".tmp")
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
-        os.chmod(name, 0o644)
-        os.replace(name, target)
-    except OSError as error:
-        raise FileError(f"cannot write {path}: {error.strerror}", "check the folder and the free space") from None
+    with replacing(path) as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
 def _read_labels(path: str | None) -> list[str]:
@@ -126,10 +118,10 @@ def _print_classes(
 ) -> None:
     rows = results[plan.outputs[0]].reshape(len(pictures), -1)
     best = {path: np.argsort(-row, kind="stable")[:top].tolist() for path, row in zip(pictures, rows)}
-    name = lambda i: labels[i] if i < len(labels) else f"class {i}"
+    names = {i: labels[i] if i < len(labels) else f"class {i}" for ranked in best.values() for i in ranked}
     if as_json:
         plain = [
-            {"picture": path, "top": [{"class": i, "name": name(i), "score": float(row[i])} for i in best[path]]}
+            {"picture": path, "top": [{"class": i, "name": names[i], "score": float(row[i])} for i in best[path]]}
             for path, row in zip(pictures, rows)
         ]
         click.echo(json.dumps(plain, indent=1))
@@ -137,7 +129,7 @@ def _print_classes(
     for path, row in zip(pictures, rows):
         click.echo(path)
         for i in best[path]:
-            click.echo(f"  {row[i]:8.4f}  {name(i)}")
+            click.echo(f"  {row[i]:8.4f}  {names[i]}")
 
 
 def _print_summary(results: dict[str, np.ndarray], as_json: bool) -> None:

@@ -88,12 +88,23 @@ class Executor:
         if param.space == "stride":
             return self.schedule.scratch_bytes
         if param.space in ("in", "out"):
-            (self._inputs if param.space == "in" else self._outputs)[param.index].append((position, param.offset))
+            patches = self._inputs if param.space == "in" else self._outputs
+            if not 0 <= param.index < len(patches):
+                raise PlanError(f"the schedule points into {param.space} {param.index}, which does not exist")
+            patches[param.index].append((position, param.offset))
             return 0
-        section = self.constants[param.index] if param.space == "const" else getattr(self, param.space)
+        section = self._section(param)
         if not 0 <= param.offset <= section.nbytes:
             raise PlanError(f"the schedule points outside its {param.space} ({param.offset} of {section.nbytes} bytes)")
         return int(section.ctypes.data) + param.offset
+
+    def _section(self, address: Address) -> np.ndarray:
+        """The buffer that an address points into."""
+        if address.space == "const" and 0 <= address.index < len(self.constants):
+            return self.constants[address.index]
+        if address.space not in ("arena", "scratch"):
+            raise PlanError(f"the schedule points into {address.space} {address.index}, which does not exist")
+        return self.arena if address.space == "arena" else self.scratch
 
     def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Outputs for inputs of exactly the schedule's shapes and dtypes, C-contiguous and aligned."""

@@ -11,16 +11,15 @@ import io
 import mmap
 import os
 import pickle
-import tempfile
 import zlib
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
-from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 
 from graphc.ir.errors import FileError, PlanError
+from graphc.runtime.atomic import replacing
 
 FORMAT = "graphc-plan"
 VERSION = 1
@@ -64,28 +63,15 @@ def write_plan(
     body: plain data; its ``offsets`` says where each constant lies in the tail of ``nbytes`` bytes. Raises
     ``FileError``.
     """
-    target = Path(path)
     tail = np.zeros(nbytes, np.uint8)
     for offset, data in zip(body["offsets"], constants):
         tail[offset : offset + data.nbytes] = np.ascontiguousarray(data).reshape(-1).view(np.uint8)
     packed = pickle.dumps({**body, "tail_bytes": nbytes, "tail_crc": zlib.crc32(tail.data)}, protocol=4)
     head = pickle.dumps({"format": FORMAT, "version": VERSION, "digest": _digest(packed), "body": packed}, protocol=4)
-    try:
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=target.name, suffix=".tmp")
-    except OSError as error:
-        raise FileError(
-            f"cannot write {target}: {error.strerror}", "check that the folder exists and is writable"
-        ) from None
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(head)
-            file.write(bytes(-len(head) % ALIGNMENT))
-            file.write(tail.data)
-        os.chmod(name, 0o644)
-        os.replace(name, target)
-    except OSError as error:
-        Path(name).unlink(missing_ok=True)
-        raise FileError(f"cannot write {target}: {error.strerror}", "free some space or choose another place") from None
+    with replacing(path) as file:
+        file.write(head)
+        file.write(bytes(-len(head) % ALIGNMENT))
+        file.write(tail.data)
 
 
 def read_plan(path: str | os.PathLike[str]) -> tuple[Body, np.ndarray]:
@@ -103,7 +89,9 @@ def read_plan(path: str | os.PathLike[str]) -> tuple[Body, np.ndarray]:
                 raise PlanError(f"{path} is truncated: {size} of {start + body['tail_bytes']} bytes", "copy it again")
             tail = _map(file, start, body["tail_bytes"])
     except OSError as error:
-        raise FileError(f"cannot read {path}: {error.strerror}") from None
+        raise FileError(f"cannot read {path}: {error.strerror}", "check the path and its permissions") from None
+    except ValueError as error:  # a path with a zero byte
+        raise FileError(f"cannot read {path!r}: {error}", "check the path") from None
     if zlib.crc32(tail.data) != body["tail_crc"]:
         raise PlanError(f"{path} was altered: the checksum of its weights is wrong", "copy or compile it again")
     return body, tail
@@ -121,7 +109,8 @@ def _check_head(head: Any, path: object) -> Body:
     if not isinstance(packed, bytes) or head.get("digest") != _digest(packed):
         raise PlanError(f"{path} was altered: the checksum of its description is wrong", "copy or compile it again")
     body = _unpickle(io.BytesIO(packed), path)
-    if not isinstance(body, dict) or not isinstance(body.get("tail_bytes"), int):
+    sizes = [body.get(name) for name in ("tail_bytes", "tail_crc")] if isinstance(body, dict) else [None]
+    if not all(isinstance(n, int) and n >= 0 for n in sizes):
         raise PlanError(f"{path} is not a whole plan", "compile the net again")
     return body
 

@@ -76,6 +76,8 @@ def _open(source: Source) -> tuple[memoryview, str, Release | None]:
     if isinstance(source, (bytes, bytearray, memoryview)):
         return memoryview(source).cast("B"), "NetDef bytes", None
     if not isinstance(source, (str, PathLike)):
+        if not hasattr(source, "SerializeToString"):
+            raise FileError(f"a {type(source).__name__} is not a NetDef", "give a path, bytes or a NetDef message")
         return memoryview(source.SerializeToString()), "NetDef message", None
     path = Path(fspath(source))
     try:

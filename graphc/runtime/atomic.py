@@ -1,0 +1,40 @@
+"""Writing a file so that a reader sees the old one or the whole new one."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from graphc.ir.errors import FileError
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A file to write to, which takes the place of ``path`` when the block ends well and vanishes when it does not.
+
+    Raises ``FileError`` where the folder, the disk or a folder or device of that name forbids it.
+    """
+    target = Path(path)
+    if target.exists() and not target.is_file():
+        raise FileError(f"cannot write {target}: it is a folder or a device", "give the name of a file")
+    try:
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=target.name[:100], suffix=".tmp")
+    except OSError as error:
+        remedy = "check that the folder exists and is writable"
+        raise FileError(f"cannot write {target}: {error.strerror}", remedy) from None
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+        os.chmod(name, 0o644)
+        os.replace(name, target)
+    except OSError as error:
+        Path(name).unlink(missing_ok=True)
+        remedy = "free some space or choose another place"
+        raise FileError(f"cannot write {target}: {error.strerror or error}", remedy) from None
+    except BaseException:  # interrupted, too
+        Path(name).unlink(missing_ok=True)
+        raise
