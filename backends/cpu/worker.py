@@ -8,6 +8,7 @@ them). Protocol: one JSON object a line on stdin ``{"name", "source"}``, one a l
 from __future__ import annotations
 
 import base64
+import gc
 import json
 import math
 import sys
@@ -68,6 +69,7 @@ def serve(lanes: int, fma: bool, requests: TextIO, replies: TextIO) -> None:
 
 
 if __name__ == "__main__":
+    gc.disable()  # a worker lives for seconds; collecting takes a sixth of them
     out = sys.stdout
     sys.stdout = sys.stderr  # nothing that Numba prints may mix with replies
     serve(int(sys.argv[1]), sys.argv[2] == "1", sys.stdin, out)
