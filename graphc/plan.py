@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -35,10 +35,14 @@ _DRIVERS: dict[str, LoadedKernels] = {}
 """The driver of each target. Worker threads are in its code all their life, so it is never freed."""
 
 
-@dataclass(frozen=True)
-class _Key:
+class _Key(NamedTuple):
+    """What an executor serves: input shapes, and blobs whose memory it does not reuse."""
+
     shapes: Shapes
     keep: frozenset[str]
+
+
+_NOTHING: frozenset[str] = frozenset()
 
 
 @dataclass(eq=False)
@@ -86,7 +90,10 @@ class Plan:
 
     def __post_init__(self) -> None:
         self._library = CpuLibrary(find(self.target))
-        self._default = _Key(tuple(p.type.static_shape for p in self.schedule.inputs), frozenset())
+        self._default = _Key(tuple(p.type.static_shape for p in self.schedule.inputs), _NOTHING)
+        self._output_names = self.outputs
+        self._ports = [(p.name, p.type.dtype or DType.FLOAT, p.type.rank) for p in self.schedule.inputs]
+        self._dtypes = [dtype.numpy for _, dtype, _ in self._ports]
         self._schedules[self._default] = (self.schedule, self.constants)
 
     @property
@@ -147,16 +154,15 @@ class Plan:
         arrays = self._arrays(inputs)
         if isinstance(fetch, str):
             raise RunError(f"fetch is the string '{fetch}'", f"give a list of blob names: fetch=['{fetch}']")
-        key = self._default
-        if fetch or any(a.shape != s for a, s in zip(arrays, key.shapes)):
-            key = _Key(tuple(a.shape for a in arrays), frozenset(fetch) - set(self.outputs))
-        executor = self._take(key)
+        keep = frozenset(fetch) - set(self._output_names) if fetch else _NOTHING
+        key = _Key(tuple([a.shape for a in arrays]), keep)
+        idle, executor = self._take(key)
         try:
-            outputs = dict(zip(self.outputs, executor.run(arrays)))
-            for name in key.keep:
+            outputs = dict(zip(self._output_names, executor.run(arrays)))
+            for name in keep:
                 outputs[name] = executor.fetch(name)
         finally:
-            self._idle[key].append(executor)
+            idle.append(executor)
         return outputs
 
     def __call__(self, *inputs: np.ndarray) -> np.ndarray | tuple[np.ndarray, ...]:
@@ -171,17 +177,20 @@ class Plan:
         return "inputs: " + ", ".join(f"'{n}': {t}" for n, t in self.inputs.items())
 
     def _arrays(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        ports = self.schedule.inputs
         if not isinstance(inputs, Mapping):
             raise RunError(
                 f"inputs are a {type(inputs).__name__}, not a mapping from blob name to array", self._usage()
             )
-        if len(inputs) != len(ports) or any(p.name not in inputs for p in ports):
-            extra = [n for n in inputs if all(n != p.name for p in ports)]
-            missing = [p.name for p in ports if p.name not in inputs]
+        names = [name for name, _, _ in self._ports]
+        if len(inputs) != len(names) or any(name not in inputs for name in names):
+            extra = [n for n in inputs if n not in names]
+            missing = [n for n in names if n not in inputs]
             told = [f"unknown input '{n}'" for n in extra] + [f"input '{n}' is missing" for n in missing]
             raise RunError("; ".join(told), self._usage())
-        return [_checked(p.name, inputs[p.name], p.type.dtype or DType.FLOAT, p.type.rank) for p in ports]
+        return [
+            array if _is_ready(array := inputs[name], kind, rank) else _checked(name, array, dtype, rank)
+            for (name, dtype, rank), kind in zip(self._ports, self._dtypes)
+        ]
 
     def executor(self) -> Executor:
         """A new executor for the shapes compiled for, apart from those that ``run`` uses."""
@@ -194,15 +203,17 @@ class Plan:
         start = _DRIVERS[self.target].addresses[driver.NAME]
         return Executor(schedule, self._addresses, start, constants, self.threads, tuple(self._loaded))
 
-    def _take(self, key: _Key) -> Executor:
-        """An idle executor for these shapes, or a new one."""
-        try:
-            return self._idle[key].pop()
-        except (KeyError, IndexError):
-            with self._lock:
-                self._idle.setdefault(key, [])
-                schedule, constants = self._schedule(key)
-                return self._executor(schedule, constants)
+    def _take(self, key: _Key) -> tuple[list[Executor], Executor]:
+        """An idle executor for these shapes, or a new one, and the list to which it returns."""
+        idle = self._idle.get(key)
+        if idle:
+            try:
+                return idle, idle.pop()
+            except IndexError:
+                pass  # another thread was faster
+        with self._lock:
+            schedule, constants = self._schedule(key)
+            return self._idle.setdefault(key, []), self._executor(schedule, constants)
 
     def _schedule(self, key: _Key) -> tuple[Schedule, list[np.ndarray]]:
         """The schedule for some shapes and kept blobs: inferred and lowered on first use, nothing is compiled."""
@@ -214,7 +225,7 @@ class Plan:
                 for v, shape in zip(self.graph.inputs, key.shapes):
                     v.type = replace(v.type, shape=shape)
                 infer_types(self.graph)
-                self._schedules[key] = lower(self.graph, self._library, self.choices, key.keep)
+                found = lower(self.graph, self._library, self.choices, key.keep)
             except GraphcError as error:
                 sizes = ", ".join(f"{n} {s}" for n, s in zip(names, key.shapes))
                 raise RunError(
@@ -223,7 +234,8 @@ class Plan:
             finally:
                 for v, type in saved.items():
                     v.type = type
-            self._check_keep(key.keep, self._schedules[key][0])
+            self._check_keep(key.keep, found[0])
+            self._schedules[key] = found
         return self._schedules[key]
 
     def _require_open_sizes(self, shapes: Shapes) -> None:
@@ -344,6 +356,14 @@ def align_array(array: np.ndarray) -> np.ndarray:
     copy = aligned_zeros(array.nbytes).view(array.dtype).reshape(array.shape)
     copy[...] = array
     return copy
+
+
+def _is_ready(array: object, dtype: np.dtype, rank: int | None) -> bool:
+    """Kernels can read the input as it is; a quick check for the common case."""
+    if type(array) is not np.ndarray or array.dtype != dtype or array.ndim != rank or not array.dtype.isnative:
+        return False
+    flags = array.flags
+    return flags.c_contiguous and flags.aligned and array.size > 0
 
 
 def _checked(name: str, value: Any, dtype: DType, rank: int | None) -> np.ndarray:

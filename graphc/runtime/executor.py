@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from ctypes import addressof, c_char
 
 import numpy as np
 
@@ -20,6 +21,13 @@ def aligned_zeros(nbytes: int, alignment: int = ALIGNMENT) -> np.ndarray:
     raw = np.zeros(nbytes + alignment, np.uint8)
     skip = -raw.ctypes.data % alignment
     return raw[skip : skip + nbytes]
+
+
+def address_of(array: np.ndarray) -> int:
+    """Where the elements begin; a third of the time that ``array.ctypes`` takes, which counts in small nets."""
+    if array.flags.writeable:
+        return addressof(c_char.from_buffer(array))
+    return int(array.ctypes.data)
 
 
 class Executor:
@@ -76,6 +84,7 @@ class Executor:
                 number, at = number + 1, at + len(task.params)
         self.n_steps = len(steps)
         block = self._block
+        self._addresses = block.ctypes.data, block.ctypes.data + 8 * Job.IGNORED
         block[Job.N_STEPS] = len(steps)
         block[Job.STEPS] = self._steps.ctypes.data
         block[Job.TASKS] = self._tasks.ctypes.data
@@ -110,12 +119,12 @@ class Executor:
         """Outputs for inputs of exactly the schedule's shapes and dtypes, C-contiguous and aligned."""
         params = self._params
         for array, patches in zip(inputs, self._inputs):
-            base = array.ctypes.data
+            base = address_of(array)
             for position, offset in patches:
                 params[position] = base + offset
         outputs = [np.empty(shape, dtype) for shape, dtype in self._out_types]
         for array, patches in zip(outputs, self._outputs):
-            base = array.ctypes.data
+            base = address_of(array)
             for position, offset in patches:
                 params[position] = base + offset
         if self.n_steps:
@@ -123,8 +132,7 @@ class Executor:
         return outputs
 
     def _start(self) -> None:
-        block = self._block.ctypes.data
-        ignored = block + 8 * Job.IGNORED
+        block, ignored = self._addresses
         if self.threads > 1 and TEAM.lock.acquire(blocking=False):
             try:
                 TEAM.wake(self.threads - 1)
