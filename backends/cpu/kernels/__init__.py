@@ -4,6 +4,7 @@ from graphc.backends.cpu.kernels import (
     conv_border,
     conv_depthwise,
     conv_direct,
+    conv_pack,
     conv_rules,
     conv_transpose,
     conv_winograd,
@@ -48,6 +49,7 @@ RULES: tuple[Rule, ...] = (
 TEMPLATES: tuple[Template, ...] = (
     conv_direct.TEMPLATE,
     conv_border.TEMPLATE,
+    conv_pack.TEMPLATE,
     *conv_winograd.TEMPLATES,
     conv_depthwise.TEMPLATE,
     *gemm.TEMPLATES,

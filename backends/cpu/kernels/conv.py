@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from graphc.backends.cpu.kernels import conv_border, conv_direct, costs
+from graphc.backends.cpu.kernels import conv_border, conv_direct, conv_pack, costs
 from graphc.backends.cpu.kernels.conv_direct import Geometry
 from graphc.backends.cpu.kernels.epilogue import Epilogue
 from graphc.backends.cpu.kernels.tiles import Tile, tile_for
 from graphc.backends.cpu.target import CpuTarget
 from graphc.ir.opdef import Call
 from graphc.ir.ops._window import Window, window
-from graphc.ir.schedule import Address, Choice, Halo, Needs, Step, View
+from graphc.ir.schedule import Address, Choice, Halo, KernelSpec, Needs, Param, Step, Task, View
 from graphc.ir.types import DType, TensorType
 
 OPS = ("Conv", "Conv1D", "Conv2D", "Conv3D")
@@ -30,19 +30,21 @@ class Convolution:
     result: tuple[int, ...]
     block_in: int
     block_out: int
+    constant: bool
+    has_bias: bool
 
     @staticmethod
     def of(call: Call) -> Convolution | None:
-        """The convolution of a call that kernels can do: float, NCHW, constant weights; else None."""
+        """The convolution of a call that kernels can do: float, NCHW; else None."""
         x, y = call.type(0), call.node.results[0].type
         if x.dtype != DType.FLOAT or not x.is_static or x.rank not in (3, 4, 5):
             return None
-        if not call.is_weight(1) or (call.has(2) and not call.is_weight(2)):
-            return None
+        constant = call.is_weight(1) and (call.is_weight(2) or not call.has(2))
         w = window(call)
         if w.order != "NCHW":
             return None
-        return Convolution(w, x.static_shape, y.static_shape, x.layout.block, y.layout.block)
+        blocks = x.layout.block, y.layout.block
+        return Convolution(w, x.static_shape, y.static_shape, *blocks, constant, call.has(2))
 
     @property
     def images(self) -> int:
@@ -117,8 +119,10 @@ def weights_3d(weights: np.ndarray) -> np.ndarray:
 
 
 def layouts_fit(c: Convolution, target: CpuTarget) -> bool:
-    """Blocks are the target's, and a blocked result does not share blocks between groups."""
+    """Blocks are the target's; a blocked result has groups of whole blocks; computed weights meet plain inputs."""
     if c.block_in not in (1, target.lanes) or c.block_out not in (1, target.lanes):
+        return False
+    if c.block_in > 1 and not c.constant:
         return False
     return c.block_out == 1 or c.window.group == 1 or c.maps // c.window.group % target.lanes == 0
 
@@ -135,7 +139,8 @@ def candidates(call: Call, c: Convolution, target: CpuTarget) -> list[Candidate]
         epilogue = Epilogue.of_call(call)
         spec = conv_direct.make_spec(tile, w.stride[-1], c.block_in > 1, c.block_out > 1, epilogue)
         weights = call.constant(1)
-        assert weights is not None
+        if weights is None or not c.constant:
+            return Choice("conv_direct", spec, epilogue.packed(call), predicted)
         packed = conv_direct.pack(weights_3d(weights), w.group, target.lanes, tile.blocks, c.block_in > 1)
         bias = conv_direct.pack_bias(call.constant(2), c.maps, w.group, target.lanes, tile.blocks)
         return Choice("conv_direct", spec, {1: np.concatenate([packed, bias]), **epilogue.packed(call)}, predicted)
@@ -166,9 +171,11 @@ def needs(call: Call, choice: Choice, target: CpuTarget) -> Needs:
     assert c is not None
     assert choice.spec is not None
     halo = {0: c.halo} if len(c.shape) == 4 and any(c.halo) else {}
-    dense = Epilogue.of_call(call).dense_operands(call)
+    dense = Epilogue.of_call(call).dense_operands(call) | (frozenset() if c.constant else {1, 2})
     scratch = conv_direct.scratch_bytes(choice.spec, target)
-    workspace = 4 * math.prod(c.shape[:2]) * math.prod(c.padded or (0,))
+    workspace = _border_bytes(c)
+    if not c.constant:
+        workspace += 4 * sum(conv_pack.panel_floats(c.geometry(), choice.spec, target))
     return Needs(halo=halo, dense=dense, workspace=workspace, scratch=scratch)
 
 
@@ -187,15 +194,17 @@ def bind(
     x, weights = ins[0], ins[1]
     assert x is not None
     assert weights is not None
-    group = c.window.group
-    width = spec.int("blocks") * target.lanes
-    count = group * -(-(c.maps // group) // width) * width
-    bias = weights.address.plus(4 * (weights.type.size - count))
     steps: list[Step] = []
     geometry = c.geometry()
+    start = weights.address
+    panels, _ = conv_pack.panel_floats(geometry, spec, target)
+    if not c.constant:
+        start = workspace.plus(_border_bytes(c))
+        steps.append((_pack_task(c, geometry, spec, target, ins, start, start.plus(4 * panels)),))
+    bias = start.plus(4 * panels)
     if c.padded:
         heads = three(tuple(max(h, 0) for h in c.window.heads), 0)
-        steps.append((conv_border.border_task(x, three(c.shape[2:], 1), heads, c.padded, workspace),))
+        steps.insert(0, (conv_border.border_task(x, three(c.shape[2:], 1), heads, c.padded, workspace),))
         x = _padded_view(c, c.padded, workspace)
         geometry = replace(geometry, origin=three(tuple(max(0, -h) for h in c.window.heads), 0))
     task = conv_direct.make_task(
@@ -203,7 +212,7 @@ def bind(
         target,
         geometry,
         x,
-        weights.address,
+        start,
         bias,
         outs[0],
         epilogue.params(call, ins),
@@ -211,6 +220,30 @@ def bind(
         call.node.results[0].name,
     )
     return [*steps, (task,)]
+
+
+def _border_bytes(c: Convolution) -> int:
+    """Bytes of the padded copy, to whole cache lines."""
+    return -(-4 * math.prod(c.shape[:2]) * math.prod(c.padded or (0,)) // 64) * 64
+
+
+def _pack_task(
+    c: Convolution,
+    g: Geometry,
+    spec: KernelSpec,
+    target: CpuTarget,
+    ins: Sequence[View | None],
+    panels: Address,
+    tail: Address,
+) -> Task:
+    """Computed weights (M, C / group, *kernel) into panels."""
+    weights, bias = ins[1], ins[2] if c.has_bias else None
+    assert weights is not None
+    d, h, w = g.kernel
+    map_step = c.channels // c.window.group * d * h * w
+    strides = (c.maps // c.window.group * map_step, map_step, d * h * w, h * w, w, 1)
+    address: Param = bias.address if bias is not None else 0
+    return conv_pack.pack_task(g, spec, target, weights.address, strides, address, panels, tail)
 
 
 def _padded_view(c: Convolution, padded: tuple[int, int, int], address: Address) -> View:

@@ -87,7 +87,12 @@ def tile_for(target: CpuTarget, kw: int, width: int) -> Tile:
 def candidates(call: Call, c: Convolution, target: CpuTarget) -> list[Candidate]:
     """The depthwise way, where the call is of that kind."""
     w = c.window
-    if len(c.shape) != 4 or not w.group == c.channels == c.maps or {c.block_in, c.block_out} != {target.lanes}:
+    if (
+        not c.constant
+        or len(c.shape) != 4
+        or not w.group == c.channels == c.maps
+        or {c.block_in, c.block_out} != {target.lanes}
+    ):
         return []
     tile = tile_for(target, w.kernel[1], c.result[3])
     padded = -(-c.channels // target.lanes) * target.lanes / c.channels

@@ -13,7 +13,7 @@ from itertools import product
 
 import numpy as np
 
-from graphc.backends.cpu.kernels import conv_direct, costs
+from graphc.backends.cpu.kernels import conv_direct, conv_pack, costs
 from graphc.backends.cpu.kernels.conv_direct import Geometry
 from graphc.backends.cpu.kernels.epilogue import Epilogue
 from graphc.backends.cpu.kernels.tiles import tile_for
@@ -21,7 +21,7 @@ from graphc.backends.cpu.rules import Rule
 from graphc.backends.cpu.target import CpuTarget
 from graphc.ir.opdef import Call
 from graphc.ir.ops._window import Window, transposed_window
-from graphc.ir.schedule import Address, Choice, Halo, Needs, Step, View
+from graphc.ir.schedule import Address, Choice, Halo, KernelSpec, Needs, Param, Step, View
 from graphc.ir.types import DType
 
 
@@ -64,19 +64,21 @@ class Transposed:
     result: tuple[int, ...]
     block_in: int
     block_out: int
+    constant: bool
+    has_bias: bool
 
     @staticmethod
     def of(call: Call) -> Transposed | None:
-        """The call where kernels can do it: 4-D float, NCHW, constant weights; else None."""
+        """The call where kernels can do it: 4-D float, NCHW; else None."""
         x, y = call.type(0), call.node.results[0].type
         if x.dtype != DType.FLOAT or not x.is_static or x.rank != 4:
             return None
-        if not call.is_weight(1) or (call.has(2) and not call.is_weight(2)):
-            return None
+        constant = call.is_weight(1) and (call.is_weight(2) or not call.has(2))
         w = transposed_window(call)
         if w.order != "NCHW":
             return None
-        return Transposed(w, x.static_shape, y.static_shape, x.layout.block, y.layout.block)
+        blocks = x.layout.block, y.layout.block
+        return Transposed(w, x.static_shape, y.static_shape, *blocks, constant, call.has(2))
 
     @property
     def phases(self) -> list[tuple[Axis, Axis]]:
@@ -117,9 +119,14 @@ class Transposed:
 
 
 def choose(call: Call, target: CpuTarget) -> Choice | None:
-    """Any 4-D transposed convolution with constant weights; blocked results need groups of whole blocks."""
+    """Any 4-D transposed convolution; blocked results need groups of whole blocks, computed weights plain inputs."""
     t = Transposed.of(call)
-    if t is None or t.block_in not in (1, target.lanes) or t.block_out not in (1, target.lanes):
+    if (
+        t is None
+        or (t.block_in > 1 and not t.constant)
+        or t.block_in not in (1, target.lanes)
+        or t.block_out not in (1, target.lanes)
+    ):
         return None
     w, per = t.window, t.result[1] // t.window.group
     if t.block_out > 1 and w.group > 1 and per % target.lanes:
@@ -127,15 +134,16 @@ def choose(call: Call, target: CpuTarget) -> Choice | None:
     epilogue = Epilogue.of_call(call)
     tile = tile_for(target, -(-per // target.lanes), -(-t.result[3] // w.stride[1]))
     spec = conv_direct.make_spec(tile, 1, t.block_in > 1, t.block_out > 1, epilogue, w.stride[1])
-    weights = call.constant(1)
-    assert weights is not None
+    weights, predicted = call.constant(1), costs.compute_ns(target, 2 * t.macs)
+    if weights is None or not t.constant:
+        return Choice("conv_transpose", spec, epilogue.packed(call), predicted)
     parts = [
         conv_direct.pack(_phase_filter(weights, t, *phase), w.group, target.lanes, tile.blocks, t.block_in > 1)
         for phase in t.phases
     ]
     bias = conv_direct.pack_bias(call.constant(2), t.result[1], w.group, target.lanes, tile.blocks)
     packed = {1: np.concatenate([*parts, bias]), **epilogue.packed(call)}
-    return Choice("conv_transpose", spec, packed, costs.compute_ns(target, 2 * t.macs))
+    return Choice("conv_transpose", spec, packed, predicted)
 
 
 def _phase_filter(weights: np.ndarray, t: Transposed, rows: Axis, columns: Axis) -> np.ndarray:
@@ -144,7 +152,7 @@ def _phase_filter(weights: np.ndarray, t: Transposed, rows: Axis, columns: Axis)
     part = weights[:, :, rows.tap :: sh, columns.tap :: sw][:, :, ::-1, ::-1]
     c, per = weights.shape[:2]
     swapped = part.reshape(group, c // group, per, *part.shape[2:]).swapaxes(1, 2)
-    return swapped.reshape(group * per, c // group, 1, *part.shape[2:]).astype(np.float32)
+    return np.asarray(swapped.reshape(group * per, c // group, 1, *part.shape[2:]), np.float32)
 
 
 def needs(call: Call, choice: Choice, target: CpuTarget) -> Needs:
@@ -153,8 +161,10 @@ def needs(call: Call, choice: Choice, target: CpuTarget) -> Needs:
     assert t is not None
     assert choice.spec is not None
     halo = {0: t.halo} if any(t.halo) else {}
-    dense = Epilogue.of_call(call).dense_operands(call)
-    return Needs(halo=halo, dense=dense, scratch=conv_direct.scratch_bytes(choice.spec, target))
+    dense = Epilogue.of_call(call).dense_operands(call) | (frozenset() if t.constant else {1, 2})
+    workspace = 0 if t.constant else 4 * sum(_panels(t, choice.spec, target))
+    scratch = conv_direct.scratch_bytes(choice.spec, target)
+    return Needs(halo=halo, dense=dense, workspace=workspace, scratch=scratch)
 
 
 def bind(
@@ -172,11 +182,12 @@ def bind(
     assert spec is not None
     assert x is not None
     assert weights is not None
-    group, width = t.window.group, spec.int("blocks") * target.lanes
-    maps = group * -(-(t.result[1] // group) // width) * width
-    bias = weights.address.plus(4 * (weights.type.size - maps))
+    *panels, _ = _panels(t, spec, target)
+    start = weights.address if t.constant else workspace
+    bias = start.plus(4 * sum(panels))
+    steps = [] if t.constant else [_pack_tasks(t, spec, target, ins, start, bias)]
     tasks, at = [], 0
-    for rows, columns in t.phases:
+    for (rows, columns), size in zip(t.phases, panels):
         extra = epilogue.params(call, ins, (rows.start, columns.start), t.window.stride[0])
         tasks.append(
             conv_direct.make_task(
@@ -184,7 +195,7 @@ def bind(
                 target,
                 t.geometry(rows, columns),
                 x,
-                weights.address.plus(4 * at),
+                start.plus(4 * at),
                 bias,
                 outs[0],
                 extra,
@@ -192,8 +203,34 @@ def bind(
                 call.node.results[0].name,
             )
         )
-        at += maps * (t.shape[1] // group) * rows.taps * columns.taps
-    return [tuple(tasks)]
+        at += size
+    return [*steps, tuple(tasks)]
+
+
+def _panels(t: Transposed, spec: KernelSpec, target: CpuTarget) -> list[int]:
+    """Floats of the packed weights of each phase, and last those of the bias."""
+    sizes = [conv_pack.panel_floats(t.geometry(*phase), spec, target) for phase in t.phases]
+    return [*(panels for panels, _ in sizes), sizes[0][1]]
+
+
+def _pack_tasks(
+    t: Transposed, spec: KernelSpec, target: CpuTarget, ins: Sequence[View | None], start: Address, tail: Address
+) -> Step:
+    """Computed weights (C, M / group, *kernel), each phase's taps in reverse, into panels."""
+    weights, bias = ins[1], ins[2] if t.has_bias else None
+    assert weights is not None
+    (sh, sw), (_, kw), taps = t.window.stride, t.window.kernel, math.prod(t.window.kernel)
+    per = t.result[1] // t.window.group
+    address: Param = bias.address if bias is not None else 0
+    tasks, at = [], 0
+    for rows, columns in t.phases:
+        g = t.geometry(rows, columns)
+        last = (rows.tap + sh * (rows.taps - 1)) * kw + columns.tap + sw * (columns.taps - 1)
+        strides = (t.shape[1] // t.window.group * per * taps, taps, per * taps, 0, -sh * kw, -sw)
+        source = weights.address.plus(4 * last)
+        tasks.append(conv_pack.pack_task(g, spec, target, source, strides, address, start.plus(4 * at), tail))
+        at += conv_pack.panel_floats(g, spec, target)[0]
+    return tuple(tasks)
 
 
 RULE = Rule("conv_transpose", ("ConvTranspose",), choose, needs, bind)

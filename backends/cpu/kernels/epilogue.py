@@ -63,8 +63,9 @@ class Epilogue:
             if kind != "same":
                 found.append(view.address)
                 continue
-            image, plane, row = image_strides(view)
-            first = start[0] * row + start[1] * view.strides[-1]
+            packed = len(view.strides) > len(call.node.results[0].type.static_shape)
+            image, plane, row = view.strides[:3] if packed else image_strides(view)
+            first = start[0] * row + start[1] * view.strides[3 if len(view.strides) > 3 else -1]
             found += [view.address.plus(4 * first), image, plane, spread * row]
         return found
 

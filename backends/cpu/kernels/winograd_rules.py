@@ -100,7 +100,14 @@ class Plan:
 def candidates(call: Call, c: Convolution, target: CpuTarget) -> list[Candidate]:
     """The ways to do a call by Winograd; none where window, groups or layouts are not right for it."""
     w = c.window
-    if len(c.shape) != 4 or w.kernel != (3, 3) or w.stride != (1, 1) or w.dilation != (1, 1) or w.group != 1:
+    if (
+        not c.constant
+        or len(c.shape) != 4
+        or w.kernel != (3, 3)
+        or w.stride != (1, 1)
+        or w.dilation != (1, 1)
+        or w.group != 1
+    ):
         return []
     if {c.block_in, c.block_out} != {target.lanes} or c.channels % target.lanes or min(w.heads) < 0:
         return []

@@ -206,9 +206,27 @@ def test_choice_is_winograd_for_large_3x3(machine: Machine) -> None:
     assert machine.library.choose(call).rule.startswith("winograd")
 
 
-def test_weights_that_are_no_constants_are_refused(machine: Machine) -> None:
+@pytest.mark.parametrize(
+    ("op", "shape", "weights", "attrs"),
+    [
+        ("Conv", (2, 5, 9, 8), (7, 5, 3, 2), {"kernel_h": 3, "kernel_w": 2, "stride": 2}),
+        ("Conv", (1, 6, 9, 8), (40, 3, 3, 3), {"kernel": 3, "pad": 1, "group": 2}),
+        ("Conv", (1, 3, 5, 6, 7), (18, 3, 3, 2, 3), {"kernels": (3, 2, 3), "pads": (1, 0, 1, 1, 1, 2)}),
+        ("ConvTranspose", (1, 6, 5, 4), (6, 10, 5, 3), {"kernel_h": 5, "kernel_w": 3, "stride": 2, "group": 2}),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("bias", [True, False])
+def test_computed_weights(machine: Machine, op: str, shape: tuple, weights: tuple, attrs: dict, bias: bool) -> None:
+    maps = weights[1] * attrs.get("group", 1) if op == "ConvTranspose" else weights[0]
+    arrays = operands(shape, weights, maps, bias)
+    call = build_call(op, arrays, target=machine.target, attrs=attrs)
+    check(machine, call, arrays, Placement())
+
+
+def test_computed_weights_want_plain_inputs(machine: Machine) -> None:
     arrays = operands((1, 16, 8, 8), (16, 16, 3, 3), 16)
-    call = build_call("Conv", arrays, target=machine.target, attrs={"kernel": 3})
+    call = build_call("Conv", arrays, target=machine.target, place=place_of(True, True), attrs={"kernel": 3})
     with pytest.raises(LoweringError, match="has no kernel for these types"):
         machine.library.choose(call)
 
