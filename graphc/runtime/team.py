@@ -8,6 +8,7 @@ is busy with another job, or the machine runs other things, the calling thread d
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 import threading
 import time
@@ -44,22 +45,35 @@ class Team:
         self.words = np.zeros(Block.STATE0 + SLOT_WORDS * MAX_WORKERS, np.int64)
         self.address = self.words.ctypes.data
         self._wake: list[threading.Semaphore] = []
+        self._driver = 0
 
     def grow(self, workers: int, driver: int) -> None:
         """Have at least ``workers`` worker threads, which run the driver at address ``driver``."""
         with self.lock:
-            while len(self._wake) < min(workers, MAX_WORKERS):
-                self._wake.append(threading.Semaphore(0))
-                thread = threading.Thread(
-                    target=self._work,
-                    args=(len(self._wake), native_function(driver)),
-                    name="graphc-worker",
-                    daemon=True,
-                )
-                thread.start()
+            self._driver = driver
+            self._hire(workers)
+
+    def _hire(self, workers: int) -> None:
+        """Start threads until there are ``workers``; the caller holds the lock."""
+        while len(self._wake) < min(workers, MAX_WORKERS):
+            self._wake.append(threading.Semaphore(0))
+            thread = threading.Thread(
+                target=self._work,
+                args=(len(self._wake), native_function(self._driver)),
+                name="graphc-worker",
+                daemon=True,
+            )
+            thread.start()
+
+    def after_fork(self) -> None:
+        """In a forked child no worker exists, and the lock may be held by a thread that does not exist either."""
+        self.lock = threading.Lock()
+        self.words[:] = 0
+        self._wake = []
 
     def wake(self, workers: int) -> None:
         """Wake the sleeping ones of the first ``workers`` workers; the caller holds the lock."""
+        self._hire(workers)
         for i in range(workers):
             at = Block.STATE0 + SLOT_WORDS * i
             if self.words[at] == 0:
@@ -83,3 +97,5 @@ class Team:
 
 
 TEAM = Team()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=TEAM.after_fork)
