@@ -200,8 +200,9 @@ class Plan:
     def _executor(self, schedule: Schedule, constants: Sequence[np.ndarray]) -> Executor:
         _require_memory(schedule, self.threads)
         self._load(schedule.kernels)
-        start = _DRIVERS[self.target].addresses[driver.NAME]
-        return Executor(schedule, self._addresses, start, constants, self.threads, tuple(self._loaded))
+        start = _DRIVERS[self.target]
+        code = (start, *self._loaded)
+        return Executor(schedule, self._addresses, start.addresses[driver.NAME], constants, self.threads, code)
 
     def _take(self, key: _Key) -> tuple[list[Executor], Executor]:
         """An idle executor for these shapes, or a new one, and the list to which it returns."""

@@ -44,7 +44,7 @@ class Executor:
         driver: int,
         constants: Sequence[np.ndarray],
         threads: int,
-        code: object = None,
+        code: object,
     ) -> None:
         self.code = code
         self.schedule, self.threads, self.constants = schedule, threads, constants
@@ -59,7 +59,7 @@ class Executor:
         ]
         self._build(addresses)
         if threads > 1:
-            TEAM.grow(threads - 1, driver)
+            TEAM.grow(threads - 1, driver, code)
 
     def __del__(self) -> None:
         if hasattr(self, "_block") and not sys.is_finalizing():

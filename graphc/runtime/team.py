@@ -45,11 +45,17 @@ class Team:
         self.words = np.zeros(Block.STATE0 + SLOT_WORDS * MAX_WORKERS, np.int64)
         self.address = self.words.ctypes.data
         self._wake: list[threading.Semaphore] = []
+        self._code: list[object] = []
         self._driver = 0
 
-    def grow(self, workers: int, driver: int) -> None:
-        """Have at least ``workers`` worker threads, which run the driver at address ``driver``."""
+    def grow(self, workers: int, driver: int, code: object) -> None:
+        """Have at least ``workers`` worker threads.
+
+        They run the driver at address ``driver`` as long as the process lives, and keep ``code``, which holds it.
+        """
         with self.lock:
+            if len(self._wake) < workers:
+                self._code.append(code)
             self._driver = driver
             self._hire(workers)
 

@@ -44,7 +44,7 @@ def chain(steps: int, units: int = SIZE) -> Schedule:
 
 
 def executor(kernels: LoadedKernels, schedule: Schedule, threads: int) -> Executor:
-    return Executor(schedule, kernels.addresses, kernels.addresses[driver.NAME], [], threads)
+    return Executor(schedule, kernels.addresses, kernels.addresses[driver.NAME], [], threads, kernels)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 8])
