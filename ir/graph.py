@@ -180,12 +180,6 @@ class Graph:
         self.nodes.insert(self.nodes.index(anchor), node)
         return node
 
-    def insert_after(self, anchor: Node, node: Node) -> Node:
-        """Insert ``node`` after ``anchor``."""
-        node.graph = self
-        self.nodes.insert(self.nodes.index(anchor) + 1, node)
-        return node
-
     def replace(self, old: Value, new: Value) -> None:
         """Let every use of ``old``, graph outputs included, be ``new``."""
         old.replace_uses(new)

@@ -112,9 +112,9 @@ class View:
 class Choice:
     """What a backend decided for one node. It holds for every batch and image size, and is stored in plans.
 
-    rule: name of the rule of the library that made it. spec: main kernel, None where nothing runs. packed: operand index
-    -> weight rearranged for the kernel; it replaces the operand, and the view that ``bind`` gets for it is dense in the
-    packed shape. cost: predicted nanoseconds on one core for the types at hand.
+    rule: name of the rule of the library that made it. spec: main kernel, None where nothing runs. packed: operand
+    index -> weight rearranged for the kernel; it replaces the operand, and the view that ``bind`` gets for it is dense
+    in the packed shape. cost: predicted nanoseconds on one core for the types at hand.
     """
 
     rule: str

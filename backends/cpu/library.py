@@ -75,7 +75,7 @@ class CpuLibrary:
 
     def halo_task(self, view: View, halo: Halo) -> Task:
         """Zero the halo of a 4-D value."""
-        return kernels.halo_task(view, halo, self.target)
+        return kernels.halo_task(view, halo)
 
     def copy_task(self, source: View, target: View) -> Task:
         """Copy between views of one logical shape."""

@@ -271,11 +271,6 @@ class Pointwise:
                 )
         return Pointwise(text_of_body(body), kinds)
 
-    @property
-    def is_identity(self) -> bool:
-        """Nothing is done to the result."""
-        return self.text == "y=x0"
-
 
 def aligned_input(body: Graph, i: int) -> tuple[int, ...] | None:
     """The shape under which input ``i`` of a body broadcasts with its result; None where its uses disagree."""

@@ -178,7 +178,9 @@ def _horizontal(lanes: int, vt: Any) -> dict[str, Any]:
 
         return build
 
-    pick = lambda op: lambda b, x, y: b.select(b.fcmp_ordered(op, x, y), x, y)
+    def pick(op: str) -> Callable[..., Any]:
+        return lambda b, x, y: b.select(b.fcmp_ordered(op, x, y), x, y)
+
     return {
         "vhsum": define("vhsum", types.float32, (vt,), reduce(lambda b, x, y: b.fadd(x, y))),
         "vhmax": define("vhmax", types.float32, (vt,), reduce(pick(">"))),

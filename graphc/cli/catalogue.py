@@ -9,7 +9,7 @@ from dataclasses import fields
 import click
 
 from graphc.cli.options import json_option
-from graphc.ir import OpDef, Trait, lookup, registry
+from graphc.ir import OpDef, Port, Trait, lookup, registry
 from graphc.passes import LEVELS, PASSES, format_pipeline
 from graphc.passes.base import pass_name
 
@@ -54,9 +54,13 @@ def _text(value: object) -> str | None:
     return None if value is None else value.decode() if isinstance(value, bytes) else str(value)
 
 
+def _port(port: Port) -> str:
+    return port.name + ("*" if port.variadic else "?" if port.optional else "")
+
+
 def _describe(r: OpDef) -> str:
-    ports = lambda ps: " ".join(p.name + ("*" if p.variadic else "?" if p.optional else "") for p in ps)
-    lines = [f"{r.name} ({r.family}): {r.doc}", f"  inputs: {ports(r.inputs)}", f"  outputs: {ports(r.outputs)}"]
+    inputs, outputs = (" ".join(map(_port, ports)) for ports in (r.inputs, r.outputs))
+    lines = [f"{r.name} ({r.family}): {r.doc}", f"  inputs: {inputs}", f"  outputs: {outputs}"]
     for a in r.args:
         default = "" if a.default is None else f" = {_text(a.default)}"
         lines.append(f"  {a.name}: {a.kind}{default}" + (f"  {a.doc}" if a.doc else ""))

@@ -109,8 +109,8 @@ def _check_head(head: Any, path: object) -> Body:
     if not isinstance(packed, bytes) or head.get("digest") != _digest(packed):
         raise PlanError(f"{path} was altered: the checksum of its description is wrong", "copy or compile it again")
     body = _unpickle(io.BytesIO(packed), path)
-    sizes = [body.get(name) for name in ("tail_bytes", "tail_crc")] if isinstance(body, dict) else [None]
-    if not all(isinstance(n, int) and n >= 0 for n in sizes):
+    sizes = [body.get(name) for name in ("tail_bytes", "tail_crc")] if isinstance(body, dict) else []
+    if not isinstance(body, dict) or not all(isinstance(n, int) and n >= 0 for n in sizes):
         raise PlanError(f"{path} is not a whole plan", "compile the net again")
     return body
 

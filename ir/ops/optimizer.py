@@ -244,10 +244,6 @@ op(
 )
 
 
-def _first_type(call: Call) -> list[TensorType]:
-    return [call.type(0)]
-
-
 def _weighted_sum_type(call: Call) -> list[TensorType]:
     if call.n_inputs == 0 or call.n_inputs % 2:
         call.fail(f"{call.n_inputs} inputs, but tensors and weights come in pairs")

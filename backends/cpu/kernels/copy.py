@@ -195,7 +195,7 @@ def emit_move(spec: KernelSpec, target: CpuTarget) -> str:
     return s.text()
 
 
-def halo_task(view: View, halo: Halo, machine: CpuTarget) -> Task:
+def halo_task(view: View, halo: Halo) -> Task:
     """The task that zeroes the border of a 4-D value of float32 (all planes), ``halo`` pixels wide."""
     n, c, h, w = view.type.static_shape
     block = view.type.layout.block

@@ -264,9 +264,8 @@ def make_spec(call: Call, g: Product, target: CpuTarget) -> KernelSpec:
 def matrix_of(b: np.ndarray, g: Product) -> np.ndarray:
     """B as a (inner, columns) view of the weight."""
     flat = np.ascontiguousarray(b, np.float32).reshape(-1)
-    if g.b_column == 1:
-        return flat.reshape(g.inner, g.columns)
-    return flat.reshape(g.columns, g.inner).T
+    matrix = flat.reshape(g.inner, g.columns) if g.b_column == 1 else flat.reshape(g.columns, g.inner).T
+    return np.asarray(matrix)
 
 
 def pack_panels(matrix: np.ndarray, width: int) -> np.ndarray:

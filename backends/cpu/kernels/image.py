@@ -11,7 +11,7 @@ from graphc.backends.cpu.target import CpuTarget
 from graphc.backends.lines import Lines
 from graphc.ir.opdef import Call
 from graphc.ir.ops.image import stylizer_noise
-from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Step, Task, View
+from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
 
 PREPROCESS = "PackedInt8BGRANHWCToNCHWCStylizerPreprocess"
 DEPROCESS = "BRGNCHWCToPackedInt8BGRAStylizerDeprocess"
@@ -111,7 +111,7 @@ def _bind(
     planes = y if choice.rule == "stylizer_unpack" else x
     n, _, h, w = planes.type.static_shape
     period = choice.packed[1].size - (2 * PLANES - 1) if 1 in choice.packed else 0
-    params = (x.address, mean.address, y.address, h, w, *planes.strides[:3], max(period, 0))
+    params: tuple[Param, ...] = (x.address, mean.address, y.address, h, w, *planes.strides[:3], max(period, 0))
     size = planes.type.size
     task = Task(choice.spec, params, n * h, call.node.results[0].name, 2 * size, 5 * size)
     return [(task,)] if task.units else []

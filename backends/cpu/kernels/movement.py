@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from graphc.backends.cpu.kernels.copy import copy_task, strided_copy
 from graphc.backends.cpu.rules import Rule
 from graphc.backends.cpu.target import CpuTarget
 from graphc.ir.opdef import Call
 from graphc.ir.ops.parts import join_axis, slice_bounds, split_sizes
 from graphc.ir.ops.shape import channels_last_order
-from graphc.ir.schedule import Address, Choice, Needs, Step, View
+from graphc.ir.schedule import Address, Choice, Needs, Step, Task, View
 
 Bind = Callable[[Call, Sequence[View], Sequence[View], CpuTarget], list[Step]]
 Order = tuple[int, ...]
@@ -74,7 +76,8 @@ def _concat(
 ) -> list[Step]:
     """One task a piece; lowering gives None for a piece that lies in the result already."""
     new_axis = bool(call.arg("add_axis"))
-    axis, start, tasks = join_axis(call, outs[0].type.rank or 0), 0, []
+    axis, start = join_axis(call, outs[0].type.rank or 0), 0
+    tasks: list[Task] = []
     for i, piece in enumerate(ins):
         size = 1 if new_axis else call.type(i).static_shape[axis]
         if piece is not None and size:
@@ -88,7 +91,8 @@ def _concat(
 def _split(call: Call, ins: Sequence[View], outs: Sequence[View], target: CpuTarget) -> list[Step]:
     axis = join_axis(call, ins[0].type.rank or 0)
     sizes = [int(s) for s in split_sizes(call, ins[0].type.static_shape[axis]) if isinstance(s, int)]
-    tasks, start = [], 0
+    tasks: list[Task] = []
+    start = 0
     for size, out in zip(sizes, outs):
         result = _with_axis(out, axis) if call.arg("add_axis") else out
         tasks += _move(_part(ins[0], axis, start, size), result, target)
@@ -104,8 +108,9 @@ def _slice(call: Call, ins: Sequence[View], outs: Sequence[View], target: CpuTar
 
 
 def _bounds(call: Call) -> list[tuple[int, int]]:
-    starts, ends = (call.constant(i) if call.has(i) else call.arg(name) for i, name in ((1, "starts"), (2, "ends")))
-    return slice_bounds(call, call.type(0).static_shape, [int(s) for s in starts], [int(e) for e in ends])
+    given = (call.constant(i) if call.has(i) else call.arg(name) for i, name in ((1, "starts"), (2, "ends")))
+    starts, ends = ([int(x) for x in np.asarray(bounds)] for bounds in given)
+    return slice_bounds(call, call.type(0).static_shape, starts, ends)
 
 
 def _constant_bounds(call: Call) -> bool:

@@ -80,7 +80,7 @@ def _pixel(s: Lines, spec: KernelSpec, target: CpuTarget, taps: tuple[int, int] 
         with s.block("for a in range(top, bottom):"), s.block("for b in range(begin, end):"):
             _accumulate(s, spec, load.format("xo + a * xr + b * xp"))
         s("count = kh * kw" if spec["kind"] == "average_pad" else "count = (bottom - top) * (end - begin)")
-    _store(s, spec, target)
+    _store(s, spec)
 
 
 def _accumulate(s: Lines, spec: KernelSpec, value: str) -> None:
@@ -91,7 +91,7 @@ def _accumulate(s: Lines, spec: KernelSpec, value: str) -> None:
         s(f"acc = {'vmax' if spec['kind'] == 'max' else 'vadd'}(acc, {value})")
 
 
-def _store(s: Lines, spec: KernelSpec, target: CpuTarget) -> None:
+def _store(s: Lines, spec: KernelSpec) -> None:
     if spec["kind"] != "max":
         one = spec["lanes"] == "one"
         s("acc = acc / f4(count)" if one else "acc = vmul(acc, vsplat(f4(1.0) / f4(count)))")

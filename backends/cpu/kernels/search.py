@@ -17,7 +17,7 @@ WORK = 16384
 NAMES = ("x", "y", "z", "flat", "n", "inner", "total", "group", "k", "zero")
 
 
-def _head(s: Lines, spec: KernelSpec) -> None:
+def _head(s: Lines) -> None:
     for i, name in enumerate(NAMES):
         s(f"{name} = ld(p, {i})")
 
@@ -30,7 +30,7 @@ def emit_extreme(spec: KernelSpec, target: CpuTarget) -> str:
     s, code = Lines(), str(spec["type"])
     sign = ">" if spec.int("sign") > 0 else "<"
     with s.block(f"def {spec.name}(p, lo, hi, tid):"):
-        _head(s, spec)
+        _head(s)
         with s.block("for u in range(lo, hi):"), s.block("for t in range(u * group, min(total, u * group + group)):"):
             s("o = t // inner * n * inner + t % inner")
             s("at = zero")
@@ -51,7 +51,7 @@ def emit_top(spec: KernelSpec, target: CpuTarget) -> str:
     """
     s, code = Lines(), str(spec["type"])
     with s.block(f"def {spec.name}(p, lo, hi, tid):"):
-        _head(s, spec)
+        _head(s)
         with s.block("for u in range(lo, hi):"), s.block("for t in range(u * group, min(total, u * group + group)):"):
             s("o = t // inner * n * inner + t % inner")
             s("q = t // inner * k * inner + t % inner")

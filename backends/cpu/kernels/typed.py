@@ -111,7 +111,7 @@ def emit(spec: KernelSpec, target: CpuTarget) -> str:
                     )
                     for line in lines:
                         s(line)
-                    _store(s, types[0], types[1:], result)
+                    _store(s, types[0], result)
                 for name in names:
                     s(f"{name}_o += {name}_r")
     return "".join(h for name, h in HELPERS.items() if name in s.text()) + s.text()
@@ -127,7 +127,7 @@ def _number(types: Sequence[str]) -> str:
     return "f4({})" if all(t == "f4" for t in types) else "{}"
 
 
-def _store(s: Lines, code: str, types: Sequence[str], result: str) -> None:
+def _store(s: Lines, code: str, result: str) -> None:
     """Conversion as in C; through int64 to the small types, so that what does not fit wraps."""
     at = "y_o + i * y_i"
     if code == "b1":

@@ -34,7 +34,7 @@ def transform_filters(weights: np.ndarray, m: int) -> np.ndarray:
     rows = np.tensordot(weights.astype(np.float64), g, axes=([2], [1]))
     both = np.tensordot(rows, g, axes=([2], [1]))
     maps, channels = weights.shape[:2]
-    return both.reshape(maps, channels, -1).transpose(2, 0, 1).astype(np.float32)
+    return np.asarray(both.reshape(maps, channels, -1).transpose(2, 0, 1), np.float32)
 
 
 def _number(value: float) -> str:

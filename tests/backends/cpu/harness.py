@@ -7,7 +7,6 @@ logical elements and pad lanes of the results may change. Every node runs severa
 from __future__ import annotations
 
 import ctypes
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -335,9 +334,3 @@ def _end_of_values(bound: Bound) -> int:
         low = array.__array_interface__["data"][0] - bound.memory.buffer.ctypes.data
         ends.append(low + sum((n - 1) * s for n, s in zip(array.shape, array.strides) if n) + array.itemsize)
     return max(ends) + 64
-
-
-def disassemble(code: bytes) -> str:
-    """The machine code of a kernel as text, where ``objdump`` is at hand."""
-    command = ["objdump", "-d", "--no-show-raw-insn", "-M", "intel", "/dev/stdin"]
-    return subprocess.run(command, input=code, capture_output=True, check=True).stdout.decode()
