@@ -56,8 +56,8 @@ class Team:
         with self.lock:
             if len(self._wake) < workers:
                 self._code.append(code)
-            self._driver = driver
-            self._hire(workers)
+                self._driver = driver
+                self._hire(workers)
 
     def _hire(self, workers: int) -> None:
         """Start threads until there are ``workers``; the caller holds the lock."""
