@@ -12,7 +12,8 @@ from graphc.frontends.netdef import Source, import_net, read_net
 from graphc.frontends.netdef.order import require_order
 from graphc.frontends.netdef.validate import check
 from graphc.input_shapes import assume_input_shapes
-from graphc.ir import GraphcError, TensorType
+from graphc.ir import Call, Graph, GraphcError, TensorType, UnsupportedError
+from graphc.ir.ops.unsupported import require_runnable
 from graphc.passes.lower import choose_kernels
 
 
@@ -61,21 +62,32 @@ def readiness(predict_net: Source, init_net: Source | None, inputs: Mapping[str,
         return report
     try:
         graph = import_net(predict, init, dict(inputs))
+        require_runnable(graph)
         assume_input_shapes(graph)
         report.reached, report.notes = "imported", list(graph.notes)
         optimise(graph, machine)
         report.reached = "optimised"
-        open_inputs = [
-            f"input '{v.name}' has the open shape {v.type}"
-            for v in graph.inputs
-            if (v.uses or v in graph.outputs) and not v.type.is_static
-        ]
+        open_inputs = [v.name for v in graph.inputs if (v.uses or v in graph.outputs) and not v.type.is_static]
         if open_inputs:
-            report.problems += [f"{text}: give it with --input" for text in open_inputs]
+            report.problems += [_open_problem(open_inputs), *_without_kernel(graph, CpuLibrary(machine))]
             return report
         choose_kernels(graph, CpuLibrary(machine))
         report.reached = "scheduled"
     except GraphcError as error:
         report.problems += [f"{error.message}" + (f" (help: {error.help})" if error.help else "")]
-        report.problems += [line for line in error.excerpt.splitlines() if report.reached == "optimised" and line]
+        listed = report.reached == "optimised" or isinstance(error, UnsupportedError)
+        report.problems += [line for line in error.excerpt.splitlines() if listed and line]
     return report
+
+
+def _open_problem(names: list[str]) -> str:
+    if len(names) == 1:
+        return f"input '{names[0]}' has no known shape: give it with --input {names[0]}=DIMS"
+    listed = ", ".join(f"'{n}'" for n in names)
+    return f"{len(names)} inputs have no known shape; weights come with --init, shapes with --input NAME=DIMS: {listed}"
+
+
+def _without_kernel(graph: Graph, library: CpuLibrary) -> list[str]:
+    """The operator types that have no kernel for any types, each with the first place where it occurs."""
+    found = {n.op: n for n in reversed(graph.nodes) if not library.knows(Call(n))}
+    return [f"{n.location}: {op} has no kernel on target '{library.target_name}'" for op, n in sorted(found.items())]

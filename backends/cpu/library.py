@@ -48,13 +48,20 @@ class CpuLibrary:
 
     def choose(self, call: Call) -> Choice:
         """The applicable rule with the lowest predicted cost; raises ``LoweringError``."""
-        keys = [key for trait, key in BY_TRAIT.items() if trait in call.opdef.traits_of(call)]
-        keys += ["*loop*"] if call.opdef.loop is not None else []
-        rules = [rule for key in (call.node.op, *keys) for rule in self._rules.get(key, [])]
+        rules = self._rules_for(call)
         choices = [c for rule in rules if (c := rule.choose(call, self.target)) is not None]
         if not choices:
             raise LoweringError(self._refusal(call, bool(rules)), REMEDY)
         return min(choices, key=lambda c: c.cost)
+
+    def _rules_for(self, call: Call) -> list[Rule]:
+        keys = [key for trait, key in BY_TRAIT.items() if trait in call.opdef.traits_of(call)]
+        keys += ["*loop*"] if call.opdef.loop is not None else []
+        return [rule for key in (call.node.op, *keys) for rule in self._rules.get(key, [])]
+
+    def knows(self, call: Call) -> bool:
+        """Some rule serves the operator, for some types and arguments."""
+        return bool(self._rules_for(call))
 
     def _refusal(self, call: Call, known: bool) -> str:
         node = call.node

@@ -64,7 +64,7 @@ def dump(
         try:
             Path(output).write_text(text + "\n", encoding="utf-8")
         except OSError as error:
-            raise FileError(f"cannot write {output}: {error.strerror}") from None
+            raise FileError(f"cannot write {output}: {error.strerror}", "check folder and free space") from None
     else:
         click.echo(text)
 

@@ -29,11 +29,17 @@ def {ADD.name}(p, lo, hi, tid):
 """
 
 
+KEPT: list[LoadedKernels] = []
+"""The workers of the process stay in the driver that they were started with: it must not be freed."""
+
+
 @pytest.fixture(scope="module")
 def kernels(tmp_path_factory: pytest.TempPathFactory) -> LoadedKernels:
     cache = KernelCache(tmp_path_factory.mktemp("kernels"))
     sources = {ADD.name: SOURCE, driver.NAME: driver.source()}
-    return LoadedKernels(compile_kernels(sources, find("native"), cache))
+    loaded = LoadedKernels(compile_kernels(sources, find("native"), cache))
+    KEPT.append(loaded)
+    return loaded
 
 
 def chain(steps: int, units: int = SIZE) -> Schedule:
