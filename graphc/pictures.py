@@ -47,6 +47,11 @@ def load_picture(path: str | Path, how: Preparation) -> np.ndarray:
     planes = pixels[None] if how.grey else pixels.transpose(2, 0, 1)
     if how.bgr and not how.grey:
         planes = planes[::-1]
+    if len(how.mean) not in (0, 1, len(planes)):
+        raise FileError(
+            f"{path}: the mean has {len(how.mean)} values, the picture {len(planes)} channels",
+            "give one value, or one per channel",
+        )
     if how.mean:
         planes = planes - np.array(how.mean, np.float32).reshape(-1, 1, 1)
     return np.ascontiguousarray(planes * np.float32(how.scale))

@@ -20,8 +20,8 @@ from graphc.runtime.atomic import replacing
 
 def _numbers(context: Any, parameter: Any, text: str | None) -> tuple[float, ...]:
     try:
-        return tuple(float(Fraction(t)) for t in text.split(",")) if text else ()
-    except (ValueError, ZeroDivisionError):
+        return tuple(float(Fraction(t)) for t in text.split(",")) if text is not None else ()
+    except (ValueError, ZeroDivisionError, OverflowError):
         raise click.BadParameter(f"'{text}' is not a list of numbers such as 104,117,123 or 1/255") from None
 
 
@@ -71,6 +71,8 @@ def run(
     """
     if sum((bool(pictures), inputs is not None, random_seed is not None)) != 1:
         raise click.UsageError("give pictures, or --inputs FILE.npz, or --random")
+    if len(scale) != 1:
+        raise click.BadParameter("give one number, such as 1/255", param_hint="--scale")
     loaded = load(plan, threads, allow_native)
     if pictures:
         how = Preparation(size or _input_size(loaded), resize or 0, mean, scale[0], bgr, grey)
