@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
 import numpy as np
 import pytest
-from harness import Machine, Placement, build_call, run_call
+from harness import Machine, Placement, bind_call, build_call, run_call
 
 from graphc.ir.graph import Graph, Node, Value
 from graphc.ir.opdef import Call
@@ -15,21 +20,44 @@ PLAIN = Placement()
 rng = np.random.default_rng(3)
 
 
+@dataclass(frozen=True)
+class Case:
+    """A call to test. constants: operands that are weights. want: the result, where the reference is not asked."""
+
+    op: str
+    operands: tuple[np.ndarray, ...]
+    place: Placement = PLAIN
+    constants: tuple[int, ...] = ()
+    attrs: dict[str, Any] = field(default_factory=dict)
+    want: np.ndarray | None = None
+
+    def __str__(self) -> str:
+        shapes = " ".join("x".join(map(str, a.shape)) for a in self.operands)
+        blocked = f" blocked{sorted(self.place.blocked)}" if self.place.blocked else ""
+        words = [" constant"] if self.constants else []
+        words += [" sliced"] if self.place.slices else []
+        words += [" halo"] if any(self.place.halo_out) else []
+        return f"{self.op} {shapes}{blocked}{''.join(words)}"
+
+    def call(self, machine: Machine) -> Call:
+        return build_call(
+            self.op,
+            self.operands,
+            constants=self.constants,
+            target=machine.target,
+            place=self.place,
+            attrs=self.attrs,
+        )
+
+
 def data(*shape: int) -> np.ndarray:
     return rng.standard_normal(shape).astype(np.float32)
 
 
-def check(machine: Machine, op: str, operands: list, place: Placement = PLAIN, constants: tuple = (), **attrs) -> None:
-    call = build_call(op, operands, constants=constants, target=machine.target, place=place, attrs=attrs)
-    got = run_call(machine, call, operands, place)
-    want = evaluate_node(call.node, operands)
-    np.testing.assert_allclose(got[0], want[0], rtol=3e-6, atol=1e-6)
-
-
-@pytest.mark.parametrize("shape", [(1,), (7,), (16,), (3, 33), (2, 3, 5), (2, 5, 7, 9), (1, 70000)])
-def test_any_rank(machine, shape) -> None:
-    check(machine, "Sigmoid", [data(*shape)])
-    check(machine, "Add", [data(*shape), data(*shape)])
+def any_rank() -> Iterator[Case]:
+    for shape in [(1,), (7,), (16,), (3, 33), (2, 3, 5), (2, 5, 7, 9), (1, 70000)]:
+        yield Case("Sigmoid", (data(*shape),))
+        yield Case("Add", (data(*shape), data(*shape)))
 
 
 BROADCAST = [
@@ -46,46 +74,44 @@ BROADCAST = [
 ]
 
 
-@pytest.mark.parametrize(("a", "b"), BROADCAST)
-def test_broadcasting(machine, a, b) -> None:
-    check(machine, "Mul", [data(*a), data(*b)])
-    check(machine, "Sub", [data(*a), data(*b)], constants=(1,))
+def broadcasting() -> Iterator[Case]:
+    for a, b in BROADCAST:
+        yield Case("Mul", (data(*a), data(*b)))
+        yield Case("Sub", (data(*a), data(*b)), constants=(1,))
 
 
-@pytest.mark.parametrize("halo", [(0, 0, 0, 0), (1, 2, 3, 1)])
-@pytest.mark.parametrize("shape", [(2, 5, 7, 9), (1, 33, 3, 1), (2, 16, 1, 1), (1, 3, 1, 6), (3, 24, 20, 20)])
-@pytest.mark.parametrize("blocked", [False, True])
-def test_views(machine, blocked, shape, halo) -> None:
-    both = frozenset({0, 1}) if blocked else frozenset()
-    place = Placement(blocked=both, blocked_out=blocked, halo_out=halo, slices=halo != (0, 0, 0, 0))
-    check(machine, "Relu", [data(*shape)], place)
-    check(machine, "Add", [data(*shape), data(*shape)], place)
+def views() -> Iterator[Case]:
+    for blocked in (False, True):
+        both = frozenset({0, 1}) if blocked else frozenset()
+        for halo in [(0, 0, 0, 0), (1, 2, 3, 1)]:
+            place = Placement(blocked=both, blocked_out=blocked, halo_out=halo, slices=halo != (0, 0, 0, 0))
+            for shape in [(2, 5, 7, 9), (1, 33, 3, 1), (2, 16, 1, 1), (1, 3, 1, 6), (3, 24, 20, 20)]:
+                yield Case("Relu", (data(*shape),), place)
+                yield Case("Add", (data(*shape), data(*shape)), place)
 
 
-@pytest.mark.parametrize("c", [1, 5, 16, 33])
-@pytest.mark.parametrize("constant", [False, True])
-@pytest.mark.parametrize("slices", [False, True])
-def test_blocked_broadcasting(machine, c, constant, slices) -> None:
-    place = Placement(blocked=frozenset({0}), blocked_out=True, slices=slices)
-    constants = (1,) if constant else ()
-    for shape in [(c, 1, 1), (1, c, 1, 1), (1,), (1, 1, 1, 1), (2, 1, 4, 3), (4, 3)]:
-        check(machine, "Mul", [data(2, c, 4, 3), data(*shape)], place, constants)
-    check(machine, "Add", [data(2, c, 4, 3), data(c)], place, constants, broadcast=1, axis=1)
-    if constant:
-        check(machine, "Mul", [data(2, c, 4, 3), data(2, c, 4, 3)], place, constants)
-    else:
-        check(machine, "Mul", [data(2, c, 4, 3), data(2, c, 1, 1)], place)
+def blocked_broadcasting() -> Iterator[Case]:
+    for slices in (False, True):
+        one = Placement(blocked=frozenset({0}), blocked_out=True, slices=slices)
         both = Placement(blocked=frozenset({0, 1}), blocked_out=True, slices=slices)
-        check(machine, "Mul", [data(2, c, 4, 3), data(2, c, 1, 1)], both)
-        check(machine, "Mul", [data(2, c, 4, 3), data(2, 1, 4, 3)], both)
+        for c in (1, 5, 16, 33):
+            x = data(2, c, 4, 3)
+            for constants in ((), (1,)):
+                for shape in [(c, 1, 1), (1, c, 1, 1), (1,), (1, 1, 1, 1), (2, 1, 4, 3), (4, 3)]:
+                    yield Case("Mul", (x, data(*shape)), one, constants)
+                yield Case("Add", (x, data(c)), one, constants, {"broadcast": 1, "axis": 1})
+            yield Case("Mul", (x, data(2, c, 4, 3)), one, (1,))
+            yield Case("Mul", (x, data(2, c, 1, 1)), one)
+            yield Case("Mul", (x, data(2, c, 1, 1)), both)
+            yield Case("Mul", (x, data(2, 1, 4, 3)), both)
 
 
-def test_nan_passes_through_relu_and_max(machine) -> None:
+def nan_passes_through() -> Iterator[Case]:
     x = np.array([np.nan, -1, 2, -0.0], np.float32)
     y = np.array([1, np.nan, np.nan, 0], np.float32)
-    check(machine, "Relu", [x])
-    check(machine, "Max", [x, y])
-    check(machine, "Max", [y, x])
+    yield Case("Relu", (x,))
+    yield Case("Max", (x, y))
+    yield Case("Max", (y, x))
 
 
 def fused_body() -> Graph:
@@ -99,15 +125,36 @@ def fused_body() -> Graph:
     return body
 
 
-@pytest.mark.parametrize("blocked", [False, True])
-def test_fused_body(machine, blocked) -> None:
-    both = frozenset({0, 1}) if blocked else frozenset()
+def fused_bodies() -> Iterator[Case]:
     x, r, c = data(1, 8, 3, 3), data(1, 8, 3, 3), data(8)
-    place = Placement(blocked=both, blocked_out=blocked, slices=True)
-    call = build_call(
-        "g.pointwise", [x, r, c], constants=(2,), target=machine.target, place=place, attrs={"body": fused_body()}
-    )
-    got = run_call(machine, call, [x, r, c], place)[0]
     value = (x + r) * c[:, None, None]
-    np.testing.assert_allclose(got, np.where(value < 0, value * np.float32(0.25), value), rtol=1e-6)
-    assert isinstance(call, Call)
+    want = np.where(value < 0, value * np.float32(0.25), value)
+    for both in (frozenset(), frozenset({0, 1})):
+        place = Placement(blocked=both, blocked_out=bool(both), slices=True)
+        yield Case("g.pointwise", (x, r, c), place, (2,), {"body": fused_body()}, want)
+
+
+CASES = (
+    *any_rank(),
+    *broadcasting(),
+    *views(),
+    *blocked_broadcasting(),
+    *nan_passes_through(),
+    *fused_bodies(),
+)
+
+
+@cache
+def compile_all(machine: Machine) -> None:
+    """Compile the kernels of all cases at once, in parallel: one by one takes many times as long."""
+    bound = [bind_call(machine, case.call(machine), case.operands, case.place) for case in CASES]
+    machine.compile([task.kernel for b in bound for step in b.steps for task in step])
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_against_the_reference(machine, case) -> None:
+    compile_all(machine)
+    call = case.call(machine)
+    got = run_call(machine, call, case.operands, case.place)
+    want = evaluate_node(call.node, list(case.operands))[0] if case.want is None else case.want
+    np.testing.assert_allclose(got[0], want, rtol=3e-6, atol=1e-6)
