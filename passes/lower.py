@@ -64,6 +64,8 @@ class _Storage:
     last: int = -1
     names: list[str] = field(default_factory=list)
     zeroed: bool = False
+    dense: bool = False
+    """A value that lies here is written without gaps: there is no room for a halo."""
 
     def size(self) -> int:
         """Bytes."""
@@ -84,11 +86,15 @@ class _Storage:
 
 @dataclass(frozen=True)
 class _Place:
-    """A value's place: a storage, and how many elements of the sliced dimension lie before it there."""
+    """A value's place: a storage, and how many elements of the sliced dimension lie before it there.
+
+    channels: of the 4-D value that it is a slice of, 0 for a value that is no slice.
+    """
 
     storage: _Storage
     before: int = 0
     axis: int = 1
+    channels: int = 0
 
 
 def _strides(shape: tuple[int, ...], block: int, halo: Halo) -> tuple[int, int, int, int]:
@@ -147,6 +153,7 @@ class _Lowering:
         self.needs: dict[Node, Needs] = {n: library.needs(self.calls[n], choices[n]) for n in graph.nodes}
         self.places: dict[Value, _Place] = {}
         self.elided: set[tuple[Node, int]] = set()
+        self.overwritten: set[Value] = set()
         self.copies: dict[tuple[Value, Halo], _Place] = {}
         self.storages: list[_Storage] = []
         self.constants: list[tuple[str, np.ndarray]] = []
@@ -201,8 +208,23 @@ class _Lowering:
                 self._place_in_place(node)
 
     def _place(self, value: Value) -> _Place:
-        halo = NO_HALO if self.read_dense(value) or self.written_dense(value) else self.halo_of(value)
-        return _Place(self.new_storage(value, halo))
+        dense = self.read_dense(value) or self.written_dense(value)
+        place = _Place(self.new_storage(value, NO_HALO if dense else self.halo_of(value)))
+        place.storage.dense = dense
+        return place
+
+    def may_share(self, value: Value, place: _Place, whole: Value) -> bool:
+        """``value`` may lie in the memory of ``whole``, which its only reader here makes of it.
+
+        Not where that memory is overwritten before other readers come, nor where a kept blob would become part of an
+        output, which is the caller's after the run.
+        """
+        kept = value.name in self.keep
+        if whole in self.overwritten:
+            if kept or len(value.uses) > 1 or value in self.graph.outputs:
+                return False
+            self.overwritten.add(value)
+        return not (kept and place.storage.space == "out")
 
     def _place_alias(self, node: Node) -> None:
         source, place = node.operands[0], self.places[node.results[0]]
@@ -210,8 +232,10 @@ class _Lowering:
             self.places[node.results[0]] = self.places[source]
         if source is None or source.producer is None or source in self.places or place.before:
             return
-        self.places[source] = _Place(place.storage, 0)
-        place.storage.names.append(source.name)
+        if self.may_share(source, place, node.results[0]):
+            self.places[source] = _Place(place.storage)
+            place.storage.names.append(source.name)
+            place.storage.dense = True
 
     def _is_view_of_input(self, value: Value) -> bool:
         """The value is not computed: it is an input or constant, or one under another shape."""
@@ -228,9 +252,12 @@ class _Lowering:
             if value is None or value in self.places or value.type != result.type or self._is_view_of_input(value):
                 continue
             dense = self.view(place, value.type).dense
-            if len(value.uses) == 1 and value not in self.graph.outputs and (dense or not self.written_dense(value)):
+            alone = len(value.uses) == 1 and value not in self.graph.outputs and value.name not in self.keep
+            if alone and (dense or not self.written_dense(value)):
                 self.places[value] = place
+                self.overwritten.add(value)
                 place.storage.names.append(value.name)
+                place.storage.dense |= self.written_dense(value)
                 return
 
     def _place_pieces(self, node: Node) -> None:
@@ -238,16 +265,17 @@ class _Lowering:
         axis = self._slice_axis(node)
         if axis is None or (place.before and place.axis != axis):
             return
-        before = place.before
+        before, storage, result = place.before, place.storage, node.results[0]
+        channels = place.channels or (result.type.static_shape[1] if result.type.rank == 4 else 0)
         for i, value in enumerate(node.operands):
             assert value is not None
-            if self._can_lie_in(value, place, node):
+            if self._can_lie_in(value, place, node) and self.may_share(value, place, result):
                 self.elided.add((node, i))
-                self.places[value] = _Place(place.storage, before, axis)
-                place.storage.names.append(value.name)
-                if place.storage.space == "arena" and not self.read_dense(node.results[0]):
-                    theirs, mine = self.halo_of(value), place.storage.halo
-                    place.storage.halo = tuple(map(max, theirs, mine))  # type: ignore[assignment]
+                self.places[value] = _Place(storage, before, axis, channels)
+                storage.names.append(value.name)
+                storage.dense |= self.read_dense(value) or self.written_dense(value)
+                if storage.space == "arena" and not storage.dense:
+                    storage.halo = tuple(map(max, self.halo_of(value), storage.halo))  # type: ignore[assignment]
             before += value.type.static_shape[axis]
 
     def _slice_axis(self, node: Node) -> int | None:
@@ -265,7 +293,7 @@ class _Lowering:
         single = sum(1 for n, _ in value.uses if n is concat) == 1
         strided = value.type.rank == 4 and value.type.static_shape[0] >= 1
         batch_one = value.type.static_shape[0] == 1 and place.storage.halo == NO_HALO
-        free = value.producer is not None and value not in self.places and single
+        free = value not in self.places and single and not self._is_view_of_input(value)
         dense_needed = self.read_dense(value) or self.written_dense(value)
         if not free or value.type.layout != concat.results[0].type.layout:
             return False
@@ -280,12 +308,11 @@ class _Lowering:
             inner = _dense_strides(shape)
             skip = place.before * inner[place.axis] if place.before else 0
             return View(at.plus(skip * itemsize), type, inner)
-        sliced = s.type is not None and s.type.rank == 4 and s.type.static_shape[2:] == shape[2:]
-        whole = s.type.static_shape if s.type is not None and sliced else shape
+        channels = place.channels or shape[1]
         block = type.layout.block
-        strides = _strides((whole[0], whole[1], *shape[2:]), block, s.halo)
+        strides = _strides((shape[0], channels, *shape[2:]), block, s.halo)
         skip = place.before // block * strides[1] + s.halo[0] * strides[2] + s.halo[1] * strides[3]
-        dense = s.halo == NO_HALO and (whole[1] == shape[1] or shape[0] == 1)
+        dense = s.halo == NO_HALO and (channels == shape[1] or shape[0] == 1)
         return View(at.plus(skip * itemsize), type, strides, dense)
 
     def constant(self, name: str, data: np.ndarray) -> _Place:
@@ -437,7 +464,8 @@ class _Lowering:
         for value, place in self.places.items():
             if place.storage.space == "arena" and place.storage.first >= 0:
                 view = self.view(place, value.type)
-                schedule.views[value.name] = replace(view, address=resolve(view.address))
+                # the last value of a name comes first: it is what the blob holds after a run
+                schedule.views.setdefault(value.name, replace(view, address=resolve(view.address)))
         return schedule, [data for _, data in self.constants]
 
 
