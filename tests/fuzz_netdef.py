@@ -54,7 +54,7 @@ class Limits:
     bytes: int = 2 << 30
 
 
-class Timeout(Exception):
+class Timeout(BaseException):
     """A case took too long."""
 
 
@@ -277,7 +277,7 @@ def fuzz(
             if runs:
                 signal.setitimer(signal.ITIMER_PROF, 30 * limits.seconds)
             yield run_case(pair, infer, compile, runs)
-        except Exception:
+        except (Exception, Timeout):
             took = time.process_time() - start
             yield f"FAILED seed {seed} case {case} after {took:.1f} s\n{traceback.format_exc()}"
         finally:

@@ -120,6 +120,8 @@ def _print_classes(
 ) -> None:
     rows = results[plan.outputs[0]].reshape(len(pictures), -1)
     best = {path: np.argsort(-row, kind="stable")[:top].tolist() for path, row in zip(pictures, rows)}
+    if labels and len(labels) < rows.shape[1]:
+        click.echo(f"note: {len(labels)} labels for {rows.shape[1]} classes: the others have numbers only", err=True)
     names = {i: labels[i] if i < len(labels) else f"class {i}" for ranked in best.values() for i in ranked}
     if as_json:
         plain = [

@@ -18,10 +18,10 @@ def run_fuzzer(*options: object) -> str:
 
 
 def test_small_nets() -> None:
-    assert "400 cases from 3 nets" in run_fuzzer("--cases", 400, "--seed", 3)
+    assert "400 cases from 3 nets" in run_fuzzer("--cases", 400, "--seed", 3, "--compile")
 
 
 def test_shared_nets(shared: Path) -> None:
-    output = run_fuzzer("--cases", 200, "--seed", 4, "--nets", shared / "models", "--most-bytes", 100_000)
+    output = run_fuzzer("--cases", 200, "--seed", 4, "--compile", "--nets", shared / "models", "--most-bytes", 100_000)
     assert "FAILED" not in output
     assert "accepted" in output

@@ -117,7 +117,7 @@ def _add_outputs(scope: _Scope, net: Net) -> None:
             f"external_output is empty; outputs are the blobs that nothing reads: {', '.join(names)}"
         )
     for name in names:
-        scope.graph.add_output(scope.blobs[name], name)
+        scope.graph.add_output(scope.final(name, net), name)
 
 
 def _unread_blobs(scope: _Scope) -> list[str]:
@@ -201,6 +201,15 @@ class _Scope:
             raise NetError(f"net '{net.name}' op #{i} {op.type}: Source for input '{name}' is unknown")
         return value
 
+    def final(self, name: str, net: Net) -> Value:
+        """The last value of a blob that a net gives; a nested net may make it on some of its ways only."""
+        if name not in self.blobs:
+            raise NetError(
+                f"net '{net.name}' gives '{name}', which not every way through its nested nets makes",
+                f"fill '{name}' before the operator that holds the nested net, or remove it from the outputs",
+            )
+        return self.blobs[name]
+
     def subgraphs(self, subnets: Subnets) -> dict[str, Attr]:
         """Import the nested nets of an operator."""
         graphs: dict[str, Attr] = {}
@@ -212,7 +221,7 @@ class _Scope:
                     inner.blobs[name] = inner.graph.add_input(TensorType(), name)
                 inner.operators(plan.net, range(len(plan.net.ops)), plan.needed)
                 for name, label in zip(plan.outputs, plan.labels):
-                    inner.graph.add_output(inner.blobs[name], label)
+                    inner.graph.add_output(inner.final(name, plan.net), label)
                 made.append(inner.graph)
             graphs[arg] = made[0] if len(made) == 1 else tuple(made)
         return graphs

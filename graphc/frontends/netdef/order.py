@@ -15,7 +15,7 @@ def require_order(predict: Net, init: Net) -> None:
             f"the net to run, '{predict.name}', only makes weights, and the init net, '{init.name}', makes none",
             "swap the two: graphc compile predict_net.pb --init init_net.pb",
         )
-    if fills and predict.ops == init.ops:
+    if fills and [op.outputs for op in predict.ops] == [op.outputs for op in init.ops]:
         raise NetError(
             f"the net to run, '{predict.name}', is the init net itself: it only makes weights",
             "give predict_net.pb as the net to run",
