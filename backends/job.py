@@ -30,7 +30,6 @@ class Team(IntEnum):
 
     SEQUENCE = 0
     JOB = 1
-    YIELD = 2
     STATE0 = 8
 
 

@@ -129,7 +129,7 @@ def source() -> str:
     lo = 0: start the job at ``p`` and work on it as thread 0 until it is done; ``hi``: the team to call, or 0.
     lo = 1: serve the team at ``p`` as thread ``tid``.
     """
-    words = {m.name: int(m) for e in (Job, Team) for m in e if m.name != "YIELD"} | {"YIELD": int(Job.YIELD)}
+    words = {m.name: int(m) for e in (Job, Team) for m in e}
     words |= {
         "SLOT_WORDS": SLOT_WORDS,
         "SPINS_BEFORE_YIELD": SPINS_BEFORE_YIELD,

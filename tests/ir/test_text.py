@@ -118,9 +118,9 @@ def test_three_thousand_nodes_take_less_than_a_second() -> None:
         x = b.op("LeakyRelu", [x], {"alpha": 0.1}, f"layer{i}/out")
     b.output(x)
     text = str(b.graph)
-    start = time.perf_counter()
+    start = time.process_time()  # other processes do not count
     parse(text)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 def test_a_value_outside_the_graph_still_prints() -> None:

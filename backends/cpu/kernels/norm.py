@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from graphc.backends.cpu.kernels import costs
+from graphc.backends.cpu.kernels.accumulate import add_stretch, join_stretch, start_stretch
 from graphc.backends.cpu.rules import Rule, Template
 from graphc.backends.cpu.target import CpuTarget
 from graphc.backends.lines import Lines
@@ -57,7 +58,7 @@ def emit(spec: KernelSpec, target: CpuTarget) -> str:
         s("total = parts * run")
         s("count = vsplat(f4(total))")
         with s.block("for u in range(lo, hi):"):
-            s("o = u * total")
+            s("q = u * total")
             _sum(s, lanes, "v")
             s("mean = vdiv(vsplat(vhsum(a0)), count)")
             _sum(s, lanes, "vmul(vsub(v, mean), vsub(v, mean))")
@@ -72,26 +73,14 @@ def emit(spec: KernelSpec, target: CpuTarget) -> str:
 
 def _sum(s: Lines, lanes: int, term: str) -> None:
     """``a0``: lanes whose sum is that of the terms of a stretch."""
-    for j in range(4):
-        s(f"a{j} = vzero()")
-    s(f"many = total // {4 * lanes} * {4 * lanes}")
-    s(f"whole = total // {lanes} * {lanes}")
-    with s.block(f"for i in range(0, many, {4 * lanes}):"):
-        for j in range(4):
-            s(f"v = vload(x, o + i + {j * lanes})")
-            s(f"a{j} = vadd(a{j}, {term})")
-    with s.block(f"for i in range(many, whole, {lanes}):"):
-        s("v = vload(x, o + i)")
-        s(f"a0 = vadd(a0, {term})")
-    with s.block("if whole < total:"):
-        s("v = vloadm(x, o + whole, total - whole)")
-        s(f"a1 = vadd(a1, vwhere(vfirst(total - whole), {term}, vzero()))")
-    s("a0 = vadd(vadd(a0, a1), vadd(a2, a3))")
+    start_stretch(s, "vzero()")
+    add_stretch(s, lanes, "vadd", term, "vzero()", "total")
+    join_stretch(s, "vadd")
 
 
 def _results(s: Lines, affine: str, lanes: int) -> None:
     with s.block("for c in range(parts):"):
-        s("q = o + c * run")
+        s("q = (u * parts + c) * run")
         if affine == "channel":
             s("factor = vmul(vbcast(scale, u % groups * parts + c), inverse)")
             s("offset = vbcast(bias, u % groups * parts + c)")

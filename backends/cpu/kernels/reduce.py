@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from graphc.backends.cpu.kernels import costs
+from graphc.backends.cpu.kernels.accumulate import add_stretch, join_stretch, start_stretch
 from graphc.backends.cpu.rules import Rule, Template
 from graphc.backends.cpu.target import CpuTarget
 from graphc.backends.lines import Lines
@@ -40,23 +41,11 @@ def emit_rows(spec: KernelSpec, target: CpuTarget) -> str:
         _head(s)
         with s.block("for u in range(lo, hi):"):
             s("o = u // k1 * s2 + u % k1 * s1")
-            for j in range(4):
-                s(f"a{j} = {start}")
+            start_stretch(s, start)
             with s.block("for i in range(n1):"):
                 s("q = o + i * t1")
-                s(f"many = n0 // {4 * lanes} * {4 * lanes}")
-                s(f"whole = n0 // {lanes} * {lanes}")
-                with s.block(f"for k in range(0, many, {4 * lanes}):"):
-                    for j in range(4):
-                        s(f"v = vload(x, q + k + {j * lanes})")
-                        s(f"a{j} = {combine}(a{j}, {element.format('v')})")
-                with s.block(f"for k in range(many, whole, {lanes}):"):
-                    s("v = vload(x, q + k)")
-                    s(f"a0 = {combine}(a0, {element.format('v')})")
-                with s.block("if whole < n0:"):
-                    s("v = vloadm(x, q + whole, n0 - whole)")
-                    s(f"a1 = {combine}(a1, vwhere(vfirst(n0 - whole), {element.format('v')}, {start}))")
-            s(f"a0 = {combine}({combine}(a0, a1), {combine}(a2, a3))")
+                add_stretch(s, lanes, combine, element.format("v"), start, "n0")
+            join_stretch(s, combine)
             s(f"total = vdiv(vsplat({ACROSS.get(what, 'vhsum')}(a0)), divisors)")
             s(f"sts(y, u, vlane({_root(spec)}, 0))")
     return s.text()
