@@ -1,0 +1,117 @@
+"""Compile workers that are killed, Ctrl-C while they work, and caches that are shared, damaged or no folder."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from graphc.backends.cache import KernelCache
+from graphc.backends.cpu import compile as compiler
+from graphc.backends.cpu.target import find
+from graphc.ir import LoweringError
+
+DIGITS = Path(__file__).resolve().parents[2] / "examples" / "digits"
+SOURCE = {"nothing": "def nothing(p, lo, hi, tid):\n    return\n"}
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> KernelCache:
+    return KernelCache(tmp_path / "kernels")
+
+
+def kill_first(monkeypatch: pytest.MonkeyPatch, number: int) -> list[subprocess.Popen[str]]:
+    """Have the first workers killed before they can answer."""
+    started: list[subprocess.Popen[str]] = []
+    start = compiler._start
+
+    def start_and_kill(*arguments: object) -> subprocess.Popen[str]:
+        worker = start(*arguments)
+        started.append(worker)
+        if len(started) <= number:
+            worker.kill()
+        return worker
+
+    monkeypatch.setattr(compiler, "_start", start_and_kill)
+    return started
+
+
+def test_a_killed_worker_is_replaced(cache: KernelCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = kill_first(monkeypatch, 1)
+    assert "nothing" in compiler.compile_kernels(SOURCE, find("native"), cache)
+    assert [w.poll() for w in started] == [-signal.SIGKILL, 0]
+
+
+def test_two_killed_workers_are_an_error(cache: KernelCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = kill_first(monkeypatch, 2)
+    with pytest.raises(LoweringError, match=r"kernel nothing: .* died twice"):
+        compiler.compile_kernels(SOURCE, find("native"), cache)
+    assert all(w.poll() is not None for w in started)
+
+
+@pytest.mark.parametrize("state", ["file", "damaged", "read only"])
+def test_caches_that_are_of_no_use(tmp_path: Path, state: str) -> None:
+    folder, target = tmp_path / "kernels", find("native")
+    if state == "file":
+        folder.write_text("no folder")
+    if state == "damaged":
+        compiler.compile_kernels(SOURCE, target, KernelCache(folder))
+        for entry in folder.rglob("*.o"):
+            entry.write_bytes(entry.read_bytes()[:-9])
+    if state == "read only":
+        folder.mkdir(mode=0o555)
+    assert "nothing" in compiler.compile_kernels(SOURCE, target, KernelCache(folder))
+
+
+def test_two_at_once_share_a_cache(cache: KernelCache) -> None:
+    done: list[bytes] = []
+    work = lambda: done.append(compiler.compile_kernels(SOURCE, find("native"), cache)["nothing"].code)
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert len(done) == 2
+    assert [p.suffix for p in cache.folder.rglob("*.*")] == [".o"]
+
+
+def children(pid: int) -> list[int]:
+    """Children of a process, by /proc."""
+    return [int(n) for task in Path(f"/proc/{pid}/task").glob("*") for n in (task / "children").read_text().split()]
+
+
+def alive(pid: int) -> bool:
+    """The process exists and is no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc")
+def test_interrupt_ends_the_workers(tmp_path: Path) -> None:
+    """Ctrl-C reaches the whole group; graphc says so, exits 130, and no worker goes on."""
+    if not Path(f"/proc/self/task/{os.getpid()}/children").exists():
+        pytest.skip("the kernel does not list children")
+    command = [sys.executable, "-m", "graphc", "compile", str(DIGITS / "predict_net.pb")]
+    command += ["--init", str(DIGITS / "init_net.pb"), "-o", str(tmp_path / "plan.pkl")]
+    environment = {**os.environ, "GRAPHC_CACHE_DIR": str(tmp_path / "cache")}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    workers: list[int] = []
+    while not workers and process.poll() is None:
+        time.sleep(0.02)
+        workers = children(process.pid)
+    os.killpg(process.pid, signal.SIGINT)
+    told = process.communicate(timeout=60)[1]
+    assert process.returncode == 130, told
+    assert "Traceback" not in told
+    time.sleep(0.1)
+    assert workers
+    assert not any(alive(pid) for pid in workers)
+    assert not (tmp_path / "plan.pkl").exists()
