@@ -26,7 +26,7 @@ def aligned_zeros(nbytes: int, alignment: int = ALIGNMENT) -> np.ndarray:
 def address_of(array: np.ndarray) -> int:
     """Where the elements begin; a third of the time that ``array.ctypes`` takes, which counts in small nets."""
     if array.flags.writeable:
-        return addressof(c_char.from_buffer(array))
+        return addressof(c_char.from_buffer(array))  # type: ignore[arg-type]  # NumPy declares it from Python 3.12 on
     return int(array.ctypes.data)
 
 

@@ -45,11 +45,6 @@ class Epilogue:
         """The parameters of a spec."""
         return {"epilogue": self.text, "kinds": ",".join(self.kinds)}
 
-    @property
-    def has_same(self) -> bool:
-        """Some operand has an element for each element of the result."""
-        return "same" in self.kinds
-
     def params(
         self, call: Call, ins: Sequence[View | None], start: tuple[int, int] = (0, 0), spread: int = 1
     ) -> list[Param]:
