@@ -44,9 +44,8 @@ def test_run_on_pictures(plan: str) -> None:
 
 def test_run_on_arrays(plan: str, tmp_path: Path) -> None:
     with np.load(DIGITS / "test_images.npz") as data:
-        arrays = {name: data[name] for name in data.files}
-    images, labels = (a for _, a in sorted(arrays.items(), key=lambda item: -item[1].ndim))
-    batch = (images.reshape(-1, 1, 8, 8) / np.float32(255)).astype(np.float32)
+        images, labels = data["images"], data["labels"]
+    batch = (images[:, None] / np.float32(255)).astype(np.float32)
     np.savez(tmp_path / "in.npz", data=batch)
     graphc("run", plan, "--inputs", str(tmp_path / "in.npz"), "--outputs", str(tmp_path / "out.npz"))
     with np.load(tmp_path / "out.npz") as out:
