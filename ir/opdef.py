@@ -92,13 +92,13 @@ class Call:
         return v.type
 
     def constant(self, i: int) -> np.ndarray | None:
-        """Elements of input ``i`` where it is a weight with storage, else None."""
-        v = self.node.operands[i] if i < len(self.node.operands) else None
+        """Elements of input ``i`` where it is a weight with storage, else None; an epilogue's operand is no input."""
+        v = self.node.operands[i] if i < self.n_inputs else None
         return v.data if v is not None else None
 
     def is_weight(self, i: int) -> bool:
         """Input ``i`` is a weight, at hand or (packed for a kernel of a loaded plan) not."""
-        v = self.node.operands[i] if i < len(self.node.operands) else None
+        v = self.node.operands[i] if i < self.n_inputs else None
         return v is not None and v.is_constant
 
     def given(self, name: str) -> bool:

@@ -114,7 +114,8 @@ class Epilogue:
         layout = call.node.results[0].type.layout
         found = {}
         for i, kind in enumerate(self.kinds, call.n_inputs):
-            data = call.constant(i)
+            operand = call.node.operands[i]
+            data = operand.data if operand is not None else None
             if kind == "same" and data is not None and layout.block > 1:
                 found[i] = to_blocked(data.reshape(call.node.results[0].type.static_shape), layout)
         return found
