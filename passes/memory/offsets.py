@@ -52,16 +52,3 @@ def _best_gap(taken: list[tuple[int, int]], size: int) -> int:
             best, best_room = top, room
         top = max(top, end)
     return best if best >= 0 else top
-
-
-def lower_bound(lifetimes: Sequence[Lifetime]) -> int:
-    """Bytes that live at the busiest step: no plan of this order can be smaller."""
-    change: dict[int, int] = {}
-    for x in lifetimes:
-        change[x.first] = change.get(x.first, 0) + align(x.size)
-        change[x.last + 1] = change.get(x.last + 1, 0) - align(x.size)
-    live = peak = 0
-    for step in sorted(change):
-        live += change[step]
-        peak = max(peak, live)
-    return peak

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from graphc.passes.memory.offsets import ALIGNMENT, Lifetime, align, assign_offsets, lower_bound
+from graphc.passes.memory.offsets import ALIGNMENT, Lifetime, align, assign_offsets
 
 
 def test_buffers_that_never_meet_share_memory() -> None:
@@ -20,6 +20,19 @@ def test_a_gap_that_fits_best_is_taken() -> None:
     offsets, size = assign_offsets(lifetimes)
     assert size == 1536
     assert offsets[3] == 1024
+
+
+def lower_bound(lifetimes: list[Lifetime]) -> int:
+    """Bytes that live at the busiest step: no plan of this order can be smaller."""
+    change: dict[int, int] = {}
+    for x in lifetimes:
+        change[x.first] = change.get(x.first, 0) + align(x.size)
+        change[x.last + 1] = change.get(x.last + 1, 0) - align(x.size)
+    live = peak = 0
+    for step in sorted(change):
+        live += change[step]
+        peak = max(peak, live)
+    return peak
 
 
 @pytest.mark.parametrize("seed", range(20))
