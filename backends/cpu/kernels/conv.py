@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from graphc.backends.cpu.kernels import conv_border, conv_direct, conv_pack, costs
+from graphc.backends.cpu.kernels.conv_call import ConvCall
 from graphc.backends.cpu.kernels.conv_direct import Geometry
 from graphc.backends.cpu.kernels.epilogue import Epilogue
 from graphc.backends.cpu.kernels.tiles import Tile, tile_for
 from graphc.backends.cpu.target import CpuTarget
 from graphc.ir.opdef import Call
-from graphc.ir.ops._window import Window, window
+from graphc.ir.ops._window import window
 from graphc.ir.schedule import Address, Choice, Halo, KernelSpec, Needs, Param, Step, Task, View
 from graphc.ir.types import DType, TensorType
 
@@ -22,29 +23,13 @@ OPS = ("Conv", "Conv1D", "Conv2D", "Conv3D")
 
 
 @dataclass(frozen=True)
-class Convolution:
+class Convolution(ConvCall):
     """A Conv call on one image size, its dimensions brought to three (depth, rows, columns)."""
-
-    window: Window
-    shape: tuple[int, ...]
-    result: tuple[int, ...]
-    block_in: int
-    block_out: int
-    constant: bool
-    has_bias: bool
 
     @staticmethod
     def of(call: Call) -> Convolution | None:
         """The convolution of a call that kernels can do: float, NCHW; else None."""
-        x, y = call.type(0), call.node.results[0].type
-        if x.dtype != DType.FLOAT or not x.is_static or x.rank not in (3, 4, 5):
-            return None
-        constant = call.is_weight(1) and (call.is_weight(2) or not call.has(2))
-        w = window(call)
-        if w.order != "NCHW":
-            return None
-        blocks = x.layout.block, y.layout.block
-        return Convolution(w, x.static_shape, y.static_shape, *blocks, constant, call.has(2))
+        return Convolution.read(call, (3, 4, 5), window)
 
     @property
     def images(self) -> int:

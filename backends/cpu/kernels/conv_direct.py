@@ -259,7 +259,7 @@ class Geometry:
 def pack_weights(weights: np.ndarray, group: int, lanes: int, blocks: int) -> np.ndarray:
     """(M, C / group, D, H, W) as (group, map blocks, channel runs..., blocks * lanes), zero where maps are missing.
 
-    Order of the kernel's sums for plain inputs: channels, then window. For blocked ones see ``pack_blocked``.
+    Order of the kernel's sums for plain inputs: channels, then window; ``pack`` has that for blocked ones.
     """
     m, c = weights.shape[:2]
     per, width = m // group, blocks * lanes

@@ -14,6 +14,7 @@ from itertools import product
 import numpy as np
 
 from graphc.backends.cpu.kernels import conv_direct, conv_pack, costs
+from graphc.backends.cpu.kernels.conv_call import ConvCall
 from graphc.backends.cpu.kernels.conv_direct import Geometry
 from graphc.backends.cpu.kernels.epilogue import Epilogue
 from graphc.backends.cpu.kernels.tiles import tile_for
@@ -22,7 +23,6 @@ from graphc.backends.cpu.target import CpuTarget
 from graphc.ir.opdef import Call
 from graphc.ir.ops._window import Window, transposed_window
 from graphc.ir.schedule import Address, Choice, Halo, KernelSpec, Needs, Param, Step, View
-from graphc.ir.types import DType
 
 
 @dataclass(frozen=True)
@@ -56,29 +56,13 @@ def axes(w: Window, i: int, outputs: int) -> list[Axis]:
 
 
 @dataclass(frozen=True)
-class Transposed:
+class Transposed(ConvCall):
     """A ConvTranspose call on one image size."""
-
-    window: Window
-    shape: tuple[int, ...]
-    result: tuple[int, ...]
-    block_in: int
-    block_out: int
-    constant: bool
-    has_bias: bool
 
     @staticmethod
     def of(call: Call) -> Transposed | None:
         """The call where kernels can do it: 4-D float, NCHW; else None."""
-        x, y = call.type(0), call.node.results[0].type
-        if x.dtype != DType.FLOAT or not x.is_static or x.rank != 4:
-            return None
-        constant = call.is_weight(1) and (call.is_weight(2) or not call.has(2))
-        w = transposed_window(call)
-        if w.order != "NCHW":
-            return None
-        blocks = x.layout.block, y.layout.block
-        return Transposed(w, x.static_shape, y.static_shape, *blocks, constant, call.has(2))
+        return Transposed.read(call, (4,), transposed_window)
 
     @property
     def phases(self) -> list[tuple[Axis, Axis]]:

@@ -16,7 +16,7 @@ from graphc.backends.cpu.kernels.winograd_transforms import transform_filters
 from graphc.backends.cpu.rules import Rule
 from graphc.backends.cpu.target import CpuTarget
 from graphc.ir.opdef import Call
-from graphc.ir.schedule import Address, Choice, Halo, KernelSpec, Needs, Step, Task, View
+from graphc.ir.schedule import Address, Choice, Halo, KernelSpec, Needs, Param, Step, Task, View
 from graphc.ir.types import DType, Layout, TensorType
 
 NO_EPILOGUE = Epilogue("y=x0", ())
@@ -295,20 +295,8 @@ def bind_steps(
     padded = -(-p.c.maps // width) * width
     bias = weights.address.plus(4 * (weights.type.size - 2 * padded))
     zeros = weights.address.plus(4 * (weights.type.size - padded))
-    line = p.tiles * lanes
     v_position, m_position = _positions(p)
     v, products = workspace, workspace.plus(4 * p.positions * v_position)
-    before = Task(
-        KernelSpec.make("winograd_in", m=p.m),
-        (
-            *(_input_address(p, x), v, *image_strides(x)),
-            *(p.channel_blocks, p.tile_rows, p.tile_columns, v_position, line),
-        ),
-        p.c.images * p.channel_blocks * p.tile_rows,
-        name,
-        0,
-        x.type.nbytes + p.v_bytes,
-    )
     geometry = Geometry(
         1,
         p.c.channels,
@@ -328,19 +316,39 @@ def bind_steps(
         name,
         p.c.channels * padded,
     )
-    after = Task(
-        KernelSpec.make("winograd_out", m=p.m, **Epilogue.of_call(call).static()),
-        (
-            *(products, bias, y.address, *image_strides(y), p.c.maps, p.map_blocks, p.tile_rows, p.tile_columns),
-            *(p.c.result[2], p.c.result[3], m_position, line, Address("scratch"), Address("stride")),
-            *Epilogue.of_call(call).params(call, ins),
-        ),
-        p.c.images * p.map_blocks * p.tile_rows,
-        name,
-        0,
-        p.m_bytes + y.type.nbytes,
+    epilogue = Epilogue.of_call(call)
+    after = _output_task(p, products, m_position, bias, y, epilogue.static(), epilogue.params(call, ins), name)
+    return [(_input_task(p, x, v, v_position, name),), (multiply,), (after,)]
+
+
+def _input_task(p: Plan, x: View, v: Address, position: int, name: str) -> Task:
+    """The transform of the image to ``v``; a unit is a row of tiles of one channel block."""
+    params = (
+        *(_input_address(p, x), v, *image_strides(x)),
+        *(p.channel_blocks, p.tile_rows, p.tile_columns, position, p.tiles * p.target.lanes),
     )
-    return [(before,), (multiply,), (after,)]
+    units = p.c.images * p.channel_blocks * p.tile_rows
+    return Task(KernelSpec.make("winograd_in", m=p.m), params, units, name, 0, x.type.nbytes + p.v_bytes)
+
+
+def _output_task(
+    p: Plan,
+    products: Address,
+    position: int,
+    bias: Address,
+    y: View,
+    epilogue: dict[str, str],
+    operands: Sequence[Param],
+    name: str,
+) -> Task:
+    """The transform of ``products`` to the result; a unit is a row of tiles of one block of maps."""
+    params = (
+        *(products, bias, y.address, *image_strides(y), p.c.maps, p.map_blocks, p.tile_rows, p.tile_columns),
+        *(p.c.result[2], p.c.result[3], position, p.tiles * p.target.lanes, Address("scratch"), Address("stride")),
+        *operands,
+    )
+    units = p.c.images * p.map_blocks * p.tile_rows
+    return Task(KernelSpec.make("winograd_out", m=p.m, **epilogue), params, units, name, 0, p.m_bytes + y.type.nbytes)
 
 
 def _position_view(p: Plan, address: Address, blocks: int, position: int) -> View:
