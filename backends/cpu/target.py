@@ -13,8 +13,8 @@ from graphc.ir import GraphcError
 class CpuTarget:
     """An instruction set. lanes: float32 elements of a vector, also the channel block. registers: vector registers.
 
-    cpu, features: LLVM's names. fma: fused multiply-add exists in hardware. cores, l1, l2, l3: of the machine modelled,
-    in bytes; they steer choices and never answers.
+    cpu, features: LLVM's names. fma: fused multiply-add exists in hardware. l2, l3: bytes of the caches of the machine
+    modelled; they steer choices and never answers.
     """
 
     name: str
@@ -23,7 +23,6 @@ class CpuTarget:
     fma: bool
     cpu: str
     features: str
-    l1: int = 32 << 10
     l2: int = 1 << 20
     l3: int = 16 << 20
 
