@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from graphc.ir.opdef import Arg, Call, Trait, op
+from graphc.ir.ops._functions import acos, asin, atan, cbrt, cosh, log1p, sinh
 from graphc.ir.ops._rules import (
     FLOATS,
     NUMERIC,
@@ -52,7 +53,7 @@ def _unary(
 
 
 def _numpy(function: Callable[[np.ndarray], np.ndarray]) -> dict[str, Any]:
-    """A reference in NumPy for a function that the scalar protocol does not have."""
+    """A reference in NumPy, more exact than the formula or beyond the scalar protocol."""
     return {"reference": lambda call, x: [function(x).astype(x.dtype)]}
 
 
@@ -83,13 +84,13 @@ _unary(
     lambda o, call, x: x * o.const(call.arg("scale")),
     args=(Arg("scale", "float", 1.0, "the factor"),),
 )
-_unary("Asin", "inverse sine", None, inplace=False, **_numpy(np.arcsin))
-_unary("Acos", "inverse cosine", None, inplace=False, **_numpy(np.arccos))
-_unary("Atan", "inverse tangent", None, inplace=False, **_numpy(np.arctan))
-_unary("Sinh", "hyperbolic sine", None, inplace=False, **_numpy(np.sinh))
-_unary("Cosh", "hyperbolic cosine", None, inplace=False, **_numpy(np.cosh))
-_unary("Cbrt", "cube root", None, **_numpy(np.cbrt))
-_unary("Log1p", "log(1 + x), exact for small x", None, inplace=False, **_numpy(np.log1p))
+_unary("Asin", "inverse sine", lambda o, call, x: asin(o, x), inplace=False, **_numpy(np.arcsin))
+_unary("Acos", "inverse cosine", lambda o, call, x: acos(o, x), inplace=False, **_numpy(np.arccos))
+_unary("Atan", "inverse tangent", lambda o, call, x: atan(o, x), inplace=False, **_numpy(np.arctan))
+_unary("Sinh", "hyperbolic sine", lambda o, call, x: sinh(o, x), inplace=False, **_numpy(np.sinh))
+_unary("Cosh", "hyperbolic cosine", lambda o, call, x: cosh(o, x), inplace=False, **_numpy(np.cosh))
+_unary("Cbrt", "cube root", lambda o, call, x: cbrt(o, x), **_numpy(np.cbrt))
+_unary("Log1p", "log(1 + x), exact near 0", lambda o, call, x: log1p(o, x), inplace=False, **_numpy(np.log1p))
 _unary("Not", "logical not", None, (DType.BOOL,), inplace=False, **_numpy(np.logical_not))
 
 
