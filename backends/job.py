@@ -10,9 +10,11 @@ from enum import IntEnum
 
 class Job(IntEnum):
     """Words of a job block. STEPS: per step the first task and the number of tasks. TASKS: per task function,
-    parameters, units and the sum of the units of the tasks before it in its step."""
+    parameters, units and the sum of the units of the tasks before it in its step. The steps of a run are the
+    generations from BASE up to END."""
 
     GENERATION = 0
+    END = 1
     BASE = 8
     N_STEPS = 9
     STEPS = 10

@@ -60,7 +60,7 @@ def take(job, step, generation, tid):
             if aswap(word, w, w + n) == w:
                 run_units(job, step, a, a + n, tid)
                 if aadd(job + {REMAINING} * 8, -n) == n:
-                    if step + 1 < ld(job, {N_STEPS}):
+                    if generation + 1 < ld(job, {END}):
                         open_step(job, step + 1, generation + 1)
                     else:
                         astore(job + {GENERATION} * 8, generation + 1)
@@ -72,7 +72,7 @@ def work(job, tid):
     while True:
         generation = aload(job + {GENERATION} * 8)
         step = generation - aload(job + {BASE} * 8)
-        if step < 0 or step >= aload(job + {N_STEPS} * 8):
+        if step < 0 or generation >= aload(job + {END} * 8):
             return
         if tid < aload(job + {SLOTS} * 8) and take(job, step, generation, tid):
             spins = 0
@@ -93,6 +93,7 @@ def driver(p, lo, hi, tid):
         return
     generation = ld(job, {GENERATION}) + 1
     astore(job + {BASE} * 8, generation)
+    astore(job + {END} * 8, generation + ld(job, {N_STEPS}))
     open_step(job, 0, generation)
     if hi != 0:
         astore(hi + {JOB} * 8, job)

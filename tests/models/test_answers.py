@@ -85,8 +85,11 @@ def test_style_transfer(shared: Path, target: str) -> None:
 
 
 def test_top_five_of_squeezenet_on_photos(shared: Path) -> None:
-    """Caffe2's ranking on its own pixels. Another decoder of JPEG gives other pixels, by some grey levels, which may
-    exchange ranks of a probability of 1e-5, but not the first.
+    """Caffe2's ranking: exactly on the pixels that it was given, and on pictures up to classes of equal rank.
+
+    The preparation is exact (three photos give Caffe2's pixels to 1 grey level), but the decoder by which Caffe2's were
+    made interpolates the colours of the three 4:2:0 files in another way, by up to 12 levels; zebra's fifth and sixth
+    class, of 2.5e-5 and 2.4e-5, change places.
     """
     folder = shared / "models" / "squeezenet_v1.1"
     plan, inputs, answers = compile_net(folder, "native", threads=2)
@@ -97,6 +100,10 @@ def test_top_five_of_squeezenet_on_photos(shared: Path) -> None:
     assert top(plan.run(inputs)["softmaxout"]) == top(answers["softmaxout"])
     got = top(plan.run({"data": pictures})["softmaxout"])
     assert [row[0] for row in got] == [340, 932, 985, 950, 779, 258]
+    for ours, caffe2 in zip(got, answers["softmaxout"].reshape(6, -1)):
+        np.testing.assert_array_less(np.sort(caffe2)[::-1][:5] - 1e-5, caffe2[ours])
+    same = [k for k, n in enumerate(names) if n in ("orange", "school_bus", "dog")]
+    np.testing.assert_allclose(pictures[same], inputs["data"][same], rtol=0, atol=1)
 
 
 def test_a_saved_plan_gives_the_same_bits(shared: Path, tmp_path: Path) -> None:

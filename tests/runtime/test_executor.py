@@ -95,6 +95,19 @@ def test_single_steps_can_be_run(kernels: LoadedKernels) -> None:
     np.testing.assert_array_equal(e.run([x])[0], x + 3)
 
 
+def test_workers_leave_a_step_that_ran_by_itself(kernels: LoadedKernels) -> None:
+    """Freeing an executor waits for workers that look at its job; none may stay there."""
+    for _ in range(20):
+        e = executor(kernels, chain(9), 2)
+        e.run([np.zeros(SIZE, np.float32)])
+        for i in range(9):
+            e.run_step(i)
+        freed = threading.Thread(target=e.__del__)
+        freed.start()
+        freed.join(timeout=10)
+        assert not freed.is_alive()
+
+
 def test_an_address_outside_the_arena_is_refused(kernels: LoadedKernels) -> None:
     schedule = chain(2)
     schedule.arena_bytes = 512
