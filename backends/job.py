@@ -9,7 +9,8 @@ from enum import IntEnum
 
 
 class Job(IntEnum):
-    """Words of a job block. STEPS: per step the first task and the number of tasks. TASKS: per task function,
+    """Words of a job block. STEPS: per step the first task, the number of tasks, and n: a thread takes an n-th of what
+    is left of a slot at a time. TASKS: per task function,
     parameters, units and the sum of the units of the tasks before it in its step. The steps of a run are the
     generations from BASE up to END."""
 

@@ -24,7 +24,7 @@ NAME = "driver"
 _DRIVE = """
 def open_step(job, step, generation):
     steps = ld(job, {STEPS}); tasks = ld(job, {TASKS}); slots = ld(job, {SLOTS})
-    last = ld(steps, 2 * step) + ld(steps, 2 * step + 1) - 1
+    last = ld(steps, 3 * step) + ld(steps, 3 * step + 1) - 1
     units = ld(tasks, 4 * last + 2) + ld(tasks, 4 * last + 3)
     astore(job + {REMAINING} * 8, units)
     for q in range(slots):
@@ -33,8 +33,8 @@ def open_step(job, step, generation):
 
 def run_units(job, step, lo, hi, tid):
     steps = ld(job, {STEPS}); tasks = ld(job, {TASKS}); ignored = job + {IGNORED} * 8
-    first = ld(steps, 2 * step)
-    for k in range(first, first + ld(steps, 2 * step + 1)):
+    first = ld(steps, 3 * step)
+    for k in range(first, first + ld(steps, 3 * step + 1)):
         before = ld(tasks, 4 * k + 3)
         a = max(lo - before, 0)
         b = min(hi - before, ld(tasks, 4 * k + 2))
@@ -43,7 +43,7 @@ def run_units(job, step, lo, hi, tid):
 
 def take(job, step, generation, tid):
     steps = ld(job, {STEPS}); tasks = ld(job, {TASKS}); slots = ld(job, {SLOTS})
-    last = ld(steps, 2 * step) + ld(steps, 2 * step + 1) - 1
+    last = ld(steps, 3 * step) + ld(steps, 3 * step + 1) - 1
     units = ld(tasks, 4 * last + 2) + ld(tasks, 4 * last + 3)
     for k in range(slots):
         q = (tid + k) % slots
@@ -56,7 +56,7 @@ def take(job, step, generation, tid):
                 break
             n = limit - a
             if slots > 1:
-                n = (n + 1) // 2
+                n = max(n // ld(steps, 3 * step + 2), 1)
             if aswap(word, w, w + n) == w:
                 run_units(job, step, a, a + n, tid)
                 if aadd(job + {REMAINING} * 8, -n) == n:
