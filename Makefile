@@ -6,7 +6,7 @@ DIGITS := examples/digits
 PACKAGE := setup.cfg pyproject.toml
 PEERS := .venv-peers
 TORCH ?= torch
-TORCH_INDEX ?= 
+TORCH_INDEX ?=
 
 .PHONY: help demo test lint types bench bench-peers bench-startup clean digits
 
@@ -59,8 +59,8 @@ $(VENV)/tools: $(BIN)/python $(PACKAGE)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	@touch $@ $(VENV)/installed
 
-# PyTorch's own index holds builds for CPUs alone, a tenth of the size of the others; TORCH_INDEX= does without it,
-# TORCH=torch==2.13.0 takes one version.
+# TORCH=torch==2.13.0 takes one version; TORCH_INDEX=URL takes it from another index (PyTorch's own has builds for
+# CPUs alone, a tenth of the size).
 $(PEERS)/installed: $(PACKAGE)
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --editable . \
