@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import click
 from rich.console import Console
@@ -14,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from graphc.cli.options import (
     init_option,
     input_option,
+    json_option,
     level_options,
     net_argument,
     parse_inputs,
@@ -22,6 +25,7 @@ from graphc.cli.options import (
 )
 from graphc.compiler import Progress as Report
 from graphc.compiler import compile as compile_net
+from graphc.plan import Plan
 
 
 @click.command("compile")
@@ -35,6 +39,7 @@ from graphc.compiler import compile as compile_net
 @click.option("--keep", multiple=True, metavar="BLOB", help="A further blob that the plan returns. Repeatable.")
 @click.option("--native", is_flag=True, help="Store machine code in the plan too.")
 @click.option("-o", "--output", required=True, type=click.Path(dir_okay=False), help="The plan file to write.")
+@json_option
 def compile_command(
     net: str,
     init_net: str | None,
@@ -46,6 +51,7 @@ def compile_command(
     keep: tuple[str, ...],
     native: bool,
     output: str,
+    as_json: bool,
 ) -> None:
     """Compile a NetDef (binary or text) to a plan.
 
@@ -67,15 +73,33 @@ def compile_command(
             progress=report,
         )
     plan.save(output, native=native)
-    for note in plan.graph.notes:
-        click.echo(f"note: {note}", err=True)
+    facts = _facts(plan, output, time.perf_counter() - start)
+    click.echo(json.dumps(facts, indent=1) if as_json else _sentence(facts), err=not as_json)
+
+
+def _facts(plan: Plan, output: str, seconds: float) -> dict[str, Any]:
     s = plan.schedule
-    weights = sum(c.nbytes for c in s.constants)
-    click.echo(
-        f"{output}: target {plan.target}, {len(s.steps)} steps, {len(s.kernels)} kernels, "
-        f"{weights / 1e6:.1f} MB of weights, {s.arena_bytes / 1e6:.1f} MB of memory, "
-        f"{time.perf_counter() - start:.1f} s",
-        err=True,
+    return {
+        "plan": output,
+        "target": plan.target,
+        "threads": plan.threads,
+        "inputs": plan.inputs,
+        "outputs": plan.outputs,
+        "steps": len(s.steps),
+        "kernels": len(s.kernels),
+        "weight_bytes": sum(c.nbytes for c in s.constants),
+        "arena_bytes": s.arena_bytes,
+        "seconds": round(seconds, 3),
+        "notes": plan.graph.notes,
+    }
+
+
+def _sentence(facts: dict[str, Any]) -> str:
+    notes = "".join(f"note: {n}\n" for n in facts["notes"])
+    return (
+        f"{notes}{facts['plan']}: target {facts['target']}, {facts['steps']} steps, {facts['kernels']} kernels, "
+        f"{facts['weight_bytes'] / 1e6:.1f} MB of weights, {facts['arena_bytes'] / 1e6:.1f} MB of memory, "
+        f"{facts['seconds']:.1f} s"
     )
 
 

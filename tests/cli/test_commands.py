@@ -31,6 +31,13 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
+def test_compile_tells_facts_as_json(tmp_path: Path) -> None:
+    facts = json.loads(graphc("compile", NET, "--init", INIT, "-o", str(tmp_path / "d.pkl"), "--json").stdout)
+    assert facts["inputs"] == {"data": "float[1,1,8,8]"}
+    assert facts["outputs"] == ["softmax"]
+    assert facts["weight_bytes"] > 80_000
+
+
 def picture_options() -> list[str]:
     return ["--size", "8", "--grey", "--scale", "1/255", "--labels", str(DIGITS / "labels.txt")]
 
