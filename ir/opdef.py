@@ -18,7 +18,7 @@ import numpy as np
 from graphc.ir.attrs import Attr
 from graphc.ir.errors import VerifyError
 from graphc.ir.graph import Graph, Node
-from graphc.ir.types import Dim, TensorType
+from graphc.ir.types import Dim, DType, TensorType
 
 
 class Trait(enum.Flag):
@@ -41,26 +41,36 @@ class Trait(enum.Flag):
     """Draws random numbers: never folded or merged."""
     INTERNAL = enum.auto()
     """Made by graphc, absent from Caffe2; its name starts with ``g.``."""
+    HOST = enum.auto()
+    """Runs in Python between native pieces, by its ``reference``: strings, maps, control flow."""
 
 
 @dataclass(frozen=True)
 class Port:
-    """An input or output. optional: may be absent. variadic: stands for any number, and is the last."""
+    """An input or output. optional: may be absent. variadic: stands for any number, and is the last.
+
+    spread: what a variadic port stands for comes to a loop one by one, not as a tuple.
+    """
 
     name: str
     doc: str = ""
     optional: bool = False
     variadic: bool = False
+    spread: bool = False
 
 
 @dataclass(frozen=True)
 class Arg:
-    """An argument. kind: int, float, string, ints, floats, strings, graph, any. default None: absent means absent."""
+    """An argument. kind: int, float, string, ints, floats, strings, graph, any. default None: absent means absent.
+
+    choices: all values of a text argument; a loop gets the number of the value among them.
+    """
 
     name: str
     kind: str
     default: Attr | None = None
     doc: str = ""
+    choices: tuple[str, ...] = ()
 
 
 class Call:
@@ -72,8 +82,8 @@ class Call:
 
     @property
     def n_inputs(self) -> int:
-        """Number of operand slots, the operands of a fused epilogue excluded."""
-        return len(self.node.operands) - n_epilogue_operands(self.node)
+        """Number of operand slots, those of a fused epilogue and of a size pass excluded."""
+        return len(self.node.operands) - n_epilogue_operands(self.node) - n_carried(self.node)
 
     @property
     def n_outputs(self) -> int:
@@ -141,7 +151,10 @@ class OpDef:
     scalar(o, call, *xs): pointwise meaning of output 0 (``ir/scalar.py``).
     align(call, i): the shape under which input ``i`` broadcasts by NumPy's rules with output 0 (default: its own).
     loop: meaning as a function of arrays in the subset of Python that Numba compiles
-    (see ``docs/adding-an-operator.md``).
+    (see ``docs/adding-an-operator.md``). scratch(call): types of further zeroed arrays that it works in. errors: what
+    the number that it may return means, from 1 on.
+    sizes: a loop that gives the dimensions of outputs that depend on elements, in the order in which ``infer`` leaves
+    them open. shape_inputs: inputs whose elements ``infer`` needs for the output shapes.
     reference(call, *arrays): meaning in NumPy, of all outputs; needed where neither ``scalar`` nor ``loop`` is given.
     call_traits(call): traits that hold for this call besides ``traits`` (Dropout is the identity at test time).
     inplace: pairs (input, output) that Caffe2 lets share a blob.
@@ -156,7 +169,11 @@ class OpDef:
     args: tuple[Arg, ...] = ()
     scalar: Callable[..., Any] | None = None
     align: Callable[[Call, int], tuple[Dim, ...]] | None = None
-    loop: Callable[..., None] | None = None
+    loop: Callable[..., int | None] | None = None
+    scratch: Callable[[Call], Sequence[TensorType]] | None = None
+    errors: tuple[str, ...] = ()
+    sizes: Callable[..., int | None] | None = None
+    shape_inputs: tuple[int, ...] = ()
     reference: Reference | None = None
     traits: Trait = Trait.NONE
     call_traits: Callable[[Call], Trait] | None = None
@@ -179,6 +196,16 @@ class OpDef:
         """The record lists the argument."""
         return any(a.name == name for a in self.args)
 
+    def loop_arguments(self, call: Call) -> list[Any]:
+        """The values of all arguments as a loop gets them: a text with choices as its number, -1 for None there."""
+        return [_loop_value(a, call.arg(a.name)) for a in self.args if a.name != CARRIED]
+
+
+def _loop_value(arg: Arg, value: Any) -> Any:
+    if not arg.choices:
+        return value
+    return arg.choices.index(value) if value in arg.choices else -1
+
 
 _REGISTRY: dict[str, OpDef] = {}
 
@@ -193,7 +220,80 @@ def op(name: str, infer: Infer, *, inputs: str = "", outputs: str = "", doc: str
         raise ValueError(f"operator {name!r} is declared twice")
     family = fields.pop("family", infer.__module__.rsplit(".", 1)[-1])
     record = OpDef(name, doc, _ports(inputs), _ports(outputs), infer, family=family, **fields)
+    for part in size_passes(record) if record.sizes else ():
+        _REGISTRY[part.name] = part
     return _REGISTRY.setdefault(name, record)
+
+
+CARRIED = "carried"
+"""Argument of ``g.fill.<Name>``: how many of its last operands its size pass made."""
+
+
+def n_carried(node: Node) -> int:
+    """How many trailing operands a size pass made: the dimensions, then the scratch arrays."""
+    carried = node.attrs.get(CARRIED, 0)
+    return carried if isinstance(carried, int) else 0
+
+
+def shape_operands(node: Node) -> list[int]:
+    """The operands whose elements have to be known before the output shapes are."""
+    opdef, carried = node.opdef, n_carried(node)
+    return [*opdef.shape_inputs, *([len(node.operands) - carried] if carried else [])]
+
+
+def open_dims(types: Sequence[TensorType]) -> int:
+    """How many dimensions of these types are not known."""
+    return sum(not isinstance(d, int) for t in types for d in t.shape or ())
+
+
+def with_dims(types: Sequence[TensorType], dims: Sequence[int]) -> list[TensorType]:
+    """The types with their unknown dimensions, in order, replaced by ``dims``."""
+    left = iter(dims)
+    return [
+        t.with_shape(t.shape and tuple(d if isinstance(d, int) else int(next(left)) for d in t.shape)) for t in types
+    ]
+
+
+def size_passes(record: OpDef) -> tuple[OpDef, OpDef]:
+    """The two operators into which one with data-dependent sizes is split before it is lowered.
+
+    ``g.sizes.<Name>`` (inputs -> dims, scratch arrays) and ``g.fill.<Name>`` (inputs, dims, scratch arrays -> outputs),
+    which can be lowered once the elements of ``dims`` are known.
+    """
+
+    def infer_sizes(call: Call) -> list[TensorType]:
+        slots = open_dims(record.infer(call))
+        return [TensorType(DType.INT64, (slots,)), *(record.scratch(call) if record.scratch else ())]
+
+    def infer_fill(call: Call) -> list[TensorType]:
+        types = list(record.infer(call))
+        dims = call.node.operands[call.n_inputs]
+        return types if dims is None or dims.data is None else with_dims(types, dims.data.tolist())
+
+    common = {"family": record.family, "errors": record.errors}
+    first = OpDef(
+        f"g.sizes.{record.name}",
+        f"the sizes of the outputs of {record.name}",
+        record.inputs,
+        (Port("dims"), Port("scratch", variadic=True, spread=True)),
+        infer_sizes,
+        record.args,
+        loop=record.sizes,
+        traits=Trait.INTERNAL,
+        **common,
+    )
+    second = OpDef(
+        f"g.fill.{record.name}",
+        f"{record.name} after its sizes are known",
+        record.inputs,
+        record.outputs,
+        infer_fill,
+        (*record.args, Arg(CARRIED, "int", 0)),
+        loop=record.loop,
+        traits=Trait.INTERNAL,
+        **common,
+    )
+    return first, second
 
 
 def _ports(text: str) -> tuple[Port, ...]:

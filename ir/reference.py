@@ -13,6 +13,7 @@ import numpy as np
 from graphc.ir.errors import RunError
 from graphc.ir.graph import Constant, Graph, Node, Value, clone_attr
 from graphc.ir.infer import infer_node
+from graphc.ir.loops import run_loop
 from graphc.ir.opdef import Call, aligned_shape, n_epilogue_operands
 from graphc.ir.scalar import NUMPY
 from graphc.ir.types import DType, TensorType, dims_agree
@@ -105,7 +106,7 @@ def _apply(call: Call) -> list[Array]:
         elif call.opdef.scalar is not None:
             results = [_apply_scalar(call, arrays)]
         elif call.opdef.loop is not None:
-            results = _apply_loop(call, arrays)
+            results = run_loop(call, arrays)
         else:
             call.fail("its record gives no meaning that can be evaluated")
     if len(results) < call.n_outputs:
@@ -124,25 +125,6 @@ def _apply_scalar(call: Call, arrays: Sequence[Array | None]) -> Array:
 
 def _static(call: Call, i: int) -> tuple[int, ...]:
     return call.type(i).with_shape(aligned_shape(call, i)).static_shape
-
-
-def _apply_loop(call: Call, arrays: Sequence[Array | None]) -> list[Array]:
-    """Calls the loop, uncompiled, as ``loop(*inputs, *outputs, *arguments)``.
-
-    An absent input or output is an empty float32 array, outputs are zero-filled arrays of the inferred types,
-    arguments are all those of the record in its order.
-    """
-    assert call.opdef.loop is not None
-    outputs = []
-    for r in call.node.results:
-        if not r.type.is_static or r.type.dtype is None:
-            call.fail(f"the type of its output '{r.name}' is {r.type}, but a loop needs its size beforehand")
-        outputs.append(np.zeros(r.type.static_shape, r.type.dtype.numpy))
-    nothing = [np.zeros(0, np.float32)]
-    inputs = [*(nothing[0] if a is None else a for a in arrays), *nothing * (len(call.opdef.inputs) - len(arrays))]
-    absent = nothing * (len(call.opdef.outputs) - len(outputs))
-    call.opdef.loop(*inputs, *outputs, *absent, *(call.arg(a.name) for a in call.opdef.args))
-    return outputs
 
 
 def _cast(array: Array, dtype: DType | None) -> Array:

@@ -1,0 +1,91 @@
+"""How the loop of a record is called: the same for the reference interpreter and for compiled kernels.
+
+    loop(*inputs, *outputs, *scratch, *arguments)         sizes(*inputs, dims, *scratch, *arguments)
+
+In the order of the record, always all of them. What a variadic port stands for comes as one tuple. Half floats come as
+their bits (uint16). A loop returns nothing, 0, or the number of one of the record's ``errors``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NoReturn, TypeVar
+
+import numpy as np
+
+from graphc.ir.errors import RunError
+from graphc.ir.opdef import Call, OpDef, Port, open_dims, with_dims
+from graphc.ir.types import DType, TensorType
+
+T = TypeVar("T")
+
+
+def loop_operands(
+    opdef: OpDef, inputs: Sequence[T], outputs: Sequence[T], carried: Sequence[T], absent: T
+) -> list[Any]:
+    """What stands before the arguments. inputs, outputs: those present in order, ``absent`` in the gaps.
+
+    carried: scratch arrays, and before them ``dims`` where a size pass made them.
+    """
+    scratch = carried[1:] if opdef.name.startswith("g.fill.") else carried
+    return [*_by_port(opdef.inputs, inputs, absent), *_by_port(opdef.outputs, outputs, absent), *scratch]
+
+
+def _by_port(ports: Sequence[Port], items: Sequence[T], absent: T) -> list[Any]:
+    if not ports or not ports[-1].variadic:
+        return [*items, *[absent] * (len(ports) - len(items))]
+    single = [*items[: len(ports) - 1], *[absent] * (len(ports) - 1 - len(items))]
+    rest = items[len(ports) - 1 :]
+    return [*single, *rest] if ports[-1].spread else [*single, tuple(rest)]
+
+
+def run_loop(call: Call, arrays: Sequence[np.ndarray | None]) -> list[np.ndarray]:
+    """The results of a call by its loop, uncompiled; its size pass comes before it.
+
+    Outputs and scratch are zero-filled arrays of the inferred types, absent inputs and outputs empty float32 arrays.
+    Raises ``RunError`` with the record's text where the loop returns the number of an error.
+    """
+    opdef, types, nothing = call.opdef, [r.type for r in call.node.results], np.zeros(0, np.float32)
+    given = [nothing if a is None else _bits(np.asarray(a)) for a in arrays]
+    inputs, carried = given[: call.n_inputs], given[call.n_inputs :]
+    if not carried and opdef.scratch:
+        carried = _zeros(call, opdef.scratch(call))
+    arguments = opdef.loop_arguments(call)
+    if opdef.sizes is not None:
+        dims = np.zeros(open_dims(types), np.int64)
+        _check(call, opdef.sizes(*_by_port(opdef.inputs, inputs, nothing), dims, *carried, *arguments))
+        types = with_dims(types, dims.tolist())
+    outputs = _zeros(call, types)
+    assert opdef.loop is not None
+    _check(call, opdef.loop(*loop_operands(opdef, inputs, outputs, carried, nothing), *arguments))
+    return [a.view(np.float16) if t.dtype is DType.FLOAT16 else a for a, t in zip(outputs, types)]
+
+
+def _bits(array: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(array).view(np.uint16) if array.dtype == np.float16 else array
+
+
+def loop_dtype(dtype: DType) -> np.dtype:
+    """The elements that a loop sees."""
+    return np.dtype(np.uint16) if dtype is DType.FLOAT16 else dtype.numpy
+
+
+def _zeros(call: Call, types: Sequence[TensorType]) -> list[np.ndarray]:
+    for k, t in enumerate(types):
+        if not t.is_static or t.dtype is None:
+            call.fail(f"the type of its output {k} is {t}, but a loop needs its size beforehand")
+    return [np.zeros(t.static_shape, loop_dtype(t.dtype or DType.FLOAT)) for t in types]
+
+
+def _check(call: Call, code: int | None) -> None:
+    if code:
+        raise_loop_error(call, code)
+
+
+def raise_loop_error(call: Call, code: int) -> NoReturn:
+    """Raise ``RunError`` for an error number that a loop returned, naming operator, place and blobs."""
+    errors, node = call.opdef.errors, call.node
+    said = errors[code - 1] if 0 < code <= len(errors) else f"error {code}"
+    ins = ", ".join(f"'{v.name}'" for v in node.operands if v is not None)
+    op = node.op.removeprefix("g.sizes.").removeprefix("g.fill.")
+    raise RunError(f"{node.location}: {op}({ins}) -> '{node.results[0].name}': {said}")
