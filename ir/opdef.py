@@ -153,6 +153,7 @@ class OpDef:
     loop: meaning as a function of arrays in the subset of Python that Numba compiles
     (see ``docs/adding-an-operator.md``). scratch(call): types of further zeroed arrays that it works in. errors: what
     the number that it may return means, from 1 on.
+    constants(call): numbers that the loop gets after the arguments: what it needs of types (scales, zero points).
     sizes: a loop that gives the dimensions of outputs that depend on elements, in the order in which ``infer`` leaves
     them open. shape_inputs: inputs whose elements ``infer`` needs for the output shapes.
     reference(call, *arrays): meaning in NumPy, of all outputs; needed where neither ``scalar`` nor ``loop`` is given.
@@ -172,6 +173,7 @@ class OpDef:
     loop: Callable[..., int | None] | None = None
     scratch: Callable[[Call], Sequence[TensorType]] | None = None
     errors: tuple[str, ...] = ()
+    constants: Callable[[Call], Sequence[int | float]] | None = None
     sizes: Callable[..., int | None] | None = None
     shape_inputs: tuple[int, ...] = ()
     reference: Reference | None = None
@@ -197,8 +199,12 @@ class OpDef:
         return any(a.name == name for a in self.args)
 
     def loop_arguments(self, call: Call) -> list[Any]:
-        """The values of all arguments as a loop gets them: a text with choices as its number, -1 for None there."""
-        return [_loop_value(a, call.arg(a.name)) for a in self.args if a.name != CARRIED]
+        """The values of all arguments as a loop gets them, then the record's ``constants``.
+
+        A text with choices comes as its number, -1 for None there.
+        """
+        values = [_loop_value(a, call.arg(a.name)) for a in self.args if a.name != CARRIED]
+        return [*values, *(self.constants(call) if self.constants else ())]
 
 
 def _loop_value(arg: Arg, value: Any) -> Any:
@@ -270,7 +276,7 @@ def size_passes(record: OpDef) -> tuple[OpDef, OpDef]:
         dims = call.node.operands[call.n_inputs]
         return types if dims is None or dims.data is None else with_dims(types, dims.data.tolist())
 
-    common = {"family": record.family, "errors": record.errors}
+    common = {"family": record.family, "errors": record.errors, "constants": record.constants}
     first = OpDef(
         f"g.sizes.{record.name}",
         f"the sizes of the outputs of {record.name}",
