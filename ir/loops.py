@@ -1,9 +1,9 @@
 """How the loop of a record is called: the same for the reference interpreter and for compiled kernels.
 
-    loop(*inputs, *outputs, *scratch, *arguments, *constants)
-    sizes(*inputs, dims, *scratch, *arguments, *constants)
+    loop(*inputs, *outputs, *scratch, *arguments)         sizes(*inputs, dims, *scratch, *arguments)
 
-In the order of the record, always all of them. What a variadic port stands for comes as one tuple. Half floats come as
+In the order of the record, always all of them. The record's ``constants``, if it has them, stand for the
+arguments. What a variadic port stands for comes as one tuple. Half floats come as
 their bits (uint16). A loop returns nothing, 0, or the number of one of the record's ``errors``.
 """
 

@@ -153,7 +153,8 @@ class OpDef:
     loop: meaning as a function of arrays in the subset of Python that Numba compiles
     (see ``docs/adding-an-operator.md``). scratch(call): types of further zeroed arrays that it works in. errors: what
     the number that it may return means, from 1 on.
-    constants(call): numbers that the loop gets after the arguments: what it needs of types (scales, zero points).
+    constants(call): the numbers that the loop gets in place of the arguments, where these are not what it needs:
+    windows, scales and zero points.
     sizes: a loop that gives the dimensions of outputs that depend on elements, in the order in which ``infer`` leaves
     them open. shape_inputs: inputs whose elements ``infer`` needs for the output shapes.
     reference(call, *arrays): meaning in NumPy, of all outputs; needed where neither ``scalar`` nor ``loop`` is given.
@@ -199,12 +200,13 @@ class OpDef:
         return any(a.name == name for a in self.args)
 
     def loop_arguments(self, call: Call) -> list[Any]:
-        """The values of all arguments as a loop gets them, then the record's ``constants``.
+        """The numbers at the end of a loop's call: the record's ``constants``, or else the values of all arguments.
 
         A text with choices comes as its number, -1 for None there.
         """
-        values = [_loop_value(a, call.arg(a.name)) for a in self.args if a.name != CARRIED]
-        return [*values, *(self.constants(call) if self.constants else ())]
+        if self.constants is not None:
+            return list(self.constants(call))
+        return [_loop_value(a, call.arg(a.name)) for a in self.args if a.name != CARRIED]
 
 
 def _loop_value(arg: Arg, value: Any) -> Any:
