@@ -13,6 +13,7 @@ FAMILIES = (
     "reduce",
     "index",
     "columns",
+    "half",
     "internal",
     "fill",
     "random",
