@@ -75,7 +75,8 @@ class Node:
     """One operator call. ``operands[i]`` is None where an optional input is absent.
 
     attrs: only the arguments that were given; ``opdef`` has the defaults. engine, device: preferences kept from the
-    NetDef; they never change an answer.
+    NetDef; they never change an answer, but for a seed at the end of the device (``cpu:0 random_seed=7``), by which
+    operators that draw random numbers draw Caffe2's.
     """
 
     op: str

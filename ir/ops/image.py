@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from graphc.ir.opdef import Arg, Call, Trait, op
+from graphc.ir.ops._caffe2_random import Caffe2Generator, seed_of
 from graphc.ir.ops._rules import ORDER, Shape, agree, bounded, channel_axis, nhwc, require, require_rank, vector
 from graphc.ir.ops._window import WINDOW_ARGS, batch_and_channels, explicit_pads, join_shape, spatial
 from graphc.ir.types import UNKNOWN, Dim, DType, TensorType
@@ -331,10 +332,13 @@ def _preprocess_infer(call: Call) -> list[TensorType]:
 def stylizer_noise(call: Call) -> np.ndarray:
     """The noise that the preprocessing adds: ``noise_size`` values, used in turn for every channel of every pixel.
 
-    Caffe2 draws them once for a workspace, from a generator that the time seeds; graphc draws the same values always.
+    Caffe2 draws them once for a workspace. With ``random_seed`` in the device option they are Caffe2's values of that
+    seed; without, Caffe2's generator begins with the time, and graphc draws the same values of its own always.
     """
-    values = np.random.default_rng(0).standard_normal(call.arg("noise_size")) * call.arg("noise_std")
-    return np.asarray(values, np.float32)
+    seed, size, std = seed_of(call), call.arg("noise_size"), call.arg("noise_std")
+    if seed is not None:
+        return Caffe2Generator(seed).normal(0.0, std, (size,))
+    return np.asarray(np.random.default_rng(0).standard_normal(size) * std, np.float32)
 
 
 def _preprocess_reference(call: Call, x: np.ndarray, mean: np.ndarray) -> Sequence[np.ndarray]:

@@ -1,6 +1,7 @@
-"""Random fills. Caffe2 draws from one generator per device; graphc draws per output blob: a run can be repeated.
+"""Random fills. Every run draws the same numbers; with ``random_seed`` in the device option those of Caffe2's first.
 
-No answer of these can equal Caffe2's, whose generator is not specified; shape, type, range and moments do.
+Without a seed Caffe2's generator begins with the time, and an answer can equal it in shape, type, range and moments
+only.
 """
 
 from __future__ import annotations
@@ -12,14 +13,19 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from graphc.ir.opdef import Arg, Call, Trait, op
+from graphc.ir.ops._caffe2_random import Caffe2Generator, seed_of
 from graphc.ir.ops.fill import FILL_ARGS, fill_shape, run_shape
 from graphc.ir.types import DType, TensorType
 
-Draw = Callable[[Call, np.random.Generator, tuple[int, ...]], np.ndarray]
+Generator = np.random.Generator | Caffe2Generator
+Draw = Callable[[Call, Generator, tuple[int, ...]], np.ndarray]
 
 
-def generator(call: Call) -> np.random.Generator:
-    """The generator of a call, seeded by the name of its first output: equal graphs draw equal numbers."""
+def generator(call: Call) -> Generator:
+    """The generator of a call: Caffe2's where the call has a seed, else one that the name of the first output seeds."""
+    seed = seed_of(call)
+    if seed is not None:
+        return Caffe2Generator(seed)
     return np.random.default_rng(zlib.crc32(call.node.results[0].name.encode("utf-8", "surrogateescape")))
 
 
@@ -59,10 +65,10 @@ def _split(
 
 
 def _uniform_between(low: np.ndarray, high: np.ndarray) -> Draw:
-    def draw(call: Call, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    def draw(call: Call, rng: Generator, shape: tuple[int, ...]) -> np.ndarray:
         if np.issubdtype(np.asarray(low).dtype, np.integer):
-            return rng.integers(low, high, shape, endpoint=True)
-        return rng.uniform(low, high, shape)
+            return rng.integers(int(low), int(high), shape, endpoint=True)
+        return rng.uniform(float(low), float(high), shape)
 
     return draw
 
@@ -71,25 +77,25 @@ def _fan_in(shape: tuple[int, ...]) -> int:
     return max(1, math.prod(shape[1:]))
 
 
-def _xavier(call: Call, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    scale = math.sqrt(3.0 / _fan_in(shape))
+def _xavier(call: Call, rng: Generator, shape: tuple[int, ...]) -> np.ndarray:
+    scale = float(np.sqrt(np.float32(3) / np.float32(_fan_in(shape))))
     return rng.uniform(-scale, scale, shape)
 
 
-def _msra(call: Call, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+def _msra(call: Call, rng: Generator, shape: tuple[int, ...]) -> np.ndarray:
     fan_out = max(1, math.prod(shape) // max(1, shape[1] if len(shape) > 1 else 1))
-    return rng.normal(0.0, math.sqrt(2.0 / fan_out), shape)
+    return rng.normal(0.0, float(np.sqrt(np.float32(2) / np.float32(fan_out))), shape)
 
 
-def _gaussian(call: Call, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+def _gaussian(call: Call, rng: Generator, shape: tuple[int, ...]) -> np.ndarray:
     return rng.normal(call.arg("mean"), call.arg("std"), shape)
 
 
-def _uniform(call: Call, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+def _uniform(call: Call, rng: Generator, shape: tuple[int, ...]) -> np.ndarray:
     return rng.uniform(call.arg("min"), call.arg("max"), shape)
 
 
-def _uniform_int(call: Call, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+def _uniform_int(call: Call, rng: Generator, shape: tuple[int, ...]) -> np.ndarray:
     return rng.integers(int(call.arg("min")), int(call.arg("max")), shape, endpoint=True)
 
 

@@ -72,6 +72,20 @@ def test_2018_text() -> None:
     assert str(net.ops[0].device) == "cuda:2"
 
 
+@pytest.mark.parametrize(
+    ("device", "text"),
+    [
+        (Device(), ""),
+        (Device(random_seed=0), "cpu:0 random_seed=0"),
+        (Device(1, 2, 4294967295), "cuda:2 random_seed=4294967295"),
+    ],
+)
+def test_seeds_of_devices(device: Device, text: str) -> None:
+    net = read_net(write_net(Net("n", [Operator("Relu", ["x"], ["y"], device=device)])))
+    assert net.ops[0].device == device
+    assert str(device) == text
+
+
 def test_names_that_are_not_utf8() -> None:
     net = read_net(b"\x12\x0b\x0a\x03a\xe9b\x22\x04Relu")
     assert net.ops[0].inputs == ["a\\xe9b"]

@@ -135,7 +135,7 @@ def _unread_blobs(scope: _Scope) -> list[str]:
 
 def _net_notes(net: Net) -> list[str]:
     notes = [f"net type '{net.type}': operators run in list order"] if net.type not in ("", "simple") else []
-    if net.device is not None and str(net.device):
+    if net.device is not None and net.device.type:
         notes.append(f"net device {net.device} is kept as a preference")
     return notes
 

@@ -11,21 +11,22 @@ DEVICE_NAMES = ("cpu", "cuda", "mkldnn", "opengl", "opencl", "ideep", "hip", "fp
 
 @dataclass(frozen=True)
 class Device:
-    """A ``DeviceOption``; ``type`` is Caffe2's number (0 CPU, 1 CUDA ...)."""
+    """A ``DeviceOption``; ``type`` is Caffe2's number (0 CPU, 1 CUDA ...). random_seed: None where it is not given."""
 
     type: int = 0
     id: int = 0
-    random_seed: int = 0
+    random_seed: int | None = None
     node_name: str = ""
     numa_node: int = 0
     extra_info: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """``""`` for the CPU, else e.g. ``cuda:0``."""
-        if self.type == 0:
+        """``""`` for the CPU without a seed, else e.g. ``cuda:0`` or ``cpu:0 random_seed=7``."""
+        if self.type == 0 and self.random_seed is None:
             return ""
-        known = 0 < self.type < len(DEVICE_NAMES)
-        return f"{DEVICE_NAMES[self.type] if known else f'device{self.type}'}:{self.id}"
+        known = 0 <= self.type < len(DEVICE_NAMES)
+        place = f"{DEVICE_NAMES[self.type] if known else f'device{self.type}'}:{self.id}"
+        return place if self.random_seed is None else f"{place} random_seed={self.random_seed}"
 
 
 @dataclass(frozen=True)

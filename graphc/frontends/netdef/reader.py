@@ -238,4 +238,5 @@ def _device(m: Message) -> Device | None:
         return None
     d = m.device_option
     extra = tuple(_text(n) for n in d.extra_info)
-    return Device(d.device_type, d.device_id, d.random_seed, _text(d.node_name), d.numa_node_id, extra)
+    seed = d.random_seed if d.HasField("random_seed") else None
+    return Device(d.device_type, d.device_id, seed, _text(d.node_name), d.numa_node_id, extra)

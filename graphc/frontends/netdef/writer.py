@@ -63,7 +63,9 @@ def _fill_device(m: Message, device: Device | None) -> None:
     if device is None:
         return
     m.device_option.SetInParent()
-    _set(m.device_option, device_type=device.type, device_id=device.id, random_seed=device.random_seed)
+    _set(m.device_option, device_type=device.type, device_id=device.id)
+    if device.random_seed is not None:
+        m.device_option.random_seed = device.random_seed
     _set(m.device_option, node_name=device.node_name.encode(), numa_node_id=device.numa_node)
     m.device_option.extra_info.extend(n.encode() for n in device.extra_info)
 
