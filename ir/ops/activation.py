@@ -56,7 +56,8 @@ def _selu(o: ScalarOps, call: Call, x: Expr) -> Expr:
     return o.where(o.lt(zero, x), x, o.exp(o.minimum(x, zero)) * alpha - alpha) * scale
 
 
-def _softplus(o: ScalarOps, call: Call, x: Expr) -> Expr:
+def softplus(o: ScalarOps, call: Call, x: Expr) -> Expr:
+    """log(1 + exp(x)) that does not overflow."""
     return o.maximum(x, o.const(0.0)) + o.log(o.exp(-o.abs(x)) + o.const(1.0))
 
 
@@ -92,25 +93,39 @@ def _clip(o: ScalarOps, call: Call, x: Expr) -> Expr:
 
 
 LARGEST_FLOAT = float(np.finfo(np.float32).max)
+SLOPE = Arg("alpha", "float", 0.01, "slope below zero")
+ALPHA = Arg("alpha", "float", 1.0, "scale below zero")
+SELU_ARGS = (
+    Arg("alpha", "float", float(np.float32(1.6732632423543772)), "scale below zero"),
+    Arg("scale", "float", float(np.float32(1.0507009873554805)), "scale of everything"),
+)
+LINE_ARGS = (Arg("alpha", "float", float(np.float32(0.2)), "slope"), Arg("beta", "float", 0.5, "value at zero"))
+CLIP_ARGS = (
+    Arg("min", "float", -LARGEST_FLOAT, "lower bound"),
+    Arg("max", "float", LARGEST_FLOAT, "upper bound"),
+)
+FAST_GELU = Arg("fast_gelu", "int", 0, "approximate by tanh")
+EPS = Arg("eps", "float", float(np.float32(1e-6)), "distance from 0 and 1 that is kept")
+BOUND = Arg("n", "float", 6.0, "upper bound")
+THRESHOLD = Arg("alpha", "float", 1.0, "threshold")
 
 _activation("Relu", lambda o, call, x: o.maximum(x, o.const(0.0)), "max(x, 0)")
 _activation("Sigmoid", lambda o, call, x: o.sigmoid(x), "1 / (1 + exp(-x))")
 _activation("Tanh", lambda o, call, x: o.tanh(x), "tanh(x)")
-_activation("LeakyRelu", _leaky_relu, "x, or alpha * x where x < 0", Arg("alpha", "float", 0.01, "slope below zero"))
-_activation("Elu", _elu, "x, or alpha * (exp(x) - 1) where x < 0", Arg("alpha", "float", 1.0, "scale below zero"))
+_activation("LeakyRelu", _leaky_relu, "x, or alpha * x where x < 0", SLOPE)
+_activation("Elu", _elu, "x, or alpha * (exp(x) - 1) where x < 0", ALPHA)
 _activation(
     "Selu",
     _selu,
     "scale * x, or scale * alpha * (exp(x) - 1) where x <= 0",
-    Arg("alpha", "float", float(np.float32(1.6732632423543772)), "scale below zero"),
-    Arg("scale", "float", float(np.float32(1.0507009873554805)), "scale of everything"),
+    *SELU_ARGS,
 )
-_activation("Softplus", _softplus, "log(1 + exp(x)), without overflow")
+_activation("Softplus", softplus, "log(1 + exp(x)), without overflow")
 _activation("Softsign", lambda o, call, x: x / (o.abs(x) + o.const(1.0)), "x / (1 + |x|)")
 _activation("Swish", lambda o, call, x: x * o.sigmoid(x), "x * sigmoid(x)", inplace=False)
 _activation(
     "Mish",
-    lambda o, call, x: x * o.tanh(_softplus(o, call, x)),
+    lambda o, call, x: x * o.tanh(softplus(o, call, x)),
     "x * tanh(softplus(x))",
     inplace=False,
     infer=_float_or_double_infer,
@@ -119,27 +134,23 @@ _activation(
     "HardSigmoid",
     _hard_sigmoid,
     "alpha * x + beta, clipped to [0, 1]",
-    Arg("alpha", "float", float(np.float32(0.2)), "slope"),
-    Arg("beta", "float", 0.5, "value at zero"),
+    *LINE_ARGS,
 )
 _activation(
     "Gelu",
     _gelu,
     "x times the normal distribution's probability of a value below x",
-    Arg("fast_gelu", "int", 0, "approximate by tanh"),
+    FAST_GELU,
     inplace=False,
 )
-_activation(
-    "Logit", _logit, "log(x / (1 - x)), x clipped to [eps, 1 - eps]", Arg("eps", "float", float(np.float32(1e-6)))
-)
-_activation("ReluN", _relu_n, "max(x, 0), at most n", Arg("n", "float", 6.0, "upper bound"))
-_activation("ThresholdedRelu", _thresholded_relu, "x where x > alpha, else 0", Arg("alpha", "float", 1.0, "threshold"))
+_activation("Logit", _logit, "log(x / (1 - x)), x clipped to [eps, 1 - eps]", EPS)
+_activation("ReluN", _relu_n, "max(x, 0), at most n", BOUND)
+_activation("ThresholdedRelu", _thresholded_relu, "x where x > alpha, else 0", THRESHOLD)
 _activation(
     "Clip",
     _clip,
     "x, at least min and at most max",
-    Arg("min", "float", -LARGEST_FLOAT, "lower bound"),
-    Arg("max", "float", LARGEST_FLOAT, "upper bound"),
+    *CLIP_ARGS,
 )
 
 

@@ -21,22 +21,6 @@ def _like_first(call: Call) -> list[TensorType]:
     return [_type_of(0, call)]
 
 
-def _relu_gradient(call: Call, y: np.ndarray, dy: np.ndarray) -> list[np.ndarray]:
-    return [np.where(y > 0, dy, 0).astype(dy.dtype)]
-
-
-op(
-    "ReluGradient",
-    _like_first,
-    inputs="Y dY",
-    outputs="dX",
-    args=(ORDER, *HINTS),
-    reference=_relu_gradient,
-    inplace=((1, 0),),
-    doc="dY where Y > 0, else 0",
-)
-
-
 def _softmax_gradient(call: Call, y: np.ndarray, dy: np.ndarray) -> list[np.ndarray]:
     axis = call.arg("axis") % max(y.ndim, 1)
     rows = (math.prod(y.shape[:axis]), math.prod(y.shape[axis:]))
