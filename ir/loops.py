@@ -16,6 +16,7 @@ import numpy as np
 
 from graphc.ir.errors import RunError
 from graphc.ir.opdef import Call, OpDef, Port, open_dims, with_dims
+from graphc.ir.schedule import Check
 from graphc.ir.types import DType, TensorType
 
 T = TypeVar("T")
@@ -28,8 +29,13 @@ def loop_operands(
 
     carried: scratch arrays, and before them ``dims`` where a size pass made them.
     """
-    scratch = carried[1:] if opdef.name.startswith("g.fill.") else carried
+    scratch = carried[1:] if is_fill(opdef) else carried
     return [*_by_port(opdef.inputs, inputs, absent), *_by_port(opdef.outputs, outputs, absent), *scratch]
+
+
+def is_fill(opdef: OpDef) -> bool:
+    """The operator is the second half of one with data-dependent sizes: its scratch comes from the first."""
+    return opdef.name.startswith("g.fill.")
 
 
 def _by_port(ports: Sequence[Port], items: Sequence[T], absent: T) -> list[Any]:
@@ -85,8 +91,12 @@ def _check(call: Call, code: int | None) -> None:
 
 def raise_loop_error(call: Call, code: int) -> NoReturn:
     """Raise ``RunError`` for an error number that a loop returned, naming operator, place and blobs."""
-    errors, node = call.opdef.errors, call.node
-    said = errors[code - 1] if 0 < code <= len(errors) else f"error {code}"
-    ins = ", ".join(f"'{v.name}'" for v in node.operands if v is not None)
+    raise RunError(Check(call_text(call), call.opdef.errors).message(code))
+
+
+def call_text(call: Call) -> str:
+    """Place, operator and blobs of a call, as errors of a run name it."""
+    node = call.node
+    ins = ", ".join(f"'{v.name}'" for v in node.operands[: call.n_inputs] if v is not None)
     op = node.op.removeprefix("g.sizes.").removeprefix("g.fill.")
-    raise RunError(f"{node.location}: {op}({ins}) -> '{node.results[0].name}': {said}")
+    return f"{node.location}: {op}({ins}) -> " + ", ".join(f"'{r.name}'" for r in node.results)

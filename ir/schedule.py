@@ -54,7 +54,9 @@ class Address:
     """A place in memory, resolved when a schedule is bound to buffers.
 
     space: ``arena``; ``const``, ``in`` and ``out`` (``index`` says which), ``scratch`` (base of all
-    threads' scratch; thread t uses base + t * stride, where the space ``stride`` gives that number of bytes itself).
+    threads' scratch; thread t uses base + t * stride, where the space ``stride`` gives that number of bytes itself);
+    ``status``, the word for the number of an error that the check ``index`` of the schedule explains (a rule leaves the
+    index 0, lowering gives each call its own).
     offset: bytes.
     """
 
@@ -196,6 +198,19 @@ class ConstantSlot:
     nbytes: int
 
 
+@dataclass(frozen=True)
+class Check:
+    """A call that may meet data that it has to refuse: how errors name it, and its errors by number, from 1 on."""
+
+    call: str
+    errors: tuple[str, ...]
+
+    def message(self, code: int) -> str:
+        """The text of an error number."""
+        said = self.errors[code - 1] if 0 < code <= len(self.errors) else f"error {code}"
+        return f"{self.call}: {said}"
+
+
 @dataclass
 class Schedule:
     """Everything the executor needs but the machine code and the bytes of the constants."""
@@ -208,6 +223,7 @@ class Schedule:
     scratch_bytes: int
     constants: list[ConstantSlot]
     buffers: list[Buffer]
+    checks: list[Check] = field(default_factory=list)
     views: dict[str, View] = field(default_factory=dict)
     """Blob name -> view, for the blobs that can be fetched after a run; valid only if bound with that blob kept."""
 

@@ -11,6 +11,7 @@ from graphc.ir.scanner import INT, QUOTED, Scanner
 from graphc.ir.schedule import (
     Address,
     Buffer,
+    Check,
     ConstantSlot,
     KernelSpec,
     Param,
@@ -42,7 +43,7 @@ def parse_schedule(text: str) -> Schedule:
 
 def address_text(a: Address) -> str:
     """``arena+64``, ``const``, ``in[1]``, ``out[0]+256``."""
-    index = f"[{a.index}]" if a.index or a.space in ("in", "out") else ""
+    index = f"[{a.index}]" if a.index or a.space in ("in", "out", "status") else ""
     return a.space + index + (f"{a.offset:+d}" if a.offset else "")
 
 
@@ -56,6 +57,8 @@ def _lines(s: Schedule) -> Iterator[str]:
     for b in s.buffers:
         names = "".join(f" {quote(n)}" for n in b.names)
         yield f"  buffer at {b.offset} bytes={b.size} steps={b.first}..{b.last} :{names}"
+    for check in s.checks:
+        yield f"  check {quote(check.call)} :" + "".join(f" {quote(e)}" for e in check.errors)
     for name, view in s.views.items():
         yield f"  view {quote(name)} = {_view_text(view)}"
     for kernel in s.kernels:
@@ -118,6 +121,10 @@ class _Parser(Scanner):
             s.constants.append(ConstantSlot(self.string("a name in quotes"), self.place(), self.field("bytes")))
         elif word == "buffer":
             s.buffers.append(self.buffer())
+        elif word == "check":
+            call = self.string("a call in quotes")
+            self.expect(":")
+            s.checks.append(Check(call, self.strings()))
         elif word == "view":
             name = self.string("a blob's name in quotes")
             self.expect("=")
@@ -150,10 +157,13 @@ class _Parser(Scanner):
         self.expect("steps=")
         steps = self.need(_RANGE, "steps such as 0..3")
         self.expect(":")
-        names = []
+        return Buffer(self.strings(), offset, size, int(steps.group(1)), int(steps.group(2)))
+
+    def strings(self) -> tuple[str, ...]:
+        found = []
         while m := self.match(QUOTED):
-            names.append(self.convert(unquote, m.group(1), at=m.start()))
-        return Buffer(tuple(names), offset, size, int(steps.group(1)), int(steps.group(2)))
+            found.append(self.convert(unquote, m.group(1), at=m.start()))
+        return tuple(found)
 
     def address(self) -> Address:
         m = self.need(_PLACE, "an address such as arena+64")

@@ -12,10 +12,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from graphc.ir import Call, DType, Graph, LoweringError, Node, TensorType, Trait, Value
+from graphc.ir.loops import call_text
 from graphc.ir.schedule import (
     NO_HALO,
     Address,
     Buffer,
+    Check,
     Choice,
     ConstantSlot,
     Halo,
@@ -159,6 +161,7 @@ class _Lowering:
         self.constants: list[tuple[str, np.ndarray]] = []
         self.constant_of: dict[int, _Storage] = {}
         self.steps: list[_Draft] = []
+        self.checks: list[Check] = []
         self.scratch = 0
 
     # ---- what consumers ask of a value ------------------------------------------------------------------------------
@@ -399,11 +402,23 @@ class _Lowering:
             steps: list[Step] = [(self.library.copy_task(_as(ins[0], outs[0].type), outs[0]),)]
         else:
             steps = self.library.bind(self.calls[node], self.choices[node], ins, outs, self.address(work))
+            steps = [tuple(self.checked(node, t) for t in step) for step in steps]
         used = [s for s in reads if isinstance(s, _Storage)] + [p.storage for p in places] + [work]
         for k, step in enumerate(steps):
             at = self.add_step([*step, *(halos if k == 0 else [])], set(reads), writes)
             for s in used:
                 s.touch(at)
+
+    def checked(self, node: Node, task: Task) -> Task:
+        """The task with the status word of its call."""
+        if not any(isinstance(p, Address) and p.space == "status" for p in task.params):
+            return task
+        check = Check(call_text(self.calls[node]), node.opdef.errors)
+        if check not in self.checks:
+            self.checks.append(check)
+        word = Address("status", 0, self.checks.index(check))
+        params = (word if isinstance(p, Address) and p.space == "status" else p for p in task.params)
+        return replace(task, params=tuple(params))
 
     def same_memory(self, node: Node) -> bool:
         """The result of an alias node lies where its operand does."""
@@ -460,6 +475,7 @@ class _Lowering:
             self.scratch,
             _constant_slots(self.constants),
             buffers,
+            self.checks,
         )
         for value, place in self.places.items():
             if place.storage.space == "arena" and place.storage.first >= 0:

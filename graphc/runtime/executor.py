@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from ctypes import addressof, c_char
+from typing import NoReturn
 
 import numpy as np
 
 from graphc.backends.job import Job, job_words
-from graphc.ir.errors import PlanError
+from graphc.ir.errors import PlanError, RunError
 from graphc.ir.schedule import Address, Schedule, Step, View
 from graphc.runtime.team import TEAM, Native, native_function, yield_address
 
@@ -60,6 +61,7 @@ class Executor:
         self.schedule, self.threads, self.constants = schedule, threads, constants
         self.arena = aligned_zeros(schedule.arena_bytes)
         self.scratch = aligned_zeros(schedule.scratch_bytes * threads)
+        self._status = np.zeros(len(schedule.checks), np.int64)
         self._driver: Native = native_function(driver)
         self._block = aligned_zeros(8 * job_words(threads)).view(np.int64)
         self._inputs: list[list[tuple[int, int]]] = [[] for _ in schedule.inputs]
@@ -112,6 +114,8 @@ class Executor:
                 raise PlanError(f"the schedule points into {param.space} {param.index}, which does not exist")
             patches[param.index].append((position, param.offset))
             return 0
+        if param.space == "status" and 0 <= param.index < len(self._status):
+            return int(self._status.ctypes.data) + 8 * param.index
         section = self._section(param)
         if not 0 <= param.offset <= section.nbytes:
             raise PlanError(f"the schedule points outside its {param.space} ({param.offset} of {section.nbytes} bytes)")
@@ -139,7 +143,16 @@ class Executor:
                 params[position] = base + offset
         if self.n_steps:
             self._start()
+        if self.schedule.checks and self._status.any():
+            self._refuse()
         return outputs
+
+    def _refuse(self) -> NoReturn:
+        """Raise the first error that a kernel reported, in the order of the net."""
+        index = int(np.flatnonzero(self._status)[0])
+        code, check = int(self._status[index]), self.schedule.checks[index]
+        self._status[:] = 0
+        raise RunError(check.message(code))
 
     def _start(self) -> None:
         block, ignored = self._addresses

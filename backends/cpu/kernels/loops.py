@@ -10,7 +10,7 @@ import ast
 import inspect
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from graphc.backends.cpu.rules import Rule, Template
 from graphc.backends.cpu.target import CpuTarget
 from graphc.backends.lines import Lines
 from graphc.ir import LoweringError
+from graphc.ir.loops import is_fill, loop_dtype, loop_operands
 from graphc.ir.opdef import Call, OpDef, lookup
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
 from graphc.ir.types import TensorType
@@ -29,7 +30,17 @@ ABSENT = "-"
 
 
 class _Plain(ast.NodeTransformer):
-    """Removes what has no effect on the meaning: annotations and docstrings."""
+    """Removes what has no effect on the meaning, annotations and docstrings, and writes out the module's numbers."""
+
+    def __init__(self, scope: Mapping[str, object]) -> None:
+        self.scope = scope
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        """A number of the module as a literal."""
+        value = self.scope.get(node.id) if isinstance(node.ctx, ast.Load) else None
+        if isinstance(value, (int, float)) and math.isfinite(value):
+            return ast.copy_location(ast.Constant(value), node)
+        return node
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
         """A function without annotations and docstring."""
@@ -50,86 +61,140 @@ class _Plain(ast.NodeTransformer):
 
 
 def loop_source(record: OpDef) -> str:
-    """The source of a record's loop as a function called ``loop``; raises ``LoweringError`` where there is none."""
+    """The source of a record's loop as a function called ``loop``, after the functions that it calls.
+
+    Raises ``LoweringError`` where there is none.
+    """
+    assert record.loop is not None
+    found: dict[str, str] = {}
+    _collect(record, record.loop, "loop", found, {})
+    return "\n\n".join(found.values()) + "\n"
+
+
+Function = Callable[..., object]
+
+
+def _collect(record: OpDef, function: Function, name: str, found: dict[str, str], seen: dict[str, Function]) -> None:
+    """Put the source of a function into ``found``, after that of the plain functions that it calls."""
+    if seen.setdefault(name, function) is not function:
+        raise LoweringError(f"the loop of {record.name} calls two functions called {name}", "rename one of them")
+    definition = _Plain(function.__globals__).visit(_definition(record, function))
+    definition.name = name
+    for called in sorted({n.id for n in ast.walk(definition) if isinstance(n, ast.Name)}):
+        other = function.__globals__.get(called)
+        if inspect.isfunction(other) and other is not function and called not in seen:
+            _collect(record, other, called, found, seen)
+    found[name] = ast.unparse(ast.fix_missing_locations(definition))
+
+
+def _definition(record: OpDef, function: Function) -> ast.FunctionDef:
     try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(record.loop)))  # type: ignore[arg-type]  # None: TypeError
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     except (OSError, TypeError, SyntaxError) as error:
         raise LoweringError(
             f"the source of the loop of {record.name} cannot be read: {error}",
             "define it with def in a file of its own",
         ) from None
-    function = tree.body[0]
-    if not isinstance(function, ast.FunctionDef):
+    definition = tree.body[0]
+    if not isinstance(definition, ast.FunctionDef):
         raise LoweringError(f"the loop of {record.name} is no function definition", "define it with def")
-    function.name, function.decorator_list = "loop", []
-    return ast.unparse(ast.fix_missing_locations(_Plain().visit(function))) + "\n"
+    definition.decorator_list = []
+    return definition
 
 
 def _code(type: TensorType) -> str | None:
     """``f4:2`` for two dimensions of float32; None for types that a loop cannot have."""
     if type.dtype is None or type.layout.block > 1:
         return None
-    code = type.dtype.numpy.str[1:]
+    code = loop_dtype(type.dtype).str[1:]
     return f"{code}:{len(type.static_shape)}" if code in ELEMENTS else None
 
 
-def _arguments(call: Call) -> list[object] | None:
-    """The arguments of the record in its order; None where one is text or a graph."""
-    values = [call.arg(a.name) for a in call.opdef.args]
-    return values if all(_is_number(v) for v in values) else None
+def _work_types(call: Call) -> list[TensorType]:
+    """The arrays after the outputs: scratch, or what a size pass made."""
+    carried = [v.type for v in call.node.operands[call.n_inputs :] if v is not None]
+    return carried or list(call.opdef.scratch(call) if call.opdef.scratch else ())
+
+
+def _argument_codes(call: Call) -> list[str] | None:
+    """``i`` and ``f`` for numbers passed at run time, literals for the rest; None if one is text or a graph."""
+    codes = []
+    for value in call.opdef.loop_arguments(call):
+        if not _is_number(value):
+            return None
+        codes.append({int: "i", bool: "i", float: "f"}.get(type(value)) or _text(value))
+    return codes
 
 
 def _is_number(value: object) -> bool:
     if isinstance(value, tuple):
-        return all(map(_is_number, value))
-    return value is None or (isinstance(value, (int, float)) and value == value)
-
-
-def _choose(call: Call, target: CpuTarget) -> Choice | None:
-    arguments = _arguments(call)
-    n = max(call.n_inputs, len(call.opdef.inputs))
-    ins = [_code(call.type(i)) if call.has(i) else ABSENT for i in range(n)]
-    outs = [_code(r.type) for r in call.node.results]
-    outs += [ABSENT] * (len(call.opdef.outputs) - len(outs))
-    if call.opdef.loop is None or arguments is None or None in ins or None in outs:
-        return None
-    types = ",".join(str(c) for c in ins), ",".join(str(c) for c in outs)
-    spec = KernelSpec.make("loop", op=call.node.op, ins=types[0], outs=types[1], args=_text(arguments))
-    return Choice("loop", spec, {}, 1000.0 + 10 * sum(r.type.size for r in call.node.results))
+        return all(isinstance(v, (int, float)) and math.isfinite(v) for v in value)
+    return value is None or isinstance(value, (int, float))
 
 
 def _text(value: object) -> str:
-    """Numbers, None, and tuples and lists of them as literals; those beyond the range of float are infinite."""
-    if isinstance(value, (tuple, list)):
-        inner = "".join(_text(v) + "," for v in value)
-        return f"({inner})" if isinstance(value, tuple) else f"[{inner}]"
-    return "-" * (value < 0) + "1e999" if isinstance(value, float) and math.isinf(value) else repr(value)
+    return f"({''.join(repr(v) + ',' for v in value)})" if isinstance(value, tuple) else repr(value)
+
+
+def _choose(call: Call, target: CpuTarget) -> Choice | None:
+    arguments = _argument_codes(call)
+    ins = [_code(call.type(i)) if call.has(i) else ABSENT for i in range(call.n_inputs)]
+    outs = [_code(r.type) for r in call.node.results]
+    work = [_code(t) for t in _work_types(call)]
+    if call.opdef.loop is None or arguments is None or None in ins or None in outs or None in work:
+        return None
+    parts = {"ins": ins, "outs": outs, "work": work, "args": arguments}
+    spec = KernelSpec.make("loop", op=call.node.op, **{k: ";".join(map(str, v)) for k, v in parts.items()})
+    return Choice("loop", spec, {}, 1000.0 + 10 * sum(r.type.size for r in call.node.results))
 
 
 def emit(spec: KernelSpec, target: CpuTarget) -> str:
-    """Source of ``loop{op, ins, outs, args}``; parameters: of each array the address and the dimensions, then zeros."""
+    """Source of ``loop{op, ins, outs, work, args}``.
+
+    Parameters: of each array the address and the dimensions, then the numbers that are arguments, then the address of
+    the status word, which receives the number of an error.
+    """
     s = Lines()
-    codes = [[c for c in str(spec[side]).split(",") if c] for side in ("ins", "outs")]
+    opdef = lookup(str(spec["op"]))
+    ins, outs, work, args = (
+        str(spec[side]).split(";") if spec[side] else [] for side in ("ins", "outs", "work", "args")
+    )
     with s.block(f"def {spec.name}(p, lo, hi, tid):"):
         names, k = [], 0
-        for i, code in enumerate([*codes[0], *codes[1]]):
+        for i, code in enumerate([*ins, *outs, *work]):
+            zeroed = i >= len(ins) and not (i >= len(ins) + len(outs) and is_fill(opdef))
             names.append(f"a{i}")
-            k = _array(s, f"a{i}", code, k, zeroed=i >= len(codes[0]))
-        s(f"loop({', '.join([*names, *_literals(str(spec['args']))])})")
-    return loop_source(lookup(str(spec["op"]))) + "\n\n" + s.text()
+            k = _array(s, f"a{i}", code, k, zeroed)
+        first = len(ins) + len(outs)
+        operands = loop_operands(opdef, names[: len(ins)], names[len(ins) : first], names[first:], NOTHING)
+        numbers = []
+        for code in args:
+            numbers.append({"i": f"ld(p, {k})", "f": f"ld_f8(p, {k})"}.get(code) or _literal(code))
+            k += code in "if"
+        s(f"code = loop({', '.join([*map(_operand, operands), *numbers])})")
+        if opdef.errors:
+            with s.block("if code is not None and code != 0:"):
+                s(f"st_i8(ld(p, {k}), 0, code)")
+    return loop_source(opdef) + "\n\n" + s.text()
 
 
-def _literals(text: str) -> list[str]:
-    """The arguments as source. A specification may come from a plan file: ``ValueError`` for more than literals."""
+NOTHING = "array_f4(0, (0,))"
+
+
+def _operand(names: str | tuple[str, ...]) -> str:
+    return names if isinstance(names, str) else f"({''.join(n + ', ' for n in names)})"
+
+
+def _literal(text: str) -> str:
+    """A literal as source. A specification may come from a plan file: ``ValueError`` for anything else."""
     ast.literal_eval(text)
-    tree = ast.parse(text, mode="eval").body
-    return [ast.unparse(e) for e in tree.elts] if isinstance(tree, ast.List) else []
+    return ast.unparse(ast.parse(text, mode="eval"))
 
 
 def _array(s: Lines, name: str, code: str, k: int, zeroed: bool) -> int:
     """Define the array ``name`` from parameter ``k`` on; returns the next parameter's number."""
     if code == ABSENT:
-        s(f"{name} = array_f4(0, (0,))")
+        s(f"{name} = {NOTHING}")
         return k
     letters, _, rank = code.partition(":")
     sizes = [f"ld(p, {k + 1 + d})" for d in range(int(rank))]
@@ -147,7 +212,12 @@ def _zero(s: Lines, k: int, sizes: Sequence[str], itemsize: int) -> None:
 
 
 def _needs(call: Call, choice: Choice, target: CpuTarget) -> Needs:
-    return Needs(dense=frozenset(range(len(call.node.operands))), dense_out=True)
+    work = 0 if call.opdef.scratch is None else sum(_room(t) for t in call.opdef.scratch(call))
+    return Needs(dense=frozenset(range(len(call.node.operands))), dense_out=True, workspace=work)
+
+
+def _room(type: TensorType) -> int:
+    return -(-type.nbytes // 64) * 64
 
 
 def _bind(
@@ -155,11 +225,23 @@ def _bind(
 ) -> list[Step]:
     assert choice.spec is not None
     params: list[Param] = []
-    for view in [*ins[: call.n_inputs], *outs]:
-        if view is not None:
-            params += [view.address, *view.type.static_shape]
+    carried = [v for v in ins[call.n_inputs :] if v is not None]
+    for view in [*(v for v in ins[: call.n_inputs] if v is not None), *outs, *carried]:
+        params += [view.address, *view.type.static_shape]
+    for type in call.opdef.scratch(call) if call.opdef.scratch else ():
+        params += [workspace, *type.static_shape]
+        workspace = workspace.plus(_room(type))
+    params += [n for v in call.opdef.loop_arguments(call) for n in _number(v)]
+    params += [Address("status")] if call.opdef.errors else []
     size = sum(v.type.size for v in outs)
     return [(Task(choice.spec, tuple(params), 1, call.node.results[0].name, size, 4 * size),)]
+
+
+def _number(value: object) -> list[int]:
+    """An argument as a parameter: the bits of a float, nothing for what is in the specification."""
+    if isinstance(value, float):
+        return [int(np.float64(value).view(np.int64))]
+    return [int(value)] if isinstance(value, int) else []
 
 
 TEMPLATES = (Template("loop", emit),)
