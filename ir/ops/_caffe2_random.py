@@ -43,7 +43,7 @@ class Caffe2Generator:
     def _unit(self, n: int) -> np.ndarray:
         """``n`` numbers in [0, 1): the low 24 bits of a word each."""
         low = self.words(n) & np.uint32((1 << _MANTISSA) - 1)
-        return low.astype(np.float32) * np.float32(2.0**-_MANTISSA)
+        return np.asarray(low.astype(np.float32) * np.float32(2.0**-_MANTISSA))
 
     def uniform(self, low: float, high: float, shape: tuple[int, ...]) -> np.ndarray:
         """Numbers in [low, high), computed in float32."""
