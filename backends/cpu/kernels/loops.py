@@ -145,7 +145,13 @@ def _choose(call: Call, target: CpuTarget) -> Choice | None:
         return None
     parts = {"ins": ins, "outs": outs, "work": work, "args": arguments}
     spec = KernelSpec.make("loop", op=call.node.op, **{k: ";".join(map(str, v)) for k, v in parts.items()})
-    return Choice("loop", spec, {}, 1000.0 + 10 * sum(r.type.size for r in call.node.results))
+    return Choice("loop", spec, {}, _cost(call))
+
+
+def _cost(call: Call) -> float:
+    """Ten nanoseconds an element, or half of one an operation: rules made for an operator are faster and come first."""
+    operations = call.opdef.flops(call) if call.opdef.flops else 0
+    return 1000.0 + max(10.0 * sum(r.type.size for r in call.node.results), 0.5 * operations)
 
 
 def emit(spec: KernelSpec, target: CpuTarget) -> str:
