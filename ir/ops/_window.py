@@ -209,6 +209,13 @@ def window(call: Call) -> Window:
     return Window(given.kernel, given.stride, given.dilation, pads, group, order)
 
 
+def given_window(call: Call) -> tuple[Window, bool, int]:
+    """The window as the arguments give it, whether it is the whole image instead, and ``legacy_pad``."""
+    given = _given(call)
+    w = Window(given.kernel, given.stride, given.dilation, given.pads, 1, "NHWC" if nhwc(call) else "NCHW")
+    return w, given.whole, given.legacy_pad
+
+
 def output_image(call: Call) -> Shape | None:
     """Spatial dimensions of the output of a convolution or pooling call, symbolic where the input's are.
 
