@@ -22,6 +22,7 @@ from graphc.passes.manager import first_wrong_pass as first_wrong_pass
 from graphc.passes.manager import print_after as print_after
 from graphc.passes.manager import run_pipeline as run_pipeline
 from graphc.passes.manager import together as together
+from graphc.passes.nhwc_to_nchw import NhwcToNchw as NhwcToNchw
 from graphc.passes.pipelines import LEVELS as LEVELS
 from graphc.passes.pipelines import O0 as O0
 from graphc.passes.pipelines import O1 as O1
@@ -30,6 +31,7 @@ from graphc.passes.pipelines import with_block as with_block
 
 PASSES: tuple[type[Pass], ...] = (
     InferTypes,
+    NhwcToNchw,
     Canonicalize,
     FoldConstants,
     Cse,

@@ -15,9 +15,12 @@ from graphc.passes.fold_constants import FoldConstants
 from graphc.passes.fuse_elementwise import FuseElementwise
 from graphc.passes.fuse_epilogue import FuseEpilogue
 from graphc.passes.infer_types import InferTypes
+from graphc.passes.nhwc_to_nchw import NhwcToNchw
 
 O0: Pipeline = (
     InferTypes(),
+    # First of all: every pass below sees images in one order, and folding transposes the weights.
+    NhwcToNchw(),
     # Removes what has no kernel because it has no meaning at run time: identities, fills of weights.
     Canonicalize(),
     FoldConstants(),
@@ -27,6 +30,9 @@ O0: Pipeline = (
 
 O1: Pipeline = (
     InferTypes(),
+    # First of all: every pass below sees images in one order, canonicalize cancels what it leaves, folding transposes
+    # the weights.
+    NhwcToNchw(),
     # Before folding: forwarding an identity makes more operands constants.
     Canonicalize(),
     FoldConstants(),
