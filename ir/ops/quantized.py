@@ -1,20 +1,31 @@
 """Int8 operators of Caffe2's default engine: asymmetric uint8 values, real = (q - zero point) * scale, layout NHWC.
 
-Convolutions and products are exact in int32; the result is scaled once, rounded half to even and clamped. ``X``'s scale
-and zero point are part of its type; ``Y_scale`` and ``Y_zero_point`` are those of the result.
+Convolutions and products are exact in int32; the result is scaled once, by QNNPACK's fixed-point multiplier, and
+clamped. ``X``'s scale and zero point are part of its type; ``Y_scale`` and ``Y_zero_point`` are those of the result.
+Convolution and FC have their meaning in NumPy beside the loop, because whole nets are evaluated with it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from graphc.ir.opdef import Arg, Call, op
-from graphc.ir.ops._rules import Shape, agree, product, require_rank
-from graphc.ir.ops._window import WINDOW_ARGS, output_image, padded, taps, window
-from graphc.ir.types import UNKNOWN, Dim, DType, Quant, TensorType, dims_agree, merge_dims
+from graphc.ir.ops._fixed_point import clamped, half_even, q31, requantised, scaled_q31
+from graphc.ir.ops._rules import Shape, agree, axis_of, product, require, require_rank, vector
+from graphc.ir.ops._window import (
+    ADJ_ARGS,
+    WINDOW_ARGS,
+    output_image,
+    padded,
+    taps,
+    transposed_image,
+    transposed_window,
+    window,
+)
+from graphc.ir.types import UNKNOWN, Dim, DType, Quant, TensorType, dims_agree
 
 ORDER_NHWC = Arg("order", "string", b"NHWC", "NHWC, the only order of int8 operators")
 Y_QUANT = (Arg("Y_scale", "float", 1.0, "scale of the result"), Arg("Y_zero_point", "int", 0, "its zero point"))
@@ -44,6 +55,30 @@ def quant_of(call: Call, i: int) -> Quant:
     return quant
 
 
+def int8_input(call: Call, i: int) -> TensorType:
+    """Type of input ``i``; fails unless it is uint8 or unknown."""
+    type = call.type(i)
+    if type.dtype not in (None, DType.UINT8):
+        call.fail(
+            f"input {i} ({call.input_name(i)}) is {type}, a quantised uint8 tensor is needed",
+            "feed it through Int8Quantize",
+        )
+    return type
+
+
+def product_scale(call: Call) -> float:
+    """Units of the result per unit of the accumulator: X_scale * W_scale / Y_scale in float32."""
+    scale = np.float32(quant_of(call, 0).scale) * np.float32(quant_of(call, 1).scale)
+    return float(scale / np.float32(call.arg("Y_scale")))
+
+
+def _product_constants(call: Call, relu: bool) -> tuple[int, ...]:
+    """What a product needs: zero points of X and W, multiplier, shift, zero point and lower end of the result."""
+    zero = result_quant(call).zero_point
+    zeros = (quant_of(call, 0).zero_point, quant_of(call, 1).zero_point)
+    return (*zeros, *q31(product_scale(call)), zero, zero if relu else 0)
+
+
 def kept_quant(call: Call) -> Quant | None:
     """The quantisation where values move unchanged: that of X, with which the arguments have to agree."""
     own = call.type(0).quant
@@ -63,26 +98,16 @@ def int8_type(call: Call, shape: Shape | None, quant: Quant | None = None) -> Te
     return TensorType(DType.UINT8, shape, quant=quant or result_quant(call))
 
 
-def requantise(real: np.ndarray, quant: Quant, low: int = 0) -> np.ndarray:
-    """Real values in units of the result's scale -> uint8, half to even, clamped to ``low`` ... 255."""
-    return np.asarray(np.clip(np.rint(real) + quant.zero_point, low, 255), np.uint8)
-
-
-def real_values(call: Call, i: int, x: np.ndarray) -> np.ndarray:
-    """The float32 numbers that a quantised input stands for."""
-    quant = quant_of(call, i)
-    return np.asarray((x.astype(np.int32) - quant.zero_point).astype(np.float32) * np.float32(quant.scale))
-
-
 def _quantize_type(call: Call) -> list[TensorType]:
     if call.type(0).dtype not in (None, DType.FLOAT):
         call.fail(f"input 0 (X) is {call.type(0)}, float is needed")
     return [int8_type(call, call.type(0).shape)]
 
 
-def _quantize(call: Call, x: np.ndarray) -> list[np.ndarray]:
-    quant = result_quant(call)
-    return [requantise(x / np.float32(quant.scale), quant)]
+def _quantize(x: np.ndarray, y: np.ndarray, scale: float, zero: int) -> None:
+    unit = np.float32(scale)
+    for i in range(x.size):
+        y.flat[i] = clamped(half_even(x.flat[i] / unit) + zero, 0, 255)
 
 
 op(
@@ -91,17 +116,25 @@ op(
     inputs="X",
     outputs="Y",
     args=Y_QUANT,
-    reference=_quantize,
+    loop=_quantize,
     doc="q = clamp(zero point + x / scale, 0, 255), half to even",
 )
 
 
 def _dequantize_type(call: Call) -> list[TensorType]:
-    return [TensorType(DType.FLOAT, call.type(0).shape)]
+    return [TensorType(DType.FLOAT, int8_input(call, 0).shape)]
 
 
-def _dequantize(call: Call, x: np.ndarray) -> list[np.ndarray]:
-    return [real_values(call, 0, x)]
+def _dequantize(x: np.ndarray, y: np.ndarray, scale: float, zero: int) -> None:
+    unit = np.float32(scale)
+    for i in range(x.size):
+        y.flat[i] = np.float32(np.int32(x.flat[i]) - zero) * unit
+
+
+def scale_and_zero(call: Call) -> tuple[float, int]:
+    """Scale and zero point of input 0."""
+    quant = quant_of(call, 0)
+    return quant.scale, quant.zero_point
 
 
 op(
@@ -109,7 +142,8 @@ op(
     _dequantize_type,
     inputs="X",
     outputs="Y",
-    reference=_dequantize,
+    loop=_dequantize,
+    constants=scale_and_zero,
     doc="(q - zero point) * scale",
 )
 
@@ -159,7 +193,10 @@ op(
 def _conv_type(call: Call) -> list[TensorType]:
     if call.arg("order") != "NHWC":
         call.fail(f"order '{call.arg('order')}' is not supported by int8 operators", "export the net in order NHWC")
+    int8_input(call, 0)
+    int8_input(call, 1)
     x, w = require_rank(call, 0, 4), require_rank(call, 1, 4)
+    _check_bias(call, UNKNOWN if w is None else w[0])
     image = output_image(call)
     if w is not None:
         _check_filter(call, x, w)
@@ -168,11 +205,17 @@ def _conv_type(call: Call) -> list[TensorType]:
     return [int8_type(call, (x[0], *image, UNKNOWN if w is None else w[0]))]
 
 
+def _check_bias(call: Call, m: Dim) -> None:
+    """Input 2 is a vector of int32 with an element for each output channel."""
+    require(call, 2, (DType.INT32,))
+    vector(call, 2, m, "elements of the bias and output channels differ")
+
+
 def _check_filter(call: Call, x: Shape | None, w: Shape) -> None:
     group = call.arg("group")
     if x is not None:
         agree(call, w[3] * group, x[3], "channels of X and filter (times group) differ")
-    if isinstance(w[0], int) and w[0] % group:
+    if group < 1 or (isinstance(w[0], int) and w[0] % group):
         call.fail(f"{w[0]} output channels do not divide into {group} groups")
     for size, got in zip(window(call).kernel, w[1:3]):
         agree(call, got, size, "the kernel's size and the filter's differ")
@@ -194,17 +237,59 @@ def _accumulated(call: Call, x: np.ndarray, w: np.ndarray) -> np.ndarray:
     return total.reshape(*total.shape[:3], m)
 
 
-def _product_scale(call: Call) -> float:
-    """Units of the result per unit of the accumulator."""
-    scale = np.float32(quant_of(call, 0).scale) * np.float32(quant_of(call, 1).scale)
-    return float(scale / np.float32(call.arg("Y_scale")))
+def _convolution(
+    x: np.ndarray,
+    w: np.ndarray,
+    b: np.ndarray,
+    y: np.ndarray,
+    stride_h: int,
+    stride_w: int,
+    dilation_h: int,
+    dilation_w: int,
+    top: int,
+    left: int,
+    group: int,
+    x_zero: int,
+    w_zero: int,
+    multiplier: int,
+    shift: int,
+    zero: int,
+    low: int,
+) -> None:
+    depth, per_group = w.shape[3], w.shape[0] // group
+    for n in range(y.shape[0]):
+        for i in range(y.shape[1]):
+            for j in range(y.shape[2]):
+                for m in range(y.shape[3]):
+                    total = np.int64(b[m])
+                    first = m // per_group * depth
+                    for k in range(w.shape[1]):
+                        row = i * stride_h - top + k * dilation_h
+                        if row < 0 or row >= x.shape[1]:
+                            continue
+                        for q in range(w.shape[2]):
+                            column = j * stride_w - left + q * dilation_w
+                            if 0 <= column < x.shape[2]:
+                                xs, ws = x[n, row, column], w[m, k, q]
+                                part = np.int32(0)
+                                for c in range(depth):
+                                    part += (np.int32(xs[first + c]) - x_zero) * (np.int32(ws[c]) - w_zero)
+                                total += part
+                    y[n, i, j, m] = clamped(scaled_q31(total, multiplier, shift) + zero, low, 255)
+
+
+def _conv_constants(relu: bool) -> Callable[[Call], Sequence[int]]:
+    def constants(call: Call) -> Sequence[int]:
+        win = window(call)
+        return (*win.stride, *win.dilation, *win.heads, win.group, *_product_constants(call, relu))
+
+    return constants
 
 
 def _conv_reference(relu: bool) -> Callable[..., list[np.ndarray]]:
-    def reference(call: Call, x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None) -> list[np.ndarray]:
-        total = _accumulated(call, x, w) + (0 if b is None else b)
-        quant = result_quant(call)
-        return [requantise(total * _product_scale(call), quant, quant.zero_point if relu else 0)]
+    def reference(call: Call, x: np.ndarray, w: np.ndarray, b: np.ndarray) -> list[np.ndarray]:
+        zero = result_quant(call).zero_point
+        return [requantised(_accumulated(call, x, w) + b, product_scale(call), zero, zero if relu else 0)]
 
     return reference
 
@@ -213,31 +298,71 @@ for _name, _relu in (("Int8Conv", False), ("Int8ConvRelu", True)):
     op(
         _name,
         _conv_type,
-        inputs="X filter bias?",
+        inputs="X filter bias",
         outputs="Y",
         args=(Arg("group", "int", 1, "groups of channels"), *INT8_WINDOW),
+        loop=_convolution,
+        constants=_conv_constants(_relu),
         reference=_conv_reference(_relu),
         doc="convolution of uint8 NHWC with a filter (M, kH, kW, C / group)" + (", then Relu" if _relu else ""),
     )
 
 
 def _fc_type(call: Call) -> list[TensorType]:
-    x, w = call.type(0).shape, call.type(1).shape
-    n: Dim = UNKNOWN if w is None else w[0]
+    x, w = int8_input(call, 0).shape, int8_input(call, 1).shape
+    n: Dim = UNKNOWN if w is None else product(w[: axis_of(call, call.arg("axis_w"), len(w), "axis_w")])
+    require(call, 2, (DType.INT32,))
+    bias = call.type(2).shape
+    if bias is not None:
+        agree(call, product(bias), n, "elements of the bias and rows of W differ")
     if x is None:
-        return [int8_type(call, (UNKNOWN, n))]
-    if w is not None and not dims_agree(product(x[1:]), product(w[1:])):
-        call.fail(f"a row of X has {product(x[1:])} elements, one of W {product(w[1:])}")
-    return [int8_type(call, (x[0], n))]
+        return [int8_type(call, None)]
+    axis = axis_of(call, call.arg("axis"), len(x))
+    if w is not None:
+        k, k_w = product(x[axis:]), product(w[axis_of(call, call.arg("axis_w"), len(w), "axis_w") :])
+        if not dims_agree(k, k_w):
+            call.fail(f"a row of X has {k} elements, one of W {k_w}")
+    return [int8_type(call, (*x[:axis], n))]
+
+
+def _dense(
+    x: np.ndarray,
+    w: np.ndarray,
+    b: np.ndarray,
+    y: np.ndarray,
+    depth: int,
+    x_zero: int,
+    w_zero: int,
+    multiplier: int,
+    shift: int,
+    zero: int,
+    low: int,
+) -> None:
+    columns = b.size
+    for i in range(y.size // max(columns, 1)):
+        for j in range(columns):
+            total = np.int64(b.flat[j])
+            for k in range(depth):
+                total += (np.int32(x.flat[i * depth + k]) - x_zero) * (np.int32(w.flat[j * depth + k]) - w_zero)
+            y.flat[i * columns + j] = clamped(scaled_q31(total, multiplier, shift) + zero, low, 255)
+
+
+def _fc_constants(relu: bool) -> Callable[[Call], Sequence[int]]:
+    def constants(call: Call) -> Sequence[int]:
+        shape = call.type(0).static_shape
+        return (math.prod(shape[call.arg("axis") % len(shape) :]), *_product_constants(call, relu))
+
+    return constants
 
 
 def _fc_reference(relu: bool) -> Callable[..., list[np.ndarray]]:
-    def reference(call: Call, x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None) -> list[np.ndarray]:
-        left = x.reshape(len(x), math.prod(x.shape[1:])).astype(np.float64) - quant_of(call, 0).zero_point
-        right = w.reshape(len(w), math.prod(w.shape[1:])).astype(np.float64) - quant_of(call, 1).zero_point
-        total = left @ right.T + (0 if b is None else b)
-        quant = result_quant(call)
-        return [requantise(total * _product_scale(call), quant, quant.zero_point if relu else 0)]
+    def reference(call: Call, x: np.ndarray, w: np.ndarray, b: np.ndarray) -> list[np.ndarray]:
+        axis, zero = call.arg("axis") % x.ndim, result_quant(call).zero_point
+        depth = math.prod(x.shape[axis:])
+        left = x.reshape(math.prod(x.shape[:axis]), depth).astype(np.float64) - quant_of(call, 0).zero_point
+        right = w.reshape(b.size, depth).astype(np.float64) - quant_of(call, 1).zero_point
+        total = (left @ right.T + b.reshape(-1)).reshape(*x.shape[:axis], b.size)
+        return [requantised(total, product_scale(call), zero, zero if relu else 0)]
 
     return reference
 
@@ -246,214 +371,89 @@ for _name, _relu in (("Int8FC", False), ("Int8FCRelu", True)):
     op(
         _name,
         _fc_type,
-        inputs="X W b?",
+        inputs="X W b",
         outputs="Y",
-        args=(Arg("axis", "int", 1), Arg("axis_w", "int", 1), ORDER_NHWC, *Y_QUANT),
+        args=(
+            Arg("axis", "int", 1, "first dimension of a row of X"),
+            Arg("axis_w", "int", 1, "first dimension of a row of W"),
+            ORDER_NHWC,
+            *Y_QUANT,
+        ),
+        loop=_dense,
+        constants=_fc_constants(_relu),
         reference=_fc_reference(_relu),
         doc="X W^T + b of uint8 values" + (", then Relu" if _relu else ""),
     )
 
 
-def _sum_type(call: Call) -> list[TensorType]:
-    shape = call.type(0).shape
-    for i in range(1, call.n_inputs):
-        other = call.type(i).shape
-        if shape is None or other is None:
-            shape = shape or other
-            continue
-        if len(shape) != len(other) or not all(map(dims_agree, shape, other)):
-            call.fail(f"inputs 0 and {i} have the shapes {shape} and {other}")
-        shape = tuple(map(merge_dims, shape, other))
-    return [int8_type(call, shape)]
+def _transposed_type(call: Call) -> list[TensorType]:
+    """Y is (N, output image, M); the filter (C, kH, kW, M)."""
+    if call.arg("order") != "NHWC":
+        call.fail(f"order '{call.arg('order')}' is not supported by int8 operators", "export the net in order NHWC")
+    int8_input(call, 0)
+    int8_input(call, 1)
+    x, w, win = require_rank(call, 0, 4), require_rank(call, 1, 4), transposed_window(call)
+    if win.group != 1:
+        call.fail(f"argument 'group' is {win.group}, the operator knows no groups")
+    _check_bias(call, UNKNOWN if w is None else w[3])
+    image = transposed_image(call)
+    if w is not None:
+        for size, got in zip(win.kernel, w[1:3]):
+            agree(call, got, size, "the kernel's size and the filter's differ")
+        if x is not None:
+            agree(call, w[0], x[3], "channels of X and filter differ")
+    if x is None or image is None:
+        return [int8_type(call, None)]
+    return [int8_type(call, (x[0], *image, UNKNOWN if w is None else w[3]))]
 
 
-_SUM_BITS = 21
-"""Fraction bits of the greater scale in an int8 sum."""
+def _transposed_convolution(
+    x: np.ndarray,
+    w: np.ndarray,
+    b: np.ndarray,
+    y: np.ndarray,
+    stride_h: int,
+    stride_w: int,
+    top: int,
+    left: int,
+    x_zero: int,
+    w_zero: int,
+    multiplier: int,
+    shift: int,
+    zero: int,
+    low: int,
+) -> None:
+    depth, rows, columns = w.shape[0], w.shape[1], w.shape[2]
+    for n in range(y.shape[0]):
+        for i in range(y.shape[1]):
+            for j in range(y.shape[2]):
+                for m in range(y.shape[3]):
+                    total = np.int64(b[m])
+                    for k in range(rows):
+                        row = (i + top - k) // stride_h
+                        if row < 0 or row >= x.shape[1] or row * stride_h != i + top - k:
+                            continue
+                        for q in range(columns):
+                            column = (j + left - q) // stride_w
+                            if 0 <= column < x.shape[2] and column * stride_w == j + left - q:
+                                for c in range(depth):
+                                    unit = np.int32(w[c, k, q, m]) - w_zero
+                                    total += (np.int32(x[n, row, column, c]) - x_zero) * unit
+                    y[n, i, j, m] = clamped(scaled_q31(total, multiplier, shift) + zero, low, 255)
 
 
-def _shifted(total: np.ndarray, bits: int) -> np.ndarray:
-    """Integers divided by 2**bits, rounded half away from zero."""
-    return (total - (total < 0) + (1 << (bits - 1))) >> bits
-
-
-def _exact_sum(call: Call, inputs: tuple[np.ndarray, ...], quant: Quant) -> np.ndarray:
-    """The sum in units of the result's scale; the scales' ratios become integers of 22 bits, as in QNNPACK."""
-    ratios = [np.float32(quant_of(call, i).scale) / np.float32(quant.scale) for i in range(len(inputs))]
-    if not 2**-14 <= max(ratios) < 2**8:
-        call.fail(f"the inputs' scales are {[float(r) for r in ratios]} times that of the result, out of range")
-    bits = _SUM_BITS - int(np.floor(np.log2(max(ratios))))
-    total = np.zeros(inputs[0].shape, np.int64)
-    for i, (x, ratio) in enumerate(zip(inputs, ratios)):
-        total += int(np.rint(float(ratio) * 2.0**bits)) * (x.astype(np.int64) - quant_of(call, i).zero_point)
-    return _shifted(total, bits)
-
-
-def _sum_reference(relu: bool) -> Callable[..., list[np.ndarray]]:
-    def reference(call: Call, *inputs: np.ndarray) -> list[np.ndarray]:
-        quant = result_quant(call)
-        return [requantise(_exact_sum(call, inputs, quant), quant, quant.zero_point if relu else 0)]
-
-    return reference
-
-
-for _name in ("Int8Sum", "Int8SumRelu", "Int8Add", "Int8AddRelu"):
-    op(
-        _name,
-        _sum_type,
-        inputs="X*",
-        outputs="Y",
-        args=(ORDER_NHWC, *Y_QUANT),
-        reference=_sum_reference(_name.endswith("Relu")),
-        inplace=((0, 0), (1, 0)),
-        doc="sum of uint8 values of different scales" + (", then Relu" if _name.endswith("Relu") else ""),
-    )
-
-
-def _average_type(call: Call) -> list[TensorType]:
-    shape, image = require_rank(call, 0, 4), output_image(call)
-    return [int8_type(call, None if shape is None or image is None else (shape[0], *image, shape[3]))]
-
-
-def _average_reference(relu: bool) -> Callable[..., list[np.ndarray]]:
-    def reference(call: Call, x: np.ndarray) -> list[np.ndarray]:
-        """The border counts as the real value 0, and in the divisor; halves are rounded away from zero."""
-        win, quant, mine = window(call), result_quant(call), quant_of(call, 0)
-        out = tuple(d for d in output_image(call) or () if isinstance(d, int))
-        views = taps(padded(x.astype(np.float64) - mine.zero_point, win, 0.0, first=1), win, out, first=1)
-        unit = np.float32(mine.scale) / (np.float32(quant.scale) * np.float32(len(views)))
-        mean = np.asarray(sum(view for _, view in views)) * float(unit)
-        return [requantise(np.copysign(np.floor(abs(mean) + 0.5), mean), quant, quant.zero_point if relu else 0)]
-
-    return reference
-
-
-def _max_type(call: Call) -> list[TensorType]:
-    shape, image = require_rank(call, 0, 4), output_image(call)
-    result = None if shape is None or image is None else (shape[0], *image, shape[3])
-    return [TensorType(DType.UINT8, result, quant=kept_quant(call))]
-
-
-def _max_reference(relu: bool) -> Callable[..., list[np.ndarray]]:
-    def reference(call: Call, x: np.ndarray) -> list[np.ndarray]:
-        win = window(call)
-        out = tuple(d for d in output_image(call) or () if isinstance(d, int))
-        views = taps(padded(x, win, 0, first=1), win, out, first=1)
-        low = quant_of(call, 0).zero_point if relu else 0
-        return [np.maximum(np.max([view for _, view in views], axis=0), low).astype(np.uint8)]
-
-    return reference
-
-
-for _relu in (False, True):
-    _tail, _doc = ("Relu", ", then Relu") if _relu else ("", "")
-    op(
-        f"Int8AveragePool{_tail}",
-        _average_type,
-        inputs="X",
-        outputs="Y",
-        args=INT8_WINDOW,
-        reference=_average_reference(_relu),
-        doc="mean over windows of uint8 NHWC; the border counts" + _doc,
-    )
-    op(
-        f"Int8MaxPool{_tail}",
-        _max_type,
-        inputs="X",
-        outputs="Y",
-        args=INT8_WINDOW,
-        reference=_max_reference(_relu),
-        doc="maximum over windows of uint8 NHWC; scale and zero point stay" + _doc,
-    )
-
-
-def _kept_type(call: Call) -> list[TensorType]:
-    return [TensorType(DType.UINT8, call.type(0).shape, quant=kept_quant(call))]
-
-
-def _relu_reference(call: Call, x: np.ndarray) -> list[np.ndarray]:
-    return [np.maximum(x, np.uint8(quant_of(call, 0).zero_point))]
+def _transposed_constants(call: Call) -> Sequence[int]:
+    win = transposed_window(call)
+    return (*win.stride, *win.heads, *_product_constants(call, relu=False))
 
 
 op(
-    "Int8Relu",
-    _kept_type,
-    inputs="X",
+    "Int8ConvTranspose",
+    _transposed_type,
+    inputs="X filter bias",
     outputs="Y",
-    args=(ORDER_NHWC, *Y_QUANT),
-    reference=_relu_reference,
-    inplace=((0, 0),),
-    doc="max(q, zero point)",
-)
-
-
-def _same_shape_type(call: Call) -> list[TensorType]:
-    return [int8_type(call, call.type(0).shape)]
-
-
-def _leaky_relu(call: Call, x: np.ndarray) -> list[np.ndarray]:
-    quant, mine = result_quant(call), quant_of(call, 0)
-    ratio = np.float32(mine.scale) / np.float32(quant.scale)
-    real = ratio * (x.astype(np.int32) - mine.zero_point).astype(np.float32)
-    return [requantise(np.where(real < 0, real * np.float32(call.arg("alpha")), real), quant)]
-
-
-op(
-    "Int8LeakyRelu",
-    _same_shape_type,
-    inputs="X",
-    outputs="Y",
-    args=(Arg("alpha", "float", 0.01, "slope below zero"), ORDER_NHWC, *Y_QUANT),
-    reference=_leaky_relu,
-    inplace=((0, 0),),
-    doc="LeakyRelu of uint8 values",
-)
-
-
-def _probability_type(call: Call) -> list[TensorType]:
-    quant = result_quant(call)
-    if quant != Quant(1 / 256, 0):
-        call.fail(
-            f"the result has scale {quant.scale} and zero point {quant.zero_point}",
-            "Caffe2 wants Y_scale = 1/256 and Y_zero_point = 0",
-        )
-    return [int8_type(call, call.type(0).shape)]
-
-
-def _sigmoid(call: Call, x: np.ndarray) -> list[np.ndarray]:
-    return [requantise(256 / (1 + np.exp(-real_values(call, 0, x).astype(np.float64))), result_quant(call))]
-
-
-op(
-    "Int8Sigmoid",
-    _probability_type,
-    inputs="X",
-    outputs="Y",
-    args=(ORDER_NHWC, *Y_QUANT),
-    reference=_sigmoid,
-    doc="sigmoid of uint8 values in units of 1/256",
-)
-
-_EXPONENT_UNITS = 8388607.0
-"""Fixed-point units of exp(0) in the table of Int8Softmax: 2**23 - 1, fewer where the sum could pass 2**32."""
-
-
-def _softmax(call: Call, x: np.ndarray) -> list[np.ndarray]:
-    """In integers: a table of exponentials relative to the row's maximum, then a rounded division."""
-    axis = call.arg("axis") % max(x.ndim, 1)
-    rows = x.reshape(math.prod(x.shape[:axis]), math.prod(x.shape[axis:])).astype(np.int64)
-    units = min((2**32 - 1) / max(rows.shape[1], 1), _EXPONENT_UNITS)
-    table = np.rint(units * np.exp(quant_of(call, 0).scale * (np.arange(256) - 255.0))).astype(np.int64)
-    weights = table[rows + 255 - rows.max(axis=1, keepdims=True, initial=0)]
-    total = weights.sum(axis=1, keepdims=True)
-    return [np.minimum((weights * 256 + total // 2) // total, 255).astype(np.uint8).reshape(x.shape)]
-
-
-op(
-    "Int8Softmax",
-    _probability_type,
-    inputs="X",
-    outputs="Y",
-    args=(Arg("axis", "int", 1, "the dimensions from here on are the classes"), ORDER_NHWC, *Y_QUANT),
-    reference=_softmax,
-    doc="softmax of uint8 values in units of 1/256",
+    args=(Arg("group", "int", 1, "groups of channels: 1"), *ADJ_ARGS, *INT8_WINDOW),
+    loop=_transposed_convolution,
+    constants=_transposed_constants,
+    doc="transposed convolution of uint8 NHWC",
 )
