@@ -40,6 +40,10 @@ WEIGHTS_GRADIENT = Arg("grad_on_weights", "int", 0, "the gradient has one of SCA
 Array = np.ndarray
 
 
+def _none(call: Call) -> tuple[int, ...]:
+    return ()
+
+
 def reduce_lengths(
     data: Array, scalars: Array, indices: Array, lengths: Array, y: Array, how: int, by_index: int
 ) -> Any:
@@ -72,10 +76,10 @@ def reduce_lengths(
 
 
 def _run(data: Array, lengths: Array, y: Array, how: int) -> Any:
-    return reduce_lengths(data, data, lengths, lengths, y, how, 0)
+    return reduce_lengths(data, lengths, lengths, lengths, y, how, 0)
 
 
-def _run_weighted(data: Array, scalars: Array, lengths: Array, y: Array, grad_on_weights: int) -> Any:
+def _run_weighted(data: Array, scalars: Array, lengths: Array, y: Array) -> Any:
     return reduce_lengths(data, scalars, lengths, lengths, y, WEIGHTED, 0)
 
 
@@ -83,7 +87,7 @@ def _look_up(data: Array, indices: Array, lengths: Array, y: Array, how: int) ->
     return reduce_lengths(data, lengths, indices, lengths, y, how, 1)
 
 
-def _look_up_weighted(data: Array, scalars: Array, indices: Array, lengths: Array, y: Array, grad: int) -> Any:
+def _look_up_weighted(data: Array, scalars: Array, indices: Array, lengths: Array, y: Array) -> Any:
     return reduce_lengths(data, scalars, indices, lengths, y, WEIGHTED, 1)
 
 
@@ -150,6 +154,7 @@ op(
     inputs="DATA SCALARS LENGTHS",
     outputs="OUTPUT",
     args=(WEIGHTS_GRADIENT,),
+    constants=_none,
     loop=_run_weighted,
     errors=ERRORS,
     flops=lambda call: 2 * call.type(0).size,
@@ -161,6 +166,7 @@ op(
     inputs="DATA SCALARS INDICES LENGTHS",
     outputs="OUTPUT",
     args=(WEIGHTS_GRADIENT,),
+    constants=_none,
     loop=_look_up_weighted,
     errors=ERRORS,
     doc="Weighted sums of runs of rows, which INDICES choose from DATA.",
@@ -202,13 +208,11 @@ def _spread_indices(grads: Array, lengths: Array, indices: Array, y: Array, how:
     return spread(lengths, grads, lengths, y, how)
 
 
-def _spread_weighted(scalars: Array, grads: Array, lengths: Array, y: Array, grad_on_weights: int) -> Any:
+def _spread_weighted(scalars: Array, grads: Array, lengths: Array, y: Array) -> Any:
     return spread(scalars, grads, lengths, y, WEIGHTED)
 
 
-def _spread_weighted_indices(
-    scalars: Array, grads: Array, lengths: Array, indices: Array, y: Array, grad_on_weights: int
-) -> Any:
+def _spread_weighted_indices(scalars: Array, grads: Array, lengths: Array, indices: Array, y: Array) -> Any:
     return spread(scalars, grads, lengths, y, WEIGHTED)
 
 
@@ -270,6 +274,7 @@ for _prefix in ("Lengths", "SparseLengths"):
         inputs="SCALARS SEGMENT_GRADS LENGTHS",
         outputs="DATA_GRAD",
         args=(WEIGHTS_GRADIENT,),
+        constants=_none,
         loop=_spread_weighted,
         errors=ERRORS,
         doc=f"Gradient of {_prefix}WeightedSum with respect to the rows.",
@@ -280,6 +285,7 @@ op(
     inputs="SCALARS SEGMENT_GRADS LENGTHS INDICES",
     outputs="DATA_GRAD",
     args=(WEIGHTS_GRADIENT,),
+    constants=_none,
     loop=_spread_weighted_indices,
     errors=ERRORS,
     doc="Gradient of SparseLengthsWeightedSum with respect to the rows, of which the number is known.",
@@ -304,14 +310,12 @@ def both_gradients(
     return 0
 
 
-def _with_main(
-    scalars: Array, grads: Array, lengths: Array, data: Array, y: Array, weights: Array, grad_on_weights: int
-) -> Any:
+def _with_main(scalars: Array, grads: Array, lengths: Array, data: Array, y: Array, weights: Array) -> Any:
     return both_gradients(scalars, grads, lengths, data, lengths, y, weights, 0)
 
 
 def _with_main_indices(
-    scalars: Array, grads: Array, lengths: Array, data: Array, indices: Array, y: Array, weights: Array, grad: int
+    scalars: Array, grads: Array, lengths: Array, data: Array, indices: Array, y: Array, weights: Array
 ) -> Any:
     return both_gradients(scalars, grads, lengths, data, indices, y, weights, 1)
 
@@ -338,6 +342,7 @@ op(
     inputs="SCALARS SEGMENT_GRADS LENGTHS DATA",
     outputs="DATA_GRAD SCALARS_GRAD?",
     args=(WEIGHTS_GRADIENT,),
+    constants=_none,
     loop=_with_main,
     errors=ERRORS,
     doc="Gradient of LengthsWeightedSum with respect to rows and weights.",
@@ -349,6 +354,7 @@ for _name in ("SparseLengthsWeightedSum", "SparseLengthsIndicesInGradientWeighte
         inputs="SCALARS SEGMENT_GRADS LENGTHS DATA INDICES",
         outputs="DATA_GRAD SCALARS_GRAD?",
         args=(WEIGHTS_GRADIENT,),
+        constants=_none,
         loop=_with_main_indices,
         errors=ERRORS,
         doc="Gradient of SparseLengthsWeightedSum with respect to rows and weights.",
