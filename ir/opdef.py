@@ -18,7 +18,7 @@ import numpy as np
 from graphc.ir.attrs import Attr
 from graphc.ir.errors import VerifyError
 from graphc.ir.graph import Graph, Node
-from graphc.ir.types import Dim, DType, TensorType
+from graphc.ir.types import UNKNOWN, Dim, DType, TensorType
 
 
 class Trait(enum.Flag):
@@ -79,6 +79,7 @@ class Call:
     def __init__(self, node: Node) -> None:
         self.node = node
         self.opdef = node.opdef
+        self.runner: Callable[[Graph, Sequence[np.ndarray]], list[np.ndarray]] | None = None
 
     @property
     def n_inputs(self) -> int:
@@ -130,6 +131,12 @@ class Call:
         """Name of input port ``i``."""
         ports = self.opdef.inputs
         return ports[min(i, len(ports) - 1)].name if ports else str(i)
+
+    def run(self, graph: Graph, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """The outputs of a sub-graph of the call, for arrays of its inputs: interpreted, or compiled, as the call is."""
+        if self.runner is None:
+            self.fail("a sub-graph is run outside of an evaluation")
+        return self.runner(graph, arrays)
 
     def fail(self, message: str, help: str = "") -> NoReturn:
         """Raise ``VerifyError`` that names the operator, its place in the net and its blobs."""
@@ -270,8 +277,12 @@ def size_passes(record: OpDef) -> tuple[OpDef, OpDef]:
     """
 
     def infer_sizes(call: Call) -> list[TensorType]:
-        slots = open_dims(record.infer(call))
-        return [TensorType(DType.INT64, (slots,)), *(record.scratch(call) if record.scratch else ())]
+        static = all(v is None or v.type.is_static for v in call.node.operands)
+        types = list(record.infer(call))
+        dims = TensorType(DType.INT64, (open_dims(types) if static else UNKNOWN,))
+        if not static or record.scratch is None:
+            return [dims, *[TensorType()] * (call.n_outputs - 1)]
+        return [dims, *record.scratch(call)]
 
     def infer_fill(call: Call) -> list[TensorType]:
         types = list(record.infer(call))

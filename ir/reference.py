@@ -85,6 +85,7 @@ def _concrete(node: Node, arrays: Sequence[Array | None]) -> Call:
     if "epilogue" in node.attrs:
         results[0].type = TensorType()  # the node's own type is that of the epilogue's output
     call = Call(Node(node.op, operands, results, attrs, node.location, node.engine, node.device))
+    call.runner = run_graph
     infer_node(call.node)
     return call
 
