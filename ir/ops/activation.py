@@ -187,6 +187,12 @@ op(
 )
 
 
+DROPOUT_ARGS = (
+    Arg("is_test", "int", 0, "pass everything"),
+    Arg("ratio", "float", 0.5, "share that is dropped"),
+)
+
+
 def _dropout_infer(call: Call) -> list[TensorType]:
     """Y has the type of X; the optional mask is bool of the same shape."""
     x = require(call, 0)
@@ -211,12 +217,7 @@ op(
     _dropout_infer,
     inputs="X",
     outputs="Y mask?",
-    args=(
-        Arg("is_test", "int", 0, "pass everything"),
-        Arg("ratio", "float", 0.5, "share that is dropped"),
-        ORDER,
-        *HINTS,
-    ),
+    args=(*DROPOUT_ARGS, ORDER, *HINTS),
     reference=_dropout_reference,
     call_traits=_dropout_traits,
     inplace=((0, 0),),

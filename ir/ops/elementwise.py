@@ -129,9 +129,9 @@ LEGACY_ARGS = (
 )
 
 
-def legacy_axis(call: Call) -> int:
-    """The dimension of A that B's first one meets under ``broadcast=1``; needs both ranks."""
-    rank, mine = call.type(0).rank or 0, call.type(1).rank or 0
+def legacy_axis(call: Call, a: int = 0, b: int = 1) -> int:
+    """The dimension of A that B's first one meets under ``broadcast=1``; needs both ranks. a, b: the inputs."""
+    rank, mine = call.type(a).rank or 0, call.type(b).rank or 0
     axis, letter = call.arg("axis"), call.arg("axis_str") if call.opdef.has_arg("axis_str") else ""
     if letter:
         axis = call.arg("order").find(letter)
@@ -145,40 +145,44 @@ def legacy_axis(call: Call) -> int:
     return int(axis)
 
 
-def legacy_align(call: Call, i: int) -> Shape:
+def legacy_align(call: Call, i: int, a: int = 0, b: int = 1) -> Shape:
     """Shape under which input ``i`` broadcasts with the output, by NumPy's rules or the legacy ones."""
     shape = call.type(i).shape or ()
-    rank = call.type(0).rank
-    if i == 0 or rank is None or not call.arg("broadcast"):
+    rank = call.type(a).rank
+    if i != b or rank is None or not call.arg("broadcast"):
         return shape
-    return (1,) if product(shape) == 1 else along(shape, legacy_axis(call), rank)
+    return (1,) if product(shape) == 1 else along(shape, legacy_axis(call, a, b), rank)
 
 
-def _binary_shape(call: Call) -> Shape | None:
-    a, b = call.type(0).shape, call.type(1).shape
+def binary_shape(call: Call, a: int = 0, b: int = 1) -> Shape | None:
+    """The shape of the result of inputs ``a`` and ``b``; fails where they do not broadcast."""
+    left, right = call.type(a).shape, call.type(b).shape
     if not call.arg("broadcast"):
         if call.arg("axis") != -1 or call.arg("axis_str"):
             call.fail("axis is given without broadcast=1", "set broadcast=1, or remove the axis")
-        return broadcast_shapes(call, a, b)
-    if a is None or b is None or product(b) == 1:
-        return a
-    if any(y != 1 and not dims_agree(x, y) for x, y in zip(a, legacy_align(call, 1))):
-        call.fail(f"B's dimensions do not agree with A's from axis {legacy_axis(call)} on", "check axis and shapes")
-    return a
+        return broadcast_shapes(call, left, right)
+    if left is None or right is None or product(right) == 1:
+        return left
+    if any(y != 1 and not dims_agree(x, y) for x, y in zip(left, legacy_align(call, b, a, b))):
+        axis = legacy_axis(call, a, b)
+        call.fail(f"B's dimensions do not agree with A's from axis {axis} on", "check axis and shapes")
+    return left
 
 
-def _same_dtypes(call: Call, dtypes: Sequence[DType]) -> DType | None:
-    a, b = require(call, 0, dtypes).dtype, require(call, 1, dtypes).dtype
-    if a is not None and b is not None and a is not b:
-        call.fail(f"A is {a.text} and B is {b.text}", "insert a Cast: both operands must have one type")
-    return a or b
+def same_dtypes(call: Call, dtypes: Sequence[DType], a: int = 0, b: int = 1) -> DType | None:
+    """The one dtype of inputs ``a`` and ``b``; fails where they differ or are not among ``dtypes``."""
+    left, right = require(call, a, dtypes).dtype, require(call, b, dtypes).dtype
+    if left is not None and right is not None and left is not right:
+        names = f"{call.input_name(a)} is {left.text} and {call.input_name(b)} is {right.text}"
+        call.fail(names, "insert a Cast: both operands must have one type")
+    return left or right
 
 
 def _binary(name: str, doc: str, dtypes: Sequence[DType], result: DType | None = None, **fields: Any) -> None:
     def infer(call: Call) -> list[TensorType]:
         """C has the broadcast shape of A and B."""
-        dtype = _same_dtypes(call, dtypes)
-        return [TensorType(result or dtype, _binary_shape(call))]
+        dtype = same_dtypes(call, dtypes)
+        return [TensorType(result or dtype, binary_shape(call))]
 
     traits = POINTWISE if "scalar" in fields else Trait.NONE
     fields.setdefault("inplace", ())
@@ -252,8 +256,8 @@ def _pow_infer(call: Call) -> list[TensorType]:
         return [x]
     if call.given("exponent"):
         call.fail("the exponent is given twice", "give either the argument exponent or a second input")
-    _same_dtypes(call, FLOATS)
-    return [x.with_shape(_binary_shape(call))]
+    same_dtypes(call, FLOATS)
+    return [x.with_shape(binary_shape(call))]
 
 
 def _pow(o: ScalarOps, call: Call, x: Expr, *exponent: Expr) -> Expr:
