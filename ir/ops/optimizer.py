@@ -1,22 +1,35 @@
-"""Parameter updates of training nets: iteration counter, learning rate schedules, weighted sums, SGD, Adagrad, Adam."""
+"""Parameter updates of training nets, the common ones: iteration counter, weighted sums, SGD, Adagrad, Adam, RmsProp.
+
+Rules: ``caffe2/sgd/*.h``; what these compute in float32 is float32 here. Outputs that Caffe2 writes over their inputs
+are values of their own. The dense updates that whole training nets are made of keep a NumPy form beside their loop:
+the interpreter would take minutes for the loop on the weights of a real net.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from graphc.ir.opdef import Arg, Call, op
-from graphc.ir.types import DType, TensorType
+from graphc.ir.opdef import Arg, Call, Trait, op
+from graphc.ir.ops._updates import blend, equal_counts, floats, iteration, one_element, root
+from graphc.ir.scalar import Expr, ScalarOps
+from graphc.ir.types import Dim, DType, TensorType
 
 
 def _counter_type(call: Call) -> list[TensorType]:
+    """iter: int64, one more."""
+    if call.n_inputs:
+        last = call.n_inputs - 1
+        iteration(call, last)
+        return [call.type(last)]
     return [TensorType(DType.INT64, (1,))]
 
 
-def _iter(call: Call, *counter: np.ndarray) -> list[np.ndarray]:
-    return [counter[0] + 1 if counter else np.ones(1, np.int64)]
+def _iter(counter: np.ndarray, output: np.ndarray) -> None:
+    for i in range(output.size):
+        output.flat[i] = counter.flat[i] if i < counter.size else 0
+    output.flat[0] += 1
 
 
 op(
@@ -24,8 +37,9 @@ op(
     _counter_type,
     inputs="iter?",
     outputs="iter",
-    reference=_iter,
+    loop=_iter,
     inplace=((0, 0),),
+    family="optimizer",
     doc="counts up by one; without an input it starts from zero",
 )
 
@@ -40,218 +54,34 @@ op(
     inputs="mutex iter",
     outputs="iter",
     reference=_atomic_iter,
+    traits=Trait.HOST,
     inplace=((1, 0),),
-    doc="Iter under a mutex that other threads share",
-)
-
-
-def _rate_type(call: Call) -> list[TensorType]:
-    if not call.given("base_lr"):
-        call.fail("argument 'base_lr' is missing")
-    policy = call.arg("policy")
-    if policy not in POLICIES:
-        call.fail(f"learning rate policy '{policy}' is unknown", "known: " + ", ".join(POLICIES))
-    return [TensorType(DType.FLOAT, ())]
-
-
-class Schedule:
-    """The arguments of one learning rate policy; those of a sub-policy of ``composite`` have a prefix."""
-
-    def __init__(self, call: Call, prefix: str = "") -> None:
-        self.call = call
-        self.prefix = prefix
-
-    def __getitem__(self, name: str) -> float:
-        """A numeric argument."""
-        attrs = self.call.node.attrs
-        value = attrs.get(self.prefix + name)
-        if value is None:
-            value = self.call.opdef.arg(name).default
-        if not isinstance(value, (int, float)):
-            self.call.fail(f"argument '{self.prefix}{name}' is needed by the policy '{self.policy}'")
-        return value
-
-    @property
-    def policy(self) -> str:
-        """The policy's name."""
-        found = self.call.node.attrs.get(self.prefix + "policy", b"")
-        return found.decode() if isinstance(found, bytes) else ""
-
-    def factor(self, i: int) -> float:
-        """What the base rate is multiplied by in iteration ``i``."""
-        if self.policy not in POLICIES:
-            self.call.fail(f"learning rate policy '{self.policy}' is unknown", "known: " + ", ".join(POLICIES))
-        return POLICIES[self.policy](self, i)
-
-
-def _alter(s: Schedule, i: int) -> float:
-    first = bool(s["active_first"])
-    active, inactive = s["active_period"], s["inactive_period"]
-    early = i % (active + inactive) < (active if first else inactive)
-    return 1.0 if early == first else 0.0
-
-
-def _step(s: Schedule, i: int) -> float:
-    if s["stepsize"] <= 0:
-        s.call.fail(f"the policy 'step' needs a positive argument 'stepsize', it is {s['stepsize']}")
-    return float(s["gamma"] ** (i // int(s["stepsize"])))
-
-
-def _warmup(s: Schedule, i: int) -> float:
-    n, start = s["num_iter"], s["start_multiplier"]
-    return 1.0 if i >= n else start + (1.0 - start) * i / n
-
-
-def _inv(s: Schedule, i: float) -> float:
-    return float((1.0 + s["gamma"] * i) ** -s["power"])
-
-
-def _hill(s: Schedule, i: int) -> float:
-    n = s["num_iter"]
-    return _warmup(s, i) if i < n else max(s["end_multiplier"], _inv(s, i - n))
-
-
-def _slope(s: Schedule, i: int) -> float:
-    if i < s["num_iter_1"]:
-        return s["multiplier_1"]
-    past = i - s["num_iter_1"]
-    return max(s["multiplier_2"], s["multiplier_1"] + past * (s["multiplier_2"] - s["multiplier_1"]) / s["num_iter_2"])
-
-
-def _gate(s: Schedule, i: int) -> float:
-    return s["multiplier_1"] if i < s["num_iter"] else s["multiplier_2"]
-
-
-def _constant_then_linear(s: Schedule, i: int) -> float:
-    start, flat, rise = s["start_warmup_multiplier"], s["constant_warmup_num_iter"], s["linear_warmup_num_iter"]
-    if i < flat:
-        return start
-    return 1.0 if i >= flat + rise else start + (1.0 - start) * (i - flat) / rise
-
-
-def _cyclical(s: Schedule, i: int) -> float:
-    """A triangle between base_lr and max_lr whose height shrinks by ``decay`` per cycle."""
-    cycle = int((i / (2 * int(s["stepsize"]))) + 1)
-    x = abs(i / s["stepsize"] - 2 * cycle + 1)
-    base = s["base_lr"]
-    top = (s["max_lr"] / base - 1.0) * s["decay"] ** (i // (2 * int(s["stepsize"])))
-    return 1.0 + top * max(0.0, 1 - x)
-
-
-def _cosine(s: Schedule, i: int) -> float:
-    """Cosine from max_lr to min_lr over a period that grows by t_mult, the height shrinking by lr_shrink."""
-    period, grow = s["period"], s["t_mult"]
-    if grow != 1.0:
-        turns = math.floor(math.log(1 - i / period * (1.0 - grow)) / math.log(grow))
-        length = grow**turns * period
-        start = (1 - grow**turns) / (1 - grow) * period
-    else:
-        turns = i // int(period)
-        length, start = period, turns * period
-    shrink = s["lr_shrink"] ** turns
-    low, high = s["min_lr"] * shrink, s["max_lr"] * shrink
-    return 0.5 * (high - low) * (math.cos(math.pi * (i - start) / length) + 1) + low
-
-
-def _composite(s: Schedule, i: int) -> float:
-    """Sub-policies one after the other; each sees the iteration number since training began."""
-    counts = s.call.arg("sub_policy_num_iters")
-    number = 0
-    passed = counts[0] if counts else 0
-    while number + 1 < len(counts) and i >= passed:
-        number += 1
-        passed += counts[number]
-    sub = Schedule(s.call, f"sub_policy_{number}_")
-    return sub["lr_scale"] * sub.factor(i)
-
-
-POLICIES: dict[str, Callable[[Schedule, int], float]] = {
-    "fixed": lambda s, i: 1.0,
-    "alter": _alter,
-    "step": _step,
-    "exp": lambda s, i: float(s["gamma"] ** i),
-    "inv": _inv,
-    "poly": lambda s, i: float((1 - i / s["max_iter"]) ** s["power"]),
-    "linearWarmup": _warmup,
-    "constantWarmup": lambda s, i: 1.0 if i >= s["num_iter"] else s["multiplier"],
-    "constantThenLinearWarmup": _constant_then_linear,
-    "hill": _hill,
-    "slope": _slope,
-    "gate": _gate,
-    "cyclical": _cyclical,
-    "cosine": _cosine,
-    "composite": _composite,
-}
-"""Policy -> factor of the base rate in an iteration (``learning_rate_functors.h`` of Caffe2)."""
-
-
-def _learning_rate(call: Call, counter: np.ndarray) -> list[np.ndarray]:
-    return [np.asarray(call.arg("base_lr") * Schedule(call).factor(int(counter.reshape(-1)[0])), np.float32)]
-
-
-_RATE_FLOATS = {
-    "gamma": 0.0,
-    "power": 0.0,
-    "start_multiplier": 0.0,
-    "end_multiplier": 0.0,
-    "multiplier": 0.5,
-    "multiplier_1": 0.0,
-    "multiplier_2": 0.0,
-    "max_lr": 0.005,
-    "min_lr": 0.0,
-    "decay": 1.0,
-    "t_mult": 1.0,
-    "lr_shrink": 0.99,
-    "start_warmup_multiplier": 0.1,
-    "lr_scale": 1.0,
-}
-_RATE_INTS = {
-    "stepsize": 0,
-    "num_iter": 0,
-    "num_iter_1": 0,
-    "num_iter_2": 0,
-    "max_iter": -1,
-    "active_first": 1,
-    "active_period": -1,
-    "inactive_period": -1,
-    "period": 50,
-    "constant_warmup_num_iter": 10000000,
-    "linear_warmup_num_iter": 10000000,
-}
-_SUB_POLICIES = 8
-
-
-def _rate_args() -> tuple[Arg, ...]:
-    """The arguments of all policies, and those of the sub-policies of ``composite`` under their prefix."""
-    single = (
-        *(Arg(n, "float", d) for n, d in _RATE_FLOATS.items()),
-        *(Arg(n, "int", d) for n, d in _RATE_INTS.items()),
-        Arg("policy", "string", b"", "how the rate varies"),
-    )
-    sub = (Arg(f"sub_policy_{i}_{a.name}", a.kind, None) for i in range(_SUB_POLICIES) for a in single)
-    base = (Arg("base_lr", "float", None), Arg("sub_policy_num_iters", "ints", ()))
-    return (*base, *single, *sub)
-
-
-op(
-    "LearningRate",
-    _rate_type,
-    inputs="iter",
-    outputs="rate",
-    args=_rate_args(),
-    reference=_learning_rate,
-    doc="base_lr times the factor that the policy gives for the iteration; negative where a WeightedSum subtracts",
+    doc="Iter under a mutex that other threads share; a plan runs in one",
 )
 
 
 def _weighted_sum_type(call: Call) -> list[TensorType]:
+    """Y: X0; every weight has one element."""
     if call.n_inputs == 0 or call.n_inputs % 2:
         call.fail(f"{call.n_inputs} inputs, but tensors and weights come in pairs")
+    for i in range(0, call.n_inputs, 2):
+        floats(call, i)
+        equal_counts(call, 0, i)
+        one_element(call, i + 1)
     return [call.type(0)]
 
 
-def _weighted_sum(call: Call, *pairs: np.ndarray) -> list[np.ndarray]:
-    return [sum((x * w.reshape(-1)[0] for x, w in zip(pairs[2::2], pairs[3::2])), pairs[0] * pairs[1].reshape(-1)[0])]
+def _weighted_sum_align(call: Call, i: int) -> tuple[Dim, ...]:
+    """Weights count for all elements, tensors of other shapes by their elements in row-major order."""
+    shape = call.type(0).shape
+    return (1,) if i % 2 or shape is None else shape
+
+
+def _weighted_sum(o: ScalarOps, call: Call, *pairs: Expr) -> Expr:
+    total = pairs[0] * pairs[1]
+    for x, w in zip(pairs[2::2], pairs[3::2]):
+        total = total + x * w
+    return total
 
 
 op(
@@ -260,23 +90,62 @@ op(
     inputs="X_and_weight*",
     outputs="Y",
     args=(Arg("grad_on_w", "int", 0, "the gradient covers the weights too"),),
-    reference=_weighted_sum,
+    scalar=_weighted_sum,
+    align=_weighted_sum_align,
+    traits=Trait.POINTWISE,
     inplace=((0, 0),),
     doc="X0 * w0 + X1 * w1 + ... with weights of one element",
 )
 
 
 def _weighted_sum_gradient_type(call: Call) -> list[TensorType]:
+    """dX: as dY for every tensor; with ``grad_on_w`` a gradient of one element for every weight."""
     n = (call.n_inputs - 1) // 2
+    if call.n_inputs < 3 or call.n_inputs % 2 == 0:
+        call.fail(f"{call.n_inputs} inputs, but after dY tensors and weights come in pairs")
+    for i in range(1, call.n_inputs, 2):
+        floats(call, 0, i)
+        equal_counts(call, 0, i)
+        one_element(call, i + 1)
     weights = [TensorType(DType.FLOAT, (1,))] * (n if call.arg("grad_on_w") else 0)
+    if call.n_outputs != n + len(weights):
+        call.fail(f"{call.n_outputs} outputs, but there are {n + len(weights)} gradients")
     return [call.type(0)] * n + weights
 
 
-def _weighted_sum_gradient(call: Call, dy: np.ndarray, *pairs: np.ndarray) -> list[np.ndarray]:
-    dx = [dy * w.reshape(-1)[0] for w in pairs[1::2]]
-    if not call.arg("grad_on_w"):
-        return dx
-    return dx + [np.full(1, (dy * x).sum(dtype=np.float64), np.float32) for x in pairs[::2]]
+def _scaled(dy: np.ndarray, x: np.ndarray, w: np.ndarray, dx: np.ndarray) -> None:
+    for i in range(dy.size):
+        dx.flat[i] = dy.flat[i] * w.flat[0]
+
+
+def _dot(dy: np.ndarray, x: np.ndarray, w: np.ndarray, dw: np.ndarray) -> None:
+    total = np.float32(0)
+    for i in range(dy.size):
+        total += dy.flat[i] * x.flat[i]
+    dw.flat[0] = total
+
+
+def _each_tensor(dy: np.ndarray, pairs: Any, outputs: Any) -> int:
+    """One call for a pair: a compiled loop cannot go over arrays of different dimensions."""
+    if len(pairs):
+        _scaled(dy, pairs[0], pairs[1], outputs[0])
+        _each_tensor(dy, pairs[2:], outputs[1:])
+    return 0
+
+
+def _each_weight(dy: np.ndarray, pairs: Any, outputs: Any, passed: Any) -> int:
+    """The outputs after those of the tensors: a pair of ``passed`` stands for each of these."""
+    if len(passed):
+        _each_weight(dy, pairs, outputs[1:], passed[2:])
+    elif len(outputs):
+        _dot(dy, pairs[0], pairs[1], outputs[0])
+        _each_weight(dy, pairs[2:], outputs[1:], passed)
+    return 0
+
+
+def _weighted_sum_gradient(dy: np.ndarray, pairs: Any, outputs: Any, grad_on_w: int) -> None:
+    _each_tensor(dy, pairs, outputs)
+    _each_weight(dy, pairs, outputs, pairs)
 
 
 op(
@@ -285,56 +154,89 @@ op(
     inputs="dY X_and_weight*",
     outputs="dX*",
     args=(Arg("grad_on_w", "int", 0),),
-    reference=_weighted_sum_gradient,
+    loop=_weighted_sum_gradient,
     doc="gradient of WeightedSum; with grad_on_w the gradients of the weights follow",
 )
 
-_MOMENTUM_ARGS = (Arg("momentum", "float", 0.0), Arg("nesterov", "int", 0))
+_MOMENTUM_ARGS = (
+    Arg("momentum", "float", 0.0, "what stays of the last step"),
+    Arg("nesterov", "int", 0, "the gradient is taken ahead of the parameter"),
+)
 
 
-def _update_types(count: int) -> Callable[[Call], list[TensorType]]:
-    def infer(call: Call) -> list[TensorType]:
-        return [call.type(i) for i in range(count)]
-
-    return infer
+def _momentum_types(call: Call) -> list[TensorType]:
+    """adjusted_grad, momentum, param: as the inputs of these names."""
+    floats(call, 0, 1)
+    one_element(call, 2)
+    equal_counts(call, 0, 1)
+    if not call.has(3):
+        return [call.type(0), call.type(1)]
+    floats(call, 3)
+    equal_counts(call, 0, 3)
+    return [call.type(0), call.type(1), call.type(3)]
 
 
 def _momentum(call: Call, grad: np.ndarray, velocity: np.ndarray, rate: np.ndarray) -> list[np.ndarray]:
     mu, lr = np.float32(call.arg("momentum")), rate.reshape(-1)[0]
-    moved = mu * velocity + lr * grad
-    return [(1 + mu) * moved - mu * velocity if call.arg("nesterov") else moved, moved]
+    moved = mu * velocity + lr * grad.reshape(velocity.shape)
+    adjusted = (1 + mu) * moved - mu * velocity if call.arg("nesterov") else moved
+    return [adjusted.reshape(grad.shape), moved]
 
 
 def _momentum_update(
     call: Call, grad: np.ndarray, velocity: np.ndarray, rate: np.ndarray, *param: np.ndarray
 ) -> list[np.ndarray]:
     adjusted, moved = _momentum(call, grad, velocity, rate)
-    return [adjusted, moved, param[0] - adjusted]
+    return [adjusted, moved, *(p - adjusted.reshape(p.shape) for p in param)]
+
+
+def momentum_step(velocity: Any, moved: Any, momentum: Any, nesterov: int) -> Any:
+    """Part of a loop: what is taken from the parameter."""
+    if nesterov:
+        return (np.float32(1) + np.float32(momentum)) * moved - np.float32(momentum) * velocity
+    return moved
+
+
+def _momentum_loop(
+    grad: np.ndarray,
+    velocity: np.ndarray,
+    lr: np.ndarray,
+    param: np.ndarray,
+    adjusted: np.ndarray,
+    moved: np.ndarray,
+    new: np.ndarray,
+    momentum: float,
+    nesterov: int,
+) -> None:
+    rate, mu = lr.flat[0], np.float32(momentum)
+    for i in range(grad.size):
+        v = velocity.flat[i]
+        m = mu * v + rate * grad.flat[i]
+        step = momentum_step(v, m, momentum, nesterov)
+        moved.flat[i] = m
+        adjusted.flat[i] = step
+        if new.size:
+            new.flat[i] = param.flat[i] - step
 
 
 op(
     "MomentumSGD",
-    _update_types(2),
+    _momentum_types,
     inputs="grad momentum lr param?",
     outputs="adjusted_grad momentum param?",
     args=_MOMENTUM_ARGS,
-    reference=_momentum,
+    loop=_momentum_loop,
+    reference=_momentum_update,
     inplace=((0, 0), (1, 1)),
-    family="optimizer",
     doc="the gradient after momentum; the parameter is left to the caller",
 )
-
-
-def _momentum_update_types(call: Call) -> list[TensorType]:
-    return [call.type(0), call.type(1), call.type(3)]
-
-
 op(
     "MomentumSGDUpdate",
-    _momentum_update_types,
+    _momentum_types,
     inputs="grad momentum lr param",
     outputs="adjusted_grad momentum param",
     args=_MOMENTUM_ARGS,
+    loop=_momentum_loop,
     reference=_momentum_update,
     inplace=((0, 0), (1, 1), (3, 2)),
     doc="momentum, and param minus the result",
@@ -342,16 +244,50 @@ op(
 
 
 def _adagrad_types(call: Call) -> list[TensorType]:
-    types = [call.type(0), call.type(1), call.type(0), call.type(0)]
+    """param, moment as the inputs; effective_lr, update: as the gradient."""
+    floats(call, 0, 1, 2)
+    one_element(call, 3)
+    equal_counts(call, 2, 0, 1)
+    types = [call.type(0), call.type(1), call.type(2), call.type(2)]
     return types[: max(2, call.n_outputs)]
 
 
 def _adagrad(call: Call, param: np.ndarray, moment: np.ndarray, grad: np.ndarray, rate: np.ndarray) -> list[np.ndarray]:
-    decayed = grad + np.float32(call.arg("weight_decay")) * param
-    moved = np.float32(call.arg("decay")) * moment + decayed * decayed
+    decayed = grad.reshape(param.shape) + np.float32(call.arg("weight_decay")) * param
+    moved = np.float32(call.arg("decay")) * moment + (decayed * decayed).reshape(moment.shape)
     effective = rate.reshape(-1)[0] / (np.sqrt(moved) + np.float32(call.arg("epsilon")))
-    update = effective * decayed
-    return [param + update, moved, effective, update]
+    update = effective.reshape(param.shape) * decayed
+    return [param + update, moved, effective.reshape(grad.shape), update.reshape(grad.shape)]
+
+
+def _adagrad_loop(
+    param: np.ndarray,
+    moment: np.ndarray,
+    grad: np.ndarray,
+    lr: np.ndarray,
+    new: np.ndarray,
+    moved: np.ndarray,
+    effective: np.ndarray,
+    update: np.ndarray,
+    epsilon: float,
+    decay: float,
+    weight_decay: float,
+) -> None:
+    rate = lr.flat[0]
+    for i in range(param.size):
+        g = grad.flat[i] + np.float32(weight_decay) * param.flat[i]
+        h = np.float32(decay) * moment.flat[i] + g * g
+        step = rate / (root(h) + np.float32(epsilon))
+        moved.flat[i] = h
+        new.flat[i] = param.flat[i] + step * g
+        if effective.size:
+            effective.flat[i] = step
+        if update.size:
+            update.flat[i] = step * g
+
+
+def _adagrad_constants(call: Call) -> list[float]:
+    return [call.arg(name) for name in ("epsilon", "decay", "weight_decay")]
 
 
 op(
@@ -360,11 +296,13 @@ op(
     inputs="param moment grad lr",
     outputs="param moment effective_lr? update?",
     args=(
-        Arg("epsilon", "float", 1e-5),
-        Arg("decay", "float", 1.0),
-        Arg("weight_decay", "float", 0.0),
-        Arg("counter_halflife", "int", -1),
+        Arg("epsilon", "float", 1e-5, "keeps the divisor from 0"),
+        Arg("decay", "float", 1.0, "of the moment"),
+        Arg("weight_decay", "float", 0.0, "of the parameter, which it adds to the gradient"),
+        Arg("counter_halflife", "int", -1, "counts in RowWiseSparseAdagrad alone"),
     ),
+    loop=_adagrad_loop,
+    constants=_adagrad_constants,
     reference=_adagrad,
     inplace=((0, 0), (1, 1)),
     doc="param + lr * grad / (sqrt(moment) + epsilon); moment sums the squared gradients",
@@ -372,7 +310,17 @@ op(
 
 
 def _adam_types(call: Call) -> list[TensorType]:
+    """param, moment1, moment2 as the inputs; adjusted_grad: as the gradient."""
+    floats(call, 0, 1, 2, 3)
+    one_element(call, 4)
+    iteration(call, 5)
+    equal_counts(call, 3, 0, 1, 2)
     return [call.type(0), call.type(1), call.type(2), call.type(3)][: max(3, call.n_outputs)]
+
+
+def adam_correction(t: Any, beta1: Any, beta2: Any) -> Any:
+    """Part of a loop: what makes up for moments that began with 0, in iteration ``t`` from 1 on."""
+    return np.float32(np.sqrt(1.0 - np.float64(beta2) ** t) / (1.0 - np.float64(beta1) ** t))
 
 
 def _adam(
@@ -384,28 +332,141 @@ def _adam(
     rate: np.ndarray,
     counter: np.ndarray,
 ) -> list[np.ndarray]:
-    if call.arg("enableRAdam"):
-        call.fail("argument 'enableRAdam' is not supported", "leave it out to train with Adam")
     b1, b2, t = call.arg("beta1"), call.arg("beta2"), int(counter.reshape(-1)[0]) + 1
-    correction = np.float32(math.sqrt(1 - b2**t) / (1 - b1**t))
-    first = np.float32(b1) * moment1 + np.float32(1 - b1) * grad
-    second = np.float32(b2) * moment2 + np.float32(1 - b2) * grad * grad
-    direction = correction * first / (np.sqrt(second) + np.float32(call.arg("epsilon")))
-    return [param + rate.reshape(-1)[0] * direction, first, second, direction]
+    flat = grad.reshape(-1)
+    first = blend(moment1.reshape(-1), flat, b1)
+    second = blend(moment2.reshape(-1), flat * flat, b2)
+    direction = adam_correction(t, b1, b2) * first / (np.sqrt(second) + np.float32(call.arg("epsilon")))
+    new = param + (rate.reshape(-1)[0] * direction).reshape(param.shape)
+    return [new, first.reshape(moment1.shape), second.reshape(moment2.shape), direction.reshape(grad.shape)]
 
 
+def _adam_loop(
+    param: np.ndarray,
+    moment1: np.ndarray,
+    moment2: np.ndarray,
+    grad: np.ndarray,
+    lr: np.ndarray,
+    counter: np.ndarray,
+    new: np.ndarray,
+    first: np.ndarray,
+    second: np.ndarray,
+    adjusted: np.ndarray,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+) -> None:
+    rate, correction = lr.flat[0], adam_correction(counter.flat[0] + 1, beta1, beta2)
+    for i in range(param.size):
+        g = grad.flat[i]
+        m = blend(moment1.flat[i], g, beta1)
+        v = blend(moment2.flat[i], g * g, beta2)
+        direction = correction * m / (root(v) + np.float32(epsilon))
+        first.flat[i] = m
+        second.flat[i] = v
+        new.flat[i] = param.flat[i] + rate * direction
+        if adjusted.size:
+            adjusted.flat[i] = direction
+
+
+def adam_constants(call: Call) -> list[float]:
+    """beta1, beta2, epsilon."""
+    return [call.arg(name) for name in ("beta1", "beta2", "epsilon")]
+
+
+ADAM_ARGS = (
+    Arg("beta1", "float", 0.9, "what stays of the mean"),
+    Arg("beta2", "float", 0.999, "what stays of the mean square"),
+    Arg("epsilon", "float", 1e-5, "keeps the divisor from 0"),
+)
 op(
     "Adam",
     _adam_types,
     inputs="param moment1 moment2 grad lr iter",
     outputs="param moment1 moment2 adjusted_grad?",
-    args=(
-        Arg("beta1", "float", 0.9),
-        Arg("beta2", "float", 0.999),
-        Arg("epsilon", "float", 1e-5),
-        Arg("enableRAdam", "int", 0),
-    ),
+    args=(*ADAM_ARGS, Arg("enableRAdam", "int", 0, "counts in SparseAdam alone")),
+    loop=_adam_loop,
+    constants=adam_constants,
     reference=_adam,
     inplace=((0, 0), (1, 1), (2, 2)),
     doc="param + lr * corrected moment1 / (sqrt(moment2) + epsilon); lr is negative to descend",
+)
+
+
+def _rmsprop_types(call: Call) -> list[TensorType]:
+    """grad, mean_squares, mom: as the inputs."""
+    floats(call, 0, 1, 2)
+    one_element(call, 3)
+    equal_counts(call, 0, 1, 2)
+    return [call.type(0), call.type(1), call.type(2)]
+
+
+def _rmsprop(
+    grad: np.ndarray,
+    mean: np.ndarray,
+    mom: np.ndarray,
+    lr: np.ndarray,
+    output: np.ndarray,
+    new_mean: np.ndarray,
+    new_mom: np.ndarray,
+    decay: float,
+    momentum: float,
+    epsilon: float,
+) -> None:
+    rate = lr.flat[0]
+    for i in range(grad.size):
+        g = grad.flat[i]
+        ms = mean.flat[i] + (np.float32(1) - np.float32(decay)) * (g * g - mean.flat[i])
+        m = mom.flat[i] * np.float32(momentum) + rate * g / root(np.float32(epsilon) + ms)
+        new_mean.flat[i] = ms
+        new_mom.flat[i] = m
+        output.flat[i] = m
+
+
+op(
+    "RmsProp",
+    _rmsprop_types,
+    inputs="grad mean_squares mom lr",
+    outputs="grad mean_squares mom",
+    args=(Arg("decay", "float", 0.9), Arg("momentum", "float", 0.0), Arg("epsilon", "float", 1e-5)),
+    loop=_rmsprop,
+    inplace=((0, 0), (1, 1), (2, 2)),
+    doc="the gradient by its mean square, with momentum; the parameter is left to the caller",
+)
+
+
+def _scale_types(call: Call) -> list[TensorType]:
+    """Every output: as the input in its place."""
+    if call.n_outputs != call.n_inputs:
+        call.fail(f"{call.n_inputs} inputs and {call.n_outputs} outputs, as many are needed")
+    floats(call, *range(call.n_inputs))
+    return [call.type(i) for i in range(call.n_inputs)]
+
+
+def _scale_one(x: np.ndarray, y: np.ndarray, scale: Any) -> None:
+    for i in range(x.size):
+        y.flat[i] = x.flat[i] * np.float32(scale)
+
+
+def _scale_each(inputs: Any, outputs: Any, scale: Any) -> int:
+    """One call for an input: a compiled loop cannot go over arrays of different dimensions."""
+    if len(inputs):
+        _scale_one(inputs[0], outputs[0], scale)
+        _scale_each(inputs[1:], outputs[1:], scale)
+    return 0
+
+
+def _scale_blobs(inputs: Any, outputs: Any, scale: float) -> None:
+    _scale_each(inputs, outputs, scale)
+
+
+op(
+    "ScaleBlobs",
+    _scale_types,
+    inputs="X*",
+    outputs="Y*",
+    args=(Arg("scale", "float", 1.0),),
+    loop=_scale_blobs,
+    inplace=tuple((i, i) for i in range(8)),
+    doc="every input times scale",
 )
