@@ -20,5 +20,7 @@ from graphc.ir import PlanError as PlanError
 from graphc.ir import RunError as RunError
 from graphc.ir import UnsupportedError as UnsupportedError
 from graphc.ir import VerifyError as VerifyError
+from graphc.operators import Int8Tensor as Int8Tensor
+from graphc.operators import run_operator as run_operator
 from graphc.plan import Plan as Plan
 from graphc.plan import load as load

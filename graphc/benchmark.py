@@ -48,7 +48,7 @@ def measure(plan: Plan, seconds: float, seed: int = 0) -> Timing:
     executor.run(inputs)
     runs = _sample(lambda: executor.run(inputs), seconds / 2)
     outputs = executor.run(inputs)
-    steps = [s for s in plan.schedule.steps if s]
+    steps = [s for s in executor.schedule.steps if s]
     each = seconds / 2 / max(1, len(steps))
     timings = []
     for i, step in enumerate(steps):
@@ -65,7 +65,7 @@ def random_inputs(plan: Plan, seed: int) -> dict[str, np.ndarray]:
     """Standard normal floats, small integers, in the shapes that the plan was compiled for, by blob name."""
     rng = np.random.default_rng(seed)
     arrays = {}
-    for port in plan.schedule.inputs:
+    for port in plan.graph.inputs:
         dtype, shape = port.type.dtype.numpy if port.type.dtype else np.dtype(np.float32), port.type.static_shape
         real = np.issubdtype(dtype, np.floating)
         arrays[port.name] = (rng.standard_normal(shape) if real else rng.integers(0, 2, shape)).astype(dtype)

@@ -16,9 +16,8 @@ from graphc.input_shapes import assume_input_shapes
 from graphc.ir import DType, Graph, GraphcError, LoweringError, TensorType
 from graphc.ir.ops.unsupported import require_runnable
 from graphc.passes import LEVELS, Pass, Pipeline, parse_pipeline, run_pipeline, with_block
-from graphc.passes.lower import choose_kernels, lower
 from graphc.passes.manager import Callback
-from graphc.plan import Plan, require_threads
+from graphc.plan import IMAGE_RANK, Plan, require_threads
 
 InputSpec = Mapping[str, "tuple[int, ...] | TensorType | np.ndarray"]
 Progress = Callable[[str, int, int], None]
@@ -139,10 +138,7 @@ def compile_graph(
     report("optimise", 0, 1)
     optimise(graph, machine, level, pipeline)
     report("optimise", 1, 1)
-    library = CpuLibrary(machine)
-    choices = choose_kernels(graph, library)
-    schedule, constants = lower(graph, library, choices)
-    plan = Plan.build(graph, library, choices, schedule, constants, threads or available_cores())
+    plan = Plan.build(graph, CpuLibrary(machine), threads or available_cores())
     plan.prepare(lambda done, total: report("kernels", done, total))
     return plan
 
@@ -159,6 +155,12 @@ def _add_outputs(graph: Graph, names: Sequence[str]) -> None:
 
 
 def _require_static_inputs(graph: Graph) -> None:
+    for v in graph.inputs:
+        if v.type.is_static and v.type.rank == IMAGE_RANK and v.type.size == 0:
+            raise LoweringError(
+                f"input '{v.name}': it has no elements ({v.type})",
+                "give larger inputs; a batch has at least one image",
+            )
     unknown = [v for v in graph.inputs if (v.uses or v in graph.outputs) and not v.type.is_static]
     if len(unknown) > 1:
         raise LoweringError(

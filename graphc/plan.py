@@ -1,146 +1,109 @@
-"""Plan: a compiled net. Runs, saves, loads, and binds itself to new input shapes."""
+"""Plan: a compiled net. Runs, saves and loads."""
 
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from graphc.backends.cache import KernelCache
-from graphc.backends.cpu import driver
-from graphc.backends.cpu.compile import compile_kernels
 from graphc.backends.cpu.library import CpuLibrary
 from graphc.backends.cpu.target import find, native, targets
-from graphc.backends.load import KernelObject, LoadedKernels
-from graphc.ir import DType, Graph, GraphcError, Node, PlanError, RunError
-from graphc.ir.graph import FIXED_SIZES
+from graphc.backends.load import KernelObject
+from graphc.host_segment import HostSegment
+from graphc.ir import DType, Graph, GraphcError, PlanError, RunError
 from graphc.ir.infer import infer_types
 from graphc.ir.parser import parse
 from graphc.ir.printer import print_graph
 from graphc.ir.schedule import Choice, KernelSpec, Schedule
 from graphc.ir.schedule_text import parse_schedule, print_schedule
-from graphc.passes.lower import lower
-from graphc.runtime.executor import Executor, aligned_zeros
+from graphc.machine_code import MachineCode
+from graphc.native_segment import NOTHING, NativeSegment
+from graphc.passes.segments import Segment, Segments, cut_segments
+from graphc.passes.split_sizes import split_sizes
+from graphc.runtime.executor import Executor
 from graphc.runtime.planfile import read_plan, write_plan
 from graphc.runtime.team import MAX_WORKERS
 
-Shapes = tuple[tuple[int, ...], ...]
+IMAGE_RANK = 4
+"""A batch of images is never empty; an empty list of rows, indices or boxes is a list like others."""
+
+AnySegment = NativeSegment | HostSegment
 
 
-_DRIVERS: dict[str, LoadedKernels] = {}
-"""The driver of each target. Worker threads are in its code all their life, so it is never freed."""
-
-
-class _Key(NamedTuple):
-    """What an executor serves: input shapes, and blobs whose memory it does not reuse."""
-
-    shapes: Shapes
-    keep: frozenset[str]
-
-
-_NOTHING: frozenset[str] = frozenset()
-
-
-@dataclass(eq=False)
 class Plan:
     """A compiled net.
 
-    graph: optimised, with the types of the shapes compiled for. schedule: for those shapes. kernels: generated source
-    by kernel name. threads: that a run uses. A plan may be shared by Python threads: each concurrent call gets buffers
-    of its own.
+    graph: optimised, with the types of the shapes compiled for. threads: that a run uses. segments: the parts that run
+    one after another, one for a net whose sizes do not depend on data. A plan may be shared by Python threads: each
+    concurrent call gets buffers of its own.
     """
 
-    graph: Graph
-    schedule: Schedule
-    threads: int
-    target: str
-    choices: dict[Node, Choice]
-    constants: list[np.ndarray]
-    cache: KernelCache = field(default_factory=KernelCache.default)
-    _native: dict[str, KernelObject] = field(default_factory=dict)
-    _loaded: list[LoadedKernels] = field(default_factory=list)
-    _addresses: dict[str, int] = field(default_factory=dict)
-    _schedules: dict[_Key, tuple[Schedule, list[np.ndarray]]] = field(default_factory=dict)
-    _idle: dict[_Key, list[Executor]] = field(default_factory=dict)
-    _lock: threading.RLock = field(default_factory=threading.RLock)
+    def __init__(
+        self, graph: Graph, cut: Segments, segments: Sequence[AnySegment], threads: int, code: MachineCode
+    ) -> None:
+        self.graph, self.cut, self.segments, self.threads, self.code = graph, cut, list(segments), threads, code
+        self._ports = [(v.name, v.type.dtype or DType.FLOAT, v.type.rank) for v in graph.inputs]
+        self._dtypes = [dtype.numpy for _, dtype, _ in self._ports]
+        self._output_names = list(graph.output_names)
+        only = self.segments[0] if len(self.segments) == 1 else None
+        self._only = only if isinstance(only, NativeSegment) and not only.shape_inputs else None
 
     # ---- making ------------------------------------------------------------------------------------------------------
 
     @staticmethod
-    def build(
-        graph: Graph,
-        library: CpuLibrary,
-        choices: dict[Node, Choice],
-        schedule: Schedule,
-        constants: Sequence[np.ndarray],
-        threads: int,
-    ) -> Plan:
-        """A plan from what lowering gave; constants are aligned."""
-        aligned = {id(a): align_array(a) for a in constants}
-        for choice in choices.values():
-            choice.packed = {i: aligned[id(a)] for i, a in choice.packed.items() if id(a) in aligned}
-        for v in graph.constants:
-            if v.constant is not None and id(v.constant.data) in aligned:
-                v.constant = replace(v.constant, data=aligned[id(v.constant.data)])
-        return Plan(graph, schedule, threads, library.target_name, choices, [aligned[id(a)] for a in constants])
+    def build(graph: Graph, library: CpuLibrary, threads: int, code: MachineCode | None = None) -> Plan:
+        """Cut an optimised graph into segments, choose their kernels and lower what can be; nothing is compiled.
 
-    def __post_init__(self) -> None:
-        self._library = CpuLibrary(find(self.target))
-        self._default = _Key(tuple(p.type.static_shape for p in self.schedule.inputs), _NOTHING)
-        self._output_names = self.outputs
-        self._ports = [(p.name, p.type.dtype or DType.FLOAT, p.type.rank) for p in self.schedule.inputs]
-        self._dtypes = [dtype.numpy for _, dtype, _ in self._ports]
-        self._schedules[self._default] = (self.schedule, self.constants)
+        Raises ``LoweringError``.
+        """
+        code = code or MachineCode(library)
+        shown = graph
+        if any(node.opdef.sizes is not None for node in graph.nodes):
+            graph = graph.clone()
+            split_sizes(graph)
+        cut = cut_segments(graph)
+        parts = [_build_segment(part, code, threads) for part in cut.parts]
+        return Plan(shown, cut, parts, threads, code)
+
+    def with_threads(self, threads: int) -> Plan:
+        """The same plan for another number of threads; weights and machine code are shared."""
+        segments = [_with_threads(s, threads) for s in self.segments]
+        return Plan(self.graph, self.cut, segments, threads, self.code)
 
     @property
-    def kernels(self) -> dict[str, str]:
-        """Generated source by kernel name."""
-        return {spec.name: self._library.source(spec) for spec in self.schedule.kernels}
+    def target(self) -> str:
+        """The instruction set: ``avx512``, ``avx2``, ``portable``."""
+        return self.code.library.target_name
+
+    @property
+    def schedules(self) -> list[Schedule]:
+        """The schedules for the sizes compiled for, of the segments whose sizes are known before a run."""
+        return [s.bound[0] for s in self.segments if isinstance(s, NativeSegment) and s.bound]
+
+    @property
+    def kernels(self) -> dict[KernelSpec, str]:
+        """Generated source of the kernels chosen so far."""
+        return {spec: self.code.source(spec) for spec in self._specs()}
+
+    def _specs(self) -> list[KernelSpec]:
+        native_parts = [s for s in self.segments if isinstance(s, NativeSegment)]
+        return list(dict.fromkeys(spec for s in native_parts for spec in s.kernels))
 
     @property
     def inputs(self) -> dict[str, str]:
         """Type text by input name."""
-        return {p.name: str(p.type) for p in self.schedule.inputs}
+        return {v.name: str(v.type) for v in self.graph.inputs}
 
     @property
     def outputs(self) -> list[str]:
         """Names of the outputs, in order."""
-        return [p.name for p in self.schedule.outputs]
+        return list(self._output_names)
 
     def prepare(self, progress: Callable[[int, int], None] | None = None) -> None:
         """Have all machine code in this process: from the plan's own objects, the cache, or the compiler."""
-        self._load(self.schedule.kernels, progress)
-
-    def _load(self, specs: Sequence[KernelSpec], progress: Callable[[int, int], None] | None = None) -> None:
-        with self._lock:
-            sources = {s.name: self._source(s) for s in specs if s.name not in self._addresses}
-            if self.target not in _DRIVERS:
-                sources[driver.NAME] = driver.source()
-            if not sources:
-                return
-            objects = {n: self._native[n] for n in sources if n in self._native}
-            rest = {n: s for n, s in sources.items() if n not in objects}
-            note = (lambda done, total, name: progress(done, total)) if progress else None
-            objects |= compile_kernels(rest, self._library.target, self.cache, note)
-            self._native |= objects
-            if driver.NAME in objects:
-                _DRIVERS[self.target] = LoadedKernels({driver.NAME: objects.pop(driver.NAME)})
-            loaded = LoadedKernels(objects)
-            self._loaded.append(loaded)
-            self._addresses |= loaded.addresses
-
-    def _source(self, spec: KernelSpec) -> str:
-        try:
-            return self._library.source(spec)
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-            raise PlanError(
-                f"this graphc cannot generate the plan's kernel {spec}: {type(error).__name__} {error}",
-                "the plan is damaged or was written by another version: compile the net again",
-            ) from error
+        self.code.load(self._specs(), progress)
 
     # ---- running -----------------------------------------------------------------------------------------------------
 
@@ -148,30 +111,65 @@ class Plan:
         """Outputs by blob name, for inputs by blob name.
 
         Inputs must have the plan's dtypes; any size that the net allows is served, a new one costs some milliseconds
-        once. fetch: further blobs to return. Raises ``RunError`` for inputs that do not fit, ``VerifyError`` naming the
-        operator where sizes do not fit the net.
+        once. fetch: further blobs to return. Raises ``RunError`` for inputs that do not fit and for data that an
+        operator refuses, naming the operator.
         """
         arrays = self._arrays(inputs)
         if isinstance(fetch, str):
             raise RunError(f"fetch is the string '{fetch}'", f"give a list of blob names: fetch=['{fetch}']")
-        keep = frozenset(fetch) - set(self._output_names) if fetch else _NOTHING
-        key = _Key(tuple([a.shape for a in arrays]), keep)
-        idle, executor = self._take(key)
+        keep = frozenset(fetch) - set(self._output_names) if fetch else NOTHING
+        if self._only is None:
+            return self._run_segments(arrays, keep)
+        values, executor = self._only.run(arrays, keep)
         try:
-            outputs = dict(zip(self._output_names, executor.run(arrays)))
+            outputs = dict(zip(self._output_names, values))
             for name in keep:
                 outputs[name] = executor.fetch(name)
         finally:
-            idle.append(executor)
+            self._only.release(executor)
         return outputs
+
+    def _run_segments(self, arrays: list[np.ndarray], keep: frozenset[str]) -> dict[str, np.ndarray]:
+        slots, kept = list(arrays), dict[str, np.ndarray]()
+        for part, segment in zip(self.cut.parts, self.segments):
+            given = [slots[i] for i in part.sources]
+            if isinstance(segment, HostSegment):
+                slots += segment.run(given)
+                continue
+            mine = keep & {r.name for node in segment.graph.nodes for r in node.results}
+            values, executor = segment.run(given, mine)
+            try:
+                kept |= {name: executor.fetch(name) for name in mine}
+            finally:
+                segment.release(executor)
+            slots += values
+        missing = keep - set(kept)
+        if missing:
+            raise RunError(
+                f"blob '{min(missing)}' does not exist in the plan: it was fused away, folded, or never was",
+                f"compile with outputs=['{min(missing)}'] to keep it",
+            )
+        results = self.cut.results if len(self.cut.parts) > 1 or self.cut.results else range(len(arrays), len(slots))
+        return {n: _own(slots[i], i < len(arrays)) for n, i in zip(self._output_names, results)} | kept
 
     def __call__(self, *inputs: np.ndarray) -> np.ndarray | tuple[np.ndarray, ...]:
         """Run on arrays in the order of the inputs; the output, or a tuple of them."""
-        if len(inputs) != len(self.schedule.inputs):
-            raise RunError(f"the plan has {len(self.schedule.inputs)} inputs, {len(inputs)} were given", self._usage())
-        out = self.run({p.name: a for p, a in zip(self.schedule.inputs, inputs)})
+        if len(inputs) != len(self._ports):
+            raise RunError(f"the plan has {len(self._ports)} inputs, {len(inputs)} were given", self._usage())
+        out = self.run({name: a for (name, _, _), a in zip(self._ports, inputs)})
         values = tuple(out[n] for n in self.outputs)
         return values[0] if len(values) == 1 else values
+
+    def run_arrays(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Outputs in order for arrays in the order of the inputs, which may be empty ones; for graphs inside graphs."""
+        out = self._run_segments([np.asarray(a, order="C") for a in arrays], NOTHING)
+        return [out[n] for n in self._output_names]
+
+    def executor(self) -> Executor:
+        """A new executor for the shapes compiled for, apart from those that ``run`` uses; for nets of one segment."""
+        if self._only is None:
+            raise RunError("the net has sizes that depend on data: it runs as several segments, not as one schedule")
+        return self._only.executor()
 
     def _usage(self) -> str:
         return "inputs: " + ", ".join(f"'{n}': {t}" for n, t in self.inputs.items())
@@ -192,93 +190,47 @@ class Plan:
             for (name, dtype, rank), kind in zip(self._ports, self._dtypes)
         ]
 
-    def executor(self) -> Executor:
-        """A new executor for the shapes compiled for, apart from those that ``run`` uses."""
-        with self._lock:
-            return self._executor(self.schedule, self.constants)
-
-    def _executor(self, schedule: Schedule, constants: Sequence[np.ndarray]) -> Executor:
-        _require_memory(schedule, self.threads)
-        self._load(schedule.kernels)
-        start = _DRIVERS[self.target]
-        code = (start, *self._loaded)
-        return Executor(schedule, self._addresses, start.addresses[driver.NAME], constants, self.threads, code)
-
-    def _take(self, key: _Key) -> tuple[list[Executor], Executor]:
-        """An idle executor for these shapes, or a new one, and the list to which it returns."""
-        idle = self._idle.get(key)
-        if idle:
-            try:
-                return idle, idle.pop()
-            except IndexError:
-                pass  # another thread was faster
-        with self._lock:
-            schedule, constants = self._schedule(key)
-            return self._idle.setdefault(key, []), self._executor(schedule, constants)
-
-    def _schedule(self, key: _Key) -> tuple[Schedule, list[np.ndarray]]:
-        """The schedule for some shapes and kept blobs: inferred and lowered on first use, nothing is compiled."""
-        if key not in self._schedules:
-            self._require_open_sizes(key.shapes)
-            names = [v.name for v in self.graph.inputs]
-            saved = {v: v.type for v in self.graph.values()}
-            try:
-                for v, shape in zip(self.graph.inputs, key.shapes):
-                    v.type = replace(v.type, shape=shape)
-                infer_types(self.graph)
-                found = lower(self.graph, self._library, self.choices, key.keep)
-            except GraphcError as error:
-                sizes = ", ".join(f"{n} {s}" for n, s in zip(names, key.shapes))
-                raise RunError(
-                    f"the net does not take inputs of these sizes ({sizes}): {error.message}", error.help
-                ) from None
-            finally:
-                for v, type in saved.items():
-                    v.type = type
-            self._check_keep(key.keep, found[0])
-            self._schedules[key] = found
-        return self._schedules[key]
-
-    def _require_open_sizes(self, shapes: Shapes) -> None:
-        fixed = next((n for n in self.graph.notes if n.startswith(FIXED_SIZES)), None)
-        if fixed is not None and shapes != self._default.shapes:
-            sizes = ", ".join(f"'{p.name}': {s}" for p, s in zip(self.schedule.inputs, shapes))
-            raise RunError(
-                f"the plan runs only the sizes that it was compiled for ({self._usage()}): {fixed}",
-                f"compile for these sizes: inputs={{{sizes}}}",
-            )
-
-    def _check_keep(self, keep: frozenset[str], schedule: Schedule) -> None:
-        for name in keep:
-            if name not in schedule.views:
-                known = ", ".join(f"'{n}'" for n in list(schedule.views)[:20])
-                raise RunError(
-                    f"blob '{name}' does not exist in the plan: it was fused away, folded, or never was",
-                    f"compile with outputs=['{name}'] to keep it; blobs of this plan: {known}",
-                )
-
     # ---- files -------------------------------------------------------------------------------------------------------
 
     def save(self, path: str | os.PathLike[str], native: bool = False) -> None:
         """Write the plan to a file. native: with machine code, which a reader uses only if told to."""
         if native:
             self.prepare()
-        slot_of = {id(a): i for i, a in enumerate(self.constants)}
-        raw = {v.name: slot_of[id(v.data)] for v in self.graph.constants if id(v.data) in slot_of}
+        constants = self.weights
+        slot_of = {id(a): i for i, a in enumerate(constants)}
+        offsets, nbytes = _offsets(constants)
         body: dict[str, Any] = {
             "target": self.target,
             "threads": self.threads,
             "graph": print_graph(self.graph),
-            "schedule": print_schedule(self.schedule),
-            "choices": [_plain_choice(self.choices.get(n), slot_of) for n in self.graph.nodes],
-            "raw": raw,
-            "offsets": [s.offset for s in self.schedule.constants],
-            "constants": [(a.dtype.str, tuple(a.shape)) for a in self.constants],
-            "kernels": self.kernels,
-            "native": {n: o.pack() for n, o in self._native.items()} if native else {},
+            "raw": _raw(self.graph, slot_of),
+            "segments": [
+                _plain_segment(p.sources, p.shape_inputs, s, slot_of) for p, s in zip(self.cut.parts, self.segments)
+            ],
+            "results": self.cut.results,
+            "offsets": offsets,
+            "constants": [(a.dtype.str, tuple(a.shape)) for a in constants],
+            "kernels": {spec.name: source for spec, source in self.kernels.items()},
+            "native": {n: o.pack() for n, o in self.code.objects.items()} if native else {},
         }
-        last = self.schedule.constants[-1] if self.schedule.constants else None
-        write_plan(path, body, self.constants, last.offset + last.nbytes if last else 0)
+        write_plan(path, body, constants, nbytes)
+
+    @property
+    def weights(self) -> list[np.ndarray]:
+        """Every array that the segments need, once each, in the order of use."""
+        found: dict[int, np.ndarray] = {}
+        for segment in self.segments:
+            if isinstance(segment, NativeSegment) and segment.bound:
+                arrays = segment.bound[1]
+            else:
+                arrays = [v.data for v in segment.graph.constants if v.data is not None]
+                arrays += (
+                    [a for c in segment.choices.values() for a in c.packed.values()]
+                    if isinstance(segment, NativeSegment)
+                    else []
+                )
+            found |= {id(a): a for a in arrays}
+        return list(found.values())
 
     @staticmethod
     def load(path: str | os.PathLike[str], threads: int | None = None, allow_native: bool = False) -> Plan:
@@ -296,6 +248,60 @@ class Plan:
             raise PlanError(f"{path} is damaged: {type(error).__name__}: {error}", "compile the net again") from error
 
 
+def _build_segment(part: Segment, code: MachineCode, threads: int) -> AnySegment:
+    if part.host:
+        return _host_segment(part.graph, code, threads)
+    return NativeSegment.build(part.graph, part.shape_inputs, code, threads)
+
+
+def _host_segment(graph: Graph, code: MachineCode, threads: int) -> HostSegment:
+    def compile_graph(inner: Graph) -> Callable[[Sequence[np.ndarray]], list[np.ndarray]]:
+        infer_types(inner)
+        plan = Plan.build(inner, code.library, threads, code)
+        plan.prepare()
+        return plan.run_arrays
+
+    return HostSegment(graph, compile_graph)
+
+
+def _with_threads(segment: AnySegment, threads: int) -> AnySegment:
+    if isinstance(segment, HostSegment):
+        return segment
+    return NativeSegment(segment.graph, segment.shape_inputs, segment.code, threads, segment.choices, segment.bound)
+
+
+def _own(array: np.ndarray, is_input: bool) -> np.ndarray:
+    """An output that the caller may write to: an input that is an output too is copied."""
+    return np.array(array) if is_input else array
+
+
+def _offsets(constants: Sequence[np.ndarray]) -> tuple[list[int], int]:
+    """Where each constant lies in the tail of a file, at multiples of 64 bytes, and the size of the tail."""
+    offsets, end = [], 0
+    for a in constants:
+        offsets.append(-(-end // 64) * 64)
+        end = offsets[-1] + a.nbytes
+    return offsets, end
+
+
+def _raw(graph: Graph, slot_of: Mapping[int, int]) -> dict[str, int]:
+    return {v.name: slot_of[id(v.data)] for v in graph.constants if id(v.data) in slot_of}
+
+
+def _plain_segment(
+    sources: Sequence[int], shape_inputs: Sequence[int], segment: AnySegment, slot_of: Mapping[int, int]
+) -> dict[str, Any]:
+    plain: dict[str, Any] = {"sources": tuple(sources), "shape_inputs": tuple(shape_inputs)}
+    plain |= {"graph": print_graph(segment.graph), "raw": _raw(segment.graph, slot_of)}
+    if isinstance(segment, HostSegment):
+        return plain
+    plain["choices"] = [_plain_choice(segment.choices.get(n), slot_of) for n in segment.graph.nodes]
+    if segment.bound:
+        plain["schedule"] = print_schedule(segment.bound[0])
+        plain["constants"] = [slot_of[id(a)] for a in segment.bound[1]]
+    return plain
+
+
 def _restore(body: dict[str, Any], tail: np.ndarray, threads: int | None, allow_native: bool) -> Plan:
     _check_target(body["target"])
     constants = []
@@ -303,15 +309,33 @@ def _restore(body: dict[str, Any], tail: np.ndarray, threads: int | None, allow_
         kind = np.dtype(dtype)
         count = int(np.prod(shape, dtype=np.int64))
         constants.append(np.frombuffer(tail, kind, count, offset).reshape(shape))
-    graph = parse(body["graph"], {name: constants[slot] for name, slot in body["raw"].items()})
-    choices = {}
-    for node, plain in zip(graph.nodes, body["choices"]):
-        if plain is not None:
-            rule, spec, packed = plain
-            choices[node] = Choice(rule, KernelSpec(*spec) if spec else None, {i: constants[s] for i, s in packed})
     objects = {n: KernelObject.unpack(o) for n, o in body["native"].items()} if allow_native else {}
-    schedule = parse_schedule(body["schedule"])
-    return Plan(graph, schedule, threads or body["threads"], body["target"], choices, constants, _native=objects)
+    code = MachineCode(CpuLibrary(find(body["target"])), objects)
+    threads = threads or body["threads"]
+    graph = parse(body["graph"], {name: constants[slot] for name, slot in body["raw"].items()})
+    parts, segments = [], []
+    for plain in body["segments"]:
+        inner = parse(plain["graph"], {name: constants[slot] for name, slot in plain["raw"].items()})
+        host = "choices" not in plain
+        parts.append(Segment(inner, plain["sources"], plain["shape_inputs"], host))
+        segments.append(
+            _host_segment(inner, code, threads) if host else _native_segment(plain, inner, code, threads, constants)
+        )
+    return Plan(graph, Segments(tuple(parts), body["results"]), segments, threads, code)
+
+
+def _native_segment(
+    plain: dict[str, Any], graph: Graph, code: MachineCode, threads: int, constants: Sequence[np.ndarray]
+) -> NativeSegment:
+    choices = {}
+    for node, choice in zip(graph.nodes, plain["choices"]):
+        if choice is not None:
+            rule, spec, packed = choice
+            choices[node] = Choice(rule, KernelSpec(*spec) if spec else None, {i: constants[s] for i, s in packed})
+    bound = None
+    if "schedule" in plain:
+        bound = parse_schedule(plain["schedule"]), [constants[s] for s in plain["constants"]]
+    return NativeSegment(graph, plain["shape_inputs"], code, threads, choices, bound)
 
 
 def _check_target(name: str) -> None:
@@ -337,28 +361,6 @@ def require_threads(threads: int | None) -> None:
         raise GraphcError(f"threads is {threads!r}", f"give a number from 1 to {MAX_WORKERS + 1}")
 
 
-def _require_memory(schedule: Schedule, threads: int) -> None:
-    """Refuse buffers that this machine does not have: the system would grant them and kill the process later."""
-    needed = schedule.arena_bytes + schedule.scratch_bytes * threads + sum(p.type.nbytes for p in schedule.outputs)
-    if hasattr(os, "sysconf") and needed > (have := os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")):
-        sizes = ", ".join(f"'{p.name}': {p.type}" for p in schedule.inputs)
-        raise RunError(
-            f"a run on inputs of these sizes ({sizes}) needs {needed / 2**30:,.1f} GiB of memory, "
-            f"this machine has {have / 2**30:,.1f} GiB",
-            "use a smaller batch or smaller images",
-        )
-
-
-def align_array(array: np.ndarray) -> np.ndarray:
-    """The array itself where it is contiguous, native and starts at a cache line, else a copy that does."""
-    array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
-    if array.ctypes.data % 64 == 0 or array.nbytes == 0:
-        return array
-    copy = aligned_zeros(array.nbytes).view(array.dtype).reshape(array.shape)
-    copy[...] = array
-    return copy
-
-
 def _is_ready(array: object, dtype: np.dtype, rank: int | None) -> bool:
     """Kernels can read the input as it is; a quick check for the common case."""
     if type(array) is not np.ndarray or array.dtype != dtype or array.ndim != rank or not array.dtype.isnative:
@@ -380,7 +382,7 @@ def _checked(name: str, value: Any, dtype: DType, rank: int | None) -> np.ndarra
         )
     if rank is not None and array.ndim != rank:
         raise RunError(f"input '{name}' has shape {array.shape}, the plan takes {rank} dimensions")
-    if array.size == 0:
+    if array.size == 0 and rank == IMAGE_RANK:
         raise RunError(f"input '{name}' is empty: its shape is {array.shape}", "give at least one image or row")
     if not (array.flags.c_contiguous and array.flags.aligned and array.dtype.isnative):
         try:

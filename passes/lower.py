@@ -35,13 +35,18 @@ from graphc.passes.sizes import require_sizes
 Choices = Mapping[Node, Choice]
 
 
-def choose_kernels(graph: Graph, library: Library) -> dict[Node, Choice]:
-    """The backend's choice for every node; raises ``LoweringError`` listing every operator that has no kernel."""
+def choose_kernels(graph: Graph, library: Library, kept: Choices | None = None) -> dict[Node, Choice]:
+    """The backend's choice for every node, or the one that is kept from an earlier time.
+
+    Raises ``LoweringError`` listing every operator that has no kernel.
+    """
     require_sizes(graph)
-    choices: dict[Node, Choice] = {}
+    choices = dict(kept or {})
     problems: list[str] = []
     remedy = ""
     for node in graph.nodes:
+        if node in choices:
+            continue
         try:
             choices[node] = library.choose(Call(node))
         except LoweringError as error:
@@ -387,6 +392,8 @@ class _Lowering:
         self.scratch = max(self.scratch, align(needs.scratch))
         if needs.alias and self.same_memory(node):
             return
+        if not node.opdef.errors and not any(r.type.size for r in node.results):
+            return  # no element to compute, and nothing that could be refused
         operands = [self.operand(node, i) for i in range(len(node.operands))]
         # a piece of a Concat that already lies where it belongs: nothing is left to copy
         ins = [None if (node, i) in self.elided else view for i, (view, _) in enumerate(operands)]

@@ -1,4 +1,4 @@
-"""Sizes that can be lowered: every value has a known, non-empty shape that some machine could hold."""
+"""Sizes that can be lowered: every value has a known shape that some machine could hold."""
 
 from __future__ import annotations
 
@@ -32,11 +32,8 @@ def _problem(value: Value, node: Node | None) -> tuple[str, str] | None:
             "give the shapes of all inputs, and begin the pipeline with infer_types; where the shape depends on data"
         )
         return f"{where}: its shape is not known before a run ({value.type})", f"{remedy}, cut the net before it"
-    if any(d < 0 for d in value.type.static_shape) or value.type.size == 0:
-        return (
-            f"{where}: it has no elements ({value.type})",
-            "give larger inputs; a batch has at least one image or row",
-        )
+    if any(d < 0 for d in value.type.static_shape):
+        return f"{where}: its size is negative ({value.type})", "give larger inputs"
     if value.type.nbytes > MOST_BYTES:
         needs = f"{value.type.nbytes / 2**30:,.0f} GiB"
         return (

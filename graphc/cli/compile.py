@@ -78,17 +78,18 @@ def compile_command(
 
 
 def _facts(plan: Plan, output: str, seconds: float) -> dict[str, Any]:
-    s = plan.schedule
+    schedules = plan.schedules
     return {
         "plan": output,
         "target": plan.target,
         "threads": plan.threads,
         "inputs": plan.inputs,
         "outputs": plan.outputs,
-        "steps": len(s.steps),
-        "kernels": len(s.kernels),
-        "weight_bytes": sum(c.nbytes for c in s.constants),
-        "arena_bytes": s.arena_bytes,
+        "segments": len(plan.segments),
+        "steps": sum(len(s.steps) for s in schedules),
+        "kernels": len(plan.kernels),
+        "weight_bytes": sum(a.nbytes for a in plan.weights),
+        "arena_bytes": sum(s.arena_bytes for s in schedules),
         "seconds": round(seconds, 3),
         "notes": plan.graph.notes,
     }

@@ -86,11 +86,13 @@ def _show_schedule(plan: Plan, stage: str, form: str) -> str:
     if form not in ("text", "json"):
         raise GraphcError(f"stage {stage} has no picture", "use --format text or json")
     if stage == "kernels":
-        kernels = {str(s): plan.kernels[s.name] for s in plan.schedule.kernels}
+        kernels = {str(spec): source for spec, source in plan.kernels.items()}
         return json.dumps(kernels, indent=1) if form == "json" else "\n".join(f"# {k}\n{v}" for k, v in kernels.items())
     if form == "json":
-        return json.dumps({"schedule": print_schedule(plan.schedule), "arena_bytes": plan.schedule.arena_bytes})
-    return print_schedule(plan.schedule) + "\n" + memory_table(plan.schedule)
+        return json.dumps(
+            [{"schedule": print_schedule(s), "arena_bytes": s.arena_bytes} for s in plan.schedules], indent=1
+        )
+    return "\n\n".join(print_schedule(s) + "\n" + memory_table(s) for s in plan.schedules)
 
 
 def _dump_net(

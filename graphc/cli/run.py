@@ -76,7 +76,7 @@ def run(
     loaded = load(plan, threads, allow_native)
     if pictures:
         how = Preparation(size or _input_size(loaded), resize or 0, mean, scale[0], bgr, grey)
-        arrays = {loaded.schedule.inputs[0].name: load_pictures(pictures, how)}
+        arrays = {loaded.graph.inputs[0].name: load_pictures(pictures, how)}
     else:
         arrays = _load_arrays(inputs) if inputs else random_inputs(loaded, random_seed or 0)
     results = loaded.run(arrays, fetch)
@@ -89,11 +89,9 @@ def run(
 
 
 def _input_size(plan: Plan) -> int:
-    shape = plan.schedule.inputs[0].type.static_shape
+    shape = plan.graph.inputs[0].type.static_shape
     if len(shape) != 4:
-        raise RunError(
-            f"the plan's input '{plan.schedule.inputs[0].name}' of shape {shape} is no picture", "use --inputs"
-        )
+        raise RunError(f"the plan's input '{plan.graph.inputs[0].name}' of shape {shape} is no picture", "use --inputs")
     return shape[2]
 
 

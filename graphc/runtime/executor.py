@@ -36,7 +36,7 @@ def _share(step: Step) -> int:
 
 def address_of(array: np.ndarray) -> int:
     """Where the elements begin; a third of the time that ``array.ctypes`` takes, which counts in small nets."""
-    if array.flags.writeable:
+    if array.flags.writeable and array.size:
         return addressof(c_char.from_buffer(array))  # type: ignore[arg-type]  # NumPy declares it from Python 3.12 on
     return int(array.ctypes.data)
 

@@ -60,15 +60,15 @@ def test_caffe2s_answers(shared: Path, net: str, target: str) -> None:
     plan, inputs, answers = compile_net(shared / "models" / net, target, threads=2)
     for name, value in plan.run(inputs).items():
         assert_close(value, answers[name])
-    single = Plan(plan.graph, plan.schedule, 1, plan.target, plan.choices, plan.constants)
+    single = plan.with_threads(1)
     for name, value in single.run(inputs).items():
         assert_close(value, answers[name])
     if net not in FIXED_BATCH:
-        compiled = dict(plan._addresses)
+        compiled = dict(plan.code.addresses)
         one = {n: a[:1] if a.ndim == 4 else a for n, a in inputs.items()}
         for name, value in plan.run(one).items():
             assert_close(value, answers[name][:1])
-        assert plan._addresses == compiled, "another batch needed another kernel"
+        assert plan.code.addresses == compiled, "another batch needed another kernel"
 
 
 @pytest.mark.parametrize("target", RUNNABLE)

@@ -44,7 +44,7 @@ def compiled(body: str, outputs: str) -> Plan:
 
 
 def templates(plan: Plan) -> list[str]:
-    return [t.kernel.template for step in plan.schedule.steps for t in step]
+    return [t.kernel.template for step in plan.schedules[0].steps for t in step]
 
 
 def copies(plan: Plan) -> int:
@@ -115,10 +115,10 @@ def test_outputs_that_are_also_something_else(body: str, outputs: str) -> None:
 def test_other_sizes_need_no_kernel_and_no_compilation() -> None:
     body, outputs = TWO_CONVS + "\n  %c = Concat(%p, %q) {axis=1}\n  %y = MaxPool(%c) {kernel=2}", "output %y"
     plan = compiled(body, outputs)
-    known = dict(plan._addresses)
+    known = dict(plan.code.addresses)
     for shape in ((1, 16, 9, 7), (3, 16, 20, 33), (5, 16, 4, 4)):
         compare(plan, body, outputs, RNG.standard_normal(shape).astype(np.float32))
-    assert plan._addresses == known
+    assert plan.code.addresses == known
 
 
 def test_blobs_can_be_fetched_by_name() -> None:

@@ -1,0 +1,70 @@
+"""A segment of a plan that is one operator which runs in Python: strings, maps, control flow."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from graphc.ir import Call, DType, Graph, Node, RunError, TensorType, Value
+from graphc.ir.graph import Constant
+
+SubPlan = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
+Compile = Callable[[Graph], SubPlan]
+
+
+class HostSegment:
+    """A graph of one node whose record is a Python function. Its sub-graphs are compiled when they first run.
+
+    compile_graph(graph): a sub-graph with the types of its inputs set, as a function of arrays.
+    """
+
+    def __init__(self, graph: Graph, compile_graph: Compile) -> None:
+        self.graph, self._compile = graph, compile_graph
+        self._subs: dict[tuple[int, tuple[str, ...]], SubPlan] = {}
+        self._lock = threading.RLock()
+
+    def run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """The results of the operator for arrays in the order of the graph's inputs; raises ``GraphcError``."""
+        given = dict(zip(self.graph.inputs, arrays))
+        node = self.graph.nodes[0]
+        values = [None if v is None else _element(v, given) for v in node.operands]
+        operands = [None if v is None or a is None else _known(v, a) for v, a in zip(node.operands, values)]
+        call = Call(Node(node.op, operands, [Value(r.type, r.name) for r in node.results], node.attrs, node.location))
+        call.runner = self._run_graph
+        if call.opdef.reference is None:
+            call.fail("its record gives no meaning that can be run")
+        with np.errstate(all="ignore"):
+            results = call.opdef.reference(call, *values)
+        return [_typed(a, r.type.dtype) for a, r in zip(results, node.results)]
+
+    def _run_graph(self, graph: Graph, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        key = id(graph), tuple(f"{a.dtype}{a.ndim}" for a in arrays)
+        with self._lock:
+            if key not in self._subs:
+                twin = graph.clone()
+                for v, a in zip(twin.inputs, arrays):
+                    v.type = TensorType(DType.of(a.dtype), tuple(a.shape), quant=v.type.quant)
+                self._subs[key] = self._compile(twin)
+        return self._subs[key](arrays)
+
+
+def _element(value: Value, given: dict[Value, np.ndarray]) -> np.ndarray:
+    array = given.get(value, value.data)
+    if array is None:
+        raise RunError(f"weight '{value.name}' has no storage", "compile the net again")
+    return array
+
+
+def _known(value: Value, array: np.ndarray) -> Value:
+    """A value of the array's type with its elements, as rules read them."""
+    old = value.type
+    dtype = old.dtype if old.dtype and old.dtype.numpy == array.dtype else DType.of(array.dtype)
+    type = TensorType(dtype, tuple(array.shape), quant=old.quant)
+    return Value(type, value.name, Constant(value.name, type, array))
+
+
+def _typed(array: object, dtype: DType | None) -> np.ndarray:
+    made = np.asarray(array)
+    return np.asarray(made, made.dtype if dtype is None else dtype.numpy, order="C")

@@ -1,0 +1,251 @@
+"""A native segment of a plan: one schedule for each set of input shapes, and executors for concurrent callers."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from graphc.ir import Graph, GraphcError, LoweringError, Node, RunError, Value
+from graphc.ir.graph import FIXED_SIZES, Constant
+from graphc.ir.infer import infer_node, infer_types
+from graphc.ir.schedule import Choice, KernelSpec, Schedule
+from graphc.machine_code import MachineCode
+from graphc.passes.lower import choose_kernels, lower
+from graphc.runtime.executor import Executor, aligned_zeros
+
+MOST_SHAPES = 64
+"""Sets of input shapes for which a segment keeps a schedule and executors; the oldest is forgotten first."""
+
+SOME_SIZE = 16
+"""What stands for a dimension that depends on data while kernels are chosen ahead of a run."""
+
+Bound = tuple[Schedule, list[np.ndarray]]
+
+
+class Key(NamedTuple):
+    """What an executor serves: input shapes, blobs whose memory it does not reuse, elements that shapes depend on."""
+
+    shapes: tuple[tuple[int, ...], ...]
+    keep: frozenset[str]
+    elements: tuple[bytes, ...]
+
+
+NOTHING: frozenset[str] = frozenset()
+
+
+class NativeSegment:
+    """A graph whose sizes are known once those of its inputs are, and the elements of its ``shape_inputs``.
+
+    bound: the schedule for the sizes compiled for, where these are known beforehand. choices: kernels by node.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        shape_inputs: tuple[int, ...],
+        code: MachineCode,
+        threads: int,
+        choices: dict[Node, Choice],
+        bound: Bound | None,
+    ) -> None:
+        self.graph, self.shape_inputs, self.code, self.threads = graph, shape_inputs, code, threads
+        self.choices = choices
+        self.bound = (bound[0], [align_array(a) for a in bound[1]]) if bound else None
+        self._schedules: dict[Key, Bound] = {}
+        self._idle: dict[Key, list[Executor]] = {}
+        self._lock = threading.RLock()
+        self.default: Key | None = None
+        if self.bound:
+            self.default = Key(tuple(p.type.static_shape for p in self.bound[0].inputs), NOTHING, ())
+            self._schedules[self.default] = self.bound
+
+    # ---- making ------------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def build(graph: Graph, shape_inputs: tuple[int, ...], code: MachineCode, threads: int) -> NativeSegment:
+        """Choose kernels for the segment, and lower it where its sizes are known; raises ``LoweringError``.
+
+        Sizes that depend on data are taken as ``SOME_SIZE`` for the choice. Where not even ranks are known, kernels are
+        chosen when the segment first runs.
+        """
+        if all(v.type.is_static for v in graph.values()) and not shape_inputs:
+            choices = choose_kernels(graph, code.library)
+            schedule, constants = lower(graph, code.library, choices)
+            aligned = {id(a): align_array(a) for a in constants}
+            for choice in choices.values():
+                choice.packed = {i: aligned.get(id(a), a) for i, a in choice.packed.items()}
+            for v in graph.constants:
+                if v.constant is not None and id(v.constant.data) in aligned:
+                    v.constant = replace(v.constant, data=aligned[id(v.constant.data)])
+            return NativeSegment(graph, (), code, threads, choices, (schedule, [aligned[id(a)] for a in constants]))
+        segment = NativeSegment(graph, shape_inputs, code, threads, {}, None)
+        with segment._types_restored():
+            if _assume_sizes(graph):
+                segment.choices = choose_kernels(graph, code.library)
+        return segment
+
+    @property
+    def kernels(self) -> list[KernelSpec]:
+        """The kernels that are known to be needed: those of the schedule, or those chosen so far."""
+        if self.bound:
+            return self.bound[0].kernels
+        return list(dict.fromkeys(c.spec for c in self.choices.values() if c.spec))
+
+    # ---- running -----------------------------------------------------------------------------------------------------
+
+    def run(self, arrays: Sequence[np.ndarray], keep: frozenset[str] = NOTHING) -> tuple[list[np.ndarray], Executor]:
+        """Outputs for contiguous arrays of the inputs' dtypes, and the executor, from which blobs can be fetched until
+        it is given back with ``release``."""
+        elements = tuple([arrays[i].tobytes() for i in self.shape_inputs])
+        key = Key(tuple([a.shape for a in arrays]), keep, elements)
+        idle = self._idle.get(key)
+        try:
+            executor = idle.pop() if idle else self._new(key, arrays)
+        except IndexError:  # another thread was faster
+            executor = self._new(key, arrays)
+        executor.key = key
+        try:
+            return executor.run(arrays), executor
+        except GraphcError:
+            self.release(executor)
+            raise
+
+    def release(self, executor: Executor) -> None:
+        """Let the executor serve the next call."""
+        self._idle.setdefault(executor.key, []).append(executor)
+
+    def executor(self) -> Executor:
+        """A new executor for the shapes compiled for, apart from those that ``run`` uses."""
+        if self.bound is None:
+            raise RunError("the net has sizes that depend on data: there is no schedule before a run")
+        with self._lock:
+            return self._executor(*self.bound)
+
+    def _new(self, key: Key, arrays: Sequence[np.ndarray]) -> Executor:
+        with self._lock:
+            return self._executor(*self._schedule(key, arrays))
+
+    def _executor(self, schedule: Schedule, constants: Sequence[np.ndarray]) -> Executor:
+        _require_memory(schedule, self.threads)
+        self.code.load(schedule.kernels)
+        return Executor(schedule, self.code.addresses, self.code.driver, constants, self.threads, self.code.alive)
+
+    def _schedule(self, key: Key, arrays: Sequence[np.ndarray]) -> Bound:
+        """The schedule for some shapes and kept blobs: inferred and lowered on first use."""
+        if key not in self._schedules:
+            self._require_open_sizes(key.shapes)
+            with self._types_restored():
+                try:
+                    self._bind_types(key, arrays)
+                    found = lower(self.graph, self.code.library, self._choices_for_types(), key.keep)
+                except GraphcError as error:
+                    names = [v.name for v in self.graph.inputs]
+                    sizes = ", ".join(f"{n} {s}" for n, s in zip(names, key.shapes))
+                    raise RunError(
+                        f"the net does not take inputs of these sizes ({sizes}): {error.message}", error.help
+                    ) from None
+            self._check_keep(key.keep, found[0])
+            self._forget_oldest()
+            self._schedules[key] = found
+        return self._schedules[key]
+
+    def _forget_oldest(self) -> None:
+        if len(self._schedules) >= MOST_SHAPES:
+            oldest = next(key for key in self._schedules if key != self.default)
+            del self._schedules[oldest]
+            self._idle.pop(oldest, None)
+
+    def _bind_types(self, key: Key, arrays: Sequence[np.ndarray]) -> None:
+        for v, shape in zip(self.graph.inputs, key.shapes):
+            v.type = replace(v.type, shape=shape)
+        for i in self.shape_inputs:
+            v = self.graph.inputs[i]
+            v.constant = Constant(v.name, v.type, np.array(arrays[i]))
+        infer_types(self.graph)
+
+    def _choices_for_types(self) -> Mapping[Node, Choice]:
+        """The kernels for the types at hand. A segment after the first chooses again, because ranks and broadcasts may
+        depend on data; only packed weights stay as they are."""
+        if self.bound is None:
+            kept = {n: c for n, c in self.choices.items() if c.packed}
+            self.choices = choose_kernels(self.graph, self.code.library, kept)
+        return self.choices
+
+    @contextmanager
+    def _types_restored(self) -> Iterator[None]:
+        saved = {v: v.type for v in self.graph.values()}
+        try:
+            yield
+        finally:
+            for v, type in saved.items():
+                v.type = type
+            for i in self.shape_inputs:
+                self.graph.inputs[i].constant = None
+
+    def _require_open_sizes(self, shapes: tuple[tuple[int, ...], ...]) -> None:
+        fixed = next((n for n in self.graph.notes if n.startswith(FIXED_SIZES)), None)
+        if fixed is not None and self.default is not None and shapes != self.default.shapes:
+            usage = ", ".join(f"'{v.name}': {v.type}" for v in self.graph.inputs)
+            sizes = ", ".join(f"'{v.name}': {s}" for v, s in zip(self.graph.inputs, self.default.shapes))
+            raise RunError(
+                f"the plan runs only the sizes that it was compiled for (inputs: {usage}): {fixed}",
+                f"compile for these sizes: inputs={{{sizes}}}",
+            )
+
+    def _check_keep(self, keep: Collection[str], schedule: Schedule) -> None:
+        for name in keep:
+            if name not in schedule.views:
+                known = ", ".join(f"'{n}'" for n in list(schedule.views)[:20])
+                raise RunError(
+                    f"blob '{name}' does not exist in the plan: it was fused away, folded, or never was",
+                    f"compile with outputs=['{name}'] to keep it; blobs of this plan: {known}",
+                )
+
+
+def _assume_sizes(graph: Graph) -> bool:
+    """Give every unknown dimension a size, in order; False where a rank stays unknown or the sizes contradict."""
+    try:
+        for v in graph.inputs:
+            _close(v)
+        for node in graph.nodes:
+            infer_node(node)
+            for r in node.results:
+                _close(r)
+    except GraphcError:
+        return False
+    return True
+
+
+def _close(value: Value) -> None:
+    shape = value.type.shape
+    if shape is None:
+        raise LoweringError(f"the rank of '{value.name}' is not known")
+    value.type = value.type.with_shape(tuple(d if isinstance(d, int) else SOME_SIZE for d in shape))
+
+
+def _require_memory(schedule: Schedule, threads: int) -> None:
+    """Refuse buffers that this machine does not have: the system would grant them and kill the process later."""
+    needed = schedule.arena_bytes + schedule.scratch_bytes * threads + sum(p.type.nbytes for p in schedule.outputs)
+    if hasattr(os, "sysconf") and needed > (have := os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")):
+        sizes = ", ".join(f"'{p.name}': {p.type}" for p in schedule.inputs)
+        raise RunError(
+            f"a run on inputs of these sizes ({sizes}) needs {needed / 2**30:,.1f} GiB of memory, "
+            f"this machine has {have / 2**30:,.1f} GiB",
+            "use a smaller batch or smaller images",
+        )
+
+
+def align_array(array: np.ndarray) -> np.ndarray:
+    """The array itself where it is contiguous, native and starts at a cache line, else a copy that does."""
+    array = np.asarray(array, array.dtype.newbyteorder("="), order="C")
+    if array.ctypes.data % 64 == 0 or array.nbytes == 0:
+        return array
+    copy = aligned_zeros(array.nbytes).view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy

@@ -1,0 +1,125 @@
+"""Cut a graph into segments: parts whose sizes are all known once their inputs are, and operators that run in Python.
+
+A plan runs its segments one after another. Most nets are one segment; a detection net is three or four: each begins
+where a size or a shape has become known that depends on data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from graphc.ir import Call, Graph, Node, Trait, Value
+from graphc.ir.graph import clone_attr
+from graphc.ir.opdef import shape_operands
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A part of a graph. sources: the slot of each of its inputs; slots are the inputs of the whole graph, then the
+    outputs of each segment in order. shape_inputs: those of its inputs whose elements its shapes depend on.
+    host: it is one operator that runs in Python.
+    """
+
+    graph: Graph
+    sources: tuple[int, ...]
+    shape_inputs: tuple[int, ...]
+    host: bool
+
+
+@dataclass(frozen=True)
+class Segments:
+    """All of a graph, and the slots of its outputs."""
+
+    parts: tuple[Segment, ...]
+    results: tuple[int, ...]
+
+
+def cut_segments(graph: Graph) -> Segments:
+    """The segments of an optimised graph after ``split_sizes``; they share its weights."""
+    phases = _phases(graph)
+    groups = _groups(graph, phases)
+    if len(groups) == 1 and not _is_host(groups[0][0]) and not _shape_inputs(graph):
+        return Segments((Segment(graph, tuple(range(len(graph.inputs))), (), False),), ())
+    slots: dict[Value, int] = {v: i for i, v in enumerate(graph.inputs)}
+    parts = []
+    constants = [v for v in graph.outputs if v.is_constant]
+    for nodes in [*groups, []] if constants else groups:
+        part, outside, made = _part(graph, nodes, constants if not nodes else [])
+        host = bool(nodes) and _is_host(nodes[0])
+        parts.append(Segment(part, tuple(slots[v] for v in outside), () if host else _shape_inputs(part), host))
+        slots |= {v: len(slots) + k for k, v in enumerate(made)}
+    return Segments(tuple(parts), tuple(slots[v] for v in graph.outputs))
+
+
+def _is_host(node: Node) -> bool:
+    return Trait.HOST in node.opdef.traits_of(Call(node))
+
+
+def _phases(graph: Graph) -> dict[Node, int]:
+    """When a node can run: even phases are native, odd ones in Python; effects stay in order."""
+    phase: dict[Node, int] = {}
+    effect = 0
+    for node in graph.nodes:
+        host, shapes = _is_host(node), shape_operands(node)
+        needed = [_after(phase[v.producer], host, i in shapes) for i, v in enumerate(node.operands) if v and v.producer]
+        at = max(needed, default=0)
+        is_effect = Trait.EFFECT in node.opdef.traits_of(Call(node))
+        at = max(at, effect) if is_effect else at
+        phase[node] = at + (at % 2 != host)
+        effect = phase[node] if is_effect else effect
+    return phase
+
+
+def _after(producer: int, host: bool, elements: bool) -> int:
+    """The first phase in which a node can read what phase ``producer`` makes; elements: its shape depends on it."""
+    if host or producer % 2:
+        return producer if host and producer % 2 else producer + 1
+    return producer + 2 * elements
+
+
+def _groups(graph: Graph, phases: dict[Node, int]) -> list[list[Node]]:
+    """The nodes of each native phase together, those of a Python phase one by one, in order."""
+    native: dict[int, list[Node]] = {}
+    found: list[tuple[int, list[Node]]] = []
+    for node in graph.nodes:
+        at = phases[node]
+        if at % 2 or at not in native:
+            found.append((at, [node]))
+            native.setdefault(at, found[-1][1])
+        else:
+            native[at].append(node)
+    return [nodes for _, nodes in sorted(found, key=lambda pair: pair[0])]
+
+
+def _shape_inputs(graph: Graph) -> tuple[int, ...]:
+    """The inputs of a graph that are shape operands of one of its nodes."""
+    read = {
+        v for node in graph.nodes for i in shape_operands(node) if i < len(node.operands) and (v := node.operands[i])
+    }
+    return tuple(i for i, v in enumerate(graph.inputs) if v in read)
+
+
+def _part(graph: Graph, nodes: Sequence[Node], constants: Sequence[Value]) -> tuple[Graph, list[Value], list[Value]]:
+    """A graph of copies of some nodes; the values that it reads from outside, and those that it gives to others."""
+    part = Graph(graph.name, graph.stage)
+    part.notes = list(graph.notes)
+    inside = {r for node in nodes for r in node.results}
+    read = dict.fromkeys(v for node in nodes for v in node.operands if v is not None and v not in inside)
+    outside = [v for v in read if not v.is_constant]
+    mine = set(nodes)
+    twins: dict[Value | None, Value | None] = {None: None}
+    for v in [*read, *constants]:
+        twins[v] = Value(v.type, v.name, v.constant)
+        (part.constants if v.is_constant else part.inputs).append(twins[v])  # type: ignore[arg-type]
+    for node in nodes:
+        results = [Value(r.type, r.name) for r in node.results]
+        attrs = {name: clone_attr(a) for name, a in node.attrs.items()}
+        operands = [twins[v] for v in node.operands]
+        part.append(Node(node.op, operands, results, attrs, node.location, node.engine, node.device))
+        twins |= dict(zip(node.results, results))
+    made = [r for node in nodes for r in node.results if r in graph.outputs or any(u not in mine for u, _ in r.uses)]
+    made += list(dict.fromkeys(constants))
+    for k, v in enumerate(made):
+        part.add_output(twins[v], f"{v.name}#{k}")  # type: ignore[arg-type]
+    return part, outside, made
