@@ -30,6 +30,7 @@ FAMILIES = (
     "optimizer_adaptive",
     "optimizer_sparse",
     "optimizer_sparse_adam",
+    "optimizer_fused",
     "detection",
     "roi",
     "quantized",
