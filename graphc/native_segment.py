@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from graphc.ir import Graph, GraphcError, LoweringError, Node, RunError, Value
+from graphc.ir import DType, Graph, GraphcError, LoweringError, Node, RunError, Value
 from graphc.ir.graph import FIXED_SIZES, Constant
 from graphc.ir.infer import infer_node, infer_types
 from graphc.ir.schedule import Choice, KernelSpec, Schedule
@@ -162,8 +162,8 @@ class NativeSegment:
             self._idle.pop(oldest, None)
 
     def _bind_types(self, key: Key, arrays: Sequence[np.ndarray]) -> None:
-        for v, shape in zip(self.graph.inputs, key.shapes):
-            v.type = replace(v.type, shape=shape)
+        for v, array in zip(self.graph.inputs, arrays):
+            v.type = replace(v.type, dtype=v.type.dtype or DType.of(array.dtype), shape=array.shape)
         for i in self.shape_inputs:
             v = self.graph.inputs[i]
             v.constant = Constant(v.name, v.type, np.array(arrays[i]))

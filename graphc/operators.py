@@ -12,6 +12,8 @@ from graphc.backends.cpu.target import find
 from graphc.frontends.netdef import Operator, import_net, read_net
 from graphc.frontends.netdef.net import Net
 from graphc.ir import DType, Graph, GraphcError, Quant, TensorType, evaluate
+from graphc.ir.infer import infer_types
+from graphc.machine_code import MachineCode
 from graphc.passes import LEVELS, run_pipeline
 from graphc.plan import Plan
 
@@ -47,21 +49,29 @@ def run_operator(
     Raises ``GraphcError`` and its kinds: a call that the operator's record refuses, data that the operator refuses.
     """
     graph = operator_graph(op, inputs)
-    arrays = {v.name: _elements(x) for v, x in zip(graph.inputs, _distinct(graph, op, inputs))}
     if target == "reference":
-        found = evaluate(graph, arrays)
+        infer_types(graph)
+        arrays = _arrays(graph, op, inputs)
+        found = evaluate(graph, {v.name: a for v, a in zip(graph.inputs, arrays)})
         return [_tensor(found[n], v.type) for n, v in zip(graph.output_names, graph.outputs)]
-    plan = compile_operator(graph, target, threads)
+    return run_compiled(compile_operator(graph, target, threads), op, inputs)
+
+
+def run_compiled(plan: Plan, op: bytes | Message | Operator, inputs: Sequence[Tensor | None]) -> list[Tensor]:
+    """The outputs of an operator by the plan that ``compile_operator`` made of it."""
     plan.prepare()
-    results = plan.run_arrays(list(arrays.values()))
+    results = plan.run_arrays(_arrays(plan.graph, op, inputs))
     return [_tensor(a, v.type) for a, v in zip(results, plan.graph.outputs)]
 
 
-def compile_operator(graph: Graph, target: str = "cpu", threads: int = 1) -> Plan:
-    """The plan of a graph that ``operator_graph`` made; its kernels are chosen, not compiled."""
+def compile_operator(graph: Graph, target: str = "cpu", threads: int = 1, code: MachineCode | None = None) -> Plan:
+    """The plan of a graph that ``operator_graph`` made; its kernels are chosen, not compiled.
+
+    code: machine code of the same target that plans share.
+    """
     run_pipeline(graph, LEVELS[0])
     graph.stage = "optimised"
-    return Plan.build(graph, CpuLibrary(find("native" if target == "cpu" else target)), threads)
+    return Plan.build(graph, CpuLibrary(find("native" if target == "cpu" else target)), threads, code)
 
 
 def operator_graph(op: bytes | Message | Operator, inputs: Sequence[Tensor | None]) -> Graph:
@@ -69,7 +79,8 @@ def operator_graph(op: bytes | Message | Operator, inputs: Sequence[Tensor | Non
     operator = _operator(op)
     if len(inputs) != len(operator.inputs):
         raise GraphcError(
-            f"{operator.type} has {len(operator.inputs)} inputs ({', '.join(operator.inputs)}), {len(inputs)} were given"
+            f"{operator.type} has {len(operator.inputs)} inputs, {len(inputs)} were given",
+            f"give an array, or None, for each of {', '.join(operator.inputs)}",
         )
     types = {n: _type(operator, n, x) for n, x in zip(operator.inputs, inputs) if x is not None}
     names = list(dict.fromkeys(n for n in operator.inputs if n in types))
@@ -95,10 +106,10 @@ def _varint(n: int) -> bytes:
     return out + bytes([n])
 
 
-def _distinct(graph: Graph, op: bytes | Message | Operator, inputs: Sequence[Tensor | None]) -> list[Tensor]:
-    """The tensors of a graph's inputs; an operator may name one blob twice."""
+def _arrays(graph: Graph, op: bytes | Message | Operator, inputs: Sequence[Tensor | None]) -> list[np.ndarray]:
+    """The elements of a graph's inputs; an operator may name one blob twice."""
     given = {n: x for n, x in zip(_operator(op).inputs, inputs) if x is not None}
-    return [given[v.name] for v in graph.inputs]
+    return [_elements(given[v.name]) for v in graph.inputs]
 
 
 def _elements(tensor: Tensor) -> np.ndarray:

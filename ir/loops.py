@@ -99,4 +99,5 @@ def call_text(call: Call) -> str:
     node = call.node
     ins = ", ".join(f"'{v.name}'" for v in node.operands[: call.n_inputs] if v is not None)
     op = node.op.removeprefix("g.sizes.").removeprefix("g.fill.")
-    return f"{node.location}: {op}({ins}) -> " + ", ".join(f"'{r.name}'" for r in node.results)
+    results = node.results if op == node.op or is_fill(call.opdef) else node.results[:1]
+    return f"{node.location}: {op}({ins}) -> " + ", ".join(f"'{r.name.removesuffix('.dims')}'" for r in results)

@@ -11,14 +11,18 @@ import enum
 import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from graphc.ir.attrs import Attr
 from graphc.ir.errors import VerifyError
 from graphc.ir.graph import Graph, Node
+from graphc.ir.ops._links import LINKS
 from graphc.ir.types import UNKNOWN, Dim, DType, TensorType
+
+if TYPE_CHECKING:
+    from graphc.ir.gradient import GradientMaker
 
 
 class Trait(enum.Flag):
@@ -133,7 +137,7 @@ class Call:
         return ports[min(i, len(ports) - 1)].name if ports else str(i)
 
     def run(self, graph: Graph, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """The outputs of a sub-graph of the call, for arrays of its inputs: interpreted, or compiled, as the call is."""
+        """The outputs of a sub-graph of the call for arrays of its inputs: interpreted or compiled, as the call is."""
         if self.runner is None:
             self.fail("a sub-graph is run outside of an evaluation")
         return self.runner(graph, arrays)
@@ -167,6 +171,7 @@ class OpDef:
     reference(call, *arrays): meaning in NumPy, of all outputs; needed where neither ``scalar`` nor ``loop`` is given.
     call_traits(call): traits that hold for this call besides ``traits`` (Dropout is the identity at test time).
     inplace: pairs (input, output) that Caffe2 lets share a blob.
+    gradient: which operators compute it (``ir/gradient.py`` has the forms); None: asking for it is an error.
     flops(call): multiply-adds count twice.
     """
 
@@ -188,6 +193,7 @@ class OpDef:
     traits: Trait = Trait.NONE
     call_traits: Callable[[Call], Trait] | None = None
     inplace: tuple[tuple[int, int], ...] = ()
+    gradient: str | Callable[[GradientMaker], None] | None = None
     flops: Callable[[Call], int] | None = None
     family: str = field(default="", compare=False)
 
@@ -228,12 +234,14 @@ _REGISTRY: dict[str, OpDef] = {}
 def op(name: str, infer: Infer, *, inputs: str = "", outputs: str = "", doc: str = "", **fields: Any) -> OpDef:
     """Declare an operator.
 
-    inputs, outputs: port names, e.g. ``"X W b?"`` (optional) or ``"X*"`` (variadic). fields: the rest of ``OpDef``.
+    inputs, outputs: port names, e.g. ``"X W b?"`` (optional) or ``"X*"`` (variadic). fields: the rest of ``OpDef``;
+    ``gradient`` is that of ``ir/ops/_links.py`` unless given.
     Raises ``ValueError`` if the name is taken.
     """
     if name in _REGISTRY:
         raise ValueError(f"operator {name!r} is declared twice")
     family = fields.pop("family", infer.__module__.rsplit(".", 1)[-1])
+    fields.setdefault("gradient", LINKS.get(name))
     record = OpDef(name, doc, _ports(inputs), _ports(outputs), infer, family=family, **fields)
     for part in size_passes(record) if record.sizes else ():
         _REGISTRY[part.name] = part

@@ -25,6 +25,7 @@ VOCABULARY = ("arrays", "atomics", "elements", "shuffles", "vector", "vmath", "w
 """The modules that give the words of kernel source their meaning."""
 
 Progress = Callable[[int, int, str], None]
+Keep = Callable[[str, KernelObject], None]
 
 
 def cache_key(source: str, target: CpuTarget) -> str:
@@ -53,11 +54,8 @@ def compile_kernels(
     missing = {name: sources[name] for name in sources if name not in found}
     if not missing:
         return found
-    pool = _Pool(missing, target, progress)
-    for name, obj in pool.run(min(jobs or os.cpu_count() or 1, len(missing))).items():
-        store.put(keys[name], obj)
-        found[name] = obj
-    return found
+    pool = _Pool(missing, target, lambda name, obj: store.put(keys[name], obj), progress)
+    return found | pool.run(min(jobs or os.cpu_count() or 1, len(missing)))
 
 
 class _Died(Exception):
@@ -67,9 +65,9 @@ class _Died(Exception):
 class _Pool:
     """Workers that take the largest sources first from one list. A kernel whose worker died gets one more worker."""
 
-    def __init__(self, sources: Mapping[str, str], target: CpuTarget, progress: Progress | None) -> None:
+    def __init__(self, sources: Mapping[str, str], target: CpuTarget, keep: Keep, progress: Progress | None) -> None:
         self.queue = sorted(sources.items(), key=lambda item: len(item[1]))
-        self.total, self.target, self.progress = len(sources), target, progress
+        self.total, self.target, self.keep, self.progress = len(sources), target, keep, progress
         self.done: dict[str, KernelObject] = {}
         self.errors: list[LoweringError] = []
         self.failures: list[BaseException] = []
@@ -137,6 +135,7 @@ class _Pool:
             self.errors.append(LoweringError(f"kernel {name}: {reply['error']}", remedy))
             return
         self.done[name] = KernelObject(reply["symbol"], base64.b64decode(reply["object"]))
+        self.keep(name, self.done[name])
         if self.progress:
             self.progress(len(self.done), self.total, name)
 

@@ -80,11 +80,21 @@ def _collect(record: OpDef, function: Function, name: str, found: dict[str, str]
         raise LoweringError(f"the loop of {record.name} calls two functions called {name}", "rename one of them")
     definition = _Plain(function.__globals__).visit(_definition(record, function))
     definition.name = name
+    if function is record.loop:
+        _always_return(definition)
     for called in sorted({n.id for n in ast.walk(definition) if isinstance(n, ast.Name)}):
         other = function.__globals__.get(called)
         if inspect.isfunction(other) and other is not function and called not in seen:
             _collect(record, other, called, found, seen)
     found[name] = ast.unparse(ast.fix_missing_locations(definition))
+
+
+def _always_return(loop: ast.FunctionDef) -> None:
+    """0 where a loop returns nothing, so that all its returns have one type."""
+    for node in ast.walk(loop):
+        if isinstance(node, ast.Return) and node.value is None:
+            node.value = ast.Constant(0)
+    loop.body.append(ast.Return(ast.Constant(0)))
 
 
 def _definition(record: OpDef, function: Function) -> ast.FunctionDef:
@@ -179,7 +189,7 @@ def emit(spec: KernelSpec, target: CpuTarget) -> str:
             k += code in "if"
         s(f"code = loop({', '.join([*map(_operand, operands), *numbers])})")
         if opdef.errors:
-            with s.block("if code is not None and code != 0:"):
+            with s.block("if code != 0:"):
                 s(f"st_i8(ld(p, {k}), 0, code)")
     return loop_source(opdef) + "\n\n" + s.text()
 
