@@ -10,14 +10,14 @@ import difflib
 import enum
 import importlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from graphc.ir.attrs import Attr
 from graphc.ir.errors import VerifyError
-from graphc.ir.graph import Graph, Node
+from graphc.ir.graph import Graph, Node, Value
 from graphc.ir.ops._links import LINKS
 from graphc.ir.types import UNKNOWN, Dim, DType, TensorType
 
@@ -261,20 +261,30 @@ def n_carried(node: Node) -> int:
 def shape_operands(node: Node) -> list[int]:
     """The operands whose elements have to be known before the output shapes are."""
     opdef, carried = node.opdef, n_carried(node)
-    return [*opdef.shape_inputs, *([len(node.operands) - carried] if carried else [])]
+    found = [i for i in opdef.shape_inputs if i < len(node.operands) and _may_be_shape(node.operands[i])]
+    return [*found, *([len(node.operands) - carried] if carried else [])]
+
+
+def _may_be_shape(value: Value | None) -> bool:
+    """Sizes are integers: where an operator takes a shape or an array of it (ReduceBackSumGradient), float is no shape."""
+    return value is not None and value.type.dtype in (None, DType.INT32, DType.INT64)
 
 
 def open_dims(types: Sequence[TensorType]) -> int:
-    """How many dimensions of these types are not known."""
-    return sum(not isinstance(d, int) for t in types for d in t.shape or ())
+    """How many numbers these types lack: unknown dimensions, and two for each scale and zero point to be found."""
+    return sum(sum(not isinstance(d, int) for d in t.shape or ()) + 2 * (t.quant == OPEN_QUANT) for t in types)
 
 
 def with_dims(types: Sequence[TensorType], dims: Sequence[int]) -> list[TensorType]:
-    """The types with their unknown dimensions, in order, replaced by ``dims``."""
-    left = iter(dims)
-    return [
-        t.with_shape(t.shape and tuple(d if isinstance(d, int) else int(next(left)) for d in t.shape)) for t in types
-    ]
+    """The types with what they lack, in order, from ``dims``: dimensions, then the scale's bits and the zero point."""
+    left, found = iter(dims), []
+    for t in types:
+        shape = t.shape and tuple(d if isinstance(d, int) else int(next(left)) for d in t.shape)
+        quant = t.quant
+        if quant == OPEN_QUANT:
+            quant = Quant(float(np.int32(next(left)).view(np.float32)), int(next(left)))
+        found.append(replace(t, shape=shape, quant=quant))
+    return found
 
 
 def size_passes(record: OpDef) -> tuple[OpDef, OpDef]:

@@ -193,6 +193,10 @@ class Quant:
     zero_point: int
 
 
+OPEN_QUANT = Quant(0.0, 0)
+"""Stands for a scale and zero point that are known only when the data is (engine DNNLOWP)."""
+
+
 @dataclass(frozen=True)
 class TensorType:
     """Type of a value.
