@@ -8,63 +8,38 @@ from dataclasses import fields
 
 import click
 
+from graphc.catalogue import by_family, entries, markdown
 from graphc.cli.options import json_option
-from graphc.ir import OpDef, Port, Trait, lookup, registry
+from graphc.ir import lookup
 from graphc.passes import LEVELS, PASSES, format_pipeline
 from graphc.passes.base import pass_name
 
 
 @click.command()
 @click.argument("name", required=False)
+@click.option("--family", default="", help="Only this family, e.g. conv.")
+@click.option("--markdown", "as_markdown", is_flag=True, help="The page docs/operators.md.")
 @json_option
-def ops(name: str | None, as_json: bool) -> None:
-    """List the operators by family, or show the record of one.
+def ops(name: str | None, family: str, as_markdown: bool, as_json: bool) -> None:
+    """List the operators by family, or show everything about one.
 
     \b
     graphc ops
     graphc ops Conv
+    graphc ops --family pool
     """
-    records = [lookup(name)] if name else [r for r in registry().values() if Trait.INTERNAL not in r.traits]
+    found = entries([lookup(name).name] if name else [], family)
     if as_json:
-        click.echo(json.dumps([_plain(r) for r in records], indent=1))
+        click.echo(json.dumps([e.to_dict() for e in found], indent=1))
+    elif as_markdown:
+        click.echo(markdown(found), nl=False)
     elif name:
-        click.echo(_describe(records[0]))
+        click.echo("\n".join(map(str, found)))
     else:
-        families: dict[str, list[str]] = {}
-        for r in records:
-            families.setdefault(r.family, []).append(r.name)
-        for family, names in families.items():
-            click.echo(textwrap.fill(f"{family}: {' '.join(sorted(names))}", 110, subsequent_indent="    "))
-        click.echo(f"{len(records)} operators; 'graphc ops NAME' shows one")
-
-
-def _plain(r: OpDef) -> dict[str, object]:
-    return {
-        "name": r.name,
-        "family": r.family,
-        "doc": r.doc,
-        "inputs": [p.name for p in r.inputs],
-        "outputs": [p.name for p in r.outputs],
-        "arguments": {a.name: {"kind": a.kind, "default": _text(a.default), "doc": a.doc} for a in r.args},
-        "traits": [t.name for t in Trait if t in r.traits and t is not Trait.NONE],
-    }
-
-
-def _text(value: object) -> str | None:
-    return None if value is None else value.decode() if isinstance(value, bytes) else str(value)
-
-
-def _port(port: Port) -> str:
-    return port.name + ("*" if port.variadic else "?" if port.optional else "")
-
-
-def _describe(r: OpDef) -> str:
-    inputs, outputs = (" ".join(map(_port, ports)) for ports in (r.inputs, r.outputs))
-    lines = [f"{r.name} ({r.family}): {r.doc}", f"  inputs: {inputs}", f"  outputs: {outputs}"]
-    for a in r.args:
-        default = "" if a.default is None else f" = {_text(a.default)}"
-        lines.append(f"  {a.name}: {a.kind}{default}" + (f"  {a.doc}" if a.doc else ""))
-    return "\n".join(lines)
+        for group, part in by_family(found).items():
+            names = " ".join(e.record.name for e in part)
+            click.echo(textwrap.fill(f"{group} ({len(part)}): {names}", 110, subsequent_indent="    "))
+        click.echo(f"{len(found)} operators; 'graphc ops NAME' shows one")
 
 
 @click.command()
