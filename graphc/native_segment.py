@@ -74,7 +74,7 @@ class NativeSegment:
         Sizes that depend on data are taken as ``SOME_SIZE`` for the choice. Where not even ranks are known, kernels are
         chosen when the segment first runs.
         """
-        if all(v.type.is_static for v in graph.values()) and not shape_inputs:
+        if all(v.type.is_static for v in graph.inputs) and not shape_inputs:
             choices = choose_kernels(graph, code.library)
             schedule, constants = lower(graph, code.library, choices)
             aligned = {id(a): align_array(a) for a in constants}
@@ -192,7 +192,7 @@ class NativeSegment:
         fixed = next((n for n in self.graph.notes if n.startswith(FIXED_SIZES)), None)
         if fixed is not None and self.default is not None and shapes != self.default.shapes:
             usage = ", ".join(f"'{v.name}': {v.type}" for v in self.graph.inputs)
-            sizes = ", ".join(f"'{v.name}': {s}" for v, s in zip(self.graph.inputs, self.default.shapes))
+            sizes = ", ".join(f"'{v.name}': {s}" for v, s in zip(self.graph.inputs, shapes))
             raise RunError(
                 f"the plan runs only the sizes that it was compiled for (inputs: {usage}): {fixed}",
                 f"compile for these sizes: inputs={{{sizes}}}",
@@ -243,9 +243,9 @@ def _require_memory(schedule: Schedule, threads: int) -> None:
 
 def align_array(array: np.ndarray) -> np.ndarray:
     """The array itself where it is contiguous, native and starts at a cache line, else a copy that does."""
-    array = np.asarray(array, array.dtype.newbyteorder("="), order="C")
-    if array.ctypes.data % 64 == 0 or array.nbytes == 0:
+    plain = array.flags.c_contiguous and array.dtype.isnative
+    if array.nbytes == 0 or (plain and array.ctypes.data % 64 == 0):
         return array
-    copy = aligned_zeros(array.nbytes).view(array.dtype).reshape(array.shape)
+    copy = aligned_zeros(array.nbytes).view(array.dtype.newbyteorder("=")).reshape(array.shape)
     copy[...] = array
     return copy

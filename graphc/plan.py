@@ -321,7 +321,24 @@ def _restore(body: dict[str, Any], tail: np.ndarray, threads: int | None, allow_
         segments.append(
             _host_segment(inner, code, threads) if host else _native_segment(plain, inner, code, threads, constants)
         )
-    return Plan(graph, Segments(tuple(parts), body["results"]), segments, threads, code)
+    cut = Segments(tuple(parts), body["results"])
+    _check_slots(graph, cut)
+    return Plan(graph, cut, segments, threads, code)
+
+
+def _check_slots(graph: Graph, cut: Segments) -> None:
+    """Raise ``PlanError`` unless every segment reads what is there before it, and the outputs are there at the end."""
+    n = len(graph.inputs)
+    for part in cut.parts:
+        known = all(0 <= i < n for i in part.sources) and all(0 <= i < len(part.sources) for i in part.shape_inputs)
+        if len(part.sources) != len(part.graph.inputs) or not known:
+            raise PlanError(
+                "the segments of the plan do not fit together", "the plan is damaged: compile the net again"
+            )
+        n += len(part.graph.outputs)
+    results = cut.results or tuple(range(len(graph.inputs), n))
+    if len(results) != len(graph.outputs) or not all(0 <= i < n for i in results):
+        raise PlanError("the plan's segments do not give its outputs", "the plan is damaged: compile the net again")
 
 
 def _native_segment(

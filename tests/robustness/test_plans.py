@@ -72,16 +72,21 @@ def test_forged_fields_are_errors(path: Path, tmp_path: Path) -> None:
             outcome(target)
         target.write_bytes(forged(data, {}, drop=name))
         outcome(target)
+    for name in fields["segments"][0]:
+        for value in (None, -1, "", [], "x", 2**70, b"x", {"a": 1}):
+            target.write_bytes(forged(data, {"segments": [{**fields["segments"][0], name: value}]}))
+            outcome(target)
 
 
 @pytest.mark.parametrize(("old", "new"), [("arena", "nothing"), ("const[", "const[9"), ("in[0]", "in[7]")])
 def test_forged_addresses_are_errors(path: Path, tmp_path: Path, old: str, new: str) -> None:
     data = path.read_bytes()
-    schedule = pickle.loads(pickle.loads(data)["body"])["schedule"]
+    segment = pickle.loads(pickle.loads(data)["body"])["segments"][0]
+    schedule = segment["schedule"]
     steps = schedule.index("step")
     changed = schedule[:steps] + schedule[steps:].replace(old, new)
     assert changed != schedule
-    (tmp_path / "forged.pkl").write_bytes(forged(data, {"schedule": changed}))
+    (tmp_path / "forged.pkl").write_bytes(forged(data, {"segments": [{**segment, "schedule": changed}]}))
     with pytest.raises(graphc.PlanError):
         graphc.load(tmp_path / "forged.pkl").run({"data": BATCHES[0]})
 

@@ -65,7 +65,7 @@ def test_a_loop(machine: Machine, shape: tuple[int, int], scaled: bool) -> None:
 def test_arguments_of_a_foreign_plan_are_literals_alone(machine: Machine, text: str) -> None:
     from graphc.ir.schedule import KernelSpec
 
-    spec = KernelSpec.make("loop", op="TestSegments", ins="f4:2,i4:1,-", outs="f4:2,i8:1", args=text)
+    spec = KernelSpec.make("loop", op="TestSegments", ins="f4:2;i4:1;-", outs="f4:2;i8:1", work="", args=text)
     with pytest.raises(ValueError, match="malformed"):
         machine.library.source(spec)
 
