@@ -43,6 +43,8 @@ class Timing:
 
 def measure(plan: Plan, seconds: float, seed: int = 0) -> Timing:
     """Time a plan on random inputs of the shapes that it was compiled for, for about ``seconds``."""
+    if len(plan.segments) > 1:
+        return _measure_segments(plan, seconds, seed)
     executor = plan.executor()
     inputs = list(random_inputs(plan, seed).values())
     executor.run(inputs)
@@ -59,6 +61,15 @@ def measure(plan: Plan, seconds: float, seed: int = 0) -> Timing:
     flops, bandwidth = peak.measure(plan.target, plan.threads)
     del outputs  # steps write to them until here
     return Timing(float(np.median(runs)), min(runs), len(runs), plan.threads, flops, bandwidth, timings)
+
+
+def _measure_segments(plan: Plan, seconds: float, seed: int) -> Timing:
+    """A net with sizes that depend on data as a whole: its steps differ from run to run."""
+    inputs = random_inputs(plan, seed)
+    plan.run(inputs)
+    runs = _sample(lambda: plan.run(inputs), seconds)
+    flops, bandwidth = peak.measure(plan.target, plan.threads)
+    return Timing(float(np.median(runs)), min(runs), len(runs), plan.threads, flops, bandwidth, [])
 
 
 def random_inputs(plan: Plan, seed: int) -> dict[str, np.ndarray]:

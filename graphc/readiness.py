@@ -14,7 +14,8 @@ from graphc.frontends.netdef.validate import check
 from graphc.input_shapes import assume_input_shapes
 from graphc.ir import Call, Graph, GraphcError, TensorType, UnsupportedError
 from graphc.ir.ops.unsupported import require_runnable
-from graphc.passes.lower import choose_kernels
+from graphc.passes.segments import is_host
+from graphc.plan import Plan
 
 
 @dataclass
@@ -71,7 +72,7 @@ def readiness(predict_net: Source, init_net: Source | None, inputs: Mapping[str,
         if open_inputs:
             report.problems += [_open_problem(open_inputs), *_without_kernel(graph, CpuLibrary(machine))]
             return report
-        choose_kernels(graph, CpuLibrary(machine))
+        Plan.build(graph, CpuLibrary(machine), 1)
         report.reached = "scheduled"
     except GraphcError as error:
         report.problems += [f"{error.message}" + (f" (help: {error.help})" if error.help else "")]
@@ -89,5 +90,5 @@ def _open_problem(names: list[str]) -> str:
 
 def _without_kernel(graph: Graph, library: CpuLibrary) -> list[str]:
     """The operator types that have no kernel for any types, each with the first place where it occurs."""
-    found = {n.op: n for n in reversed(graph.nodes) if not library.knows(Call(n))}
+    found = {n.op: n for n in reversed(graph.nodes) if not (is_host(n) or library.knows(Call(n)))}
     return [f"{n.location}: {op} has no kernel on target '{library.target_name}'" for op, n in sorted(found.items())]

@@ -39,20 +39,21 @@ def cut_segments(graph: Graph) -> Segments:
     """The segments of an optimised graph after ``split_sizes``; they share its weights."""
     phases = _phases(graph)
     groups = _groups(graph, phases)
-    if len(groups) == 1 and not _is_host(groups[0][0]) and not _shape_inputs(graph):
+    if len(groups) == 1 and not is_host(groups[0][0]) and not _shape_inputs(graph):
         return Segments((Segment(graph, tuple(range(len(graph.inputs))), (), False),), ())
     slots: dict[Value, int] = {v: i for i, v in enumerate(graph.inputs)}
     parts = []
     constants = [v for v in graph.outputs if v.is_constant]
     for nodes in [*groups, []] if constants else groups:
         part, outside, made = _part(graph, nodes, constants if not nodes else [])
-        host = bool(nodes) and _is_host(nodes[0])
+        host = bool(nodes) and is_host(nodes[0])
         parts.append(Segment(part, tuple(slots[v] for v in outside), () if host else _shape_inputs(part), host))
         slots |= {v: len(slots) + k for k, v in enumerate(made)}
     return Segments(tuple(parts), tuple(slots[v] for v in graph.outputs))
 
 
-def _is_host(node: Node) -> bool:
+def is_host(node: Node) -> bool:
+    """The operator runs in Python."""
     return Trait.HOST in node.opdef.traits_of(Call(node))
 
 
@@ -61,7 +62,7 @@ def _phases(graph: Graph) -> dict[Node, int]:
     phase: dict[Node, int] = {}
     effect = 0
     for node in graph.nodes:
-        host, shapes = _is_host(node), shape_operands(node)
+        host, shapes = is_host(node), shape_operands(node)
         needed = [_after(phase[v.producer], host, i in shapes) for i, v in enumerate(node.operands) if v and v.producer]
         at = max(needed, default=0)
         is_effect = Trait.EFFECT in node.opdef.traits_of(Call(node))
