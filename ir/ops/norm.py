@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from graphc.ir.opdef import Arg, Call, Trait, op
+from graphc.ir.ops._norms import batch_norm, group_norm, layer_norm, normalize, response_scales, rms_norm
 from graphc.ir.ops._rules import (
     HINTS,
     ORDER,
@@ -24,7 +26,7 @@ from graphc.ir.ops._rules import (
     vector,
 )
 from graphc.ir.scalar import Expr, ScalarOps
-from graphc.ir.types import UNKNOWN, Dim, TensorType
+from graphc.ir.types import UNKNOWN, Dim, DType, TensorType
 
 SMALLEST_BLOCK = 4
 """Channels in a block of NCHWc on the narrowest target."""
@@ -60,25 +62,39 @@ op(
 )
 
 
-def _norm_reference(call: Call, x: np.ndarray) -> Sequence[np.ndarray]:
-    # The floor under the norm is Caffe2's kEps of normalize_op.h.
-    norm = np.sqrt((x * x).sum(axis=call.arg("axis"), keepdims=True))
-    return [x / np.maximum(norm, np.float32(1e-12))]
+NORM_FLOOR = 1e-12
+"""The floor under the norm: Caffe2's kEps of normalize_op.h."""
 
 
-def _norm_l1_reference(call: Call, x: np.ndarray) -> Sequence[np.ndarray]:
-    norm = np.abs(x).sum(axis=call.arg("axis"), keepdims=True)
-    return [np.where(norm == 0, np.float32(0), x / np.where(norm == 0, np.float32(1), norm)).astype(x.dtype)]
+def _normalize_loop(x: np.ndarray, y: np.ndarray, axis: int) -> None:
+    normalize(x, y, axis, 2, NORM_FLOOR)
 
 
-for _name, _reference, _text in (("Normalize", _norm_reference, "L2"), ("NormalizeL1", _norm_l1_reference, "L1")):
+def _normalize_l1_loop(x: np.ndarray, y: np.ndarray, axis: int) -> None:
+    normalize(x, y, axis, 1, 0.0)
+
+
+def axis_constant(call: Call) -> Sequence[Any]:
+    """The axis counted from the front; fails for half floats, which a loop does not compute with."""
+    float_only(call)
+    return [axis_of(call, call.arg("axis"), call.type(0).rank or 0)]
+
+
+def float_only(call: Call) -> None:
+    """Fail for half floats, which a loop does not compute with."""
+    if call.type(0).dtype is DType.FLOAT16:
+        call.fail("it is not computed in half precision", "insert HalfToFloat before and FloatToHalf behind it")
+
+
+for _name, _loop, _text in (("Normalize", _normalize_loop, "L2"), ("NormalizeL1", _normalize_l1_loop, "L1")):
     op(
         _name,
         _axis_infer,
         inputs="X",
         outputs="Y",
         args=(Arg("axis", "int", -1, "the dimension along which"),),
-        reference=_reference,
+        loop=_loop,
+        constants=axis_constant,
         doc=f"X divided by its {_text} norm along one dimension.",
     )
 
@@ -148,6 +164,37 @@ def _affine(call: Call, x: np.ndarray, factor: np.ndarray, offset: np.ndarray) -
     return np.asarray(x * _channel_shape(factor, call, x.ndim) + _channel_shape(offset, call, x.ndim))
 
 
+def _bn_loop(
+    x: np.ndarray,
+    scale: np.ndarray,
+    bias: np.ndarray,
+    mean: np.ndarray,
+    var: np.ndarray,
+    sums: np.ndarray,
+    squares: np.ndarray,
+    y: np.ndarray,
+    new_mean: np.ndarray,
+    new_var: np.ndarray,
+    saved_mean: np.ndarray,
+    saved_inverse: np.ndarray,
+    last: int,
+    test: int,
+    batches: int,
+    epsilon: float,
+    momentum: float,
+) -> None:
+    batch_norm(
+        x, scale, bias, mean, var, sums, squares, y, new_mean, new_var, saved_mean, saved_inverse,
+        last, test, batches, epsilon, momentum,
+    )  # fmt: skip
+
+
+def _bn_constants(call: Call) -> Sequence[Any]:
+    float_only(call)
+    numbers = (call.arg(name) for name in ("num_batches", "epsilon", "momentum"))
+    return [int(nhwc(call)), int(bool(call.arg("is_test"))), *numbers]
+
+
 def _bn_traits(call: Call) -> Trait:
     return Trait.POINTWISE | Trait.BLOCKED if call.arg("is_test") else Trait.NONE
 
@@ -172,6 +219,8 @@ op(
     ),
     scalar=_bn_scalar,
     align=align_channels,
+    loop=_bn_loop,
+    constants=_bn_constants,
     reference=_bn_reference,
     call_traits=_bn_traits,
     inplace=((0, 0), (3, 1), (4, 2)),
@@ -207,19 +256,49 @@ def _lrn_reference(call: Call, x: np.ndarray) -> Sequence[np.ndarray]:
     return [x * scale ** np.float32(-call.arg("beta")), scale][: call.n_outputs]
 
 
+LRN_ARGS = (
+    Arg("size", "int", 0, "channels in the window"),
+    Arg("alpha", "float", 0.0, "factor of the mean square"),
+    Arg("beta", "float", 0.0, "the power"),
+    Arg("bias", "float", 1.0, "added to the scaled mean square"),
+    Arg("pre_pad", "int", None, "written by old exporters; follows from size"),
+    ORDER,
+)
+
+
+def _lrn_loop(
+    x: np.ndarray,
+    y: np.ndarray,
+    scales: np.ndarray,
+    work: np.ndarray,
+    last: int,
+    size: int,
+    alpha: float,
+    beta: float,
+    bias: float,
+) -> None:
+    response_scales(x, work, last, size, alpha, bias)
+    for i in range(x.size):
+        y.flat[i] = x.flat[i] * np.float32(work.flat[i] ** np.float32(-beta))
+        if scales.size > 0:
+            scales.flat[i] = work.flat[i]
+
+
+def lrn_constants(call: Call) -> Sequence[Any]:
+    """(order is NHWC, size, alpha, beta, bias)."""
+    float_only(call)
+    return [int(nhwc(call)), *(call.arg(name) for name in ("size", "alpha", "beta", "bias"))]
+
+
 op(
     "LRN",
     _lrn_infer,
     inputs="X",
     outputs="Y Y_scale?",
-    args=(
-        Arg("size", "int", 0, "channels in the window"),
-        Arg("alpha", "float", 0.0, "factor of the mean square"),
-        Arg("beta", "float", 0.0, "the power"),
-        Arg("bias", "float", 1.0, "added to the scaled mean square"),
-        Arg("pre_pad", "int", None, "written by old exporters; follows from size"),
-        ORDER,
-    ),
+    args=LRN_ARGS,
+    loop=_lrn_loop,
+    scratch=lambda call: [call.type(0)],
+    constants=lrn_constants,
     reference=_lrn_reference,
     call_traits=_lrn_traits,
     flops=lambda call: call.type(0).size * (2 * call.arg("size") + 2),
@@ -247,12 +326,34 @@ def _instance_reference(call: Call, x: np.ndarray, scale: np.ndarray, bias: np.n
     return [y, mean.reshape(flat), inverse.reshape(flat)][: call.n_outputs]
 
 
+def _group_loop(
+    x: np.ndarray,
+    gamma: np.ndarray,
+    beta: np.ndarray,
+    y: np.ndarray,
+    mean: np.ndarray,
+    inverse: np.ndarray,
+    last: int,
+    group: int,
+    epsilon: float,
+) -> None:
+    group_norm(x, gamma, beta, y, mean, inverse, last, group, epsilon)
+
+
+def group_constants(call: Call) -> Sequence[Any]:
+    """(order is NHWC, group or 0 for one a channel, epsilon)."""
+    float_only(call)
+    return [int(nhwc(call)), call.arg("group") if call.opdef.has_arg("group") else 0, call.arg("epsilon")]
+
+
 op(
     "InstanceNorm",
     _instance_infer,
     inputs="input scale bias",
     outputs="output saved_mean? saved_inv_stdev?",
     args=(EPSILON, ORDER),
+    loop=_group_loop,
+    constants=group_constants,
     reference=_instance_reference,
     inplace=((0, 0),),
     flops=lambda call: 6 * call.type(0).size,
@@ -296,6 +397,8 @@ op(
         ORDER,
         Arg("is_test", "int", 1, "the two further outputs are not needed"),
     ),
+    loop=_group_loop,
+    constants=group_constants,
     reference=_group_reference,
     flops=lambda call: 6 * call.type(0).size,
     doc="Each group of channels of each image normalised, then gamma and beta. std is the inverse deviation.",
@@ -327,6 +430,24 @@ def _layer_reference(call: Call, x: np.ndarray, *affine: np.ndarray) -> Sequence
     return [y.reshape(x.shape), mean.reshape(lead), deviation.reshape(lead)][: call.n_outputs]
 
 
+def _layer_loop(
+    x: np.ndarray,
+    gamma: np.ndarray,
+    beta: np.ndarray,
+    y: np.ndarray,
+    mean: np.ndarray,
+    deviation: np.ndarray,
+    axis: int,
+    epsilon: float,
+    affine: int,
+) -> None:
+    layer_norm(x, gamma, beta, y, mean, deviation, axis, epsilon, affine)
+
+
+def _layer_constants(call: Call) -> Sequence[Any]:
+    return [*axis_constant(call), call.arg("epsilon"), int(bool(call.arg("elementwise_affine")))]
+
+
 op(
     "LayerNorm",
     _layer_infer,
@@ -337,6 +458,8 @@ op(
         EPSILON,
         Arg("elementwise_affine", "int", 0, "gamma and beta are applied"),
     ),
+    loop=_layer_loop,
+    constants=_layer_constants,
     reference=_layer_reference,
     flops=lambda call: 6 * call.type(0).size,
     doc="Each row normalised to mean 0 and variance 1; stddev is sqrt(variance + epsilon).",
@@ -397,11 +520,17 @@ op(
 )
 
 
+RMS_FLOATS = (DType.FLOAT, DType.DOUBLE)
+EPS = Arg("eps", "float", 0.0, "added to the mean square")
+UNUSED_EPSILON = Arg("epsilon", "float", 0.0, "of Caffe2's documentation, which its operator does not read")
+
+
 def _rms_infer(call: Call) -> list[TensorType]:
-    """output has the type of the input; rrms has its dimensions before ``axis``."""
-    x = require(call, 0)
-    require(call, 1)
-    require(call, 2)
+    """output has the type of the input, float or double; rrms has its dimensions before ``axis``."""
+    x = require(call, 0, RMS_FLOATS)
+    for i in (1, 2):
+        if require(call, i, RMS_FLOATS).dtype not in (None, x.dtype) and x.dtype:
+            call.fail(f"{call.input_name(i)} has elements of another type than the input", "insert a Cast")
     if x.shape is None:
         return [x, TensorType(x.dtype)]
     axis = axis_of(call, call.arg("axis"), len(x.shape))
@@ -411,12 +540,10 @@ def _rms_infer(call: Call) -> list[TensorType]:
     return [x, TensorType(x.dtype, x.shape[:axis])]
 
 
-def _rms_reference(call: Call, x: np.ndarray, gamma: np.ndarray, beta: np.ndarray) -> Sequence[np.ndarray]:
-    axis = call.arg("axis") % x.ndim
-    rows = x.reshape(math.prod(x.shape[:axis]), math.prod(x.shape[axis:]))
-    inverse = 1 / np.sqrt((rows * rows).mean(axis=1, dtype=x.dtype) + np.float32(call.arg("epsilon")))
-    y = rows * inverse[:, None] * gamma.reshape(-1) + beta.reshape(-1)
-    return [y.reshape(x.shape), inverse.reshape(x.shape[:axis])]
+def _rms_loop(
+    x: np.ndarray, gamma: np.ndarray, beta: np.ndarray, y: np.ndarray, inverse: np.ndarray, axis: int, epsilon: float
+) -> None:
+    rms_norm(x, gamma, beta, y, inverse, axis, epsilon)
 
 
 op(
@@ -424,11 +551,9 @@ op(
     _rms_infer,
     inputs="input gamma beta",
     outputs="output rrms",
-    args=(
-        Arg("axis", "int", 1, "everything from this dimension on is normalised together"),
-        Arg("epsilon", "float", 0.0, "added to the mean square"),
-    ),
-    reference=_rms_reference,
+    args=(Arg("axis", "int", 1, "everything from this dimension on is normalised together"), EPS, UNUSED_EPSILON),
+    loop=_rms_loop,
+    constants=lambda call: [*axis_constant(call), call.arg("eps")],
     flops=lambda call: 4 * call.type(0).size,
     doc="Each row divided by its root mean square, then gamma and beta; rrms is the factor.",
 )
