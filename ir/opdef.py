@@ -19,7 +19,7 @@ from graphc.ir.attrs import Attr
 from graphc.ir.errors import VerifyError
 from graphc.ir.graph import Graph, Node, Value
 from graphc.ir.ops._links import LINKS
-from graphc.ir.types import UNKNOWN, Dim, DType, TensorType
+from graphc.ir.types import OPEN_QUANT, UNKNOWN, Dim, DType, Quant, TensorType
 
 if TYPE_CHECKING:
     from graphc.ir.gradient import GradientMaker
