@@ -58,4 +58,7 @@ FAMILIES = (
     "quantized_layers",
     "quantized_moves",
     "quantized_roi",
+    "dnnlowp",
+    "dnnlowp_many",
+    "dnnlowp_pool",
 )

@@ -1,17 +1,21 @@
-"""Choosing elements by index: Gather, OneHot, TopK, ArgMax, Scatter. Every index that comes from data is checked."""
+"""Choosing elements by index: Gather, OneHot, ArgMax, Scatter. Every index that comes from data is checked.
+
+Gather, ArgMax and their like keep a NumPy form: the interpreter evaluates whole nets with it.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from graphc.ir.errors import RunError
-from graphc.ir.opdef import Arg, Call, op
-from graphc.ir.ops._rules import NUMERIC, Shape, agree, axis_of, bounded, constant_ints, product, require, require_rank
+from graphc.ir.opdef import Arg, Call, Trait, op
+from graphc.ir.ops._rules import NUMERIC, agree, axis_of, bounded, constant_ints, merge_shapes, require, require_rank
+from graphc.ir.ops._updates import INTS, count
 from graphc.ir.types import UNKNOWN, Dim, DType, TensorType
-
-INTS = (DType.INT32, DType.INT64)
 
 
 def checked_indices(call: Call, indices: np.ndarray, size: int, wrap: bool = False) -> np.ndarray:
@@ -57,28 +61,122 @@ def _gather_reference(call: Call, data: np.ndarray, indices: np.ndarray) -> Sequ
     return [data[chosen]]
 
 
+def _gather(
+    data: np.ndarray,
+    indices: np.ndarray,
+    output: np.ndarray,
+    outer: int,
+    rows: int,
+    inner: int,
+    picks: int,
+    match: int,
+    wrap: int,
+) -> int:
+    for b in range(outer):
+        for i in range(picks):
+            at = int(indices.flat[b * picks + i if match else i])
+            if wrap and at < 0:
+                at += rows
+            if at < 0 or at >= rows:
+                return 1
+            source, target = (b * rows + at) * inner, (b * picks + i) * inner
+            for j in range(inner):
+                output.flat[target + j] = data.flat[source + j]
+    return 0
+
+
+def _gather_constants(call: Call) -> list[Any]:
+    """Elements before the axis, on it and after it; picks of each outer element; flags."""
+    data, indices = call.type(0).static_shape, call.type(1).static_shape
+    axis, match = axis_of(call, _gather_axis(call), len(data)), bool(call.arg("match_outer"))
+    wrap = call.opdef.has_arg("wrap_indices") and bool(call.arg("wrap_indices"))
+    picks = math.prod(indices[axis:] if match else indices)
+    return [math.prod(data[:axis]), data[axis], math.prod(data[axis + 1 :]), picks, match, wrap]
+
+
+def strings_on_host(call: Call) -> Trait:
+    """A tensor of strings is handled in Python."""
+    return Trait.HOST if call.type(0).dtype is DType.STRING else Trait.NONE
+
+
+BAD_INDEX = "INDICES has an index outside of the dimension of DATA that it indexes"
 _MATCH = Arg("match_outer", "int", 0, "the indices have DATA's dimensions before axis, and choose within them")
+_AXIS = Arg("axis", "int", 0, "the dimension that is indexed")
+_WRAP = Arg("wrap_indices", "int", 0, "negative indices count from the end")
+_HINT = Arg("dequantize_output", "int", 0, "of an engine for int8")
+for _name, _args, _text in (
+    ("Gather", (_AXIS, _MATCH, _WRAP, _HINT), "Slices of DATA, chosen by index."),
+    ("BatchGather", (_MATCH,), "Slices of every element of a batch, chosen by index along dimension 1."),
+):
+    op(
+        _name,
+        _gather_infer,
+        inputs="DATA INDICES",
+        outputs="OUTPUT",
+        args=_args,
+        loop=_gather,
+        constants=_gather_constants,
+        errors=(BAD_INDEX,),
+        reference=_gather_reference,
+        call_traits=strings_on_host,
+        doc=_text,
+    )
+
+
+def _gather_gradient_infer(call: Call) -> list[TensorType]:
+    """dDATA: as DATA."""
+    data, indices, grad = require(call, 0, (DType.FLOAT,)), require(call, 1, INTS), require(call, 2, (DType.FLOAT,))
+    if data.shape is None or indices.shape is None:
+        return [data]
+    if len(data.shape) < 2:
+        call.fail(f"DATA has {len(data.shape)} dimensions, at least 2 are needed")
+    axis = axis_of(call, call.arg("axis"), len(data.shape))
+    chosen = indices.shape[axis:] if call.arg("match_outer") else indices.shape
+    merge_shapes(call, grad.shape, (*data.shape[:axis], *chosen, *data.shape[axis + 1 :]), "shape of the gradient")
+    return [data]
+
+
+def _gather_gradient(
+    data: np.ndarray,
+    indices: np.ndarray,
+    grad: np.ndarray,
+    output: np.ndarray,
+    outer: int,
+    rows: int,
+    inner: int,
+    picks: int,
+    match: int,
+) -> int:
+    for b in range(outer):
+        for i in range(picks):
+            at = int(indices.flat[b * picks + i if match else i])
+            if at < -rows or at >= rows:
+                return 1
+            if at < 0:
+                at += rows
+            source, target = (b * picks + i) * inner, (b * rows + at) * inner
+            for j in range(inner):
+                output.flat[target + j] += grad.flat[source + j]
+    return 0
+
+
+def _gather_gradient_constants(call: Call) -> list[Any]:
+    data, indices = call.type(0).static_shape, call.type(1).static_shape
+    axis, match = axis_of(call, call.arg("axis"), len(data)), bool(call.arg("match_outer"))
+    picks = math.prod(indices[axis:] if match else indices)
+    return [math.prod(data[:axis]), data[axis], math.prod(data[axis + 1 :]), picks, match]
+
+
 op(
-    "Gather",
-    _gather_infer,
-    inputs="DATA INDICES",
-    outputs="OUTPUT",
-    args=(
-        Arg("axis", "int", 0, "the dimension that is indexed"),
-        _MATCH,
-        Arg("wrap_indices", "int", 0, "negative indices count from the end"),
-    ),
-    reference=_gather_reference,
-    doc="Slices of DATA, chosen by index.",
-)
-op(
-    "BatchGather",
-    _gather_infer,
-    inputs="DATA INDICES",
-    outputs="OUTPUT",
-    args=(_MATCH,),
-    reference=_gather_reference,
-    doc="Slices of every element of a batch, chosen by index along dimension 1.",
+    "BatchGatherGradient",
+    _gather_gradient_infer,
+    inputs="DATA INDICES dOUTPUT",
+    outputs="dDATA",
+    args=(Arg("axis", "int", 1, "the dimension that is indexed"), _MATCH, _WRAP),
+    loop=_gather_gradient,
+    constants=_gather_gradient_constants,
+    errors=(BAD_INDEX,),
+    doc="Gradient of BatchGather, and of Gather along a dimension but the first: rows chosen twice get both.",
 )
 
 
@@ -87,16 +185,19 @@ def _one_hot_infer(call: Call) -> list[TensorType]:
     require(call, 0, (DType.INT64,))
     require(call, 1, (DType.INT64,))
     shape = require_rank(call, 0, 1)
+    agree(call, count(call, 1), 1, "elements of index_size_tensor")
     size = constant_ints(call, 1)
     depth: Dim = UNKNOWN if size is None else bounded(call, size[0], 0, "index_size_tensor")
     return [TensorType(DType.FLOAT, (UNKNOWN if shape is None else shape[0], depth))]
 
 
-def _one_hot_reference(call: Call, indices: np.ndarray, size: np.ndarray) -> Sequence[np.ndarray]:
-    depth = bounded(call, int(size.ravel()[0]), 0, "index_size_tensor")
-    y = np.zeros((indices.size, depth), np.float32)
-    y[np.arange(indices.size), checked_indices(call, indices, depth)] = 1
-    return [y]
+def _one_hot(indices: np.ndarray, size: np.ndarray, output: np.ndarray) -> int:
+    for i in range(indices.size):
+        at = indices.flat[i]
+        if at < 0 or at >= output.shape[1]:
+            return 1
+        output[i, at] = 1
+    return 0
 
 
 op(
@@ -104,55 +205,10 @@ op(
     _one_hot_infer,
     inputs="indices index_size_tensor",
     outputs="one_hots",
-    reference=_one_hot_reference,
+    loop=_one_hot,
+    errors=("indices has an index that is negative, or not below index_size_tensor",),
+    shape_inputs=(1,),
     doc="A row for every index: 1 at the index, else 0.",
-)
-
-
-def _top_count(call: Call) -> int | None:
-    """How many elements a TopK call wants; None where that is an input that is not a weight."""
-    if not call.has(1):
-        return bounded(call, call.arg("k"), 1, "k")
-    require(call, 1, INTS)
-    k = constant_ints(call, 1)
-    return None if k is None else bounded(call, k[0], 1, "k")
-
-
-def _top_infer(call: Call) -> list[TensorType]:
-    """Values and int64 indices: X with the dimension ``axis`` cut to k; flattened indices: as a vector."""
-    x, k = require(call, 0), _top_count(call)
-    if x.shape is None:
-        return [x, TensorType(DType.INT64), TensorType(DType.INT64, (UNKNOWN,))]
-    axis = axis_of(call, call.arg("axis"), len(x.shape))
-    shape: Shape = (*x.shape[:axis], UNKNOWN if k is None else k, *x.shape[axis + 1 :])
-    return [x.with_shape(shape), TensorType(DType.INT64, shape), TensorType(DType.INT64, (product(shape),))]
-
-
-def _top_reference(call: Call, x: np.ndarray, *count: np.ndarray) -> Sequence[np.ndarray]:
-    k = bounded(call, int(count[0].ravel()[0]) if count else call.arg("k"), 1, "k")
-    axis = axis_of(call, call.arg("axis"), x.ndim)
-    rows = np.moveaxis(x, axis, -1)
-    order = np.argsort(-rows, axis=-1, kind="stable")[..., :k]
-    flat = np.moveaxis(np.arange(x.size).reshape(x.shape), axis, -1)
-    missing = [(0, 0)] * (x.ndim - 1) + [(0, k - order.shape[-1])]
-    values = np.pad(np.take_along_axis(rows, order, -1), missing)
-    indices = np.pad(order.astype(np.int64), missing, constant_values=-1)
-    flattened = np.pad(np.take_along_axis(flat, order, -1), missing, constant_values=-1)
-    back = [np.ascontiguousarray(np.moveaxis(a, -1, axis)) for a in (values, indices, flattened)]
-    return [back[0], back[1], back[2].reshape(-1).astype(np.int64)]
-
-
-op(
-    "TopK",
-    _top_infer,
-    inputs="X k?",
-    outputs="Values Indices Flattened_indices?",
-    args=(
-        Arg("k", "int", -1, "how many, where there is no second input"),
-        Arg("axis", "int", -1, "along which dimension"),
-    ),
-    reference=_top_reference,
-    doc="The k largest elements in descending order, of equal ones the first; missing ones are 0 at index -1.",
 )
 
 
@@ -191,21 +247,34 @@ def _scatter_infer(call: Call) -> list[TensorType]:
     data, indices, updates = call.type(0), require(call, 1, INTS).shape, call.type(2).shape
     if data.shape is None or indices is None or updates is None:
         return [data]
-    axis_of(call, call.arg("axis"), len(data.shape))
+    axis = axis_of(call, call.arg("axis"), len(data.shape))
+    if call.type(2).dtype is not data.dtype:
+        call.fail("DATA and UPDATES have different types of elements", "insert a Cast")
     if not len(data.shape) == len(indices) == len(updates):
         call.fail("DATA, INDICES and UPDATES have different numbers of dimensions")
-    for i, u in zip(indices, updates):
-        agree(call, u, i, "dimensions of UPDATES and INDICES")
+    merge_shapes(call, updates, indices, "dimensions of UPDATES and INDICES")
+    for d, (i, whole) in enumerate(zip(indices, data.shape)):
+        if d != axis and isinstance(i, int) and isinstance(whole, int) and i > whole:
+            call.fail(f"dimension {d} of INDICES is {i}, that of DATA {whole}", "only axis may be longer")
     return [data]
 
 
-def _scatter_reference(call: Call, data: np.ndarray, indices: np.ndarray, updates: np.ndarray) -> Sequence[np.ndarray]:
-    axis = axis_of(call, call.arg("axis"), data.ndim)
-    grid: list[np.ndarray] = list(np.indices(indices.shape))
-    grid[axis] = checked_indices(call, indices, data.shape[axis])
-    y = data.copy()
-    y[tuple(grid)] = updates
-    return [y]
+def _scatter(data: np.ndarray, indices: np.ndarray, updates: np.ndarray, output: np.ndarray, axis: int) -> int:
+    for i in range(data.size):
+        output.flat[i] = data.flat[i]
+    for i in range(indices.size):
+        at, rest, stride = 0, i, 1
+        for d in range(len(indices.shape) - 1, -1, -1):
+            place = rest % indices.shape[d]
+            rest //= indices.shape[d]
+            if d == axis:
+                place = int(indices.flat[i])
+                if place < 0 or place >= data.shape[d]:
+                    return 1
+            at += place * stride
+            stride *= data.shape[d]
+        output.flat[at] = updates.flat[i]
+    return 0
 
 
 op(
@@ -214,7 +283,9 @@ op(
     inputs="DATA INDICES UPDATES",
     outputs="OUTPUT",
     args=(Arg("axis", "int", 1, "the dimension that is indexed"),),
-    reference=_scatter_reference,
+    loop=_scatter,
+    constants=lambda call: [axis_of(call, call.arg("axis"), len(call.type(0).static_shape))],
+    errors=(BAD_INDEX,),
     inplace=((0, 0),),
     doc="DATA with the elements at INDICES along axis replaced by UPDATES.",
 )
