@@ -10,6 +10,7 @@ from graphc.compiler import compile as compile
 from graphc.compiler import compile_graph as compile_graph
 from graphc.compiler import import_model as import_model
 from graphc.compiler import optimise as optimise
+from graphc.custom import register_operator as register_operator
 from graphc.ir import FileError as FileError
 from graphc.ir import Graph as Graph
 from graphc.ir import GraphcError as GraphcError

@@ -83,7 +83,8 @@ def chosen_pipeline(pipeline: Sequence[Pass | str] | str | None, level: int, tar
         return with_block(LEVELS[level], target.lanes)
     if isinstance(pipeline, str):
         return parse_pipeline(pipeline)
-    strange = [p for p in pipeline if not isinstance(p, str | Pass)]
+    listed = pipeline if isinstance(pipeline, Sequence) else [pipeline]
+    strange = [p for p in listed if not isinstance(p, str | Pass)]
     if strange:
         raise GraphcError(
             f"the pipeline has {strange[0]!r} in it", "give passes, or their names: pipeline='infer_types,dce'"
@@ -144,8 +145,8 @@ def compile_graph(
 
 
 def _add_outputs(graph: Graph, names: Sequence[str]) -> None:
-    if isinstance(names, str):
-        raise GraphcError(f"outputs is the string '{names}'", f"give a list of blob names: outputs=['{names}']")
+    if isinstance(names, str) or not isinstance(names, Sequence):
+        raise GraphcError(f"outputs is {names!r}", "give a list of blob names: outputs=['fc7']")
     blobs = graph.blobs()
     for name in names:
         if name not in blobs:

@@ -12,7 +12,7 @@ from graphc.backends.cpu.library import CpuLibrary
 from graphc.backends.cpu.target import find, native, targets
 from graphc.backends.load import KernelObject
 from graphc.host_segment import HostSegment
-from graphc.ir import DType, Graph, GraphcError, PlanError, RunError
+from graphc.ir import DType, Graph, GraphcError, PlanError, RunError, registry
 from graphc.ir.infer import infer_types
 from graphc.ir.parser import parse
 from graphc.ir.printer import print_graph
@@ -111,13 +111,20 @@ class Plan:
         """Outputs by blob name, for inputs by blob name.
 
         Inputs must have the plan's dtypes; any size that the net allows is served, a new one costs some milliseconds
-        once. fetch: further blobs to return. Raises ``RunError`` for inputs that do not fit and for data that an
-        operator refuses, naming the operator.
+        once. fetch: further blobs to return, inputs among them. Raises ``RunError`` for inputs that do not fit and for
+        data that an operator refuses, naming the operator.
         """
         arrays = self._arrays(inputs)
         if isinstance(fetch, str):
             raise RunError(f"fetch is the string '{fetch}'", f"give a list of blob names: fetch=['{fetch}']")
-        keep = frozenset(fetch) - set(self._output_names) if fetch else NOTHING
+        keep = frozenset(fetch).difference(self._output_names, self.inputs) if fetch else NOTHING
+        outputs = self._run_arrays(arrays, keep)
+        for name in fetch:
+            if name not in outputs:
+                outputs[name] = np.array(arrays[[n for n, _, _ in self._ports].index(name)])
+        return outputs
+
+    def _run_arrays(self, arrays: list[np.ndarray], keep: frozenset[str]) -> dict[str, np.ndarray]:
         if self._only is None:
             return self._run_segments(arrays, keep)
         values, executor = self._only.run(arrays, keep)
@@ -313,6 +320,7 @@ def _restore(body: dict[str, Any], tail: np.ndarray, threads: int | None, allow_
     code = MachineCode(CpuLibrary(find(body["target"])), objects)
     threads = threads or body["threads"]
     graph = parse(body["graph"], {name: constants[slot] for name, slot in body["raw"].items()})
+    _check_operators(graph)
     parts, segments = [], []
     for plain in body["segments"]:
         inner = parse(plain["graph"], {name: constants[slot] for name, slot in plain["raw"].items()})
@@ -324,6 +332,16 @@ def _restore(body: dict[str, Any], tail: np.ndarray, threads: int | None, allow_
     cut = Segments(tuple(parts), body["results"])
     _check_slots(graph, cut)
     return Plan(graph, cut, segments, threads, code)
+
+
+def _check_operators(graph: Graph) -> None:
+    """Raise ``PlanError`` that names the operators that this process does not know."""
+    unknown = sorted({node.op for node in graph.walk()} - set(registry()))
+    if unknown:
+        raise PlanError(
+            f"the plan uses {', '.join(map(repr, unknown))}, which is no operator in this process",
+            "import the module that registers it (graphc.register_operator) before graphc.load",
+        )
 
 
 def _check_slots(graph: Graph, cut: Segments) -> None:
