@@ -13,6 +13,8 @@ from graphc.ir.errors import PlanError as PlanError
 from graphc.ir.errors import RunError as RunError
 from graphc.ir.errors import UnsupportedError as UnsupportedError
 from graphc.ir.errors import VerifyError as VerifyError
+from graphc.ir.gradient import NamedCall as NamedCall
+from graphc.ir.gradient import gradient_of as gradient_of
 from graphc.ir.graph import Constant as Constant
 from graphc.ir.graph import Graph as Graph
 from graphc.ir.graph import Node as Node

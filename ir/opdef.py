@@ -248,6 +248,17 @@ def op(name: str, infer: Infer, *, inputs: str = "", outputs: str = "", doc: str
     return _REGISTRY.setdefault(name, record)
 
 
+CUSTOM = "custom"
+"""The family of the user's own operators, the only records that may go again."""
+
+
+def withdraw(name: str) -> None:
+    """Forget an operator of the user's, where there is one of that name."""
+    if name in _REGISTRY and _REGISTRY[name].family == CUSTOM:
+        for key in (name, f"g.sizes.{name}", f"g.fill.{name}"):
+            _REGISTRY.pop(key, None)
+
+
 CARRIED = "carried"
 """Argument of ``g.fill.<Name>``: how many of its last operands its size pass made."""
 
