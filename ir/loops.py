@@ -50,6 +50,7 @@ def run_loop(call: Call, arrays: Sequence[np.ndarray | None]) -> list[np.ndarray
     """The results of a call by its loop, uncompiled; its size pass comes before it.
 
     Outputs and scratch are zero-filled arrays of the inferred types, absent inputs and outputs empty float32 arrays.
+    The call's result types get what the size pass finds.
     Raises ``RunError`` with the record's text where the loop returns the number of an error.
     """
     opdef, types, nothing = call.opdef, [r.type for r in call.node.results], np.zeros(0, np.float32)
@@ -62,6 +63,8 @@ def run_loop(call: Call, arrays: Sequence[np.ndarray | None]) -> list[np.ndarray
         dims = np.zeros(open_dims(types), np.int64)
         _check(call, opdef.sizes(*_by_port(opdef.inputs, inputs, nothing), dims, *carried, *arguments))
         types = with_dims(types, dims.tolist())
+        for result, type in zip(call.node.results, types):
+            result.type = type
     outputs = _zeros(call, types)
     assert opdef.loop is not None
     _check(call, opdef.loop(*loop_operands(opdef, inputs, outputs, carried, nothing), *arguments))

@@ -15,8 +15,9 @@ from graphc.ir.graph import Constant, Graph, Node, Value, clone_attr
 from graphc.ir.infer import infer_node
 from graphc.ir.loops import run_loop
 from graphc.ir.opdef import Call, aligned_shape, n_epilogue_operands
+from graphc.ir.quant_array import array_quant, with_quant
 from graphc.ir.scalar import NUMPY
-from graphc.ir.types import DType, TensorType, dims_agree
+from graphc.ir.types import OPEN_QUANT, DType, TensorType, dims_agree
 
 Array = np.ndarray
 
@@ -44,10 +45,17 @@ def run_graph(graph: Graph, arrays: Sequence[Array]) -> list[Array]:
 
 
 def evaluate_node(node: Node, arrays: Sequence[Array | None]) -> list[Array]:
-    """The results of one node, of arrays for its operands (None: absent); a fused epilogue is applied."""
+    """The results of one node, of arrays for its operands (None: absent); a fused epilogue is applied.
+
+    Results whose scale and zero point depend on the data know them (``QuantArray``).
+    """
     epilogue = node.attrs.get("epilogue")
     n = len(arrays) - n_epilogue_operands(node)
-    results = _apply(_concrete(node, arrays[:n]))
+    call = _concrete(node, arrays[:n])
+    is_open = [OPEN_QUANT in (r.type.quant, own.type.quant) for r, own in zip(call.node.results, node.results)]
+    results = _apply(call)
+    if any(is_open):
+        results = [with_quant(a, r.type.quant) if o else a for a, r, o in zip(results, call.node.results, is_open)]
     if isinstance(epilogue, Graph):
         results[0] = run_graph(epilogue, [results[0], *(a for a in arrays[n:] if a is not None)])[0]
         results[0] = _cast(results[0], node.results[0].type.dtype)
@@ -94,7 +102,7 @@ def _known(value: Value | None, array: Array) -> Value:
     old = value.type if value is not None else TensorType()
     dtype = old.dtype if old.dtype and old.dtype.numpy == array.dtype else DType.of(array.dtype)
     name = value.name if value is not None else ""
-    type = replace(old, dtype=dtype, shape=tuple(array.shape))
+    type = replace(old, dtype=dtype, shape=tuple(array.shape), quant=array_quant(array) or old.quant)
     return Value(type, name, Constant(name, type, array))
 
 
