@@ -58,13 +58,35 @@ def row_half(row: np.ndarray, at: Any) -> Any:
     return half_to_float(row[at : at + 2].view(np.uint16)[0])
 
 
-def put_row_float(row: np.ndarray, at: Any, x: Any) -> None:
-    """Write a number as float32 into the bytes ``at`` to ``at + 4`` of a row of uint8."""
-    place = row[at : at + 4].view(np.float32)
-    place[0] = x
+def flat_bits(x: np.ndarray, at: Any, count: Any) -> Any:
+    """The integer in ``count`` bytes of an array of uint8, in row-major order from ``at`` on."""
+    bits = np.int64(0)
+    for b in range(count):
+        bits |= np.int64(x.flat[at + b]) << (8 * b)
+    return bits
 
 
-def put_row_half(row: np.ndarray, at: Any, x: Any) -> None:
-    """Write a number as a half number into the bytes ``at`` to ``at + 2`` of a row of uint8."""
-    place = row[at : at + 2].view(np.uint16)
-    place[0] = float_to_half(x)
+def flat_float(x: np.ndarray, at: Any) -> Any:
+    """The float32 number in four bytes of an array of uint8."""
+    return np.uint32(flat_bits(x, at, 4)).view(np.float32)
+
+
+def flat_half(x: np.ndarray, at: Any) -> Any:
+    """The half number in two bytes of an array of uint8, as float32."""
+    return half_to_float(np.uint16(flat_bits(x, at, 2)))
+
+
+def put_flat_bits(y: np.ndarray, at: Any, bits: Any, count: Any) -> None:
+    """Write an integer into ``count`` bytes of an array of uint8, in row-major order from ``at`` on."""
+    for b in range(count):
+        y.flat[at + b] = (np.int64(bits) >> (8 * b)) & 255
+
+
+def put_flat_float(y: np.ndarray, at: Any, x: Any) -> None:
+    """Write a number as float32 into four bytes of an array of uint8."""
+    put_flat_bits(y, at, np.float32(x).view(np.uint32), 4)
+
+
+def put_flat_half(y: np.ndarray, at: Any, x: Any) -> None:
+    """Write a number as a half number into two bytes of an array of uint8."""
+    put_flat_bits(y, at, float_to_half(x), 2)

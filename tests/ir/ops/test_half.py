@@ -38,12 +38,13 @@ def test_floats_become_the_nearest_half_numbers_as_in_numpy():
 
 
 def test_numbers_in_byte_rows_need_no_alignment():
-    row = np.zeros(11, np.uint8)
-    _half.put_row_float(row, 3, 1.5)
-    _half.put_row_half(row, 7, -0.1)
-    assert row[3:7].tobytes() == np.float32(1.5).tobytes()
-    assert row[7:9].tobytes() == np.float16(-0.1).tobytes()
-    assert _half.row_float(row, 3) == 1.5
-    assert _half.row_half(row, 7) == np.float32(np.float16(-0.1))
-    assert not row[:3].any()
-    assert not row[9:].any()
+    rows = np.zeros((2, 11), np.uint8)
+    _half.put_flat_float(rows, 11 + 3, 1.5)
+    _half.put_flat_half(rows, 11 + 7, -0.1)
+    assert rows[1, 3:7].tobytes() == np.float32(1.5).tobytes()
+    assert rows[1, 7:9].tobytes() == np.float16(-0.1).tobytes()
+    assert _half.row_float(rows[1], 3) == _half.flat_float(rows, 14) == 1.5
+    assert _half.row_half(rows[1], 7) == _half.flat_half(rows, 18) == np.float32(np.float16(-0.1))
+    assert not rows[0].any()
+    assert not rows[1, :3].any()
+    assert not rows[1, 9:].any()
