@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from graphc.frontends.netdef.engines import engine_type
 from graphc.frontends.netdef.net import ArgValue, Net, Operator
 from graphc.frontends.netdef.problem import Problem, problem
 from graphc.frontends.netdef.reader import read_net
@@ -14,6 +15,8 @@ from graphc.ir import GraphcError, NetError, registry
 def expand(net: Net) -> tuple[Net, list[Problem]]:
     """The net with every net-valued argument as a ``Net`` that calls blobs by the names they have around it.
 
+    Operators get the name of the record that their engine runs (``engines.py``).
+
     Also gives problems for arguments that hold no net and for bindings of names that do not fit. An empty string stands
     for an absent net. The net given is not changed.
     """
@@ -23,7 +26,7 @@ def expand(net: Net) -> tuple[Net, list[Problem]]:
 
 
 def _expand_operator(net: Net, i: int, problems: list[Problem]) -> Operator:
-    op = net.ops[i]
+    op = replace(net.ops[i], type=engine_type(net.ops[i].type, net.ops[i].engine))
     record = registry().get(op.type)
     args: dict[str, ArgValue] = {}
     for name, value in op.args.items():
