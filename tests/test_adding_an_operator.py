@@ -16,12 +16,12 @@ PAGE = (ROOT / "docs" / "adding-an-operator.md").read_text(encoding="utf-8")
 def test_the_code_runs(tmp_path: Path) -> None:
     """In a process of its own, because operators stay declared; from a file, because loops are compiled from source."""
     blocks = re.findall(r"^```python run\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     (tmp_path / "example.py").write_text("\n\n".join(blocks), encoding="utf-8")
     done = subprocess.run([sys.executable, "example.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    (printed,) = re.findall(r"^```text\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-    assert done.stdout == printed
+    printed = re.findall(r"^```text\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    assert done.stdout == "".join(printed)
 
 
 def test_what_the_page_quotes_is_in_the_source() -> None:
