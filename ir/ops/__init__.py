@@ -30,6 +30,7 @@ FAMILIES = (
     "sparse_update",
     "partition",
     "rowwise_quantized",
+    "embedding",
     "internal",
     "fill",
     "random",
