@@ -3,12 +3,13 @@
     loop(*inputs, *outputs, *scratch, *arguments)         sizes(*inputs, dims, *scratch, *arguments)
 
 In the order of the record, always all of them. The record's ``constants``, if it has them, stand for the
-arguments. What a variadic port stands for comes as one tuple. Half floats come as
-their bits (uint16). A loop returns nothing, 0, or the number of one of the record's ``errors``.
+arguments. What a variadic port stands for comes as one tuple, of flat arrays where their ranks differ. Half floats come
+as their bits (uint16). A loop returns nothing, 0, or the number of one of the record's ``errors``.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NoReturn, TypeVar
 
@@ -46,6 +47,20 @@ def _by_port(ports: Sequence[Port], items: Sequence[T], absent: T) -> list[Any]:
     return [*single, *rest] if ports[-1].spread else [*single, tuple(rest)]
 
 
+def loop_shapes(call: Call) -> list[tuple[int, ...] | None]:
+    """The shapes under which a loop sees the inputs, None for absent ones.
+
+    The arrays of a variadic port are flat where their ranks differ: a loop can only go through arrays of one type.
+    """
+    shapes = [call.type(i).static_shape if call.has(i) else None for i in range(call.n_inputs)]
+    ports = call.opdef.inputs
+    if ports and ports[-1].variadic and not ports[-1].spread:
+        many = shapes[len(ports) - 1 :]
+        if len({len(s) for s in many if s is not None}) > 1:
+            shapes[len(ports) - 1 :] = [None if s is None else (math.prod(s),) for s in many]
+    return shapes
+
+
 def run_loop(call: Call, arrays: Sequence[np.ndarray | None]) -> list[np.ndarray]:
     """The results of a call by its loop, uncompiled; its size pass comes before it.
 
@@ -55,7 +70,8 @@ def run_loop(call: Call, arrays: Sequence[np.ndarray | None]) -> list[np.ndarray
     """
     opdef, types, nothing = call.opdef, [r.type for r in call.node.results], np.zeros(0, np.float32)
     given = [nothing if a is None else _bits(np.asarray(a)) for a in arrays]
-    inputs, carried = given[: call.n_inputs], given[call.n_inputs :]
+    inputs = [a if s is None else a.reshape(s) for a, s in zip(given, loop_shapes(call))]
+    carried = given[call.n_inputs :]
     if not carried and opdef.scratch:
         carried = _zeros(call, opdef.scratch(call))
     arguments = opdef.loop_arguments(call)

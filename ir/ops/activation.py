@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -205,11 +206,32 @@ def _dropout_traits(call: Call) -> Trait:
     return Trait.IDENTITY if call.arg("is_test") else Trait.RANDOM
 
 
-def _dropout_reference(call: Call, x: np.ndarray) -> Sequence[np.ndarray]:
-    if call.arg("is_test"):
-        return [x, np.ones(x.shape, np.bool_)][: call.n_outputs]
-    mask = np.random.default_rng().random(x.shape) >= call.arg("ratio")
-    return [np.where(mask, x / np.float32(1 - call.arg("ratio")), 0).astype(x.dtype), mask][: call.n_outputs]
+def _dropout_loop(x: Any, y: Any, mask: Any, is_test: Any, ratio: Any, seed: Any) -> None:
+    """Elements draw from a multiplicative generator modulo 2**31 - 1 that the name and the elements seed.
+
+    So a run with other elements, as each step of training has them, drops others.
+    """
+    state = np.int64(seed)
+    for i in range(0, x.size if not is_test else 0, 1 + x.size // 1024):
+        state = (state * 48271 + (np.int64(np.float32(x.flat[i]).view(np.int32)) & 2147483647)) % 2147483647
+    state = max(state, np.int64(1))
+    limit = np.int64(ratio * 2147483647)
+    scale = np.float32(1) / (np.float32(1) - np.float32(ratio))
+    for i in range(x.size):
+        keep = True
+        if not is_test:
+            state = state * 48271 % 2147483647
+            keep = state > limit
+            y.flat[i] = x.flat[i] * scale if keep else np.float32(0)
+        else:
+            y.flat[i] = x.flat[i]
+        if mask.size:
+            mask.flat[i] = keep
+
+
+def _dropout_constants(call: Call) -> Sequence[int | float]:
+    seed = zlib.crc32(call.node.results[0].name.encode("utf-8", "surrogateescape"))
+    return [int(bool(call.arg("is_test"))), float(call.arg("ratio")), seed]
 
 
 op(
@@ -218,7 +240,8 @@ op(
     inputs="X",
     outputs="Y mask?",
     args=(*DROPOUT_ARGS, ORDER, *HINTS),
-    reference=_dropout_reference,
+    loop=_dropout_loop,
+    constants=_dropout_constants,
     call_traits=_dropout_traits,
     inplace=((0, 0),),
     doc="In training zeroes a random share of the elements and scales the rest by 1 / (1 - ratio); else the identity.",
@@ -237,9 +260,18 @@ def _glu_infer(call: Call) -> list[TensorType]:
     return [x.with_shape((*x.shape[:axis], half // 2, *x.shape[axis + 1 :]))]
 
 
-def _glu_reference(call: Call, x: np.ndarray) -> Sequence[np.ndarray]:
-    a, b = np.split(x, 2, axis=call.arg("dim"))
-    return [(a / (1 + np.exp(-b))).astype(x.dtype)]
+def _glu_loop(x: Any, y: Any, blocks: Any, size: Any) -> None:
+    """A block of ``size`` elements of the first half comes before one of the second."""
+    for b in range(blocks):
+        for i in range(size):
+            gate = np.float32(1) / (np.float32(1) + np.float32(math.exp(-x.flat[(2 * b + 1) * size + i])))
+            y.flat[b * size + i] = x.flat[2 * b * size + i] * gate
+
+
+def _glu_constants(call: Call) -> Sequence[int]:
+    shape = call.type(0).static_shape
+    axis = axis_of(call, call.arg("dim"), len(shape), "dim")
+    return [math.prod(shape[:axis]), math.prod(shape[axis:]) // 2]
 
 
 op(
@@ -248,6 +280,7 @@ op(
     inputs="X",
     outputs="Y",
     args=(Arg("dim", "int", -1, "the dimension whose second half gates the first"),),
-    reference=_glu_reference,
+    loop=_glu_loop,
+    constants=_glu_constants,
     doc="First half times the sigmoid of the second half.",
 )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import reduce
 from typing import Any
 
 import numpy as np
 
+from graphc.ir.loops import run_loop
 from graphc.ir.opdef import Arg, Call, Trait, op
 from graphc.ir.ops._functions import acos, asin, atan, cbrt, cosh, log1p, sinh
 from graphc.ir.ops._rules import (
@@ -22,6 +24,7 @@ from graphc.ir.ops._rules import (
     require,
     require_rank,
 )
+from graphc.ir.ops._walk import advance, kept_flags, offset, set_steps, steps_type
 from graphc.ir.scalar import Expr, ScalarOps
 from graphc.ir.types import DType, TensorType, dims_agree, merge_dims
 
@@ -202,15 +205,42 @@ def _static(shape: Shape) -> tuple[int, ...]:
     return tuple(d for d in shape if isinstance(d, int))
 
 
-def _divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _divide(call: Call, a: np.ndarray, b: np.ndarray) -> Sequence[np.ndarray]:
     """Division as in C++: integers towards zero."""
-    if a.dtype.kind == "f":
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.asarray(a / b)
-    if not np.all(b):
-        raise ZeroDivisionError("Div: an integer divisor is zero")
-    quotient = np.abs(a) // np.abs(b)
-    return np.asarray(quotient * np.sign(a) * np.sign(b), dtype=a.dtype)
+    if a.dtype.kind != "f":
+        return run_loop(call, [a, b])
+    return [np.asarray(a / b.reshape(_static(legacy_align(call, 1))))]
+
+
+def quotient(x: Any, y: Any) -> Any:
+    """x / y of integers, towards zero; for loops. The least integer over -1 wraps, where the processor would trap."""
+    if y == -1:
+        return -x
+    whole = x // y
+    return whole + 1 if whole < 0 and whole * y != x else whole
+
+
+def _divide_loop(a: Any, b: Any, c: Any, steps: Any, kept_a: Any, kept_b: Any) -> int:
+    """Integers; the vector kernels divide floats."""
+    shape = (1,) + c.shape  # noqa: RUF005  # Numba has no unpacking
+    set_steps(steps, 1, shape, kept_a)
+    set_steps(steps, 2, shape, kept_b)
+    run = shape[len(shape) - 1]
+    a_step, b_step = steps[1, len(shape) - 1], steps[2, len(shape) - 1]
+    for r in range(c.size // max(run, 1)):
+        p, q = offset(steps, 1), offset(steps, 2)
+        for i in range(run):
+            divisor = b.flat[q + i * b_step]
+            if divisor == 0:
+                return 1
+            c.flat[r * run + i] = quotient(a.flat[p + i * a_step], divisor)
+        advance(steps, shape)
+    return 0
+
+
+def _divide_flags(call: Call) -> list[Any]:
+    rank = len(binary_shape(call) or ())
+    return [kept_flags(call.type(0).shape or (), rank), kept_flags(legacy_align(call, 1), rank)]
 
 
 _BOTH = ((0, 0), (1, 0))
@@ -222,7 +252,11 @@ _binary(
     "A / B; integers towards zero",
     NUMERIC_HALF,
     scalar=lambda o, call, a, b: a / b,
-    reference=_aligned(_divide),
+    reference=_divide,
+    loop=_divide_loop,
+    scratch=lambda call: [steps_type(len(binary_shape(call) or ()), 2)],
+    constants=_divide_flags,
+    errors=("an integer divisor is zero",),
     inplace=((0, 0),),
 )
 _COMPARISONS: tuple[tuple[str, Pair, str], ...] = (
@@ -307,6 +341,12 @@ def _many(name: str, doc: str, dtypes: Sequence[DType], scalar: Any, **fields: A
 
 _many("Sum", "Sum of the inputs.", NUMERIC_HALF, lambda o, call, *xs: reduce(lambda a, b: a + b, xs))
 _many("SumInt", "Sum of the inputs.", NUMERIC_HALF, lambda o, call, *xs: reduce(lambda a, b: a + b, xs))
+_many(
+    "SumRelu",
+    "max(sum of the inputs, 0).",
+    (DType.FLOAT, DType.INT32),
+    lambda o, call, *xs: o.maximum(reduce(lambda a, b: a + b, xs), o.const(0.0)),
+)
 _many("Max", "Largest of the inputs.", FLOATS, lambda o, call, *xs: reduce(o.maximum, xs))
 _many("Min", "Smallest of the inputs.", FLOATS, lambda o, call, *xs: reduce(o.minimum, xs))
 _many(
@@ -378,9 +418,13 @@ def _mod_infer(call: Call) -> list[TensorType]:
     return [require(call, 0, (DType.INT32, DType.INT64))]
 
 
-def _mod_reference(call: Call, x: np.ndarray) -> Sequence[np.ndarray]:
-    function = np.mod if call.arg("sign_follow_divisor") else np.fmod
-    return [function(x, call.arg("divisor")).astype(x.dtype)]
+def _mod_loop(x: Any, y: Any, divisor: Any, sign_follow_divisor: Any) -> None:
+    for i in range(x.size):
+        value = x.flat[i]
+        rest = value % divisor if divisor != -1 else 0  # the processor would trap at the least integer
+        if rest != 0 and not sign_follow_divisor and (value < 0) != (divisor < 0):
+            rest -= divisor
+        y.flat[i] = rest
 
 
 op(
@@ -392,7 +436,7 @@ op(
         Arg("divisor", "int", 0, "the divisor"),
         Arg("sign_follow_divisor", "int", 0, "the remainder has the divisor's sign, not X's"),
     ),
-    reference=_mod_reference,
+    loop=_mod_loop,
     inplace=((0, 0),),
     doc="Remainder of the division by a number.",
 )
@@ -421,15 +465,25 @@ _unary(
 def _root_infer(call: Call) -> list[TensorType]:
     """output has the type of data; scale has an element for each row."""
     data = require(call, 0, (DType.FLOAT,))
-    scale = require(call, 1, (DType.FLOAT, DType.INT32, DType.INT64)).shape
+    require(call, 1, (DType.FLOAT, DType.INT32, DType.INT64))
+    scale = require_rank(call, 1, 1)
+    if data.shape == ():
+        call.fail("data has no dimensions, at least 1 is needed")
     if data.shape and scale is not None:
         merge_shapes(call, data.shape[:1], scale, "scale has one element a row")
     return [data]
 
 
-def _root_reference(call: Call, data: np.ndarray, scale: np.ndarray) -> Sequence[np.ndarray]:
-    root = np.where(scale > 0, np.sqrt(np.maximum(scale, 0)), 1).astype(data.dtype)
-    return [data / root.reshape(-1, *(1,) * (data.ndim - 1))]
+def _root_loop(data: Any, scale: Any, output: Any) -> int:
+    rows = scale.shape[0]
+    columns = data.size // max(rows, 1)
+    for r in range(rows):
+        if scale[r] < 0:
+            return 1
+        factor = np.float32(1 / math.sqrt(scale[r]) if scale[r] != 0 else 1.0)
+        for i in range(r * columns, (r + 1) * columns):
+            output.flat[i] = data.flat[i] * factor
+    return 0
 
 
 op(
@@ -437,7 +491,8 @@ op(
     _root_infer,
     inputs="data scale",
     outputs="output",
-    reference=_root_reference,
+    loop=_root_loop,
+    errors=("scale has an element below 0",),
     inplace=((0, 0),),
     doc="Each row divided by the square root of its scale, where that is positive.",
 )

@@ -18,7 +18,7 @@ from graphc.backends.cpu.rules import Rule, Template
 from graphc.backends.cpu.target import CpuTarget
 from graphc.backends.lines import Lines
 from graphc.ir import LoweringError
-from graphc.ir.loops import is_fill, loop_dtype, loop_operands
+from graphc.ir.loops import is_fill, loop_dtype, loop_operands, loop_shapes
 from graphc.ir.opdef import Call, OpDef, lookup
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
 from graphc.ir.types import TensorType
@@ -84,6 +84,7 @@ def _collect(record: OpDef, function: Function, name: str, found: dict[str, str]
         _always_return(definition)
     for called in sorted({n.id for n in ast.walk(definition) if isinstance(n, ast.Name)}):
         other = function.__globals__.get(called)
+        other = getattr(other, "py_func", other)  # a function that the user has under Numba's njit already
         if inspect.isfunction(other) and other is not function and called not in seen:
             _collect(record, other, called, found, seen)
     found[name] = ast.unparse(ast.fix_missing_locations(definition))
@@ -112,12 +113,12 @@ def _definition(record: OpDef, function: Function) -> ast.FunctionDef:
     return definition
 
 
-def _code(type: TensorType) -> str | None:
+def _code(type: TensorType, shape: tuple[int, ...] | None = None) -> str | None:
     """``f4:2`` for two dimensions of float32; None for types that a loop cannot have."""
     if type.dtype is None or type.layout.block > 1:
         return None
     code = loop_dtype(type.dtype).str[1:]
-    return f"{code}:{len(type.static_shape)}" if code in ELEMENTS else None
+    return f"{code}:{len(type.static_shape if shape is None else shape)}" if code in ELEMENTS else None
 
 
 def _work_types(call: Call) -> list[TensorType]:
@@ -148,7 +149,7 @@ def _text(value: object) -> str:
 
 def _choose(call: Call, target: CpuTarget) -> Choice | None:
     arguments = _argument_codes(call)
-    ins = [_code(call.type(i)) if call.has(i) else ABSENT for i in range(call.n_inputs)]
+    ins = [ABSENT if s is None else _code(call.type(i), s) for i, s in enumerate(loop_shapes(call))]
     outs = [_code(r.type) for r in call.node.results]
     work = [_code(t) for t in _work_types(call)]
     if call.opdef.loop is None or arguments is None or None in ins or None in outs or None in work:
@@ -242,7 +243,9 @@ def _bind(
     assert choice.spec is not None
     params: list[Param] = []
     carried = [v for v in ins[call.n_inputs :] if v is not None]
-    for view in [*(v for v in ins[: call.n_inputs] if v is not None), *outs, *carried]:
+    for v, shape in zip(ins, loop_shapes(call)):
+        params += [] if v is None or shape is None else [v.address, *shape]
+    for view in [*outs, *carried]:
         params += [view.address, *view.type.static_shape]
     for type in call.opdef.scratch(call) if call.opdef.scratch else ():
         params += [workspace, *type.static_shape]
@@ -250,7 +253,8 @@ def _bind(
     params += [n for v in call.opdef.loop_arguments(call) for n in _number(v)]
     params += [Address("status")] if call.opdef.errors else []
     size = sum(v.type.size for v in outs)
-    return [(Task(choice.spec, tuple(params), 1, call.node.results[0].name, size, 4 * size),)]
+    label = call.node.results[0].name if call.node.results else call.node.op
+    return [(Task(choice.spec, tuple(params), 1, label, size, 4 * size),)]
 
 
 def _number(value: object) -> list[int]:
