@@ -1,21 +1,32 @@
-"""Putting tensors together and taking them apart: Concat, Split, Slice, Tile, Expand."""
+"""Putting tensors together and taking them apart: Concat, Split, Slice, Tile, Expand, Append.
+
+Those that kernels of ``movement.py`` serve have their meaning in NumPy. Loops serve what these leave: a read
+``split_info``, and parts repeated in any number of dimensions.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from graphc.ir.opdef import Arg, Call, Trait, op
 from graphc.ir.ops._rules import (
+    NUMERIC,
     Shape,
     agree,
     axis_of,
     bounded,
     broadcast_shapes,
     constant_ints,
+    merge_shapes,
     require,
+    require_rank,
 )
+from graphc.ir.ops._walk import advance, kept_flags, offset, set_steps, steps_type
+from graphc.ir.ops.index import strings_on_host
 from graphc.ir.types import UNKNOWN, Dim, DType, TensorType
 
 INTS = (DType.INT32, DType.INT64)
@@ -79,6 +90,31 @@ def _concat_reference(call: Call, *xs: np.ndarray) -> Sequence[np.ndarray]:
     return [np.concatenate(xs, axis), np.array([x.shape[axis] for x in xs], np.int32)]
 
 
+def _concat(xs: Any, y: np.ndarray, info: np.ndarray, outer: int, axis: int, stacked: int) -> None:
+    """outer: elements of the dimensions before the axis."""
+    start, whole = 0, y.size // max(outer, 1)
+    for k in range(len(xs)):
+        x = xs[k]
+        run = x.size // max(outer, 1)
+        for o in range(outer):
+            for j in range(run):
+                y.flat[o * whole + start + j] = x.flat[o * run + j]
+        start += run
+        if info.size:
+            info[k] = 1 if stacked else x.shape[axis]
+
+
+def _concat_constants(call: Call) -> list[int]:
+    stacked, rank = int(call.arg("add_axis")), call.type(0).rank or 0
+    axis = join_axis(call, rank + stacked)
+    return [math.prod(call.type(0).static_shape[:axis]), axis, stacked]
+
+
+def _concat_traits(call: Call) -> Trait:
+    alone = call.n_inputs == 1 and not call.arg("add_axis")
+    return strings_on_host(call) or (Trait.IDENTITY if alone else Trait.NONE)
+
+
 for _name in ("Concat", "DepthConcat"):
     op(
         _name,
@@ -86,9 +122,11 @@ for _name in ("Concat", "DepthConcat"):
         inputs="X*",
         outputs="concat_result split_info?",
         args=(*AXIS_ARGS, Arg("add_axis", "int", 0, "stack along a new dimension")),
+        loop=_concat,
+        constants=_concat_constants,
         reference=_concat_reference,
         traits=Trait.BLOCKED if _name == "Concat" else Trait.NONE,
-        call_traits=lambda call: Trait.NONE if call.n_inputs > 1 or call.arg("add_axis") else Trait.IDENTITY,
+        call_traits=_concat_traits,
         doc="The inputs one after the other along a dimension; split_info has their sizes.",
     )
 
@@ -139,6 +177,11 @@ def _split_reference(call: Call, x: np.ndarray, *sizes: np.ndarray) -> Sequence[
     return [p.squeeze(axis) for p in found] if call.arg("add_axis") else found
 
 
+def _split_traits(call: Call) -> Trait:
+    whole = call.n_outputs == 1 and not call.arg("add_axis")
+    return strings_on_host(call) or (Trait.IDENTITY if whole else Trait.NONE)
+
+
 for _name in ("Split", "DepthSplit"):
     op(
         _name,
@@ -151,9 +194,27 @@ for _name in ("Split", "DepthSplit"):
             Arg("add_axis", "int", 0, "every part is one element, and the dimension is removed"),
         ),
         reference=_split_reference,
-        call_traits=lambda call: Trait.NONE if call.n_outputs > 1 or call.arg("add_axis") else Trait.IDENTITY,
+        call_traits=_split_traits,
+        shape_inputs=(1,),
         doc="Consecutive parts of the input along a dimension.",
     )
+
+
+def _lengths_sizes(call: Call, size: Dim) -> list[Dim]:
+    """Sizes of a SplitByLengths call's outputs along its dimension of ``size``; fails unless they add up."""
+    n, shape, lengths = call.n_outputs, require_rank(call, 1, 1), constant_ints(call, 1)
+    if shape is not None and isinstance(shape[0], int) and shape[0] % n:
+        call.fail(f"{shape[0]} lengths cannot be divided among {n} outputs", "give a multiple of the outputs")
+    if lengths is None:
+        return [UNKNOWN] * n
+    if min(lengths, default=0) < 0:
+        call.fail(f"lengths {list(lengths)} has a negative one")
+    share = len(lengths) // n
+    sizes = [sum(lengths[i * share : (i + 1) * share]) for i in range(n)]
+    if call.arg("use_scaling_lengths") and isinstance(size, int):
+        sizes = [part * (size // max(sum(sizes), 1)) for part in sizes]
+    agree(call, sum(sizes), size, "sum of the lengths", "the parts must cover the input")
+    return list(sizes)
 
 
 def _lengths_infer(call: Call) -> list[TensorType]:
@@ -163,19 +224,13 @@ def _lengths_infer(call: Call) -> list[TensorType]:
     if x.shape is None:
         return [x] * call.n_outputs
     axis = join_axis(call, len(x.shape))
-    return [x.with_shape((*x.shape[:axis], UNKNOWN, *x.shape[axis + 1 :]))] * call.n_outputs
+    sizes = _lengths_sizes(call, x.shape[axis])
+    return [x.with_shape((*x.shape[:axis], size, *x.shape[axis + 1 :])) for size in sizes]
 
 
 def _lengths_reference(call: Call, x: np.ndarray, lengths: np.ndarray) -> Sequence[np.ndarray]:
-    axis, n = join_axis(call, x.ndim), call.n_outputs
-    if lengths.size % n:
-        call.fail(f"{lengths.size} lengths cannot be divided among {n} outputs", "give a multiple of the outputs")
-    sizes = lengths.reshape(n, lengths.size // n).sum(axis=1)
-    if call.arg("use_scaling_lengths"):
-        sizes = sizes * (x.shape[axis] // max(int(sizes.sum()), 1))
-    if int(sizes.sum()) != x.shape[axis]:
-        call.fail(f"the lengths add up to {int(sizes.sum())}, not to {x.shape[axis]}")
-    return _parts(x, [int(s) for s in sizes], axis)
+    axis = join_axis(call, x.ndim)
+    return _parts(x, [int(str(size)) for size in _lengths_sizes(call, x.shape[axis])], axis)
 
 
 op(
@@ -185,6 +240,8 @@ op(
     outputs="output*",
     args=(*AXIS_ARGS, Arg("use_scaling_lengths", "int", 0, "lengths are multiplied to cover the input")),
     reference=_lengths_reference,
+    call_traits=strings_on_host,
+    shape_inputs=(1,),
     doc="Consecutive parts of the input along a dimension; each output takes an equal share of the lengths.",
 )
 
@@ -257,11 +314,93 @@ op(
         Arg("ends", "ints", (), "one behind the last elements; -1 is the end of the dimension"),
     ),
     reference=_slice_reference,
+    call_traits=strings_on_host,
+    shape_inputs=(1, 2),
     doc="A part of X.",
 )
 
 
-def _tile_args(call: Call) -> tuple[int, int] | None:
+def _slice_gradient_infer(call: Call) -> list[TensorType]:
+    """dX: as X. Of four inputs the two in the middle are the bounds."""
+    x, last = call.type(0), call.n_inputs - 1
+    if last not in (1, 3):
+        call.fail(f"{call.n_inputs} inputs, give X and dY, and between them starts and ends or neither")
+    if last == 3:
+        for i in (1, 2):
+            require(call, i, INTS)
+            require_rank(call, i, 1)
+    elif len(call.arg("starts")) != len(call.arg("ends")):
+        call.fail(f"{len(call.arg('starts'))} starts and {len(call.arg('ends'))} ends", "give as many of both")
+    grad = call.type(last)
+    if grad.dtype is not x.dtype:
+        call.fail("X and dY have different types of elements", "insert a Cast")
+    if x.rank == 0 or (grad.rank is not None and x.rank is not None and grad.rank != x.rank):
+        call.fail(f"X has {x.rank} dimensions and dY {grad.rank}, as many are needed and at least one")
+    return [x]
+
+
+def _place(x: np.ndarray, dy: np.ndarray, dx: np.ndarray, bounds: np.ndarray, starts: Any, ends: Any, n: int) -> int:
+    """dy becomes the part of dx between the bounds, of which ``n`` dimensions have one."""
+    rank = len(x.shape)
+    if n > rank or len(dy.shape) != rank:
+        return 1
+    for d in range(rank):
+        size = x.shape[d]
+        low, high = 0, size
+        if d < n:
+            low, high = int(starts[d]), int(ends[d])
+            low, high = min(low + size + 1 if low < 0 else low, size), min(high + size + 1 if high < 0 else high, size)
+        if size > 0 and (low < 0 or high - low != dy.shape[d]):
+            return 1
+        bounds[d] = low
+    for i in range(dy.size if x.size else 0):
+        at, rest, stride = 0, i, 1
+        for d in range(rank - 1, -1, -1):
+            at += (bounds[d] + rest % dy.shape[d]) * stride
+            rest //= dy.shape[d]
+            stride *= x.shape[d]
+        dx.flat[at] = dy.flat[i]
+    return 0
+
+
+def _slice_gradient(
+    x: np.ndarray,
+    first: np.ndarray,
+    second: np.ndarray,
+    third: np.ndarray,
+    dx: np.ndarray,
+    bounds: np.ndarray,
+    starts: Any,
+    ends: Any,
+    n: int,
+) -> int:
+    """n: number of bounds among the arguments, -1 where they are inputs."""
+    if n >= 0:
+        return _place(x, first, dx, bounds, starts, ends, n)
+    return _place(x, third, dx, bounds, first.flat, second.flat, first.size) if first.size == second.size else 1
+
+
+def _slice_gradient_constants(call: Call) -> list[Any]:
+    starts, ends = tuple(call.arg("starts")), tuple(call.arg("ends"))
+    return [starts or (0,), ends or (0,), -1 if call.n_inputs == 4 else len(starts)]
+
+
+op(
+    "SliceGradient",
+    _slice_gradient_infer,
+    inputs="X dY_or_starts ends? dY?",
+    outputs="dX",
+    args=(Arg("starts", "ints", ()), Arg("ends", "ints", ())),
+    loop=_slice_gradient,
+    constants=_slice_gradient_constants,
+    scratch=lambda call: [TensorType(DType.INT64, (call.type(0).rank or 0,))],
+    errors=("the bounds are none of X, or their part of X has another shape than dY",),
+    doc="Gradient of Slice: dY at its place, else 0.",
+)
+
+
+def tile_args(call: Call) -> tuple[int, int] | None:
+    """tiles and axis of a Tile call; None where one is an input that is not known yet."""
     values = []
     for i, name in ((1, "tiles"), (2, "axis")):
         if call.has(i):
@@ -269,6 +408,8 @@ def _tile_args(call: Call) -> tuple[int, int] | None:
             data = constant_ints(call, i)
             if data is None:
                 return None
+            if len(data) != 1:
+                call.fail(f"{name} has {len(data)} elements, 1 is needed")
             values.append(data[0])
         else:
             values.append(call.arg(name))
@@ -277,7 +418,7 @@ def _tile_args(call: Call) -> tuple[int, int] | None:
 
 def _tile_infer(call: Call) -> list[TensorType]:
     """Y: X repeated ``tiles`` times along ``axis``."""
-    x, args = call.type(0), _tile_args(call)
+    x, args = require(call, 0, (*NUMERIC, DType.STRING)), tile_args(call)
     if x.shape is None:
         return [x]
     if args is None:
@@ -301,6 +442,8 @@ op(
     outputs="Y",
     args=(Arg("tiles", "int", 1, "how often"), Arg("axis", "int", 0, "along which dimension")),
     reference=_tile_reference,
+    call_traits=strings_on_host,
+    shape_inputs=(1, 2),
     doc="X repeated along a dimension.",
 )
 
@@ -311,6 +454,8 @@ def _numpy_tile_infer(call: Call) -> list[TensorType]:
     require(call, 1, INTS)
     if x.shape is None:
         return [x]
+    if not x.shape:
+        call.fail("X is a scalar, it needs a dimension")
     if repeats is None:
         return [x.with_shape((UNKNOWN,) * len(x.shape))]
     if len(repeats) != len(x.shape):
@@ -318,12 +463,27 @@ def _numpy_tile_infer(call: Call) -> list[TensorType]:
     return [x.with_shape(tuple(d * bounded(call, r, 0, "repeats") for d, r in zip(x.shape, repeats)))]
 
 
+def _numpy_tile(x: np.ndarray, repeats: np.ndarray, y: np.ndarray) -> None:
+    last = len(x.shape) - 1
+    run, n = y.shape[last], x.shape[last]
+    for row in range(y.size // max(run, 1)):
+        at, rest, stride = 0, row, n
+        for d in range(last - 1, -1, -1):
+            at += rest % y.shape[d] % x.shape[d] * stride
+            rest //= y.shape[d]
+            stride *= x.shape[d]
+        for start in range(row * run, row * run + run, n):
+            for j in range(n):
+                y.flat[start + j] = x.flat[at + j]
+
+
 op(
     "NumpyTile",
     _numpy_tile_infer,
     inputs="X repeats",
     outputs="Y",
-    reference=lambda call, x, repeats: [np.tile(x, [int(r) for r in repeats])],
+    loop=_numpy_tile,
+    shape_inputs=(1,),
     doc="X repeated along every dimension, as numpy.tile does.",
 )
 
@@ -344,9 +504,24 @@ def _expand_infer(call: Call) -> list[TensorType]:
     return [x.with_shape(broadcast_shapes(call, x.shape, shape))]
 
 
-def _expand_reference(call: Call, x: np.ndarray, *shape: np.ndarray) -> Sequence[np.ndarray]:
-    target = tuple(int(d) for d in shape[0]) if shape else tuple(call.arg("shape"))
-    return [np.broadcast_to(x, np.broadcast_shapes(x.shape, target)).copy()]
+def _expand_flags(call: Call) -> list[Any]:
+    rank = call.node.results[0].type.rank or 0
+    return [kept_flags(call.type(0).static_shape, rank)]
+
+
+def _expand_scratch(call: Call) -> list[TensorType]:
+    return [steps_type(call.opdef.infer(call)[0].rank or 0, 1)]
+
+
+def _expand(x: np.ndarray, target: np.ndarray, y: np.ndarray, steps: np.ndarray, kept: Any) -> None:
+    shape = (1, *y.shape)
+    set_steps(steps, 1, shape, kept)
+    run, stride = shape[len(shape) - 1], kept[len(shape) - 1]
+    for row in range(y.size // max(run, 1)):
+        at = offset(steps, 1)
+        for j in range(run):
+            y.flat[row * run + j] = x.flat[at + j * stride]
+        advance(steps, shape)
 
 
 op(
@@ -355,6 +530,50 @@ op(
     inputs="X shape?",
     outputs="Y",
     args=(Arg("shape", "ints", (), "the shape, where there is no second input"),),
-    reference=_expand_reference,
+    loop=_expand,
+    scratch=_expand_scratch,
+    constants=_expand_flags,
+    shape_inputs=(1,),
     doc="X broadcast to a shape.",
+)
+
+
+def _append_infer(call: Call) -> list[TensorType]:
+    """A: the rows of A and those of B; of a vector without elements those of B alone."""
+    a, b = call.type(0), call.type(1)
+    if a.dtype is not b.dtype:
+        call.fail("A and B have different types of elements", "insert a Cast")
+    if a.shape is None or b.shape is None:
+        return [a.with_shape(None)]
+    if not b.shape:
+        call.fail("B is a scalar, it needs rows")
+    if a.shape and a.shape[0] == 0:
+        return [b]
+    if len(a.shape) != len(b.shape):
+        call.fail(f"A has {len(a.shape)} dimensions and B {len(b.shape)}, as many are needed")
+    tail = merge_shapes(call, a.shape[1:], b.shape[1:], "shapes of the rows of A and B") or ()
+    return [a.with_shape((a.shape[0] + b.shape[0], *tail))]
+
+
+def _append(a: np.ndarray, b: np.ndarray, y: np.ndarray) -> None:
+    for i in range(a.size):
+        y.flat[i] = a.flat[i]
+    for i in range(b.size):
+        y.flat[a.size + i] = b.flat[i]
+
+
+def _append_reference(call: Call, a: np.ndarray, b: np.ndarray) -> Sequence[np.ndarray]:
+    return [np.concatenate([a, b]) if len(a) else b]
+
+
+op(
+    "Append",
+    _append_infer,
+    inputs="A B",
+    outputs="A",
+    loop=_append,
+    reference=_append_reference,
+    call_traits=strings_on_host,
+    inplace=((0, 0),),
+    doc="The rows of A, then those of B.",
 )

@@ -11,7 +11,7 @@ from graphc.backends.cpu.kernels.copy import copy_task, strided_copy
 from graphc.backends.cpu.rules import Rule
 from graphc.backends.cpu.target import CpuTarget
 from graphc.ir.opdef import Call
-from graphc.ir.ops.parts import join_axis, slice_bounds, split_sizes
+from graphc.ir.ops.parts import join_axis, slice_bounds, tile_args
 from graphc.ir.ops.shape import channels_last_order
 from graphc.ir.schedule import Address, Choice, Needs, Step, Task, View
 
@@ -89,12 +89,12 @@ def _concat(
 
 
 def _split(call: Call, ins: Sequence[View], outs: Sequence[View], target: CpuTarget) -> list[Step]:
-    axis = join_axis(call, ins[0].type.rank or 0)
-    sizes = [int(s) for s in split_sizes(call, ins[0].type.static_shape[axis]) if isinstance(s, int)]
+    axis, single = join_axis(call, ins[0].type.rank or 0), call.opdef.has_arg("add_axis") and call.arg("add_axis")
     tasks: list[Task] = []
     start = 0
-    for size, out in zip(sizes, outs):
-        result = _with_axis(out, axis) if call.arg("add_axis") else out
+    for out in outs:
+        result = _with_axis(out, axis) if single else out
+        size = result.type.static_shape[axis]
         tasks += _move(_part(ins[0], axis, start, size), result, target)
         start += size
     return [tuple(tasks)]
@@ -115,6 +115,10 @@ def _bounds(call: Call) -> list[tuple[int, int]]:
 
 def _constant_bounds(call: Call) -> bool:
     return not call.has(1) or (call.constant(1) is not None and call.constant(2) is not None)
+
+
+def _constant_input(call: Call) -> bool:
+    return not call.has(1) or call.constant(1) is not None
 
 
 def _permute(order: Callable[[Call], Order]) -> Bind:
@@ -138,9 +142,10 @@ def _channels_order(call: Call) -> Order:
 
 
 def _tile(call: Call, ins: Sequence[View], outs: Sequence[View], target: CpuTarget) -> list[Step]:
-    axis = int(call.arg("axis")) % (ins[0].type.rank or 1)
+    numbers = tile_args(call)
+    assert numbers is not None
+    copies, axis = numbers[0], numbers[1] % (ins[0].type.rank or 1)
     size = ins[0].type.static_shape[axis]
-    copies = outs[0].type.static_shape[axis] // size
     return [tuple(t for k in range(copies) for t in _move(ins[0], _part(outs[0], axis, k * size, size), target))]
 
 
@@ -180,10 +185,10 @@ RULES: tuple[Rule, ...] = (
     ),
     _mover("reorder", ("g.reorder",), _copy),
     _mover("identity", ("*identity*",), _copy),
-    _mover("split", ("Split", "DepthSplit"), _split, lambda call: not call.has(1) or call.constant(1) is not None),
+    _mover("split", ("Split", "DepthSplit", "SplitByLengths"), _split, _constant_input),
     _mover("slice", ("Slice",), _slice, _constant_bounds),
     _mover("transpose", ("Transpose",), _permute(_axes)),
     _mover("channels", ("NCHW2NHWC", "NHWC2NCHW"), _permute(_channels_order)),
-    _mover("tile", ("Tile",), _tile, lambda call: not call.has(1)),
+    _mover("tile", ("Tile",), _tile, lambda call: tile_args(call) is not None),
     _mover("shuffle", ("ChannelShuffle",), _shuffle, _images),
 )
