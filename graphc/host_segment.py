@@ -9,6 +9,8 @@ import numpy as np
 
 from graphc.ir import Call, DType, Graph, Node, RunError, TensorType, Value
 from graphc.ir.graph import Constant
+from graphc.ir.infer import infer_node
+from graphc.ir.loops import run_loop
 
 SubPlan = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
 Compile = Callable[[Graph], SubPlan]
@@ -25,6 +27,11 @@ class HostSegment:
         self._subs: dict[tuple[int, tuple[str, ...]], SubPlan] = {}
         self._lock = threading.RLock()
 
+    @property
+    def weights(self) -> list[np.ndarray]:
+        """The weights that the operator reads."""
+        return [v.data for v in self.graph.constants if v.data is not None]
+
     def run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The results of the operator for arrays in the order of the graph's inputs; raises ``GraphcError``."""
         given = dict(zip(self.graph.inputs, arrays))
@@ -33,10 +40,8 @@ class HostSegment:
         operands = [None if v is None or a is None else _known(v, a) for v, a in zip(node.operands, values)]
         call = Call(Node(node.op, operands, [Value(r.type, r.name) for r in node.results], node.attrs, node.location))
         call.runner = self._run_graph
-        if call.opdef.reference is None:
-            call.fail("its record gives no meaning that can be run")
         with np.errstate(all="ignore"):
-            results = call.opdef.reference(call, *values)
+            results = _results(call, values)
         return [_typed(a, r.type.dtype) for a, r in zip(results, node.results)]
 
     def _run_graph(self, graph: Graph, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -48,6 +53,16 @@ class HostSegment:
                     v.type = TensorType(DType.of(a.dtype), tuple(a.shape), quant=v.type.quant)
                 self._subs[key] = self._compile(twin)
         return self._subs[key](arrays)
+
+
+def _results(call: Call, values: Sequence[np.ndarray | None]) -> Sequence[np.ndarray]:
+    """By the record's Python function, or its loop, which serves strings uncompiled."""
+    if call.opdef.reference is not None:
+        return call.opdef.reference(call, *values)
+    if call.opdef.loop is None:
+        call.fail("its record gives no meaning that can be run")
+    infer_node(call.node)
+    return run_loop(call, values)
 
 
 def _element(value: Value, given: dict[Value, np.ndarray]) -> np.ndarray:

@@ -17,6 +17,7 @@ from graphc.ir.infer import infer_node, infer_types
 from graphc.ir.schedule import Choice, KernelSpec, Schedule
 from graphc.machine_code import MachineCode
 from graphc.passes.lower import choose_kernels, lower
+from graphc.passes.unroll_recurrent import has_recurrent, unroll
 from graphc.runtime.executor import Executor, aligned_zeros
 
 MOST_SHAPES = 64
@@ -75,6 +76,8 @@ class NativeSegment:
         chosen when the segment first runs.
         """
         if all(v.type.is_static for v in graph.inputs) and not shape_inputs:
+            if has_recurrent(graph):
+                return NativeSegment(graph, (), code, threads, {}, _lower_unrolled(graph, code, NOTHING))
             choices = choose_kernels(graph, code.library)
             schedule, constants = lower(graph, code.library, choices)
             aligned = {id(a): align_array(a) for a in constants}
@@ -89,6 +92,15 @@ class NativeSegment:
             if _assume_sizes(graph):
                 segment.choices = choose_kernels(graph, code.library)
         return segment
+
+    @property
+    def weights(self) -> list[np.ndarray]:
+        """Every array that a saved plan needs: packed ones, and the raw ones where kernels may be chosen again."""
+        arrays = list(self.bound[1]) if self.bound else []
+        if self.bound is None or has_recurrent(self.graph):
+            arrays += [v.data for v in self.graph.constants if v.data is not None]
+            arrays += [a for choice in self.choices.values() for a in choice.packed.values()]
+        return arrays
 
     @property
     def kernels(self) -> list[KernelSpec]:
@@ -143,7 +155,7 @@ class NativeSegment:
             with self._types_restored():
                 try:
                     self._bind_types(key, arrays)
-                    found = lower(self.graph, self.code.library, self._choices_for_types(), key.keep)
+                    found = self._lower(key.keep)
                 except GraphcError as error:
                     names = [v.name for v in self.graph.inputs]
                     sizes = ", ".join(f"{n} {s}" for n, s in zip(names, key.shapes))
@@ -168,6 +180,11 @@ class NativeSegment:
             v = self.graph.inputs[i]
             v.constant = Constant(v.name, v.type, np.array(arrays[i]))
         infer_types(self.graph)
+
+    def _lower(self, keep: frozenset[str]) -> Bound:
+        if has_recurrent(self.graph):
+            return _lower_unrolled(self.graph, self.code, keep)
+        return lower(self.graph, self.code.library, self._choices_for_types(), keep)
 
     def _choices_for_types(self) -> Mapping[Node, Choice]:
         """The kernels for the types at hand. A segment after the first chooses again, because ranks and broadcasts may
@@ -206,6 +223,13 @@ class NativeSegment:
                     f"blob '{name}' does not exist in the plan: it was fused away, folded, or never was",
                     f"compile with outputs=['{name}'] to keep it; blobs of this plan: {known}",
                 )
+
+
+def _lower_unrolled(graph: Graph, code: MachineCode, keep: frozenset[str]) -> Bound:
+    """The schedule of a graph with its recurrent step nets written out; the steps share kernels and weights."""
+    unrolled, first = unroll(graph)
+    choices = choose_kernels(unrolled, code.library, first=first)
+    return lower(unrolled, code.library, choices, keep)
 
 
 def _assume_sizes(graph: Graph) -> bool:

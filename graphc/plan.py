@@ -225,18 +225,7 @@ class Plan:
     @property
     def weights(self) -> list[np.ndarray]:
         """Every array that the segments need, once each, in the order of use."""
-        found: dict[int, np.ndarray] = {}
-        for segment in self.segments:
-            if isinstance(segment, NativeSegment) and segment.bound:
-                arrays = segment.bound[1]
-            else:
-                arrays = [v.data for v in segment.graph.constants if v.data is not None]
-                arrays += (
-                    [a for c in segment.choices.values() for a in c.packed.values()]
-                    if isinstance(segment, NativeSegment)
-                    else []
-                )
-            found |= {id(a): a for a in arrays}
+        found = {id(a): a for segment in self.segments for a in segment.weights}
         return list(found.values())
 
     @staticmethod

@@ -35,9 +35,12 @@ from graphc.passes.sizes import require_sizes
 Choices = Mapping[Node, Choice]
 
 
-def choose_kernels(graph: Graph, library: Library, kept: Choices | None = None) -> dict[Node, Choice]:
+def choose_kernels(
+    graph: Graph, library: Library, kept: Choices | None = None, first: Mapping[Node, Node] | None = None
+) -> dict[Node, Choice]:
     """The backend's choice for every node, or the one that is kept from an earlier time.
 
+    first: nodes that are copies of another, and take its choice.
     Raises ``LoweringError`` listing every operator that has no kernel.
     """
     require_sizes(graph)
@@ -45,7 +48,7 @@ def choose_kernels(graph: Graph, library: Library, kept: Choices | None = None) 
     problems: list[str] = []
     remedy = ""
     for node in graph.nodes:
-        if node in choices:
+        if node in choices or (first and node in first):
             continue
         try:
             choices[node] = library.choose(Call(node))
@@ -55,7 +58,7 @@ def choose_kernels(graph: Graph, library: Library, kept: Choices | None = None) 
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise LoweringError(problems[0] + more, remedy, "\n".join(problems[1:]))
-    return choices
+    return choices | {copy: choices[node] for copy, node in (first or {}).items()}
 
 
 @dataclass(eq=False)

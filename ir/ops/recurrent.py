@@ -9,8 +9,7 @@ import numpy as np
 
 from graphc.ir.graph import Graph
 from graphc.ir.infer import infer_subgraph
-from graphc.ir.opdef import Arg, Call, op
-from graphc.ir.reference import run_graph
+from graphc.ir.opdef import Arg, Call, Trait, op
 from graphc.ir.types import Dim, DType, TensorType
 
 _NETWORK_ARGS = (
@@ -52,7 +51,7 @@ def _state_shapes(call: Call) -> dict[str, tuple[Dim, ...]]:
     """Shape (initial and running time steps, batch, width) of every recurrent state that is known."""
     time = call.type(0).shape
     found: dict[str, tuple[Dim, ...]] = {}
-    for name, i in zip(map(_text, call.arg("recurrent_states")), call.arg("initial_recurrent_state_ids")):
+    for name, i in zip(map(name_text, call.arg("recurrent_states")), call.arg("initial_recurrent_state_ids")):
         if i >= call.n_inputs:
             call.fail(f"argument 'initial_recurrent_state_ids' names input {i}, there are {call.n_inputs}")
         initial = call.type(i).shape
@@ -61,7 +60,7 @@ def _state_shapes(call: Call) -> dict[str, tuple[Dim, ...]]:
     return found
 
 
-def _outer(call: Call, name: str) -> int:
+def outer_input(call: Call, name: str) -> int:
     """The input that a step net's blob or a link of this name means; fails where there is none."""
     named = [v.name if v is not None else "" for v in call.node.operands]
     if name not in named:
@@ -72,7 +71,7 @@ def _outer(call: Call, name: str) -> int:
 
 
 @dataclass(frozen=True)
-class _Link:
+class Link:
     """A blob of the step net that is ``window`` time steps of an outer one, from step t + offset on."""
 
     internal: str
@@ -81,16 +80,18 @@ class _Link:
     window: int
 
 
-def _text(value: bytes | str) -> str:
+def name_text(value: bytes | str) -> str:
+    """A blob's name among the arguments as text."""
     return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value
 
 
-def _links(call: Call) -> list[_Link]:
+def links_of(call: Call) -> list[Link]:
+    """The links of a RecurrentNetwork; fails where their lists differ in length."""
     inner, outer, offsets = (call.arg(f"link_{part}") for part in ("internal", "external", "offset"))
     windows = call.arg("link_window") or (1,) * len(inner)
     if not len(inner) == len(outer) == len(offsets) == len(windows):
         call.fail("the lists of links (link_internal, link_external, link_offset, link_window) differ in length")
-    return [_Link(_text(i), _text(e), o, w) for i, e, o, w in zip(inner, outer, offsets, windows)]
+    return [Link(name_text(i), name_text(e), o, w) for i, e, o, w in zip(inner, outer, offsets, windows)]
 
 
 def _alias_type(states: dict[str, tuple[Dim, ...]], source: str, offset: int) -> TensorType:
@@ -106,17 +107,17 @@ def _step_type(call: Call, name: str, states: dict[str, tuple[Dim, ...]]) -> Ten
     """Type of an input of the step net."""
     if name == call.arg("timestep"):
         return TensorType(DType.INT32, (1,))
-    for link in _links(call):
+    for link in links_of(call):
         if link.internal == name:
             state = states.get(link.external)
-            shape = state or (None if _is_state(call, link) else call.type(_outer(call, link.external)).shape)
+            shape = state or (None if _is_state(call, link) else call.type(outer_input(call, link.external)).shape)
             return TensorType(DType.FLOAT, None if shape is None else (link.window, *shape[1:]))
-    return call.type(_outer(call, name))
+    return call.type(outer_input(call, name))
 
 
-def _is_state(call: Call, link: _Link) -> bool:
+def _is_state(call: Call, link: Link) -> bool:
     """The link's outer blob is a recurrent state."""
-    return link.external in map(_text, call.arg("recurrent_states"))
+    return link.external in map(name_text, call.arg("recurrent_states"))
 
 
 def _network_types(call: Call) -> list[TensorType]:
@@ -126,7 +127,7 @@ def _network_types(call: Call) -> list[TensorType]:
     if isinstance(step, Graph):
         infer_subgraph(step, [_step_type(call, v.name, states) for v in step.inputs])
     parts = zip(call.arg("alias_src"), call.arg("alias_dst"), call.arg("alias_offset"))
-    types = [_alias_type(states, _text(source), offset) for source, _, offset in parts]
+    types = [_alias_type(states, name_text(source), offset) for source, _, offset in parts]
     return types[: call.n_outputs] + [TensorType()] * (call.n_outputs - len(types))
 
 
@@ -138,7 +139,7 @@ def _initial_states(call: Call, arrays: Sequence[np.ndarray]) -> dict[str, np.nd
         first = arrays[i].reshape((1,) * (3 - arrays[i].ndim) + arrays[i].shape)
         state = np.zeros((len(first) + steps, batch, first.shape[-1]), first.dtype)
         state[: len(first)] = first
-        states[_text(name)] = state
+        states[name_text(name)] = state
     return states
 
 
@@ -147,22 +148,22 @@ def _recurrent_network(call: Call, *arrays: np.ndarray) -> list[np.ndarray]:
     if not isinstance(step, Graph):
         call.fail("argument 'step_net' is missing", "give the operator a net")
     states = _initial_states(call, arrays)
-    links = {link.internal: link for link in _links(call)}
+    links = {link.internal: link for link in links_of(call)}
     for t in range(len(arrays[0])):
         inputs = [_step_input(call, v.name, links, states, arrays, t) for v in step.inputs]
-        for name, value in zip(step.output_names, run_graph(step, inputs)):
+        for name, value in zip(step.output_names, call.run(step, inputs)):
             link = links.get(name)
             if link is not None and link.external in states:
                 states[link.external][t + link.offset : t + link.offset + link.window] = value
     parts = zip(call.arg("alias_src"), call.arg("alias_offset"))
-    outputs = [states[_text(source)][offset:] for source, offset in parts]
+    outputs = [states[name_text(source)][offset:] for source, offset in parts]
     return outputs + [np.zeros(0, np.float32)] * (call.n_outputs - len(outputs))
 
 
 def _step_input(
     call: Call,
     name: str,
-    links: dict[str, _Link],
+    links: dict[str, Link],
     states: dict[str, np.ndarray],
     arrays: Sequence[np.ndarray],
     t: int,
@@ -171,9 +172,25 @@ def _step_input(
         return np.array([t], np.int32)
     link = links.get(name)
     if link is None:
-        return arrays[_outer(call, name)]
-    whole = states[link.external] if link.external in states else arrays[_outer(call, link.external)]
+        return arrays[outer_input(call, name)]
+    whole = states[link.external] if link.external in states else arrays[outer_input(call, link.external)]
     return whole[t + link.offset : t + link.offset + link.window]
+
+
+def can_unroll(call: Call) -> bool:
+    """The step net can be written out for every time step: every operator in it is native, every link is one step of an
+    outer blob, and nobody reads the workspaces of the steps."""
+    step = call.node.attrs.get("step_net")
+    if not isinstance(step, Graph) or any(link.window != 1 for link in links_of(call)):
+        return False
+    if any(Trait.HOST in n.opdef.traits_of(Call(n)) or n.opdef.sizes or n.opdef.shape_inputs for n in step.nodes):
+        return False
+    graph, aliases = call.node.graph, len(call.arg("alias_dst"))
+    return not any(r.uses or (graph and r in graph.outputs) for r in call.node.results[aliases:])
+
+
+def _network_traits(call: Call) -> Trait:
+    return Trait.NONE if can_unroll(call) else Trait.HOST
 
 
 op(
@@ -183,6 +200,7 @@ op(
     outputs="outputs*",
     args=_NETWORK_ARGS,
     reference=_recurrent_network,
+    call_traits=_network_traits,
     doc="runs the step net for every time step; links cut its blobs out of those over all steps, aliases make outputs",
 )
 
