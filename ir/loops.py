@@ -100,7 +100,13 @@ def _zeros(call: Call, types: Sequence[TensorType]) -> list[np.ndarray]:
     for k, t in enumerate(types):
         if not t.is_static or t.dtype is None:
             call.fail(f"the type of its output {k} is {t}, but a loop needs its size beforehand")
-    return [np.zeros(t.static_shape, loop_dtype(t.dtype or DType.FLOAT)) for t in types]
+    return [_zero(t) for t in types]
+
+
+def _zero(type: TensorType) -> np.ndarray:
+    if type.dtype is DType.STRING:
+        return np.full(type.static_shape, b"", object)
+    return np.zeros(type.static_shape, loop_dtype(type.dtype or DType.FLOAT))
 
 
 def _check(call: Call, code: int | None) -> None:

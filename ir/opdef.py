@@ -198,8 +198,11 @@ class OpDef:
     family: str = field(default="", compare=False)
 
     def traits_of(self, call: Call) -> Trait:
-        """Everything passes may assume of this call: ``traits`` and what its arguments add."""
-        return self.traits | self.call_traits(call) if self.call_traits else self.traits
+        """Everything passes may assume of this call: ``traits`` and what its arguments add; a loop runs in Python on
+        strings.
+        """
+        traits = self.traits | self.call_traits(call) if self.call_traits else self.traits
+        return traits | Trait.HOST if self.loop is not None and _has_strings(call) else traits
 
     def arg(self, name: str) -> Arg:
         """The argument's record; raises ``VerifyError`` with the known ones."""
@@ -220,6 +223,11 @@ class OpDef:
         if self.constants is not None:
             return list(self.constants(call))
         return [_loop_value(a, call.arg(a.name)) for a in self.args if a.name != CARRIED]
+
+
+def _has_strings(call: Call) -> bool:
+    values = [*call.node.operands, *call.node.results]
+    return any(v is not None and v.type.dtype is DType.STRING for v in values)
 
 
 def _loop_value(arg: Arg, value: Any) -> Any:

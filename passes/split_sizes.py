@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from graphc.ir import Graph, LoweringError, Node, TensorType, Value
+from graphc.ir import Graph, LoweringError, Node, TensorType, Trait, Value
 from graphc.ir.infer import infer_node
 from graphc.ir.opdef import CARRIED, Call
 
@@ -10,11 +10,11 @@ from graphc.ir.opdef import CARRIED, Call
 def split_sizes(graph: Graph) -> None:
     """Replace every node whose record has ``sizes`` by ``g.sizes.<Name>`` and ``g.fill.<Name>``, in place.
 
-    The second reads the dimensions that the first writes; ``passes/segments.py`` puts it into a later segment. Raises
-    ``LoweringError`` where the rank of an operand is not known.
+    The second reads the dimensions that the first writes; ``passes/segments.py`` puts it into a later segment. Nodes
+    that run in Python stay. Raises ``LoweringError`` where the rank of an operand is not known.
     """
     for node in list(graph.nodes):
-        if node.opdef.sizes is not None:
+        if node.opdef.sizes is not None and Trait.HOST not in node.opdef.traits_of(Call(node)):
             _split(graph, node)
 
 
