@@ -107,7 +107,7 @@ class Runner:
             graph = operator_graph(case.op, [tensor(v) for _, v in case.inputs])
             return compile_operator(graph, self.target, code=self.code)
         except Exception as error:
-            return _said(error)
+            return said(error)
 
     def _compile(self, plans: Sequence[Plan]) -> None:
         """Compile the kernels of many plans at once; one that does not compile is left to its own case."""
@@ -138,11 +138,12 @@ class Runner:
         try:
             got = run_compiled(plan, case.op, inputs) if plan else run_operator(case.op, inputs, "reference")
         except Exception as error:
-            return _said(error)
+            return said(error)
         return difference(self.reader, case, got)
 
 
-def _said(error: Exception) -> str:
+def said(error: Exception) -> str:
+    """The message of an error on one line."""
     text = error.message if isinstance(error, GraphcError) else f"{type(error).__name__}: {error}"
     return " ".join(text.split())[:400]
 

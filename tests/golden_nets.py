@@ -1,0 +1,112 @@
+"""Run graphc on recorded whole nets of real Caffe2: ``python tests/golden_nets.py DIR [--target cpu|reference]``.
+
+DIR holds ``net*.npz`` files in the format of shared/golden_nets; the reader ``golden_io.py`` is in DIR/../golden. Every
+blob that the net writes is compared. Exit code 1 if a net fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from golden import Result, difference, load_reader, said, tensor
+
+import graphc
+from graphc.frontends.netdef import import_net, read_net
+from graphc.ir import DType, Graph, Quant, TensorType, evaluate
+from graphc.ir.infer import infer_types
+from graphc.operators import Int8Tensor, Tensor
+
+
+def net_graph(net: Any, reader: Any) -> tuple[Graph, dict[str, np.ndarray]]:
+    """The imported graph of a recorded net with every written blob as an output, and the arrays of its inputs."""
+    given = {name: tensor(value) for name, value in net.inputs}
+    types = {name: _type(t) for name, t in given.items() if t is not None}
+    graph = import_net(read_net(net.net), None, types)
+    blobs = graph.blobs()
+    for name, want in net.outputs:
+        if name in blobs and name not in graph.output_names and not _opaque(want):
+            graph.add_output(blobs[name], name)
+    return graph, {v.name: _array(given[v.name]) for v in graph.inputs if given.get(v.name) is not None}
+
+
+def _opaque(value: Any) -> bool:
+    return value is None or (isinstance(value, tuple) and value[0] == "opaque")
+
+
+def _array(value: Tensor | None) -> np.ndarray:
+    return np.asarray(value.data if isinstance(value, Int8Tensor) else value)
+
+
+def _type(value: Tensor) -> TensorType:
+    array = _array(value)
+    quant = Quant(value.scale, value.zero_point) if isinstance(value, Int8Tensor) else None
+    return TensorType(DType.of(array.dtype), array.shape, quant=quant)
+
+
+def run_net(net: Any, reader: Any, target: str) -> str:
+    """What is wrong with the answer; empty if nothing is. Raises ``ValueError`` for inputs that no one can feed."""
+    graph, arrays = net_graph(net, reader)
+    if target == "reference":
+        infer_types(graph)
+        found, types = evaluate(graph, arrays), {n: v.type for n, v in zip(graph.output_names, graph.outputs)}
+    else:
+        plan = graphc.compile_graph(graph, target="native" if target == "cpu" else target, threads=1)
+        found, types = plan.run(arrays), {n: v.type for n, v in zip(plan.graph.output_names, plan.graph.outputs)}
+    missing = [n for n, want in net.outputs if n not in found and not _opaque(want)]
+    if missing:
+        return f"there is no blob {', '.join(missing)}"
+    return difference(reader, net, [_tensor(found.get(n), types.get(n)) for n, _ in net.outputs])
+
+
+def _tensor(array: np.ndarray | None, type: TensorType | None) -> Any:
+    if array is None or type is None or type.quant is None:
+        return array
+    return Int8Tensor(array, type.quant.scale, type.quant.zero_point)
+
+
+def result(path: Path, reader: Any, target: str) -> Result:
+    """What became of one net; its operators stand in the place of a family."""
+    net = reader.load_net(str(path))
+    ops = ",".join(dict.fromkeys(op.type for op in read_net(net.net).ops))
+    try:
+        reason = run_net(net, reader, target)
+    except ValueError as error:
+        if "no file holds" in str(error):
+            return Result(path.stem, 0, ops, "skipped", str(error))
+        reason = said(error)
+    except Exception as error:
+        reason = said(error)
+    return Result(path.stem, 0, ops, "failed" if reason else "passed", reason)
+
+
+def main() -> int:
+    """Command line; the exit code is 1 if a net failed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--target", default="cpu", help="cpu, reference, avx512, avx2 or portable")
+    parser.add_argument("--net", action="append", default=[], help="only this file's net; may be repeated")
+    parser.add_argument("--json", type=Path, help="write the result of every net to this file")
+    options = parser.parse_args()
+    reader = load_reader(options.folder.parent / "golden")
+    paths: Sequence[Path] = [options.folder / f"{n}.npz" for n in options.net] or sorted(options.folder.glob("*.npz"))
+    results = []
+    for path in paths:
+        results.append(result(path, reader, options.target))
+        if results[-1].status == "failed":
+            print(f"{results[-1].op} ({results[-1].family[:80]}): {results[-1].reason}", flush=True)
+    print(", ".join(f"{n} {status}" for status, n in Counter(r.status for r in results).items()))
+    if options.json:
+        options.json.write_text(json.dumps([asdict(r) for r in results], indent=1))
+    return int(any(r.status == "failed" for r in results))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
