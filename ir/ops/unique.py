@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from graphc.ir.opdef import Arg, Call, Trait, op
+from graphc.ir.opdef import Arg, Call, op
 from graphc.ir.ops._rules import bounded, require, require_rank
 from graphc.ir.ops._segments import INTS, length_of
 from graphc.ir.ops._sorting import argsort, find_last
@@ -89,11 +88,6 @@ def _duplicates_infer(call: Call) -> list[TensorType]:
     return [TensorType(DType.INT64, (UNKNOWN,))]
 
 
-def _text_duplicates(call: Call, x: Array) -> Sequence[Array]:
-    seen: set[Any] = set()
-    return [np.array([i for i, v in enumerate(x.tolist()) if v in seen or seen.add(v)], np.int64)]
-
-
 op(
     "FindDuplicateElements",
     _duplicates_infer,
@@ -102,8 +96,6 @@ op(
     loop=_duplicates,
     sizes=_duplicates_sizes,
     scratch=_permutations,
-    reference=_text_duplicates,  # strings are no elements of a loop
-    call_traits=lambda call: Trait.HOST if call.type(0).dtype is DType.STRING else Trait.NONE,
     doc="Indices of the elements that equal an earlier one.",
 )
 
