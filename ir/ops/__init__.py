@@ -42,6 +42,9 @@ FAMILIES = (
     "random",
     "loss",
     "loss_softmax",
+    "loss_rank",
+    "loss_detection",
+    "selection",
     "metric",
     "learning_rate",
     "optimizer",
@@ -73,4 +76,6 @@ FAMILIES = (
     "dnnlowp",
     "dnnlowp_many",
     "dnnlowp_pool",
+    "dnnlowp_products",
+    "dnnlowp_linear",
 )
