@@ -8,7 +8,7 @@ PEERS := .venv-peers
 TORCH ?= torch
 TORCH_INDEX ?=
 
-.PHONY: help demo test lint types bench bench-peers bench-startup clean digits
+.PHONY: help demo test lint types bench bench-peers bench-operators bench-startup clean digits
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /  make \1\t/p' Makefile
@@ -35,6 +35,9 @@ bench: digits  ## time the digits net; make bench ARGS="..." for other options o
 
 bench-peers: $(PEERS)/installed  ## graphc beside onnxruntime, openvino, ncnn and PyTorch (docs/benchmarks.md); ARGS="..."
 	$(PEERS)/bin/python benchmarks/peers.py $(ARGS)
+
+bench-operators: $(PEERS)/installed  ## single operators beside PyTorch, onnxruntime and NumPy
+	$(PEERS)/bin/python benchmarks/operators.py $(ARGS)
 
 bench-startup: $(VENV)/installed  ## compile time, first result of a new process, cost of a call
 	$(BIN)/python benchmarks/startup.py $(ARGS)
