@@ -169,7 +169,7 @@ op(
     args=(Arg("threshold", "float", 0.0, "the largest norm that stays as it is"),),
     loop=_scaling_loop,
     inplace=((0, 0),),
-    doc="input_tensor times threshold / val where its norm val is above the threshold; the third input multiplies that.",
+    doc="input_tensor times threshold / val where its norm val is above the threshold; input 2 multiplies that.",
 )
 
 

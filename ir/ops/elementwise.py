@@ -220,8 +220,7 @@ def quotient(x: Any, y: Any) -> Any:
     return whole + 1 if whole < 0 and whole * y != x else whole
 
 
-def _divide_loop(a: Any, b: Any, c: Any, steps: Any, kept_a: Any, kept_b: Any) -> int:
-    """Integers; the vector kernels divide floats."""
+def _divide_loop(a: Any, b: Any, c: Any, steps: Any, kept_a: Any, kept_b: Any, whole: Any) -> int:
     shape = (1,) + c.shape  # noqa: RUF005  # Numba has no unpacking
     set_steps(steps, 1, shape, kept_a)
     set_steps(steps, 2, shape, kept_b)
@@ -231,16 +230,20 @@ def _divide_loop(a: Any, b: Any, c: Any, steps: Any, kept_a: Any, kept_b: Any) -
         p, q = offset(steps, 1), offset(steps, 2)
         for i in range(run):
             divisor = b.flat[q + i * b_step]
-            if divisor == 0:
+            if not whole:
+                c.flat[r * run + i] = a.flat[p + i * a_step] / divisor
+            elif divisor == 0:
                 return 1
-            c.flat[r * run + i] = quotient(a.flat[p + i * a_step], divisor)
+            else:
+                c.flat[r * run + i] = quotient(a.flat[p + i * a_step], divisor)
         advance(steps, shape)
     return 0
 
 
 def _divide_flags(call: Call) -> list[Any]:
     rank = len(binary_shape(call) or ())
-    return [kept_flags(call.type(0).shape or (), rank), kept_flags(legacy_align(call, 1), rank)]
+    whole = int(call.type(0).dtype in (DType.INT32, DType.INT64))
+    return [kept_flags(call.type(0).shape or (), rank), kept_flags(legacy_align(call, 1), rank), whole]
 
 
 _BOTH = ((0, 0), (1, 0))

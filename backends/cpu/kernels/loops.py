@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from graphc.backends.cpu.rules import Rule, Template
+from graphc.backends.cpu.rules import Rule, Template, float_bits
 from graphc.backends.cpu.target import CpuTarget
 from graphc.backends.lines import Lines
 from graphc.ir import LoweringError
@@ -127,13 +127,23 @@ def _work_types(call: Call) -> list[TensorType]:
     return carried or list(call.opdef.scratch(call) if call.opdef.scratch else ())
 
 
+LONG = 64
+"""Lists of more numbers are arrays among the parameters: Numba compiles long tuples slowly, and none of 1000."""
+
+
 def _argument_codes(call: Call) -> list[str] | None:
-    """``i`` and ``f`` for numbers passed at run time, literals for the rest; None if one is text or a graph."""
+    """Of each argument ``i`` or ``f`` for a number passed at run time, ``I`` or ``F`` for a long list, or a literal.
+
+    None if one is text or a graph.
+    """
     codes = []
     for value in call.opdef.loop_arguments(call):
         if not _is_number(value):
             return None
-        codes.append({int: "i", bool: "i", float: "f"}.get(type(value)) or _text(value))
+        if isinstance(value, tuple) and len(value) > LONG:
+            codes.append("I" if all(isinstance(v, int) for v in value) else "F")
+        else:
+            codes.append({int: "i", bool: "i", float: "f"}.get(type(value)) or _text(value))
     return codes
 
 
@@ -168,8 +178,8 @@ def _cost(call: Call) -> float:
 def emit(spec: KernelSpec, target: CpuTarget) -> str:
     """Source of ``loop{op, ins, outs, work, args}``.
 
-    Parameters: of each array the address and the dimensions, then the numbers that are arguments, then the address of
-    the status word, which receives the number of an error.
+    Parameters: of each array the address and the dimensions, then the numbers that are arguments and the lengths of
+    long lists, then the address of the status word, which receives the number of an error, then the long lists.
     """
     s = Lines()
     opdef = lookup(str(spec["op"]))
@@ -185,9 +195,11 @@ def emit(spec: KernelSpec, target: CpuTarget) -> str:
         first = len(ins) + len(outs)
         operands = loop_operands(opdef, names[: len(ins)], names[len(ins) : first], names[first:], NOTHING)
         numbers = []
+        end = f"{k + sum(code in RUN_TIME for code in args) + bool(opdef.errors)}"
         for code in args:
-            numbers.append({"i": f"ld(p, {k})", "f": f"ld_f8(p, {k})"}.get(code) or _literal(code))
-            k += code in "if"
+            numbers.append(_argument(code, k, end))
+            end += f" + ld(p, {k})" * (code in LISTS)
+            k += code in RUN_TIME
         s(f"code = loop({', '.join([*map(_operand, operands), *numbers])})")
         if opdef.errors:
             with s.block("if code != 0:"):
@@ -196,6 +208,15 @@ def emit(spec: KernelSpec, target: CpuTarget) -> str:
 
 
 NOTHING = "array_f4(0, (0,))"
+LISTS = ("I", "F")
+RUN_TIME = ("i", "f", *LISTS)
+
+
+def _argument(code: str, k: int, end: str) -> str:
+    """An argument as source, from parameter ``k``; ``end``: where the next long list begins."""
+    if code in LISTS:
+        return f"array_{'i8' if code == 'I' else 'f8'}(p + 8 * ({end}), (ld(p, {k}),))"
+    return {"i": f"ld(p, {k})", "f": f"ld_f8(p, {k})"}.get(code) or _literal(code)
 
 
 def _operand(names: str | tuple[str, ...]) -> str:
@@ -252,6 +273,8 @@ def _bind(
         workspace = workspace.plus(_room(type))
     params += [n for v in call.opdef.loop_arguments(call) for n in _number(v)]
     params += [Address("status")] if call.opdef.errors else []
+    for code, value in zip(_argument_codes(call) or (), call.opdef.loop_arguments(call)):
+        params += [n for v in value for n in _number(float(v) if code == "F" else v)] if code in LISTS else []
     size = sum(v.type.size for v in outs)
     label = call.node.results[0].name if call.node.results else call.node.op
     return [(Task(choice.spec, tuple(params), 1, label, size, 4 * size),)]
@@ -260,7 +283,7 @@ def _bind(
 def _number(value: object) -> list[int]:
     """An argument as a parameter: the bits of a float, nothing for what is in the specification."""
     if isinstance(value, float):
-        return [int(np.float64(value).view(np.int64))]
+        return [float_bits(value)]
     return [int(value)] if isinstance(value, int) else []
 
 
