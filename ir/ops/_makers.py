@@ -256,7 +256,7 @@ def spatial_bn(g: GradientMaker) -> None:
     test = bool(g.arg("is_test", 0))
     statistics = [g.input(3), g.input(4)] if test else [g.output(3), g.output(4)]
     inputs, outputs = [g.input(0), g.input(1), g.d_output(0), *statistics], [g.d_input(i) for i in range(3)]
-    if g.n_inputs == 7 and not test:
+    if g.arg("num_batches", 1) > 1 and not test:
         inputs += outputs[1:]
     g.emit("SpatialBNGradient", inputs, outputs)
 
@@ -280,8 +280,10 @@ def recurrent_network(g: GradientMaker) -> None:
 
 
 def deformable_convolution(g: GradientMaker) -> None:
-    """X, offset, W, bias?: the gradients of the offset, W, bias and X."""
+    """X, offset, W, bias?: the gradients of the offset, W, bias, and X unless the user says not."""
     biased = g.n_inputs == 4
-    outputs = [g.d_input(1), g.d_input(2), *([g.d_input(3)] if biased else []), g.d_input(0)]
+    outputs = [g.d_input(i) for i in range(1, g.n_inputs)]
+    if not g.arg("no_gradient_to_input", 0):
+        outputs.append(g.d_input(0))
     inputs = [g.input(0), g.input(1), g.input(2), g.d_output(0)]
     g.emit("DeformConvGradient", inputs, outputs, {} if biased else {"no_bias": 1})
