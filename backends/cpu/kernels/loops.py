@@ -281,9 +281,11 @@ def _bind(
 
 
 def _number(value: object) -> list[int]:
-    """An argument as a parameter: the bits of a float, nothing for what is in the specification."""
+    """An argument as a parameter: the bits of a float, a long list's length, nothing for what the specification has."""
     if isinstance(value, float):
         return [float_bits(value)]
+    if isinstance(value, tuple):
+        return [len(value)] if len(value) > LONG else []
     return [int(value)] if isinstance(value, int) else []
 
 
