@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from graphc.ir.opdef import Arg, Call, Trait, op
 from graphc.ir.ops._caffe2_random import Caffe2Generator, seed_of
+from graphc.ir.ops._images import exchange_blocks, pad_image, resize_bilinear, resize_nearest
 from graphc.ir.ops._rules import ORDER, Shape, agree, bounded, channel_axis, nhwc, require, require_rank, vector
 from graphc.ir.ops._window import WINDOW_ARGS, batch_and_channels, explicit_pads, join_shape, spatial
+from graphc.ir.ops.norm import float_only
 from graphc.ir.types import UNKNOWN, Dim, DType, TensorType
 
-_PAD_MODES = {"constant": "constant", "reflect": "reflect", "edge": "edge"}
+PAD_MODES = {"constant": "constant", "reflect": "reflect", "edge": "edge"}
 
 
 def _pad_infer(call: Call) -> list[TensorType]:
     """Y: X with a border of ``pads`` pixels; with mode reflect the border is narrower than the image."""
     x, mode = require(call, 0), call.arg("mode")
-    if mode not in _PAD_MODES:
+    if mode not in PAD_MODES:
         call.fail(f"mode '{mode}' is not known", "use constant, reflect or edge")
     if call.arg("legacy_pad"):
         call.fail("legacy_pad does not go with PadImage", "give explicit pads")
@@ -40,7 +43,25 @@ def _pad_reference(call: Call, x: np.ndarray) -> Sequence[np.ndarray]:
     widths = [(0, 0), *sides, (0, 0)] if nhwc(call) else [(0, 0), (0, 0), *sides]
     if call.arg("mode") == "constant":
         return [np.pad(x, widths, constant_values=call.arg("value"))]
-    return [np.pad(x, widths, mode=_PAD_MODES[call.arg("mode")])]  # type: ignore[call-overload]
+    return [np.pad(x, widths, mode=PAD_MODES[call.arg("mode")])]  # type: ignore[call-overload]
+
+
+PAD_ARGS = (
+    *WINDOW_ARGS,
+    Arg("mode", "string", b"constant", "constant, reflect (without the edge pixel) or edge"),
+    Arg("value", "float", 0.0, "the border's value in mode constant"),
+)
+
+
+def pad_constants(call: Call) -> Sequence[Any]:
+    """(order is NHWC, number of the mode, border above and to the left, value)."""
+    float_only(call)
+    top, left = explicit_pads(call, 2)[:2]
+    return [int(nhwc(call)), list(PAD_MODES).index(call.arg("mode")), top, left, call.arg("value")]
+
+
+def _pad_loop(x: np.ndarray, y: np.ndarray, last: int, kind: int, top: int, left: int, value: float) -> None:
+    pad_image(x, y, last, kind, top, left, value, 0)
 
 
 op(
@@ -48,17 +69,15 @@ op(
     _pad_infer,
     inputs="X",
     outputs="Y",
-    args=(
-        *WINDOW_ARGS,
-        Arg("mode", "string", b"constant", "constant, reflect (without the edge pixel) or edge"),
-        Arg("value", "float", 0.0, "the border's value in mode constant"),
-    ),
+    args=PAD_ARGS,
+    loop=_pad_loop,
+    constants=pad_constants,
     reference=_pad_reference,
     doc="The image with a border.",
 )
 
 
-def _scales(call: Call, names: Sequence[str]) -> tuple[np.float32, ...] | None:
+def scales_of(call: Call, names: Sequence[str]) -> tuple[np.float32, ...] | None:
     """The scale of each spatial dimension; None where they are an input that is not a weight."""
     if call.has(1):
         shape = require(call, 1, (DType.FLOAT,)).shape
@@ -83,7 +102,7 @@ def scaled_size(call: Call, size: Dim, scale: np.float32) -> Dim:
 
 def _resized(call: Call, x: TensorType, names: Sequence[str]) -> list[TensorType]:
     shape = require_rank(call, 0, len(names) + 2)
-    scales = _scales(call, names)
+    scales = scales_of(call, names)
     if shape is None:
         return [x]
     image = spatial(call, shape)
@@ -93,13 +112,13 @@ def _resized(call: Call, x: TensorType, names: Sequence[str]) -> list[TensorType
     return [x.with_shape(join_shape(call, *batch_and_channels(call, shape), sizes))]
 
 
-_SCALES_2D = ("height_scale", "width_scale")
-_SCALES_3D = ("temporal_scale", *_SCALES_2D)
+SCALES_2D = ("height_scale", "width_scale")
+SCALES_3D = ("temporal_scale", *SCALES_2D)
 
 
 def _resize_infer(call: Call) -> list[TensorType]:
     """Y: X with ``int(size * scale)`` pixels in each direction."""
-    return _resized(call, require(call, 0), _SCALES_3D if call.opdef.has_arg("temporal_scale") else _SCALES_2D)
+    return _resized(call, require(call, 0), SCALES_3D if call.opdef.has_arg("temporal_scale") else SCALES_2D)
 
 
 def nearest_sources(size: int, out: int, scale: np.float32) -> np.ndarray:
@@ -110,9 +129,9 @@ def nearest_sources(size: int, out: int, scale: np.float32) -> np.ndarray:
 
 def _nearest_reference(call: Call, x: np.ndarray, *scales: np.ndarray) -> Sequence[np.ndarray]:
     first = 1 if nhwc(call) else 2
-    names = _SCALES_3D if call.opdef.has_arg("temporal_scale") else _SCALES_2D
+    names = SCALES_3D if call.opdef.has_arg("temporal_scale") else SCALES_2D
     y = x
-    for i, scale in enumerate(_scales(call, names) or ()):
+    for i, scale in enumerate(scales_of(call, names) or ()):
         size = x.shape[first + i]
         out = scaled_size(call, size, scale)
         assert isinstance(out, int)
@@ -120,7 +139,28 @@ def _nearest_reference(call: Call, x: np.ndarray, *scales: np.ndarray) -> Sequen
     return [np.ascontiguousarray(y)]
 
 
-def _scale_args(names: Sequence[str]) -> tuple[Arg, ...]:
+def scale_constants(call: Call) -> Sequence[Any]:
+    """(spatial dimensions, order is NHWC, scales of depth, height and width, 1 where there is none)."""
+    float_only(call)
+    names = SCALES_3D if call.opdef.has_arg("temporal_scale") else SCALES_2D
+    scales = scales_of(call, names)
+    if scales is None:
+        call.fail("its scales are not known", "give them as a weight or an argument")
+    return [len(names), int(nhwc(call)), *(1.0,) * (3 - len(names)), *map(float, scales)]
+
+
+def _nearest_loop(
+    x: np.ndarray, scales: np.ndarray, y: np.ndarray, n: int, last: int, depth: float, height: float, width: float
+) -> None:
+    resize_nearest(x, y, n, last, depth, height, width, 0)
+
+
+def _volume_loop(x: np.ndarray, y: np.ndarray, n: int, last: int, depth: float, height: float, width: float) -> None:
+    resize_nearest(x, y, n, last, depth, height, width, 0)
+
+
+def scale_args(names: Sequence[str]) -> tuple[Arg, ...]:
+    """The arguments of these names, 1 each by default."""
     return tuple(Arg(n, "float", 1.0, "output size / input size") for n in names)
 
 
@@ -129,16 +169,21 @@ op(
     _resize_infer,
     inputs="X scales?",
     outputs="Y",
-    args=(*_scale_args(_SCALES_2D), ORDER),
+    args=(*scale_args(SCALES_2D), ORDER),
+    loop=_nearest_loop,
+    constants=scale_constants,
+    shape_inputs=(1,),
     reference=_nearest_reference,
     doc="The image resized; every pixel is one of the old image.",
 )
 op(
     "ResizeNearest3D",
     _resize_infer,
-    inputs="X scales?",
+    inputs="X",
     outputs="Y",
-    args=(*_scale_args(_SCALES_3D), ORDER),
+    args=(*scale_args(SCALES_3D), ORDER),
+    loop=_volume_loop,
+    constants=scale_constants,
     reference=_nearest_reference,
     doc="The volume resized; every voxel is one of the old volume.",
 )
@@ -178,7 +223,7 @@ def bilinear_sources(size: int, out: int) -> tuple[np.ndarray, np.ndarray, np.nd
 
 def _bilinear_reference(call: Call, x: np.ndarray, *scales: np.ndarray) -> Sequence[np.ndarray]:
     y, first = x, 1 if nhwc(call) else 2
-    for i, scale in enumerate(_scales(call, _SCALES_2D) or ()):
+    for i, scale in enumerate(scales_of(call, SCALES_2D) or ()):
         axis, size = first + i, x.shape[first + i]
         out = scaled_size(call, size, scale)
         assert isinstance(out, int)
@@ -188,18 +233,27 @@ def _bilinear_reference(call: Call, x: np.ndarray, *scales: np.ndarray) -> Seque
     return [np.ascontiguousarray(y)]
 
 
+def _bilinear_loop(
+    x: np.ndarray, scales: np.ndarray, y: np.ndarray, n: int, last: int, depth: float, height: float, width: float
+) -> None:
+    resize_bilinear(x, y, last, 0)
+
+
 op(
     "UpsampleBilinear",
     _resize_infer,
     inputs="X scales?",
     outputs="Y",
-    args=(*_scale_args(_SCALES_2D), ORDER),
+    args=(*scale_args(SCALES_2D), ORDER),
+    loop=_bilinear_loop,
+    constants=scale_constants,
+    shape_inputs=(1,),
     reference=_bilinear_reference,
     doc="The image resized; pixels between old ones are their weighted mean, corners lie on corners.",
 )
 
 
-def _shuffle_infer(call: Call) -> list[TensorType]:
+def shuffle_infer(call: Call) -> list[TensorType]:
     """Y has the type of X; ``group`` divides its channels."""
     x, group = require(call, 0), bounded(call, call.arg("group"), 1, "group")
     if x.shape is not None:
@@ -217,12 +271,14 @@ def _shuffle_reference(call: Call, x: np.ndarray) -> Sequence[np.ndarray]:
     return [np.ascontiguousarray(parts.swapaxes(axis, axis + 1)).reshape(x.shape)]
 
 
+SHUFFLE_ARGS = (*WINDOW_ARGS, Arg("group", "int", 1, "groups whose channels are interleaved"))
+
 op(
     "ChannelShuffle",
-    _shuffle_infer,
+    shuffle_infer,
     inputs="X",
     outputs="Y",
-    args=(*WINDOW_ARGS, Arg("group", "int", 1, "groups whose channels are interleaved")),
+    args=SHUFFLE_ARGS,
     reference=_shuffle_reference,
     doc="Channels of the groups dealt out in turn: output channel c * group + g is channel c of group g.",
 )
@@ -274,20 +330,19 @@ def _to_space_infer(call: Call) -> list[TensorType]:
     return [x.with_shape((n // (b * b), c, *out))]
 
 
-def _to_batch_reference(call: Call, x: np.ndarray) -> Sequence[np.ndarray]:
-    b, (t, left, bottom, r) = _block(call)
-    x = np.pad(x, ((0, 0), (0, 0), (t, bottom), (left, r)))
-    n, c, h, w = x.shape
-    parts = x.reshape(n, c, h // b, b, w // b, b).transpose(3, 5, 0, 1, 2, 4)
-    return [np.ascontiguousarray(parts).reshape(n * b * b, c, h // b, w // b)]
+def _block_constants(call: Call) -> Sequence[Any]:
+    """(block size, border above and to the left)."""
+    float_only(call)
+    size, pads = _block(call)
+    return [size, pads[0], pads[1]]
 
 
-def _to_space_reference(call: Call, x: np.ndarray) -> Sequence[np.ndarray]:
-    b, (t, left, bottom, r) = _block(call)
-    n, c, h, w = x.shape
-    parts = x.reshape(b, b, n // (b * b), c, h, w).transpose(2, 3, 4, 0, 5, 1)
-    y = parts.reshape(n // (b * b), c, h * b, w * b)
-    return [np.ascontiguousarray(y[:, :, t : h * b - bottom, left : w * b - r])]
+def _to_batch_loop(x: np.ndarray, y: np.ndarray, block: int, top: int, left: int) -> None:
+    exchange_blocks(x, y, block, top, left, 0)
+
+
+def _to_space_loop(x: np.ndarray, y: np.ndarray, block: int, top: int, left: int) -> None:
+    exchange_blocks(y, x, block, top, left, 1)
 
 
 op(
@@ -296,7 +351,8 @@ op(
     inputs="X",
     outputs="Y",
     args=BLOCK_ARGS,
-    reference=_to_batch_reference,
+    loop=_to_batch_loop,
+    constants=_block_constants,
     doc="The pixels at one place of every block become an image of their own.",
 )
 op(
@@ -305,7 +361,8 @@ op(
     inputs="X",
     outputs="Y",
     args=BLOCK_ARGS,
-    reference=_to_space_reference,
+    loop=_to_space_loop,
+    constants=_block_constants,
     doc="Undoes SpaceToBatch.",
 )
 
