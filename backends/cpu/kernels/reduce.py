@@ -28,7 +28,12 @@ n0 elements t0 apart. columns: kept elements side by side, in chunks; 1 for rows
 COLUMN_CHUNK = 8
 
 ELEMENT = {"sum": "{0}", "max": "{0}", "min": "{0}", "abs": "vabs({0})", "square": "vmul({0}, {0})"}
-COMBINE = {"sum": "vadd", "max": "vmax", "min": "vmin", "abs": "vadd", "square": "vadd"}
+COMBINE = {"sum": "vadd", "max": "larger", "min": "smaller", "abs": "vadd", "square": "vadd"}
+HELPERS = {
+    "max": "def larger(a, v):\n    return vwhere(visnan(v), v, vmax(v, a))\n\n\n",
+    "min": "def smaller(a, v):\n    return vwhere(visnan(v), v, vmin(v, a))\n\n\n",
+}
+"""Maximum and minimum that are not a number once an element is none: vmax alone gives its second operand then."""
 START = {"max": "vsplat(f4(-np.inf))", "min": "vsplat(f4(np.inf))"}
 ACROSS = {"max": "vhmax", "min": "vhmin"}
 
@@ -46,9 +51,13 @@ def emit_rows(spec: KernelSpec, target: CpuTarget) -> str:
                 s("q = o + i * t1")
                 add_stretch(s, lanes, combine, element.format("v"), start, "n0")
             join_stretch(s, combine)
-            s(f"total = vdiv(vsplat({ACROSS.get(what, 'vhsum')}(a0)), divisors)")
+            s(f"across = {ACROSS.get(what, 'vhsum')}(a0)")
+            if what in ACROSS:
+                with s.block("if vhsum(vwhere(visnan(a0), vsplat(f4(1)), vzero())) > f4(0):"):
+                    s("across = f4(np.nan)")
+            s("total = vdiv(vsplat(across), divisors)")
             s(f"sts(y, u, vlane({_root(spec)}, 0))")
-    return s.text()
+    return HELPERS.get(what, "") + s.text()
 
 
 def emit_columns(spec: KernelSpec, target: CpuTarget) -> str:
@@ -66,7 +75,7 @@ def emit_columns(spec: KernelSpec, target: CpuTarget) -> str:
                     _column(s, spec, "vload(x, {0})", "vstore(y, g * columns + c, {0})")
                 with s.block("else:"):
                     _column(s, spec, "vloadm(x, {0}, left)", "vstorem(y, g * columns + c, left, {0})")
-    return s.text()
+    return HELPERS.get(str(spec["what"]), "") + s.text()
 
 
 def _column(s: Lines, spec: KernelSpec, load: str, store: str) -> None:
@@ -99,6 +108,7 @@ def _tail(call: Call, rank: int) -> tuple[int, ...]:
 
 Axes = Callable[[Call, int], tuple[int, ...]]
 OPERATORS: dict[str, tuple[str, Axes]] = {
+    "LpNorm": ("norm", _all),
     **{f"Reduce{n}": (w, reduced_axes) for n, w in (("Sum", "sum"), ("Max", "max"), ("Min", "min"))},
     **{f"Reduce{n}": (w, reduced_axes) for n, w in (("Mean", "mean"), ("L1", "abs"), ("L2", "root"))},
     **{f"Reduce{end}{n}": (n.lower(), reduced_ends) for end in ("Front", "Back") for n in ("Sum", "Mean", "Max")},
@@ -129,8 +139,13 @@ def merged(shape: Sequence[int], axes: Sequence[int]) -> list[tuple[int, int, bo
     return found
 
 
+def _meaning(call: Call) -> tuple[str, Axes]:
+    what, axes = OPERATORS[call.node.op]
+    return {"norm": "abs" if call.node.op == "LpNorm" and call.arg("p") == 1 else "square"}.get(what, what), axes
+
+
 def _choose(call: Call, target: CpuTarget) -> Choice | None:
-    x, (what, axes) = call.type(0), OPERATORS[call.node.op]
+    x, (what, axes) = call.type(0), _meaning(call)
     if x.dtype is not DType.FLOAT or x.layout.block > 1 or call.has(1) or x.size == 0:
         return None
     dims = merged(x.static_shape, axes(call, len(x.static_shape)))
@@ -152,7 +167,7 @@ def _bind(
     x, y = ins[0], outs[0]
     assert x is not None
     assert choice.spec is not None
-    shape, (what, axes) = x.type.static_shape, OPERATORS[call.node.op]
+    shape, (what, axes) = x.type.static_shape, _meaning(call)
     dims = merged(shape, axes(call, len(shape)))
     if not x.type.size:
         raise LoweringError(f"{call.node.location}: {call.node.op} of no elements", "feed at least one element")

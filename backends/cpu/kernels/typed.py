@@ -43,6 +43,9 @@ FLOATING = {"div": "({} / {})", "sqrt": "math.sqrt({})", "isnan": "unordered({})
 SINGLE = {n: f"s{n}({{}})" for n in ("exp", "log", "tanh", "sigmoid", "erf", "sin", "cos", "floor", "ceil", "round")}
 SINGLE["pow"] = "spow({}, {})"
 """What only float32 has."""
+DOUBLE = {n: f"math.{n}({{}})" for n in ("exp", "log", "tanh", "erf", "sin", "cos")}
+DOUBLE |= {"sigmoid": "(1.0 / (1.0 + math.exp(-{})))", "pow": "math.pow({}, {})"}
+"""The same for float64."""
 HELPERS = {
     "larger": "def larger(a, b):\n    return a if a > b else b\n",
     "smaller": "def smaller(a, b):\n    return a if a < b else b\n",
@@ -88,12 +91,20 @@ def functions(types: Sequence[str]) -> dict[str, str]:
         table |= FLOATING
     if all(t == "f4" for t in types):
         table |= SINGLE
+    if all(t == "f8" for t in types):
+        table |= DOUBLE
     return table
+
+
+def _whole_numbers(text: str) -> str:
+    """The numbers of a text without their ``.0``: a float among integers would make float64 of int64."""
+    return re.sub(r"(?<=[=(,])(-?\d+)\.0(?=[,);]|$)", r"\1", text)
 
 
 def emit(spec: KernelSpec, target: CpuTarget) -> str:
     """Source of ``typed{body, types}``, the result's type first; parameters: the nest, then strides along the run."""
     types, text = str(spec["types"]).split(","), str(spec["body"])
+    text = text if any(t[0] == "f" for t in types[1:]) else _whole_numbers(text)
     names = ["y", *(f"x{i}" for i in range(len(types) - 1))]
     s = Lines()
     with s.block(f"def {spec.name}(p, lo, hi, tid):"):
