@@ -51,6 +51,12 @@ class NamedCall:
             node.op, inputs, tuple(r.name for r in node.results), dict(node.attrs), node.engine, node.device
         )
 
+    @property
+    def attrs(self) -> dict[str, Attr]:
+        """The arguments that the operator's record lists; a gradient operator has all of its forward operator's."""
+        record = lookup(self.type)
+        return {name: value for name, value in self.args.items() if record.has_arg(name)}
+
 
 def gradient_of(call: NamedCall | Node, d_outputs: Sequence[Gradient]) -> tuple[list[NamedCall], list[Gradient]]:
     """The operators that compute the gradients of a call's inputs, and the names of these.

@@ -51,6 +51,8 @@ WINDOW_ARGS = (
     *HINTS,
 )
 """Arguments of every convolution and pooling operator but ``group``."""
+NO_INPUT_GRADIENT = Arg("no_gradient_to_input", "int", 0, "the gradient of the call leaves out that of X")
+"""Read where the gradient of a convolution is made (``_makers.py``), by no operator itself."""
 
 
 @dataclass(frozen=True)

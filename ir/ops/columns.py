@@ -13,7 +13,15 @@ from graphc.ir.opdef import Arg, Call, op
 from graphc.ir.ops._products import add_scaled, dot, span
 from graphc.ir.ops._rules import agree, merge_shapes, product, require
 from graphc.ir.ops._sweep import channels, gather, heads_of, image, scatter, sweep_constants, window_of
-from graphc.ir.ops._window import WINDOW_ARGS, batch_and_channels, join_shape, output_image, spatial, window
+from graphc.ir.ops._window import (
+    NO_INPUT_GRADIENT,
+    WINDOW_ARGS,
+    batch_and_channels,
+    join_shape,
+    output_image,
+    spatial,
+    window,
+)
 from graphc.ir.types import DType, TensorType
 
 
@@ -201,7 +209,7 @@ for _name in ("LC", "LC1D", "LC2D", "LC3D"):
         _local_infer,
         inputs="X filter bias?",
         outputs="Y",
-        args=(*WINDOW_ARGS, GROUP, NO_BIAS),
+        args=(*WINDOW_ARGS, GROUP, NO_BIAS, NO_INPUT_GRADIENT),
         loop=_local_loop,
         scratch=_local_scratch,
         constants=_local_constants,
@@ -273,7 +281,7 @@ for _name in ("LC", "LC1D", "LC2D", "LC3D"):
         _local_gradient_types,
         inputs="X filter dY",
         outputs="dfilter dbias? dX?",
-        args=(*WINDOW_ARGS, GROUP, NO_BIAS),
+        args=(*WINDOW_ARGS, GROUP, NO_BIAS, NO_INPUT_GRADIENT),
         loop=_local_gradient_loop,
         scratch=lambda call: [*_local_scratch(call), *_local_scratch(call)],
         constants=lambda call: [*_local_constants(call), int(bool(call.arg("no_bias")))],

@@ -113,7 +113,7 @@ def _argument_problems(net: Net, i: int, record: OpDef) -> Iterator[Problem]:
                 convert(value, arg.kind)
             except ValueError as e:
                 yield problem("argument", net, i, name, f"argument '{name}' {e}", arg.doc)
-        elif not is_harmless(op.type, name):
+        elif not is_harmless(op.type, name) and not op.is_gradient:  # which has its forward operator's, read or not
             known = [a.name for a in record.args]
             remedy = near(name, known, f"known: {', '.join(known) or 'none'}")
             yield problem("argument", net, i, name, f"argument '{name}' is unknown to {op.type}", remedy)
