@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from graphc.ir.errors import RunError
-from graphc.ir.opdef import Arg, Call, Trait, op
+from graphc.ir.opdef import Arg, Call, op
 from graphc.ir.ops._rules import NUMERIC, agree, axis_of, bounded, constant_ints, merge_shapes, require, require_rank
 from graphc.ir.ops._updates import INTS, count
+from graphc.ir.ops.shape import strings_on_host
 from graphc.ir.types import UNKNOWN, Dim, DType, TensorType
 
 
@@ -92,11 +93,6 @@ def _gather_constants(call: Call) -> list[Any]:
     wrap = call.opdef.has_arg("wrap_indices") and bool(call.arg("wrap_indices"))
     picks = math.prod(indices[axis:] if match else indices)
     return [math.prod(data[:axis]), data[axis], math.prod(data[axis + 1 :]), picks, match, wrap]
-
-
-def strings_on_host(call: Call) -> Trait:
-    """A tensor of strings is handled in Python."""
-    return Trait.HOST if call.type(0).dtype is DType.STRING else Trait.NONE
 
 
 BAD_INDEX = "INDICES has an index outside of the dimension of DATA that it indexes"
