@@ -402,7 +402,8 @@ class _Lowering:
         ins = [None if (node, i) in self.elided else view for i, (view, _) in enumerate(operands)]
         places = [self.places[r] for r in node.results]
         outs = [self.view(p, r.type) for p, r in zip(places, node.results)]
-        work = _Storage("arena", nbytes=needs.workspace, names=[f"workspace of {node.results[0].name}"])
+        owner = node.results[0].name if node.results else node.op
+        work = _Storage("arena", nbytes=needs.workspace, names=[f"workspace of {owner}"])
         if needs.workspace:
             self.storages.append(work)
         reads = {s for _, s in operands if s is not None}
