@@ -97,11 +97,12 @@ def _gather_constants(call: Call) -> list[Any]:
 
 BAD_INDEX = "INDICES has an index outside of the dimension of DATA that it indexes"
 _MATCH = Arg("match_outer", "int", 0, "the indices have DATA's dimensions before axis, and choose within them")
+_DENSE = Arg("dense_gradient", "int", 0, "the gradient along axis 0 is dense; read where it is made")
 _AXIS = Arg("axis", "int", 0, "the dimension that is indexed")
 _WRAP = Arg("wrap_indices", "int", 0, "negative indices count from the end")
 _HINT = Arg("dequantize_output", "int", 0, "of an engine for int8")
 for _name, _args, _text in (
-    ("Gather", (_AXIS, _MATCH, _WRAP, _HINT), "Slices of DATA, chosen by index."),
+    ("Gather", (_AXIS, _MATCH, _WRAP, _DENSE, _HINT), "Slices of DATA, chosen by index."),
     ("BatchGather", (_MATCH,), "Slices of every element of a batch, chosen by index along dimension 1."),
 ):
     op(
