@@ -9,7 +9,6 @@ as their bits (uint16). A loop returns nothing, 0, or the number of one of the r
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, NoReturn, TypeVar
 
@@ -47,18 +46,34 @@ def _by_port(ports: Sequence[Port], items: Sequence[T], absent: T) -> list[Any]:
     return [*single, *rest] if ports[-1].spread else [*single, tuple(rest)]
 
 
-def loop_shapes(call: Call) -> list[tuple[int, ...] | None]:
-    """The shapes under which a loop sees the inputs, None for absent ones.
+def loop_types(ports: Sequence[Port], types: Sequence[TensorType | None]) -> list[TensorType | None]:
+    """The types under which a loop sees inputs or outputs of these types, None for absent ones.
 
     The arrays of a variadic port are flat where their ranks differ: a loop can only go through arrays of one type.
+    Those of a raw port are flat vectors of bytes.
     """
-    shapes = [call.type(i).static_shape if call.has(i) else None for i in range(call.n_inputs)]
-    ports = call.opdef.inputs
+    seen = list(types)
+    for i, type in enumerate(seen):
+        if type is not None and ports and ports[min(i, len(ports) - 1)].raw and type.dtype is not DType.STRING:
+            seen[i] = TensorType(DType.UINT8, (type.nbytes,))
     if ports and ports[-1].variadic and not ports[-1].spread:
-        many = shapes[len(ports) - 1 :]
-        if len({len(s) for s in many if s is not None}) > 1:
-            shapes[len(ports) - 1 :] = [None if s is None else (math.prod(s),) for s in many]
-    return shapes
+        first = len(ports) - 1
+        if len({t.rank for t in seen[first:] if t is not None}) > 1:
+            seen[first:] = [None if t is None else t.with_shape((t.size,)) for t in seen[first:]]
+    return seen
+
+
+def loop_inputs(call: Call) -> list[TensorType | None]:
+    """``loop_types`` of the inputs of a call."""
+    return loop_types(call.opdef.inputs, [call.type(i) if call.has(i) else None for i in range(call.n_inputs)])
+
+
+def _as_seen(array: np.ndarray, type: TensorType | None) -> np.ndarray:
+    """The elements of a contiguous array under the type that a loop sees: itself or a view of it."""
+    if type is None:
+        return array
+    flat = np.ascontiguousarray(array).reshape(-1)
+    return (flat.view(np.uint8) if type.dtype is DType.UINT8 else flat).reshape(type.static_shape)
 
 
 def run_loop(call: Call, arrays: Sequence[np.ndarray | None]) -> list[np.ndarray]:
@@ -70,7 +85,7 @@ def run_loop(call: Call, arrays: Sequence[np.ndarray | None]) -> list[np.ndarray
     """
     opdef, types, nothing = call.opdef, [r.type for r in call.node.results], np.zeros(0, np.float32)
     given = [nothing if a is None else _bits(np.asarray(a)) for a in arrays]
-    inputs = [a if s is None else a.reshape(s) for a, s in zip(given, loop_shapes(call))]
+    inputs = [_as_seen(a, t) for a, t in zip(given, loop_inputs(call))]
     carried = given[call.n_inputs :]
     if not carried and opdef.scratch:
         carried = _zeros(call, opdef.scratch(call))
@@ -83,7 +98,8 @@ def run_loop(call: Call, arrays: Sequence[np.ndarray | None]) -> list[np.ndarray
             result.type = type
     outputs = _zeros(call, types)
     assert opdef.loop is not None
-    _check(call, opdef.loop(*loop_operands(opdef, inputs, outputs, carried, nothing), *arguments))
+    seen = [_as_seen(a, t) for a, t in zip(outputs, loop_types(opdef.outputs, types))]
+    _check(call, opdef.loop(*loop_operands(opdef, inputs, seen, carried, nothing), *arguments))
     return [a.view(np.float16) if t.dtype is DType.FLOAT16 else a for a, t in zip(outputs, types)]
 
 

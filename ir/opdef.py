@@ -54,6 +54,7 @@ class Port:
     """An input or output. optional: may be absent. variadic: stands for any number, and is the last.
 
     spread: what a variadic port stands for comes to a loop one by one, not as a tuple.
+    raw: a loop gets flat vectors of bytes, because the types of the elements may differ.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Port:
     optional: bool = False
     variadic: bool = False
     spread: bool = False
+    raw: bool = False
 
 
 @dataclass(frozen=True)
@@ -242,7 +244,8 @@ _REGISTRY: dict[str, OpDef] = {}
 def op(name: str, infer: Infer, *, inputs: str = "", outputs: str = "", doc: str = "", **fields: Any) -> OpDef:
     """Declare an operator.
 
-    inputs, outputs: port names, e.g. ``"X W b?"`` (optional) or ``"X*"`` (variadic). fields: the rest of ``OpDef``;
+    inputs, outputs: port names, e.g. ``"X W b?"`` (optional), ``"X*"`` (variadic) or ``"X*#"`` (raw, too).
+    fields: the rest of ``OpDef``;
     ``gradient`` is that of ``ir/ops/_links.py`` unless given.
     Raises ``ValueError`` if the name is taken.
     """
@@ -353,7 +356,7 @@ def size_passes(record: OpDef) -> tuple[OpDef, OpDef]:
 
 
 def _ports(text: str) -> tuple[Port, ...]:
-    return tuple(Port(p.rstrip("?*"), optional="?" in p, variadic="*" in p) for p in text.split())
+    return tuple(Port(p.rstrip("?*#"), optional="?" in p, variadic="*" in p, raw="#" in p) for p in text.split())
 
 
 def registry() -> dict[str, OpDef]:

@@ -52,7 +52,10 @@ def compile_kernel(name: str, source: str, lanes: int, fma: bool) -> tuple[str, 
     target.refresh()
     typing.refresh()
     result = compile_extra(typing, target, scope[name], (types.intp,) * 4, types.none, flags, {})
-    return result.fndesc.llvm_func_name, result.library._get_compiled_object()
+    code = result.library._get_compiled_object()
+    if b".numba.unresolved" in code:
+        raise ValueError(f"kernel {name}: a function calls itself with arguments of other types")
+    return result.fndesc.llvm_func_name, code
 
 
 def serve(lanes: int, fma: bool, requests: TextIO, replies: TextIO) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from graphc.ir.opdef import Arg, Call, op
+from graphc.ir.opdef import Arg, Call, Trait, op
+from graphc.ir.ops._rules import agree, require, require_rank
+from graphc.ir.ops._updates import INTS, count
 from graphc.ir.types import UNKNOWN, Dim, DType, TensorType
 
 FILL_ARGS = (
@@ -27,18 +28,25 @@ def fill_shape(call: Call) -> tuple[Dim, ...] | None:
     if not call.has(0):
         if call.arg("input_as_shape") or call.arg("extra_shape"):
             call.fail("arguments 'input_as_shape' and 'extra_shape' need an input")
-        return shape
+        return _sizes(call, shape)
     if shape:
         call.fail("argument 'shape' and an input exclude each other")
     base = _shape_held(call) if call.arg("input_as_shape") else call.type(0).shape
-    return None if base is None else base + tuple(call.arg("extra_shape"))
+    return None if base is None else base + _sizes(call, tuple(call.arg("extra_shape")))
+
+
+def _sizes(call: Call, dims: tuple[int, ...]) -> tuple[int, ...]:
+    if min(dims, default=0) < 0:
+        call.fail(f"shape {list(dims)} has a negative size", "give sizes from 0 on")
+    return dims
 
 
 def _shape_held(call: Call) -> tuple[Dim, ...] | None:
+    require(call, 0, INTS)
+    dims = require_rank(call, 0, 1)
     held = call.constant(0)
     if held is not None:
-        return tuple(int(d) for d in held.reshape(-1))
-    dims = call.type(0).shape
+        return _sizes(call, tuple(int(d) for d in held.reshape(-1)))
     if dims is None or not isinstance(dims[0], int):
         return None
     return (UNKNOWN,) * dims[0]
@@ -84,6 +92,12 @@ def _given_reference(default: DType) -> Callable[..., list[np.ndarray]]:
     return reference
 
 
+def _given_traits(call: Call) -> Trait:
+    """A constant, but for strings, and where an input has the shape."""
+    strings = call.opdef.name == "GivenTensorStringFill"
+    return Trait.HOST if strings or call.has(0) else Trait.NONE
+
+
 def _given(name: str, dtype: DType, values: str) -> None:
     args = (Arg("values", values, (), "the elements in row-major order"), Arg("dtype", "any", None), *FILL_ARGS)
     op(
@@ -93,6 +107,8 @@ def _given(name: str, dtype: DType, values: str) -> None:
         outputs="Y",
         args=args,
         reference=_given_reference(dtype),
+        call_traits=_given_traits,
+        shape_inputs=(0,),
         doc=f"the tensor of type {dtype.text} that the arguments spell out",
     )
 
@@ -127,6 +143,8 @@ op(
     outputs="Y",
     args=(Arg("values", "strings", (), "one string, the bytes"), Arg("dtype", "any", None), *FILL_ARGS),
     reference=_bytes_reference,
+    call_traits=_given_traits,
+    shape_inputs=(0,),
     doc="the bytes of a string as uint8",
 )
 
@@ -139,14 +157,44 @@ def constant_dtype(call: Call) -> DType:
 
 
 def _constant_type(call: Call) -> list[TensorType]:
-    return [TensorType(constant_dtype(call), fill_shape(call))]
+    """Y: of the shape of X, or with ``input_as_shape`` of the one that X holds, or of ``shape``."""
+    value, dtype = call.arg("value"), constant_dtype(call)
+    if (dtype is DType.STRING) != isinstance(value, (bytes, str)):
+        call.fail(f"value {value!r} is no element of type {dtype.text}", "give value and dtype that fit each other")
+    return [TensorType(dtype, fill_shape(call))]
+
+
+def fill_value(call: Call, dtype: DType) -> int | float:
+    """``value`` as a loop writes it: in the range of the element type; the bits of a half-precision number."""
+    given = np.asarray(call.arg("value"))
+    with np.errstate(all="ignore"):
+        if dtype is DType.BOOL:
+            return int(bool(given))
+        if dtype is DType.FLOAT16:
+            return int(given.astype(np.float16).view(np.uint16))
+        value: int | float = given.astype(dtype.numpy).item()
+    return value
+
+
+def _fill_constants(call: Call) -> list[Any]:
+    return [fill_value(call, constant_dtype(call))]
+
+
+def _fill(x: np.ndarray, y: np.ndarray, value: Any) -> None:
+    for i in range(y.size):
+        y.flat[i] = value
 
 
 def _constant_reference(call: Call, *inputs: np.ndarray) -> list[np.ndarray]:
+    """In NumPy: the interpreter evaluates init nets with it, and strings are not numbers."""
     value, dtype = call.arg("value"), constant_dtype(call)
     if dtype is DType.STRING:
         value = call.node.attrs.get("value", b"")
     return [np.full(run_shape(call, inputs), value, dtype.numpy)]
+
+
+def _strings_on_host(call: Call) -> Trait:
+    return Trait.HOST if constant_dtype(call) is DType.STRING else Trait.NONE
 
 
 op(
@@ -155,18 +203,19 @@ op(
     inputs="X?",
     outputs="Y",
     args=(Arg("value", "any", 0.0, "the element"), Arg("dtype", "any", None, "default: type of value"), *FILL_ARGS),
+    loop=_fill,
+    constants=_fill_constants,
     reference=_constant_reference,
+    call_traits=_strings_on_host,
     inplace=((0, 0),),
+    shape_inputs=(0,),
     doc="every element is value",
 )
 
 
 def _half_type(call: Call) -> list[TensorType]:
+    """Y: half precision."""
     return [TensorType(DType.FLOAT16, fill_shape(call))]
-
-
-def _half_reference(call: Call, *inputs: np.ndarray) -> list[np.ndarray]:
-    return [np.full(run_shape(call, inputs), call.arg("value"), np.float16)]
 
 
 op(
@@ -175,26 +224,39 @@ op(
     inputs="X?",
     outputs="Y",
     args=(Arg("value", "float", 0.0), *FILL_ARGS),
-    reference=_half_reference,
+    loop=_fill,
+    constants=lambda call: [fill_value(call, DType.FLOAT16)],
+    shape_inputs=(0,),
     doc="every element is value, in half precision",
 )
 
 
 def _diagonal_type(call: Call) -> list[TensorType]:
+    """output: two dimensions, or more that are equal."""
     shape = fill_shape(call)
     if shape is not None and len(shape) < 2:
         call.fail(f"a diagonal needs at least two dimensions, the shape is {shape}")
+    if shape is not None and len(shape) > 2:
+        for d in shape:
+            agree(call, d, shape[0], "dimensions of more than two", "all must be equal")
+    if constant_dtype(call) is DType.STRING:
+        call.fail("there is no diagonal of strings", "give a numeric dtype")
     return [TensorType(constant_dtype(call), shape)]
 
 
-def _diagonal_reference(call: Call, *inputs: np.ndarray) -> list[np.ndarray]:
-    shape = run_shape(call, inputs)
-    if len(shape) > 2 and len(set(shape)) > 1:
-        call.fail(f"all dimensions must be equal beyond two of them, the shape is {shape}")
-    y = np.zeros(shape, constant_dtype(call).numpy)
-    i = np.arange(min(shape))
-    y[(i,) * len(shape)] = call.arg("value")
-    return [y]
+def _diagonal(x: np.ndarray, y: np.ndarray, value: Any, step: int) -> None:
+    """As Caffe2 steps through the elements: in a matrix of more rows than columns the diagonal begins again."""
+    for i in range(0, y.size, step):
+        y.flat[i] = value
+
+
+def _diagonal_constants(call: Call) -> list[Any]:
+    """The value, and how far apart elements of the diagonal lie."""
+    step, stride = 1, 1
+    for d in reversed(call.opdef.infer(call)[0].static_shape[1:]):
+        stride *= d
+        step += stride
+    return [*_fill_constants(call), step]
 
 
 op(
@@ -203,19 +265,22 @@ op(
     inputs="X?",
     outputs="Y",
     args=(Arg("value", "any", 0.0), Arg("dtype", "any", None), *FILL_ARGS),
-    reference=_diagonal_reference,
+    loop=_diagonal,
+    constants=_diagonal_constants,
     inplace=((0, 0),),
+    shape_inputs=(0,),
     doc="value on the diagonal, 0 elsewhere",
 )
 
 
 def _range_fill_type(call: Call) -> list[TensorType]:
+    """Y: float."""
     return [TensorType(DType.FLOAT, fill_shape(call))]
 
 
-def _range_fill_reference(call: Call, *inputs: np.ndarray) -> list[np.ndarray]:
-    shape = run_shape(call, inputs)
-    return [np.arange(math.prod(shape), dtype=np.float32).reshape(shape)]
+def _range_fill(x: np.ndarray, y: np.ndarray) -> None:
+    for i in range(y.size):
+        y.flat[i] = i
 
 
 op(
@@ -224,30 +289,52 @@ op(
     inputs="X?",
     outputs="Y",
     args=FILL_ARGS,
-    reference=_range_fill_reference,
+    loop=_range_fill,
+    constants=lambda call: [],
+    inplace=((0, 0),),
+    shape_inputs=(0,),
     doc="0, 1, 2 ... in row-major order",
 )
 
 
 def _range_type(call: Call) -> list[TensorType]:
-    bounds = [call.constant(i) for i in range(call.n_inputs)]
-    n: Dim = UNKNOWN
-    if all(b is not None for b in bounds):
-        n = len(_range(call, *bounds))
-    return [TensorType(call.type(0).dtype, (n,))]
+    """Y: a vector of the type of the inputs, each of one element."""
+    for i in range(call.n_inputs):
+        require(call, i, (DType.INT32, DType.INT64, DType.FLOAT, DType.DOUBLE))
+        agree(call, count(call, i), 1, f"elements of input {i} ({call.input_name(i)})")
+        if call.type(i).dtype is not call.type(0).dtype:
+            call.fail("the inputs have different types of elements", "insert a Cast")
+    return [TensorType(call.type(0).dtype, (UNKNOWN,))]
 
 
-def _range(call: Call, *bounds: Any) -> np.ndarray:
-    numbers = [b.reshape(-1)[0] for b in bounds]
-    start, stop, step = {1: [0, *numbers, 1], 2: [*numbers, 1], 3: numbers}[len(numbers)]
-    if step == 0:
-        call.fail("the step is 0")
-    n = max(0, math.ceil((stop - start) / step))
-    return np.asarray(start + np.arange(n) * step, bounds[0].dtype)
+def _range_sizes(start: np.ndarray, stop: np.ndarray, step: np.ndarray, dims: np.ndarray, whole: int, n: int) -> int:
+    """Caffe2 rounds up by comparing the reached with the wanted distance, whatever the sign of the step."""
+    by = step.flat[0] if n == 3 else start.flat[0] * 0 + 1
+    if by == 0:
+        return 1
+    distance = start.flat[0] if n == 1 else stop.flat[0] - start.flat[0]
+    if whole:
+        d, s = int(distance), int(by)
+        length = abs(d) // abs(s)
+        if (d < 0) != (s < 0):
+            length = -length
+        if length * s < d:
+            length += 1
+    else:
+        steps = np.ceil(distance / by)
+        if steps > 2147483647:
+            return 2
+        length = int(steps) if steps > 0 else 0
+    dims[0] = max(length, 0)
+    return 0
 
 
-def _range_reference(call: Call, *bounds: np.ndarray) -> list[np.ndarray]:
-    return [_range(call, *bounds)]
+def _range(start: np.ndarray, stop: np.ndarray, step: np.ndarray, y: np.ndarray, whole: int, n: int) -> int:
+    by = step.flat[0] if n == 3 else start.flat[0] * 0 + 1
+    first = start.flat[0] * 0 if n == 1 else start.flat[0]
+    for i in range(y.size):
+        y[i] = first + i * by
+    return 0
 
 
 op(
@@ -255,19 +342,36 @@ op(
     _range_type,
     inputs="start stop? step?",
     outputs="Y",
-    reference=_range_reference,
+    sizes=_range_sizes,
+    loop=_range,
+    constants=lambda call: [int(call.type(0).dtype in INTS), call.n_inputs],
+    errors=("the step is 0", "the step is too small: there are more than 2**31 numbers"),
     doc="start, start + step ... below stop; one input is stop alone",
 )
 
 
 def _lengths_range_type(call: Call) -> list[TensorType]:
-    lengths = call.constant(0)
-    return [TensorType(DType.INT32, (UNKNOWN if lengths is None else int(lengths.sum()),))]
+    """Y: int32, as long as the sum of the lengths."""
+    require(call, 0, (DType.INT32,))
+    require_rank(call, 0, 1)
+    return [TensorType(DType.INT32, (UNKNOWN,))]
 
 
-def _lengths_range_reference(call: Call, lengths: np.ndarray) -> list[np.ndarray]:
-    starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
-    return [(np.arange(len(starts)) - starts).astype(np.int32)]
+def _lengths_range_sizes(lengths: np.ndarray, dims: np.ndarray) -> int:
+    for i in range(lengths.size):
+        if lengths[i] < 0:
+            return 1
+        dims[0] += lengths[i]
+    return 0
+
+
+def _lengths_range(lengths: np.ndarray, y: np.ndarray) -> int:
+    at = 0
+    for i in range(lengths.size):
+        for j in range(lengths[i]):
+            y[at + j] = j
+        at += lengths[i]
+    return 0
 
 
 op(
@@ -275,6 +379,8 @@ op(
     _lengths_range_type,
     inputs="lengths",
     outputs="Y",
-    reference=_lengths_range_reference,
+    sizes=_lengths_range_sizes,
+    loop=_lengths_range,
+    errors=("a length is negative",),
     doc="for each length n: 0, 1 ... n-1",
 )

@@ -113,39 +113,24 @@ def _weighted_sum_gradient_type(call: Call) -> list[TensorType]:
     return [call.type(0)] * n + weights
 
 
-def _scaled(dy: np.ndarray, x: np.ndarray, w: np.ndarray, dx: np.ndarray) -> None:
+def _scaled(dy: np.ndarray, w: np.ndarray, dx: np.ndarray) -> None:
     for i in range(dy.size):
         dx.flat[i] = dy.flat[i] * w.flat[0]
 
 
-def _dot(dy: np.ndarray, x: np.ndarray, w: np.ndarray, dw: np.ndarray) -> None:
+def _dot(dy: np.ndarray, x: np.ndarray, dw: np.ndarray) -> None:
     total = np.float32(0)
     for i in range(dy.size):
         total += dy.flat[i] * x.flat[i]
     dw.flat[0] = total
 
 
-def _each_tensor(dy: np.ndarray, pairs: Any, outputs: Any) -> int:
-    """One call for a pair: a compiled loop cannot go over arrays of different dimensions."""
-    if len(pairs):
-        _scaled(dy, pairs[0], pairs[1], outputs[0])
-        _each_tensor(dy, pairs[2:], outputs[1:])
-    return 0
-
-
-def _each_weight(dy: np.ndarray, pairs: Any, outputs: Any, passed: Any) -> int:
-    """The outputs after those of the tensors: a pair of ``passed`` stands for each of these."""
-    if len(passed):
-        _each_weight(dy, pairs, outputs[1:], passed[2:])
-    elif len(outputs):
-        _dot(dy, pairs[0], pairs[1], outputs[0])
-        _each_weight(dy, pairs[2:], outputs[1:], passed)
-    return 0
-
-
 def _weighted_sum_gradient(dy: np.ndarray, pairs: Any, outputs: Any, grad_on_w: int) -> None:
-    _each_tensor(dy, pairs, outputs)
-    _each_weight(dy, pairs, outputs, pairs)
+    n = len(pairs) // 2
+    for k in range(n):
+        _scaled(dy, pairs[2 * k + 1], outputs[k])
+        if grad_on_w:
+            _dot(dy, pairs[2 * k], outputs[n + k])
 
 
 op(
@@ -443,21 +428,11 @@ def _scale_types(call: Call) -> list[TensorType]:
     return [call.type(i) for i in range(call.n_inputs)]
 
 
-def _scale_one(x: np.ndarray, y: np.ndarray, scale: Any) -> None:
-    for i in range(x.size):
-        y.flat[i] = x.flat[i] * np.float32(scale)
-
-
-def _scale_each(inputs: Any, outputs: Any, scale: Any) -> int:
-    """One call for an input: a compiled loop cannot go over arrays of different dimensions."""
-    if len(inputs):
-        _scale_one(inputs[0], outputs[0], scale)
-        _scale_each(inputs[1:], outputs[1:], scale)
-    return 0
-
-
 def _scale_blobs(inputs: Any, outputs: Any, scale: float) -> None:
-    _scale_each(inputs, outputs, scale)
+    for k in range(len(inputs)):
+        x, y = inputs[k], outputs[k]
+        for i in range(x.size):
+            y.flat[i] = x.flat[i] * np.float32(scale)
 
 
 op(

@@ -26,7 +26,7 @@ from graphc.ir.ops._rules import (
     require_rank,
 )
 from graphc.ir.ops._walk import advance, kept_flags, offset, set_steps, steps_type
-from graphc.ir.ops.index import strings_on_host
+from graphc.ir.ops.shape import strings_on_host
 from graphc.ir.types import UNKNOWN, Dim, DType, TensorType
 
 INTS = (DType.INT32, DType.INT64)

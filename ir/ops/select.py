@@ -9,7 +9,7 @@ import numpy as np
 from graphc.ir.opdef import Arg, Call, op
 from graphc.ir.ops._rules import agree, merge_shapes, require, require_rank, vector
 from graphc.ir.ops._updates import INTS
-from graphc.ir.ops.index import strings_on_host
+from graphc.ir.ops.shape import strings_on_host
 from graphc.ir.types import UNKNOWN, Dim, DType, TensorType
 
 
@@ -143,42 +143,41 @@ def _unmask_infer(call: Call) -> list[TensorType]:
     return [TensorType(call.type(1).dtype, (size,))]
 
 
-def _count_of(used: np.ndarray, number: int) -> int:
-    n = 0
-    for i in range(used.size):
-        n += 1 if used[i] == number else 0
-    return n
-
-
-def _pairs(pairs: Any, output: np.ndarray, used: np.ndarray, number: int) -> int:
-    """One call for a pair. used: the number from 1 on of the pair that gave an element, else 0."""
-    if len(pairs):
-        mask, values = pairs[0], pairs[1]
-        taken = 0
-        for i in range(mask.size):
-            if mask[i] and used[i] == 0:
-                if taken >= values.size:
-                    return 1
-                output[i] = values[taken]
-                used[i] = number
-                taken += 1
-        if taken != values.size:
+def _unmask(pairs: Any, output: np.ndarray, taken: np.ndarray, size: int, width: int) -> int:
+    """width: bytes of an element. taken: how many values of each pair are used."""
+    n = len(pairs) // 2
+    for i in range(size):
+        found = -1
+        for k in range(n - 1, -1, -1):
+            if pairs[2 * k][i]:
+                found = k
+        if found < 0:
+            return 3
+        values, at = pairs[2 * found + 1], taken[found] * width
+        if at + width > values.size:
+            return 1
+        for j in range(width):
+            output[i * width + j] = values[at + j]
+        taken[found] += 1
+    for k in range(n):
+        if taken[k] * width != pairs[2 * k + 1].size:
             return 2
-        return _pairs(pairs[2:], output, used, number + 1)
-    return 3 if _count_of(used, 0) else 0
+    return 0
 
 
-def _unmask(pairs: Any, output: np.ndarray, used: np.ndarray) -> int:
-    return _pairs(pairs, output, used, 1)
+def _unmask_constants(call: Call) -> list[int]:
+    dtype = call.type(1).dtype
+    return [call.type(0).size, dtype.itemsize if dtype else 0]
 
 
 op(
     "BooleanUnmask",
     _unmask_infer,
-    inputs="mask_and_values*",
-    outputs="unmasked_data",
+    inputs="mask_and_values*#",
+    outputs="unmasked_data#",
     loop=_unmask,
-    scratch=lambda call: [TensorType(DType.INT64, call.type(0).shape)],
+    constants=_unmask_constants,
+    scratch=lambda call: [TensorType(DType.INT64, (call.n_inputs // 2,))],
     errors=(
         "a mask has more true elements than its values",
         "a mask has fewer true elements than its values",
@@ -250,74 +249,63 @@ def part_of(key: Any, parts: int) -> int:
     return int(key) % parts
 
 
-def _part_counts(keys: np.ndarray, dims: np.ndarray, inputs: int, parts: int) -> None:
-    for i in range(keys.size):
-        part = part_of(keys.flat[i], parts)
-        for j in range(inputs):
-            dims[part * inputs + j] += 1
+def _key(keys: np.ndarray, i: int, width: int) -> int:
+    """Key ``i`` of a vector of bytes, of ``width`` bytes each."""
+    at = i * width
+    if width == 8:
+        return int(keys[at : at + 8].view(np.int64)[0])
+    return int(keys[at : at + 4].view(np.int32)[0])
 
 
-def _partition_sizes(inputs: Any, dims: np.ndarray, count: int, parts: int, pack: int) -> None:
-    _part_counts(inputs[0], dims, count, parts)
-
-
-def _part_keys(keys: np.ndarray, output: np.ndarray, part: int, parts: int, pack: int) -> None:
-    at = 0
-    for i in range(keys.size):
-        if part_of(keys.flat[i], parts) == part:
-            key = int(keys.flat[i])
-            output.flat[at] = (key - part) // parts if pack else key
-            at += 1
-
-
-def _part_rows(keys: np.ndarray, x: np.ndarray, output: np.ndarray, part: int, parts: int) -> None:
-    n, at = x.size // max(keys.size, 1), 0
-    for i in range(keys.size):
-        if part_of(keys.flat[i], parts) == part:
-            for j in range(n):
-                output.flat[at + j] = x.flat[i * n + j]
-            at += n
-
-
-def _each_input(keys: np.ndarray, inputs: Any, outputs: Any, part: int, parts: int) -> Any:
-    """One call for an input beside the keys."""
-    if len(inputs):
-        _part_rows(keys, inputs[0], outputs[0], part, parts)
-        _each_input(keys, inputs[1:], outputs[1:], part, parts)
-    return 0
-
-
-def _skip_part(inputs: Any, passed: Any, outputs: Any, part: int, parts: int, pack: int) -> Any:
-    """Go on with the outputs behind one part: an input of ``passed`` stands for each of them."""
-    if len(passed):
-        _skip_part(inputs, passed[1:], outputs[1:], part, parts, pack)
+def _put_key(keys: np.ndarray, i: int, width: int, value: int) -> None:
+    at = i * width
+    if width == 8:
+        wide = keys[at : at + 8].view(np.int64)
+        wide[0] = value
     else:
-        _each_part(inputs, outputs, part, parts, pack)
-    return 0
+        narrow = keys[at : at + 4].view(np.int32)
+        narrow[0] = value
 
 
-def _each_part(inputs: Any, outputs: Any, part: int, parts: int, pack: int) -> Any:
-    """One call for a part; arrays of different types cannot be gone over in a compiled loop."""
-    if len(outputs):
-        _part_keys(inputs[0], outputs[0], part, parts, pack)
-        _each_input(inputs[0], inputs[1:], outputs[1:], part, parts)
-        _skip_part(inputs, inputs, outputs, part + 1, parts, pack)
-    return 0
+def _partition_sizes(inputs: Any, dims: np.ndarray, n: int, parts: int, width: int, pack: int) -> None:
+    count = len(inputs)
+    for i in range(n):
+        part = part_of(_key(inputs[0], i, width), parts)
+        for k in range(count):
+            dims[part * count + k] += 1
 
 
-def _partition(inputs: Any, outputs: Any, count: int, parts: int, pack: int) -> None:
-    _each_part(inputs, outputs, 0, parts, pack)
+def _partition(inputs: Any, outputs: Any, n: int, parts: int, width: int, pack: int) -> None:
+    """n: number of keys, of ``width`` bytes each."""
+    keys, count = inputs[0], len(inputs)
+    for part in range(parts):
+        row = 0
+        for i in range(n):
+            key = _key(keys, i, width)
+            if part_of(key, parts) == part:
+                _put_key(outputs[part * count], row, width, (key - part) // parts if pack else key)
+                for k in range(1, count):
+                    x, y = inputs[k], outputs[part * count + k]
+                    size = x.size // n
+                    for j in range(size):
+                        y[row * size + j] = x[i * size + j]
+                row += 1
+
+
+def _partition_constants(call: Call) -> list[int]:
+    keys = call.type(0)
+    return [keys.size, _partitions(call), keys.dtype.itemsize if keys.dtype else 0, call.arg("pack_first_input")]
 
 
 op(
     "Partition",
     _partition_infer,
-    inputs="X*",
-    outputs="Y*",
+    inputs="X*#",
+    outputs="Y*#",
     args=(Arg("pack_first_input", "int", 0, "keys are divided by the number of parts"),),
     sizes=_partition_sizes,
     loop=_partition,
-    constants=lambda call: [call.n_inputs, _partitions(call), call.arg("pack_first_input")],
+    constants=_partition_constants,
     doc="Rows by their keys modulo the number of parts: the outputs are all inputs of part 0, then of part 1 ...",
 )
 
@@ -345,28 +333,18 @@ def _by_key_infer(call: Call) -> list[TensorType]:
     return [first.with_shape(None if first.shape is None else (UNKNOWN if keys is None else keys[0], *first.shape[1:]))]
 
 
-def _shard(keys: np.ndarray, shard: np.ndarray, output: np.ndarray, part: int, parts: int) -> int:
-    n, at = output.size // max(keys.size, 1), 0
+def _gather_by_key(keys: np.ndarray, shards: Any, output: np.ndarray, taken: np.ndarray) -> int:
+    """taken: how many elements of each shard are used."""
+    n = output.size // max(keys.size, 1)
     for i in range(keys.size):
-        if part_of(keys.flat[i], parts) == part:
-            if at + n > shard.size:
-                return 1
-            for j in range(n):
-                output.flat[i * n + j] = shard.flat[at + j]
-            at += n
-    return 0
-
-
-def _each_shard(keys: np.ndarray, shards: Any, output: np.ndarray, part: int, parts: int) -> int:
-    if len(shards):
-        if _shard(keys, shards[0], output, part, parts):
+        part = part_of(keys[i], len(shards))
+        shard, at = shards[part], taken[part]
+        if at + n > shard.size:
             return 1
-        return _each_shard(keys, shards[1:], output, part + 1, parts)
+        for j in range(n):
+            output.flat[i * n + j] = shard.flat[at + j]
+        taken[part] += n
     return 0
-
-
-def _gather_by_key(keys: np.ndarray, shards: Any, output: np.ndarray) -> int:
-    return _each_shard(keys, shards, output, 0, len(shards))
 
 
 op(
@@ -375,6 +353,7 @@ op(
     inputs="keys sharded_values*",
     outputs="values",
     loop=_gather_by_key,
+    scratch=lambda call: [TensorType(DType.INT64, (call.n_inputs - 1,))],
     errors=("more keys fall into a shard than it has rows",),
     doc="Rows of shards put back in the order of their keys; the inverse of Partition.",
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +13,13 @@ from graphc.ir.ops._rules import LARGEST, Shape, agree, axis_of, bounded, consta
 from graphc.ir.types import UNKNOWN, Dim, DType, TensorType
 
 VIEW = Trait.VIEW
+
+
+def strings_on_host(call: Call) -> Trait:
+    """A tensor of strings is handled in Python."""
+    return Trait.HOST if call.type(0).dtype is DType.STRING else Trait.NONE
+
+
 IDENTITY = Trait.IDENTITY
 
 
@@ -130,6 +138,8 @@ def _reshape_infer(call: Call) -> list[TensorType]:
     old = TensorType(DType.INT64, (UNKNOWN if x.rank is None else x.rank,))
     if call.has(1):
         require(call, 1, (DType.INT32, DType.INT64))
+        if call.type(1).rank not in (None, 1):
+            call.fail(f"the new shape has {call.type(1).rank} dimensions, a vector is needed")
     target = _target(call)
     if target is None:
         length = call.type(1).shape
@@ -138,6 +148,23 @@ def _reshape_infer(call: Call) -> list[TensorType]:
     if x.shape is None:
         return [x.with_shape(tuple(d if d > 0 else UNKNOWN for d in target)), old]
     return [x.with_shape(_resolve(call, x.shape, target)), old]
+
+
+def _copy_all(x: np.ndarray, y: np.ndarray) -> None:
+    for i in range(x.size):
+        y.flat[i] = x.flat[i]
+
+
+def _put_shape(x: np.ndarray, y: np.ndarray) -> None:
+    if x.ndim > 0:
+        for d in range(y.size):
+            y[d] = x.shape[d]
+
+
+def _reshape_loop(x: np.ndarray, new_shape: np.ndarray, y: np.ndarray, old: np.ndarray) -> None:
+    """Where ``old_shape`` is read; a Reshape is else a view."""
+    _copy_all(x, y)
+    _put_shape(x, old)
 
 
 def _reshape(call: Call, x: np.ndarray, *shape: np.ndarray) -> Sequence[np.ndarray]:
@@ -152,8 +179,11 @@ op(
     inputs="data new_shape?",
     outputs="reshaped old_shape",
     args=(Arg("shape", "ints", (), "the new shape; 0 keeps a dimension, -1 is what is left"),),
+    loop=_reshape_loop,
+    constants=lambda call: [],
     reference=_reshape,
     traits=VIEW,
+    shape_inputs=(1,),
     inplace=((0, 0),),
     doc="The elements under another shape.",
 )
@@ -327,8 +357,23 @@ def _shape_infer(call: Call) -> list[TensorType]:
     return [TensorType(DType.INT64, (len(axes) or (UNKNOWN if rank is None else rank),))]
 
 
-def _shape_reference(call: Call, x: np.ndarray) -> Sequence[np.ndarray]:
-    return [np.array([x.shape[a] for a in call.arg("axes") or range(x.ndim)], np.int64)]
+def _shape(x: np.ndarray, y: np.ndarray, axes: Any, n: int) -> None:
+    if n == 0:
+        _put_shape(x, y)
+    else:
+        _put_axes(x, y, axes, n)
+
+
+def _put_axes(x: np.ndarray, y: np.ndarray, axes: Any, n: int) -> None:
+    if x.ndim > 0:
+        for i in range(n):
+            y[i] = x.shape[axes[i]]
+
+
+def _shape_constants(call: Call) -> list[Any]:
+    """The axes counted from the front, and how many they are."""
+    rank, axes = call.type(0).rank or 0, call.arg("axes")
+    return [tuple(axis_of(call, a, rank, "axes") for a in axes) or (0,), len(axes)]
 
 
 op(
@@ -337,7 +382,9 @@ op(
     inputs="X",
     outputs="shape",
     args=(Arg("axes", "ints", (), "the dimensions wanted; default: all"),),
-    reference=_shape_reference,
+    loop=_shape,
+    call_traits=strings_on_host,
+    constants=_shape_constants,
     doc="The dimensions of X.",
 )
 
@@ -351,12 +398,21 @@ def _scalar(dtype: DType) -> Infer:
     return infer
 
 
+def _size(x: np.ndarray, y: np.ndarray) -> None:
+    y.flat[0] = x.size
+
+
+def _is_empty(x: np.ndarray, y: np.ndarray) -> None:
+    y.flat[0] = x.size == 0
+
+
 op(
     "Size",
     _scalar(DType.INT64),
     inputs="X",
     outputs="size",
-    reference=lambda call, x: [np.array(x.size, np.int64)],
+    loop=_size,
+    call_traits=strings_on_host,
     doc="The number of elements.",
 )
 op(
@@ -364,15 +420,26 @@ op(
     _scalar(DType.BOOL),
     inputs="tensor",
     outputs="is_empty",
-    reference=lambda call, x: [np.array(x.size == 0)],
+    loop=_is_empty,
+    call_traits=strings_on_host,
     doc="Whether there are no elements.",
 )
 
 
 def _has_elements_infer(call: Call) -> list[TensorType]:
     """A single bool without dimensions."""
-    call.type(0)
+    if call.n_inputs < 1:
+        call.fail("there are no inputs", "give at least one")
     return [TensorType(DType.BOOL, ())]
+
+
+def _has_elements(xs: Any, y: np.ndarray, found: int) -> None:
+    """Sizes are known before a run."""
+    y.flat[0] = found != 0
+
+
+def _has_elements_constants(call: Call) -> list[int]:
+    return [int(any(call.type(i).size for i in range(call.n_inputs)))]
 
 
 op(
@@ -380,7 +447,8 @@ op(
     _has_elements_infer,
     inputs="tensor*",
     outputs="has_elements",
-    reference=lambda call, *xs: [np.array(any(x.size for x in xs))],
+    loop=_has_elements,
+    constants=_has_elements_constants,
     doc="Whether any input has elements.",
 )
 

@@ -18,7 +18,7 @@ from graphc.backends.cpu.rules import Rule, Template, float_bits
 from graphc.backends.cpu.target import CpuTarget
 from graphc.backends.lines import Lines
 from graphc.ir import LoweringError
-from graphc.ir.loops import is_fill, loop_dtype, loop_operands, loop_shapes
+from graphc.ir.loops import is_fill, loop_dtype, loop_inputs, loop_operands, loop_types
 from graphc.ir.opdef import Call, OpDef, lookup
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
 from graphc.ir.types import TensorType
@@ -113,12 +113,16 @@ def _definition(record: OpDef, function: Function) -> ast.FunctionDef:
     return definition
 
 
-def _code(type: TensorType, shape: tuple[int, ...] | None = None) -> str | None:
+def _code(type: TensorType) -> str | None:
     """``f4:2`` for two dimensions of float32; None for types that a loop cannot have."""
     if type.dtype is None or type.layout.block > 1:
         return None
     code = loop_dtype(type.dtype).str[1:]
-    return f"{code}:{len(type.static_shape if shape is None else shape)}" if code in ELEMENTS else None
+    return f"{code}:{len(type.static_shape)}" if code in ELEMENTS else None
+
+
+def _result_types(call: Call) -> list[TensorType | None]:
+    return loop_types(call.opdef.outputs, [r.type for r in call.node.results])
 
 
 def _work_types(call: Call) -> list[TensorType]:
@@ -159,8 +163,8 @@ def _text(value: object) -> str:
 
 def _choose(call: Call, target: CpuTarget) -> Choice | None:
     arguments = _argument_codes(call)
-    ins = [ABSENT if s is None else _code(call.type(i), s) for i, s in enumerate(loop_shapes(call))]
-    outs = [_code(r.type) for r in call.node.results]
+    ins = [ABSENT if t is None else _code(t) for t in loop_inputs(call)]
+    outs = [None if t is None else _code(t) for t in _result_types(call)]
     work = [_code(t) for t in _work_types(call)]
     if call.opdef.loop is None or arguments is None or None in ins or None in outs or None in work:
         return None
@@ -255,7 +259,7 @@ def _needs(call: Call, choice: Choice, target: CpuTarget) -> Needs:
 
 
 def _room(type: TensorType) -> int:
-    return -(-type.nbytes // 64) * 64
+    return max(-(-type.nbytes // 64), 1) * 64  # an array without elements has an address as well
 
 
 def _bind(
@@ -264,9 +268,9 @@ def _bind(
     assert choice.spec is not None
     params: list[Param] = []
     carried = [v for v in ins[call.n_inputs :] if v is not None]
-    for v, shape in zip(ins, loop_shapes(call)):
-        params += [] if v is None or shape is None else [v.address, *shape]
-    for view in [*outs, *carried]:
+    for v, type in zip([*ins[: call.n_inputs], *outs], [*loop_inputs(call), *_result_types(call)]):
+        params += [] if v is None or type is None else [v.address, *type.static_shape]
+    for view in carried:
         params += [view.address, *view.type.static_shape]
     for type in call.opdef.scratch(call) if call.opdef.scratch else ():
         params += [workspace, *type.static_shape]
