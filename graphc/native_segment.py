@@ -11,10 +11,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from graphc.ir import DType, Graph, GraphcError, LoweringError, Node, RunError, Value
+from graphc.ir import DType, Graph, GraphcError, LoweringError, Node, Quant, RunError, Value
 from graphc.ir.graph import FIXED_SIZES, Constant
 from graphc.ir.infer import infer_node, infer_types
+from graphc.ir.quant_array import array_quant, with_quant
 from graphc.ir.schedule import Choice, KernelSpec, Schedule
+from graphc.ir.types import OPEN_QUANT
 from graphc.machine_code import MachineCode
 from graphc.passes.lower import choose_kernels, lower
 from graphc.passes.unroll_recurrent import has_recurrent, unroll
@@ -26,15 +28,20 @@ MOST_SHAPES = 64
 SOME_SIZE = 16
 """What stands for a dimension that depends on data while kernels are chosen ahead of a run."""
 
+SOME_QUANT = Quant(1.0, 0)
+"""What stands for a scale that depends on data."""
+
 Bound = tuple[Schedule, list[np.ndarray]]
 
 
 class Key(NamedTuple):
-    """What an executor serves: input shapes, blobs whose memory it does not reuse, elements that shapes depend on."""
+    """What an executor serves: input shapes, blobs whose memory it does not reuse, elements that shapes depend on,
+    scales that depend on data."""
 
     shapes: tuple[tuple[int, ...], ...]
     keep: frozenset[str]
     elements: tuple[bytes, ...]
+    quants: tuple[Quant | None, ...] = ()
 
 
 NOTHING: frozenset[str] = frozenset()
@@ -58,6 +65,8 @@ class NativeSegment:
         self.graph, self.shape_inputs, self.code, self.threads = graph, shape_inputs, code, threads
         self.choices = choices
         self.bound = (bound[0], [align_array(a) for a in bound[1]]) if bound else None
+        self._open_inputs = _open_quants(graph.inputs)
+        self._open_outputs = _open_quants(graph.outputs)
         self._schedules: dict[Key, Bound] = {}
         self._idle: dict[Key, list[Executor]] = {}
         self._lock = threading.RLock()
@@ -75,7 +84,7 @@ class NativeSegment:
         Sizes that depend on data are taken as ``SOME_SIZE`` for the choice. Where not even ranks are known, kernels are
         chosen when the segment first runs.
         """
-        if all(v.type.is_static for v in graph.inputs) and not shape_inputs:
+        if all(v.type.is_static for v in graph.inputs) and not shape_inputs and not _open_quants(graph.inputs):
             if has_recurrent(graph):
                 return NativeSegment(graph, (), code, threads, {}, _lower_unrolled(graph, code, NOTHING))
             choices = choose_kernels(graph, code.library)
@@ -115,7 +124,8 @@ class NativeSegment:
         """Outputs for contiguous arrays of the inputs' dtypes, and the executor, from which blobs can be fetched until
         it is given back with ``release``."""
         elements = tuple([arrays[i].tobytes() for i in self.shape_inputs])
-        key = Key(tuple([a.shape for a in arrays]), keep, elements)
+        quants = tuple([array_quant(arrays[i]) for i in self._open_inputs])
+        key = Key(tuple([a.shape for a in arrays]), keep, elements, quants)
         idle = self._idle.get(key)
         try:
             executor = idle.pop() if idle else self._new(key, arrays)
@@ -123,7 +133,10 @@ class NativeSegment:
             executor = self._new(key, arrays)
         executor.key = key
         try:
-            return executor.run(arrays), executor
+            found = executor.run(arrays)
+            for i in self._open_outputs:
+                found[i] = with_quant(found[i], executor.schedule.outputs[i].type.quant)
+            return found, executor
         except GraphcError:
             self.release(executor)
             raise
@@ -175,7 +188,8 @@ class NativeSegment:
 
     def _bind_types(self, key: Key, arrays: Sequence[np.ndarray]) -> None:
         for v, array in zip(self.graph.inputs, arrays):
-            v.type = replace(v.type, dtype=v.type.dtype or DType.of(array.dtype), shape=array.shape)
+            quant = array_quant(array) or v.type.quant
+            v.type = replace(v.type, dtype=v.type.dtype or DType.of(array.dtype), shape=array.shape, quant=quant)
         for i in self.shape_inputs:
             v = self.graph.inputs[i]
             v.constant = Constant(v.name, v.type, np.array(arrays[i]))
@@ -246,11 +260,17 @@ def _assume_sizes(graph: Graph) -> bool:
     return True
 
 
+def _open_quants(values: Sequence[Value]) -> tuple[int, ...]:
+    """Which values have a scale that depends on data."""
+    return tuple(i for i, v in enumerate(values) if v.type.quant == OPEN_QUANT)
+
+
 def _close(value: Value) -> None:
     shape = value.type.shape
     if shape is None:
         raise LoweringError(f"the rank of '{value.name}' is not known")
-    value.type = value.type.with_shape(tuple(d if isinstance(d, int) else SOME_SIZE for d in shape))
+    quant = SOME_QUANT if value.type.quant == OPEN_QUANT else value.type.quant
+    value.type = replace(value.type, shape=tuple(d if isinstance(d, int) else SOME_SIZE for d in shape), quant=quant)
 
 
 def _require_memory(schedule: Schedule, threads: int) -> None:

@@ -13,6 +13,7 @@ from graphc.frontends.netdef import Operator, import_net, read_net
 from graphc.frontends.netdef.net import Net
 from graphc.ir import DType, Graph, GraphcError, Quant, TensorType, evaluate
 from graphc.ir.infer import infer_types
+from graphc.ir.quant_array import array_quant
 from graphc.machine_code import MachineCode
 from graphc.passes import LEVELS, run_pipeline
 from graphc.plan import Plan
@@ -127,4 +128,5 @@ def _type(operator: Operator, name: str, tensor: Tensor) -> TensorType:
 
 
 def _tensor(array: np.ndarray, type: TensorType) -> Tensor:
-    return Int8Tensor(array, type.quant.scale, type.quant.zero_point) if type.quant else array
+    quant = array_quant(array) or type.quant
+    return Int8Tensor(np.asarray(array), quant.scale, quant.zero_point) if quant else array

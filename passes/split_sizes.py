@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from graphc.ir import Graph, LoweringError, Node, TensorType, Trait, Value
 from graphc.ir.infer import infer_node
-from graphc.ir.opdef import CARRIED, Call
+from graphc.ir.opdef import CARRIED, Call, open_dims
+
+QUANTISED = "dnnlowp"
+"""The family of the engine's operators."""
 
 
 def split_sizes(graph: Graph) -> None:
@@ -14,8 +17,13 @@ def split_sizes(graph: Graph) -> None:
     that run in Python stay. Raises ``LoweringError`` where the rank of an operand is not known.
     """
     for node in list(graph.nodes):
-        if node.opdef.sizes is not None and Trait.HOST not in node.opdef.traits_of(Call(node)):
+        if node.opdef.sizes is not None and Trait.HOST not in node.opdef.traits_of(Call(node)) and not _is_known(node):
             _split(graph, node)
+
+
+def _is_known(node: Node) -> bool:
+    """Size passes of the engine DNNLOWP find scales; arguments may have given them."""
+    return node.opdef.family == QUANTISED and not open_dims(node.opdef.infer(Call(node)))
 
 
 def _split(graph: Graph, node: Node) -> None:

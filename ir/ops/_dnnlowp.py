@@ -65,7 +65,7 @@ def check_quant_args(call: Call) -> None:
 
 def quantised_dtype(call: Call) -> DType:
     """uint8, or uint16 with the engine DNNLOWP_16."""
-    return DType.UINT16 if call.node.engine.endswith("_16") else DType.UINT8
+    return DType.UINT16 if call.node.op.endswith("_16") else DType.UINT8
 
 
 def either_input(call: Call, i: int, *, quantised: bool = False) -> TensorType:

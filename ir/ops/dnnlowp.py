@@ -42,12 +42,18 @@ from graphc.ir.types import OPEN_QUANT, DType, Quant, TensorType
 SUFFIX = "_ENGINE_DNNLOWP"
 
 
-def dnnlowp(*names: str, infer: Callable[[Call], list[TensorType]], args: tuple[Arg, ...] = (), **fields: Any) -> None:
-    """Declare one operator under several names, with the arguments of quantisation after its own."""
+def dnnlowp(
+    *names: str, infer: Callable[[Call], list[TensorType]], args: tuple[Arg, ...] = (), more: str = "", **fields: Any
+) -> None:
+    """Declare one operator under several names, with the arguments of quantisation after its own.
+
+    more: names with a variant of the engine, as ``Conv_16`` for ``Conv_ENGINE_DNNLOWP_16``.
+    """
     own = {a.name for a in args}
-    for name in names:
-        rest = tuple(a for a in QUANT_ARGS if a.name not in own)
-        op(name + SUFFIX, infer, args=(*args, *rest), **{"family": "dnnlowp", **fields})
+    rest = tuple(a for a in QUANT_ARGS if a.name not in own)
+    variants = [name.replace("_", f"{SUFFIX}_", 1) for name in more.split()]
+    for name in [*(n + SUFFIX for n in names), *variants]:
+        op(name, infer, args=(*args, *rest), **{"family": "dnnlowp", **fields})
 
 
 # ---- conversions -----------------------------------------------------------------------------------------------------
@@ -107,6 +113,7 @@ dnnlowp(
     "Quantize",
     "Int8Quantize",
     infer=_quantize_type,
+    more="Quantize_16 Quantize_ROWWISE Quantize_ROWWISE_16 Int8Quantize_ROWWISE",
     inputs="X scale? zero_point?",
     outputs="Y",
     loop=_quantize,
@@ -131,6 +138,7 @@ dnnlowp(
     "Int8Dequantize",
     "Int8DequantizeRowWise",
     infer=_dequantize_type,
+    more="Dequantize_16 Dequantize_ROWWISE Dequantize_ROWWISE_16 Int8Dequantize_ROWWISE",
     inputs="X",
     outputs="Y",
     loop=_dequantize,
@@ -415,6 +423,7 @@ dnnlowp(
     "Relu",
     "Int8Relu",
     infer=_relu_type,
+    more="Relu_16",
     inputs="X",
     outputs="Y",
     loop=_relu,

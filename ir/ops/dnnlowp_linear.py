@@ -246,6 +246,7 @@ dnnlowp(
     "BatchMatMul",
     "Int8BatchMatMul",
     infer=_matmul_type,
+    more="BatchMatMul_16",
     inputs="A B",
     outputs="Y",
     args=(
@@ -361,7 +362,7 @@ def _pack_type(call: Call) -> list[TensorType]:
     if call.n_outputs > 1:
         if not call.has(1) or call.arg("in_scale") is None:
             call.fail("a second output needs a bias and the argument 'in_scale'", "give both, or name one output")
-        if call.arg("quantize_channelwise") or "ROWWISE" in call.node.engine:
+        if call.arg("quantize_channelwise") or "ROWWISE" in call.node.op:
             call.fail("a bias of weights with a scale for each row has no scale of its own", "name one output")
         types.append(TensorType(DType.INT32, require(call, 1, (DType.FLOAT,)).shape, quant=OPEN_QUANT))
     return types
@@ -406,6 +407,7 @@ _PACK_ARGS = (
 dnnlowp(
     "Int8FCPackWeight",
     infer=_pack_type,
+    more="Int8FCPackWeight_ACC16 Int8FCPackWeight_ROWWISE",
     inputs="W b?",
     outputs="W_packed B_q?",
     args=(Arg("axis_w", "int", 1, "first dimension of a row of W"), *_PACK_ARGS),

@@ -34,7 +34,7 @@ def _parts(call: Call) -> int:
     if call.opdef.has_arg("quantize_groupwise"):
         return int(call.arg("group")) if call.arg("quantize_groupwise") else 1
     rows = math.prod(shape[: call.arg("axis_w") % max(len(shape), 1)])
-    return rows if call.arg("quantize_channelwise") or "ROWWISE" in call.node.engine else 1
+    return rows if call.arg("quantize_channelwise") or "ROWWISE" in call.node.op else 1
 
 
 def _numbers(call: Call, relu: bool) -> Sequence[float]:
@@ -124,6 +124,7 @@ for _relu in (False, True):
         f"Conv{_tail}",
         f"Int8Conv{_tail}",
         infer=_conv_type(_relu),
+        more=f"Conv{_tail}_16 Conv{_tail}_ACC16 Int8Conv{_tail}_ACC16",
         inputs="X filter bias?",
         outputs="Y",
         args=(
@@ -176,6 +177,7 @@ for _relu in (False, True):
     dnnlowp(
         *((f"Int8FC{_tail}",) if _relu else ("FC", "Int8FC")),
         infer=_fc_type(_relu),
+        more="Int8FCRelu_ROWWISE" if _relu else "FC_16 FC_ACC16 FC_ROWWISE FC_ROWWISE_16 Int8FC_ACC16 Int8FC_ROWWISE",
         inputs="X W b",
         outputs="Y",
         args=(

@@ -1,19 +1,15 @@
-"""Engines that give other answers: the quantised ones of Caffe2's server library."""
+"""Engines that give other answers: the quantised ones of Caffe2's server library (DNNLOWP and its variants)."""
 
 from __future__ import annotations
 
 from graphc.ir import registry
 
-FAMILY = "DNNLOWP"
-"""Its variants (``DNNLOWP_ACC16``, ``DNNLOWP_ROWWISE``, ``DNNLOWP_16``) have one record, which reads the engine."""
-
 
 def engine_type(type: str, engine: str) -> str:
-    """The record that an operator with a preference for engines runs: ``Add_ENGINE_DNNLOWP`` for an ``Add``.
+    """The record that an operator runs which prefers some engines, separated by commas.
 
-    Other engines than this family compute the same as the default one, whose record has the operator's own name.
+    Caffe2's rule: the first engine under which the operator is registered, or else the default one. Engines that
+    compute the same as that have no record of their own.
     """
-    if any(e.strip().startswith(FAMILY) for e in engine.split(",")):
-        name = f"{type}_ENGINE_{FAMILY}"
-        return name if name in registry() else type
-    return type
+    names = (f"{type}_ENGINE_{e.strip()}" for e in engine.split(",") if e.strip())
+    return next((name for name in names if name in registry()), type)
