@@ -115,17 +115,20 @@ def layer_norm(
     epsilon: float,
     affine: int,
 ) -> None:
-    """Rows of everything from ``axis`` on, each normalised, then gamma and beta an element."""
+    """Rows of everything from ``axis`` on, each normalised, then gamma and beta an element.
+
+    Elements are scaled and shifted in single precision, as in Caffe2: rows of nearly equal elements keep its digits.
+    """
     rows, n = span(x.shape, 0, axis), span(x.shape, axis, len(x.shape))
     for i in range(rows):
         center, scale = _moments(x, i * n, 1, n, 0, 1, epsilon)
         mean.flat[i] = np.float32(center)
         deviation.flat[i] = np.float32(1.0 / scale)
+        factor = np.float32(scale)
+        offset = -factor * np.float32(center)
         for j in range(n):
-            normal = (x.flat[i * n + j] - center) * scale
-            if affine:
-                normal = normal * gamma.flat[j] + beta.flat[j]
-            y.flat[i * n + j] = np.float32(normal)
+            normal = x.flat[i * n + j] * factor + offset
+            y.flat[i * n + j] = normal * gamma.flat[j] + beta.flat[j] if affine else normal
 
 
 def layer_norm_gradient(

@@ -448,22 +448,23 @@ def _layer_constants(call: Call) -> Sequence[Any]:
     return [*axis_constant(call), call.arg("epsilon"), int(bool(call.arg("elementwise_affine")))]
 
 
-op(
-    "LayerNorm",
-    _layer_infer,
-    inputs="input gamma? beta?",
-    outputs="output mean stddev",
-    args=(
-        Arg("axis", "int", 1, "everything from this dimension on is normalised together"),
-        EPSILON,
-        Arg("elementwise_affine", "int", 0, "gamma and beta are applied"),
-    ),
-    loop=_layer_loop,
-    constants=_layer_constants,
-    reference=_layer_reference,
-    flops=lambda call: 6 * call.type(0).size,
-    doc="Each row normalised to mean 0 and variance 1; stddev is sqrt(variance + epsilon).",
-)
+for _name in ("LayerNorm", "C10LayerNorm_DontUseThisOpYet"):
+    op(
+        _name,
+        _layer_infer,
+        inputs="input gamma? beta?",
+        outputs="output mean stddev",
+        args=(
+            Arg("axis", "int", 1, "everything from this dimension on is normalised together"),
+            EPSILON,
+            Arg("elementwise_affine", "int", 0, "gamma and beta are applied"),
+        ),
+        loop=_layer_loop,
+        constants=_layer_constants,
+        reference=_layer_reference,
+        flops=lambda call: 6 * call.type(0).size,
+        doc="Each row normalised to mean 0 and variance 1; stddev is sqrt(variance + epsilon).",
+    )
 
 
 def _affine_infer(call: Call) -> list[TensorType]:

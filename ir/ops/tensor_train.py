@@ -1,308 +1,114 @@
-"""Weights and tables factored into tensor trains. Rules from Caffe2's tt_linear_op.h and lengths_reducer_ops.h."""
+"""TT: a fully connected layer whose weight is a train of small tensors."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from graphc.ir.opdef import Arg, Call, op
-from graphc.ir.ops._rules import agree, bounded, product, require, require_rank
-from graphc.ir.ops._segments import BAD_LENGTHS, FLOAT, first_dim, int_vector, length_of, rows_of, total_length
-from graphc.ir.types import UNKNOWN, Dim, DType, TensorType
+from graphc.ir.ops._products import add_product
+from graphc.ir.ops._rules import agree, product, require, vector
+from graphc.ir.types import UNKNOWN, DType, TensorType
 
-Array = np.ndarray
-
-
-def transpose(x: Array, y: Array, rows: Any, columns: Any) -> None:
-    """``y`` is the transpose of the matrix in ``x``; both flat."""
-    for i in range(rows):
-        for j in range(columns):
-            y.flat[j * rows + i] = x.flat[i * columns + j]
+FLOAT = (DType.FLOAT,)
 
 
-def _linear(
-    x: Array,
-    bias: Array,
-    cores: Array,
-    y: Array,
-    state: Array,
-    product_: Array,
-    inputs: tuple[int, ...],
-    outputs: tuple[int, ...],
-    ranks: tuple[int, ...],
-) -> int:
-    for i in range(x.size):
-        state[i] = x.flat[i]
-    size, core = x.size, 0
-    for back in range(len(inputs)):
-        k = len(inputs) - 1 - back
-        inner, columns = inputs[k] * ranks[k + 1], ranks[k] * outputs[k]
-        rows = size // inner
-        for r in range(rows):
-            for c in range(columns):
-                total = np.float32(0)
-                for m in range(inner):
-                    total += state[r * inner + m] * cores[core + m * columns + c]
-                product_[r * columns + c] = total
-        size, core = rows * columns, core + inner * columns
-        transpose(product_, state, size // outputs[k], outputs[k])
-    width = size // y.shape[0] if y.shape[0] else 0
-    transpose(state, y, width, y.shape[0])
-    for r in range(y.shape[0]):
-        for c in range(width):
-            y[r, c] += bias[c]
-    return 0
-
-
-def _train(call: Call) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-    """Sizes of inputs and outputs and ranks; fails where they are no tensor train with ranks 1 at both ends."""
-    inputs, outputs, ranks = (
-        tuple(bounded(call, d, 1, name) for d in call.arg(name)) for name in ("inp_sizes", "out_sizes", "tt_ranks")
-    )
-    if not inputs or len(inputs) != len(outputs) or len(ranks) != len(inputs) + 1:
-        call.fail(f"{len(inputs)} inp_sizes, {len(outputs)} out_sizes and {len(ranks)} tt_ranks do not fit")
+def _sizes(call: Call) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    """Sizes of the inputs and outputs of the cores, and the ranks between them."""
+    ins, outs, ranks = (tuple(call.arg(name)) for name in ("inp_sizes", "out_sizes", "tt_ranks"))
+    if not ins or len(ins) != len(outs) or len(ranks) != len(ins) + 1:
+        call.fail(
+            f"inp_sizes, out_sizes and tt_ranks have {len(ins)}, {len(outs)} and {len(ranks)} values",
+            "give as many inputs as outputs, and one rank more",
+        )
+    if min(*ins, *outs, *ranks) < 1:
+        call.fail("a size or rank of a core is below 1")
     if ranks[0] != 1 or ranks[-1] != 1:
-        call.fail("the first and the last of tt_ranks must be 1")
-    return inputs, outputs, ranks
+        call.fail(f"tt_ranks begins with {ranks[0]} and ends with {ranks[-1]}", "the outer ranks are 1")
+    return ins, outs, ranks
 
 
-def _linear_infer(call: Call) -> list[TensorType]:
-    """Y: float (rows of X, product of out_sizes); X has rows of the product of inp_sizes, cores is a vector."""
-    inputs, outputs, ranks = _train(call)
-    for i in range(3):
-        require(call, i, FLOAT)
-    shape, width = call.type(0).shape, product(outputs)
-    rows: Dim = UNKNOWN
-    if shape is not None:
-        if len(shape) < 2:
-            call.fail(f"X has {len(shape)} dimensions, it must have at least 2")
-        rows = shape[0]
-        agree(call, product(shape[1:]), product(inputs), "elements of a row of X")
-    agree(call, length_of(call, 1), width, "elements of b")
-    wanted = sum(inputs[k] * ranks[k + 1] * ranks[k] * outputs[k] for k in range(len(inputs)))
-    given = length_of(call, 2)
-    if isinstance(given, int) and given < wanted:
-        call.fail(f"cores has {given} elements, {wanted} are needed")
-    return [TensorType(DType.FLOAT, (rows, width))]
+def _infer(call: Call) -> list[TensorType]:
+    """Y: (N, product of out_sizes); X has a row of the product of inp_sizes for each, b as many as a row of Y."""
+    x, (ins, outs, ranks) = require(call, 0, FLOAT), _sizes(call)
+    require(call, 1, FLOAT)
+    require(call, 2, FLOAT)
+    vector(call, 1, math.prod(outs), "length of b")
+    count = sum(i * r * s * o for i, o, r, s in zip(ins, outs, ranks, ranks[1:]))
+    found = vector(call, 2, UNKNOWN, "number of elements of the cores")
+    if isinstance(found, int) and found < count:
+        call.fail(f"the cores have {found} elements, {count} are needed")
+    if x.shape is None:
+        return [x.with_shape((UNKNOWN, math.prod(outs)))]
+    if len(x.shape) < 2:
+        call.fail(f"X has {len(x.shape)} dimensions, at least 2 are needed")
+    agree(call, product(x.shape[1:]), math.prod(ins), "elements of a row of X")
+    return [x.with_shape((x.shape[0], math.prod(outs)))]
 
 
-def _linear_scratch(call: Call) -> list[TensorType]:
-    """Two buffers for the largest intermediate result."""
-    inputs, outputs, ranks = _train(call)
-    size = largest = call.type(0).size if call.type(0).is_static else 0
-    for k in reversed(range(len(inputs))):
-        size = size // (inputs[k] * ranks[k + 1]) * ranks[k] * outputs[k]
+def _loop(
+    x: np.ndarray,
+    b: np.ndarray,
+    cores: np.ndarray,
+    y: np.ndarray,
+    old: np.ndarray,
+    new: np.ndarray,
+    ins: tuple[int, ...],
+    outs: tuple[int, ...],
+    ranks: tuple[int, ...],
+) -> None:
+    """From the last core on: rows times core, then the core's outputs to the front."""
+    size, core = x.size, 0
+    for i in range(size):
+        old[i] = x.flat[i]
+    for t in range(len(ins)):
+        i = len(ins) - 1 - t
+        inner, columns = ins[i] * ranks[i + 1], ranks[i] * outs[i]
+        rows = size // inner
+        size = rows * columns
+        for j in range(size):
+            new[j] = np.float32(0)
+        add_product(old, 0, inner, 1, cores, core, columns, new, 0, columns, rows, inner, columns)
+        for j in range(size):
+            old[j % outs[i] * (size // outs[i]) + j // outs[i]] = new[j]
+        core += inner * columns
+    batch, row = y.shape[0], y.shape[1]
+    for j in range(size):
+        y.flat[j % row * batch + j // row] = old[j]
+    for j in range(size):
+        y.flat[j] += b[j % row]
+
+
+def _scratch(call: Call) -> Sequence[TensorType]:
+    """Room for the largest product between two cores, twice."""
+    ins, outs, ranks = _sizes(call)
+    size = call.type(0).size
+    largest = size
+    for i in range(len(ins) - 1, -1, -1):
+        size = size // (ins[i] * ranks[i + 1]) * ranks[i] * outs[i]
         largest = max(largest, size)
-    buffer = TensorType(DType.FLOAT, (largest if call.type(0).is_static else UNKNOWN,))
-    return [buffer, buffer]
+    return [TensorType(DType.FLOAT, (largest,))] * 2
+
+
+def _constants(call: Call) -> Sequence[Any]:
+    return _sizes(call)
 
 
 op(
     "TT",
-    _linear_infer,
+    _infer,
     inputs="X b cores",
     outputs="Y",
     args=(
-        Arg("inp_sizes", "ints", (), "factors of the width of X"),
-        Arg("out_sizes", "ints", (), "factors of the width of Y"),
-        Arg("tt_ranks", "ints", (), "ranks between the cores, 1 at both ends"),
+        Arg("inp_sizes", "ints", (), "factors of the length of a row of X"),
+        Arg("out_sizes", "ints", (), "factors of the length of a row of Y"),
+        Arg("tt_ranks", "ints", (), "ranks before, between and behind the cores"),
     ),
-    loop=_linear,
-    scratch=_linear_scratch,
-    doc="A fully connected layer whose weights are a tensor train.",
-)
-
-
-def multiply(a: Array, b: Array, y: Array, rows: Any, inner: Any, columns: Any, a0: Any, b0: Any, y0: Any) -> None:
-    """Add the product of two matrices, flat from ``a0`` and ``b0`` on, to the one from ``y0`` on."""
-    for r in range(rows):
-        for m in range(inner):
-            for c in range(columns):
-                y.flat[y0 + r * columns + c] += a.flat[a0 + r * inner + m] * b.flat[b0 + m * columns + c]
-
-
-def _look_up(
-    core0: Array,
-    core1: Array,
-    core2: Array,
-    indices: Array,
-    lengths: Array,
-    y: Array,
-    out0: Array,
-    out1: Array,
-    places: Array,
-    n0: int,
-    n1: int,
-) -> int:
-    """A row is core0[i] core1[j] core2[k] for the index i + n0 (j + n1 k); out0, out1: products of one and two."""
-    if total_length(lengths) != indices.shape[0]:
-        return 1
-    rows0, rank1 = out0.shape[1], out0.shape[2]
-    rows1, rank2 = out1.shape[1], out1.shape[2]
-    columns1, columns2 = rows1 // max(rows0, 1) * rank2, y.shape[1] // max(rows1, 1)
-    b = 0
-    for i in range(lengths.shape[0]):
-        for _ in range(lengths[i]):
-            index = indices[b]
-            places[b, 0], places[b, 1], places[b, 2] = index % n0, index // n0 % n1, index // (n0 * n1)
-            if index < 0 or places[b, 2] >= core2.shape[0]:
-                return 2
-            for j in range(rows0 * rank1):
-                out0.flat[b * rows0 * rank1 + j] = core0.flat[places[b, 0] * rows0 * rank1 + j]
-            at1, at2 = places[b, 1] * rank1 * columns1, places[b, 2] * rank2 * columns2
-            multiply(out0, core1, out1, rows0, rank1, columns1, b * rows0 * rank1, at1, b * rows0 * columns1)
-            multiply(out1, core2, y, rows1, rank2, columns2, b * rows1 * rank2, at2, i * y.shape[1])
-            b += 1
-    return 0
-
-
-def _factors(call: Call) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-    """Factors of the number of rows and of the width, and ranks; fails unless they are those of three cores."""
-    i, j, ranks = (tuple(bounded(call, d, 1, n) for d in call.arg(n)) for n in ("factor_i", "factor_j", "ranks"))
-    if len(i) != 3 or len(j) != 3 or len(ranks) != 4:
-        call.fail("there are three cores: give three factor_i, three factor_j and four ranks")
-    if ranks[0] != 1 or ranks[-1] != 1:
-        call.fail("the first and the last of ranks must be 1")
-    if product(j) != call.arg("emb_size"):
-        call.fail(f"emb_size is {call.arg('emb_size')}, the product of factor_j is {product(j)}")
-    return i, j, ranks
-
-
-def _look_up_infer(call: Call) -> list[TensorType]:
-    """OUTPUT (lengths, emb_size); the products of one and of two cores for every index; int64 indices into the cores.
-
-    Core k has factor_i[k] slices of ranks[k] * factor_j[k] * ranks[k + 1] numbers.
-    """
-    slices, width, ranks = _factors(call)
-    for k in range(3):
-        shape = require(call, k, FLOAT).shape
-        if shape is not None:
-            wanted = slices[k] * ranks[k] * width[k] * ranks[k + 1]
-            agree(call, product(shape), wanted, f"number of elements of core {k}")
-            agree(call, shape[0], slices[k], f"slices of core {k}")
-    count, lengths = int_vector(call, 3, (DType.INT64,)), int_vector(call, 4)
-    return [
-        TensorType(DType.FLOAT, (lengths, call.arg("emb_size"))),
-        TensorType(DType.FLOAT, (count, width[0], ranks[1])),
-        TensorType(DType.FLOAT, (count, width[0] * width[1], ranks[2])),
-        TensorType(DType.INT64, (count, 3)),
-    ]
-
-
-_FACTORS = (
-    Arg("factor_i", "ints", (1, 1, 1), "factors of the number of rows"),
-    Arg("factor_j", "ints", (1, 1, 1), "factors of the width"),
-    Arg("ranks", "ints", (1, 1, 1, 1), "ranks between the cores, 1 at both ends"),
-    Arg("emb_size", "int", 64, "width of a row"),
-)
-BAD_PLACE = "an index is negative, or not below the number of rows of the table"
-op(
-    "TTSparseLengthsSum",
-    _look_up_infer,
-    inputs="core0 core1 core2 index lengths",
-    outputs="OUTPUT core0_output core1_output indices",
-    args=_FACTORS,
-    loop=_look_up,
-    constants=lambda call: call.arg("factor_i")[:2],
-    errors=(BAD_LENGTHS, BAD_PLACE),
-    doc="Sums of runs of rows, which indices choose from a table that is a tensor train.",
-)
-
-
-def outer(a: Array, b: Array, y: Array, inner: Any, rows: Any, columns: Any, a0: Any, b0: Any, y0: Any) -> None:
-    """Add the product of a matrix's transpose (``inner`` rows) and another matrix to the one from ``y0`` on."""
-    for m in range(inner):
-        for r in range(rows):
-            for c in range(columns):
-                y.flat[y0 + r * columns + c] += a.flat[a0 + m * rows + r] * b.flat[b0 + m * columns + c]
-
-
-def back(a: Array, b: Array, y: Array, rows: Any, inner: Any, columns: Any, a0: Any, b0: Any) -> None:
-    """``y`` is the product of a matrix and the transpose of another one, which has ``columns`` rows."""
-    for r in range(rows):
-        for c in range(columns):
-            total = np.float32(0)
-            for m in range(inner):
-                total += a.flat[a0 + r * inner + m] * b.flat[b0 + c * inner + m]
-            y.flat[r * columns + c] = total
-
-
-def _look_up_gradient(
-    core0: Array,
-    core1: Array,
-    core2: Array,
-    lengths: Array,
-    out0: Array,
-    out1: Array,
-    places: Array,
-    grads: Array,
-    d0: Array,
-    d1: Array,
-    d2: Array,
-    slope1: Array,
-    slope0: Array,
-) -> int:
-    if total_length(lengths) != places.shape[0]:
-        return 1
-    rows0, rank1, rows1, rank2 = out0.shape[1], out0.shape[2], out1.shape[1], out1.shape[2]
-    columns1, columns2 = rows1 // max(rows0, 1) * rank2, grads.shape[1] // max(rows1, 1)
-    b = 0
-    for i in range(lengths.shape[0]):
-        for _ in range(lengths[i]):
-            p0, p1, p2 = places[b, 0], places[b, 1], places[b, 2]
-            if min(p0, p1, p2) < 0 or p0 >= core0.shape[0] or p1 >= core1.shape[0] or p2 >= core2.shape[0]:
-                return 2
-            at1, at2 = p1 * rank1 * columns1, p2 * rank2 * columns2
-            outer(out1, grads, d2, rows1, rank2, columns2, b * rows1 * rank2, i * grads.shape[1], at2)
-            back(grads, core2, slope1, rows1, columns2, rank2, i * grads.shape[1], at2)
-            outer(out0, slope1, d1, rows0, rank1, columns1, b * rows0 * rank1, 0, at1)
-            back(slope1, core1, slope0, rows0, columns1, rank1, 0, at1)
-            for j in range(rows0 * rank1):
-                d0.flat[p0 * rows0 * rank1 + j] += slope0.flat[j]
-            b += 1
-    return 0
-
-
-def _look_up_gradient_infer(call: Call) -> list[TensorType]:
-    """Gradients of the cores, like the cores; the other inputs are TTSparseLengthsSum's outputs."""
-    for i in (0, 1, 2, 4, 5, 7):
-        require(call, i, FLOAT)
-    cores = [call.type(i) for i in range(3)]
-    count = int_vector(call, 3)
-    first_dim(call, 7, count, "number of rows")
-    require(call, 6, (DType.INT64,))
-    shapes = [require_rank(call, i, r) for i, r in ((0, 4), (1, 4), (2, 4), (4, 3), (5, 3), (6, 2), (7, 2))]
-    if all(s is not None for s in shapes):
-        c0, c1, c2, o0, o1, places, grads = (s or () for s in shapes)
-        n = agree(call, places[1], 3, "columns of the indices") and places[0]
-        pairs = (
-            (o0, (n, c0[2], c0[3])),
-            (o1, (n, product((c0[2], c1[2])), c1[3])),
-            ((c0[1], c1[1], c2[1], c2[3]), (1, c0[3], c1[3], 1)),
-            ((grads[1],), (product((c0[2], c1[2], c2[2])),)),
-        )
-        for got, want in pairs:
-            for a, b in zip(got, want):
-                agree(call, a, b, "dimensions of the cores and of what was computed from them")
-    rows_of(call, 6)
-    return cores
-
-
-def _slopes(call: Call) -> list[TensorType]:
-    out0, out1 = call.type(4).shape, call.type(5).shape
-    return [TensorType(DType.FLOAT, s and s[1:]) for s in (out1, out0)]
-
-
-op(
-    "TTSparseLengthsSumGradient",
-    _look_up_gradient_infer,
-    inputs="core0 core1 core2 lengths core0_output core1_output indices dY",
-    outputs="dCore0 dCore1 dCore2",
-    args=_FACTORS,
-    loop=_look_up_gradient,
-    scratch=_slopes,
-    constants=lambda call: (),
-    errors=(BAD_LENGTHS, BAD_PLACE),
-    doc="Gradient of TTSparseLengthsSum with respect to the cores.",
+    loop=_loop,
+    scratch=_scratch,
+    constants=_constants,
+    doc="X times the matrix that the cores stand for, plus b; rows of Y lie as Caffe2 leaves them",
 )
