@@ -213,9 +213,10 @@ def _tile_infer(call: Call) -> list[TensorType]:
 
 
 def _tile_constants(call: Call) -> Sequence[int]:
-    """Blocks before the axis, tiles, and elements of one tile side by side."""
+    """Blocks before the axis, tiles, and elements of one tile side by side; zeros while they are not known."""
     shape, numbers = call.type(0).static_shape, _tile_numbers(call)
-    assert numbers is not None
+    if numbers is None:
+        return [0, 0, 0]
     axis = axis_of(call, numbers[1], len(shape))
     return [_count(shape[:axis]), numbers[0], _count(shape[axis:]) // numbers[0]]
 
