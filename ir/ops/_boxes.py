@@ -1,162 +1,165 @@
-"""Arithmetic of boxes in NumPy: regression, clipping, overlap, suppression. Upright boxes have 4 columns, rotated 5."""
+"""Arithmetic of boxes in loops: regression, clipping, overlap. In float32, as in Caffe2.
+
+Boxes lie in columns: ``boxes[k, i]`` is coordinate k of box i, so that a loop over boxes is one over contiguous memory.
+Upright boxes are (x1, y1, x2, y2), rotated ones (centre x, centre y, width, height, angle in degrees). The row after
+the coordinates holds areas. ``one`` is 1 where a box is x2 - x1 + 1 wide, else 0.
+"""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
-from graphc.ir.opdef import Call
+Array = np.ndarray
 
-LARGEST_LOG_SCALE = np.float32(math.log(1000.0 / 16.0))
+LARGEST_LOG_SCALE = math.log(1000.0 / 16.0)
 """Caffe2's bound for the logarithm of a growing box."""
+DEGREES = 180.0 / math.pi
+RADIANS = math.pi / 180.0
+AREA = 5
+ROWS = 6
+"""Of an array of boxes: five coordinates at most, then the area."""
+CORNERS = 24
+"""Room for the polygon that two rotated boxes share: twice 8 corners would do."""
 
 
-def transform(call: Call, boxes: np.ndarray, deltas: np.ndarray, weights: tuple[float, ...]) -> np.ndarray:
-    """Boxes moved by deltas (dx, dy, log dw, log dh[, angle in radians]) that ``weights`` divide."""
-    plus_one = np.float32(call.arg("legacy_plus_one"))
-    dx, dy = deltas[:, 0] / np.float32(weights[0]), deltas[:, 1] / np.float32(weights[1])
-    dw = np.minimum(deltas[:, 2] / np.float32(weights[2]), LARGEST_LOG_SCALE)
-    dh = np.minimum(deltas[:, 3] / np.float32(weights[3]), LARGEST_LOG_SCALE)
-    if boxes.shape[1] == 5:
-        x, y, w, h, angle = boxes.T
-        turned = _bounded_angle(call, deltas[:, 4] * np.float32(180.0 / math.pi) + angle)
-        return np.stack([dx * w + x, dy * h + y, np.exp(dw) * w, np.exp(dh) * h, turned], axis=1).astype(np.float32)
-    w, h = boxes[:, 2] - boxes[:, 0] + plus_one, boxes[:, 3] - boxes[:, 1] + plus_one
-    x, y = dx * w + boxes[:, 0] + w / 2, dy * h + boxes[:, 1] + h / 2
-    half_w, half_h = np.exp(dw) * w / 2, np.exp(dh) * h / 2
-    corners = [x - half_w, y - half_h, x + half_w - plus_one, y + half_h - plus_one]
-    return np.stack(corners, axis=1).astype(np.float32)
+def move(boxes: Array, i: int, dx: Any, dy: Any, dw: Any, dh: Any, one: Any) -> None:
+    """Move upright box ``i`` by (dx, dy, log dw, log dh)."""
+    half = np.float32(0.5)
+    w, h = boxes[2, i] - boxes[0, i] + one, boxes[3, i] - boxes[1, i] + one
+    x, y = dx * w + (boxes[0, i] + half * w), dy * h + (boxes[1, i] + half * h)
+    w = half * (np.float32(math.exp(min(dw, np.float32(LARGEST_LOG_SCALE)))) * w)
+    h = half * (np.float32(math.exp(min(dh, np.float32(LARGEST_LOG_SCALE)))) * h)
+    boxes[0, i] = x - w
+    boxes[1, i] = y - h
+    boxes[2, i] = x + w - one
+    boxes[3, i] = y + h - one
 
 
-def _bounded_angle(call: Call, angle: np.ndarray) -> np.ndarray:
-    if not call.arg("angle_bound_on"):
-        return angle
-    low, high = call.arg("angle_bound_lo"), call.arg("angle_bound_hi")
-    period = high - low
-    if period <= 0 or period % 180:
-        call.fail(f"the angle bounds {low} ... {high} do not span a multiple of 180 degrees")
-    return np.asarray(np.where(angle < low, angle + period, np.where(angle > high, angle - period, angle)))
+def move_rotated(boxes: Array, i: int, dx: Any, dy: Any, dw: Any, dh: Any, turn: Any, low: Any, high: Any) -> None:
+    """Move rotated box ``i`` by (dx, dy, log dw, log dh, radians); angles within [low, high] unless these are equal."""
+    boxes[0, i] = dx * boxes[2, i] + boxes[0, i]
+    boxes[1, i] = dy * boxes[3, i] + boxes[1, i]
+    boxes[2, i] = np.float32(math.exp(min(dw, np.float32(LARGEST_LOG_SCALE)))) * boxes[2, i]
+    boxes[3, i] = np.float32(math.exp(min(dh, np.float32(LARGEST_LOG_SCALE)))) * boxes[3, i]
+    angle = np.float32(turn * np.float32(DEGREES)) + boxes[4, i]
+    if low < high:
+        period = np.float32(high - low)
+        if angle < np.float32(low):
+            angle += period
+        elif angle > np.float32(high):
+            angle -= period
+    boxes[4, i] = angle
 
 
-def clip(boxes: np.ndarray, height: np.ndarray, width: np.ndarray, angle_thresh: float, plus_one: int) -> np.ndarray:
-    """Boxes inside the image; of rotated ones only those within ``angle_thresh`` of upright are touched."""
-    if boxes.shape[1] == 4:
-        return _clip_upright(boxes, height, width, plus_one)
-    out = boxes.copy()
-    size = (boxes[:, 2:4] - plus_one) / 2
-    corners = _clip_upright(np.hstack([boxes[:, :2] - size, boxes[:, :2] + size]), height, width, plus_one)
-    level = np.abs(boxes[:, 4]) <= angle_thresh
-    clipped = np.hstack([(corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2] + plus_one])
-    out[level, :4] = clipped[level]
-    return np.asarray(out)
+def _within(x: Any, largest: Any) -> Any:
+    return max(min(x, largest), np.float32(0))
 
 
-def _clip_upright(boxes: np.ndarray, height: np.ndarray, width: np.ndarray, plus_one: int) -> np.ndarray:
-    right = np.floor(np.asarray(width, np.float32)) - np.float32(plus_one)
-    bottom = np.floor(np.asarray(height, np.float32)) - np.float32(plus_one)
-    out = np.empty_like(boxes)
-    out[:, 0::2] = np.clip(boxes[:, 0::2], 0, np.broadcast_to(right, len(boxes))[:, None])
-    out[:, 1::2] = np.clip(boxes[:, 1::2], 0, np.broadcast_to(bottom, len(boxes))[:, None])
-    return out
+def clip(boxes: Array, i: int, height: Any, width: Any, one: Any) -> None:
+    """Upright box ``i`` inside an image of so many whole pixels."""
+    right, bottom = np.float32(np.floor(width)) - one, np.float32(np.floor(height)) - one
+    boxes[0, i] = _within(boxes[0, i], right)
+    boxes[1, i] = _within(boxes[1, i], bottom)
+    boxes[2, i] = _within(boxes[2, i], right)
+    boxes[3, i] = _within(boxes[3, i], bottom)
 
 
-def area(boxes: np.ndarray, plus_one: int) -> np.ndarray:
-    """Areas of boxes of either kind."""
-    if boxes.shape[1] == 5:
-        return np.asarray(boxes[:, 2] * boxes[:, 3])
-    return np.asarray((boxes[:, 2] - boxes[:, 0] + plus_one) * (boxes[:, 3] - boxes[:, 1] + plus_one))
+def clip_rotated(boxes: Array, i: int, height: Any, width: Any, one: Any, thresh: Any) -> None:
+    """Rotated box ``i`` inside the image if it is within ``thresh`` degrees of upright; else it stays."""
+    if not abs(boxes[4, i]) <= np.float32(thresh):
+        return
+    half = np.float32(0.5)
+    right, bottom = np.float32(np.floor(width)) - one, np.float32(np.floor(height)) - one
+    w, h = (boxes[2, i] - one) * half, (boxes[3, i] - one) * half
+    x1, x2 = _within(boxes[0, i] - w, right), _within(boxes[0, i] + w, right)
+    y1, y2 = _within(boxes[1, i] - h, bottom), _within(boxes[1, i] + h, bottom)
+    boxes[0, i] = (x1 + x2) * half
+    boxes[1, i] = (y1 + y2) * half
+    boxes[2, i] = x2 - x1 + one
+    boxes[3, i] = y2 - y1 + one
 
 
-def overlap(box: np.ndarray, others: np.ndarray, plus_one: int) -> np.ndarray:
-    """Intersection over union of one box with others."""
-    if len(box) == 5:
-        shared = np.array([_rotated_intersection(box, other) for other in others], np.float32)
-    else:
-        low, high = np.maximum(others[:, :2], box[:2]), np.minimum(others[:, 2:], box[2:])
-        shared = np.maximum(high - low + plus_one, 0).prod(axis=1)
-    union = area(box[None], plus_one)[0] + area(others, plus_one) - shared
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(shared / union)
+def set_areas(boxes: Array, count: int, rotated: int, one: Any) -> None:
+    """Fill in the areas of the first ``count`` boxes."""
+    for i in range(count):
+        if rotated:
+            boxes[AREA, i] = boxes[2, i] * boxes[3, i]
+        else:
+            boxes[AREA, i] = (boxes[2, i] - boxes[0, i] + one) * (boxes[3, i] - boxes[1, i] + one)
 
 
-def suppress(boxes: np.ndarray, order: np.ndarray, thresh: float, plus_one: int, top: int) -> np.ndarray:
-    """Greedy suppression: rows in ``order`` (best first) without those that overlap a kept one too much.
+def shares_upright(boxes: Array, i: int, first: int, end: int, one: Any, shares: Array) -> None:
+    """Intersection over union of upright box ``i`` with the boxes from ``first`` to ``end``."""
+    x1, y1, x2, y2, area = boxes[0, i], boxes[1, i], boxes[2, i], boxes[3, i], boxes[AREA, i]
+    zero = np.float32(0)
+    for j in range(first, end):
+        w = max(min(x2, boxes[2, j]) - max(x1, boxes[0, j]) + one, zero)
+        h = max(min(y2, boxes[3, j]) - max(y1, boxes[1, j]) + one, zero)
+        shared = w * h
+        shares[j] = shared / (area + boxes[AREA, j] - shared)
 
-    Stops at ``top`` rows where that is positive.
+
+def shares_rotated(boxes: Array, i: int, first: int, end: int, shares: Array, polygon: Array) -> None:
+    """Intersection over union of rotated box ``i`` with the boxes from ``first`` to ``end``."""
+    for j in range(first, end):
+        shared = np.float32(intersection(boxes, i, j, polygon))
+        shares[j] = shared / (boxes[AREA, i] + boxes[AREA, j] - shared)
+
+
+def _diagonal(boxes: Array, i: int) -> Any:
+    return math.sqrt(float(boxes[2, i]) * float(boxes[2, i]) + float(boxes[3, i]) * float(boxes[3, i]))
+
+
+def intersection(boxes: Array, i: int, j: int, polygon: Array) -> Any:
+    """Area shared by two rotated boxes: the corners of ``j`` cut by every side of ``i`` (Sutherland and Hodgman).
+
+    polygon: float64 (2, 2, ``CORNERS``), work space.
     """
-    kept: list[int] = []
-    while len(order) and not 0 < top <= len(kept):
-        best, rest = int(order[0]), order[1:]
-        kept.append(best)
-        order = rest[overlap(boxes[best], boxes[rest], plus_one) <= np.float32(thresh)]
-    return np.array(kept, np.int64)
+    x, y = float(boxes[0, j]) - float(boxes[0, i]), float(boxes[1, j]) - float(boxes[1, i])
+    reach = _diagonal(boxes, i) + _diagonal(boxes, j)
+    if not 4.0 * (x * x + y * y) < reach * reach:
+        return 0.0
+    angle, turned = -float(boxes[4, i]) * RADIANS, -float(boxes[4, j]) * RADIANS
+    c, s = math.cos(angle), math.sin(angle)
+    x, y = c * x + s * y, c * y - s * x
+    c, s = math.cos(turned - angle), math.sin(turned - angle)
+    w, h = float(boxes[2, j]) / 2, float(boxes[3, j]) / 2
+    for k in range(4):
+        across = w if k == 1 or k == 2 else -w
+        down = h if k >= 2 else -h
+        polygon[0, 0, k] = x + c * across - s * down
+        polygon[0, 1, k] = y + s * across + c * down
+    count = 4
+    for side in range(4):
+        bound = float(boxes[2 + side % 2, i]) / 2
+        count = _cut(polygon[side % 2], count, side % 2, 1.0 if side < 2 else -1.0, bound, polygon[1 - side % 2])
+    return _area(polygon[0], count)
 
 
-def soft_suppress(
-    boxes: np.ndarray,
-    scores: np.ndarray,
-    rows: np.ndarray,
-    *,
-    sigma: float,
-    thresh: float,
-    least: float,
-    method: int,
-    plus_one: int,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Soft suppression (arXiv 1704.04503): rows kept in the order of their final scores, and all scores after it.
-
-    method: 0 removes, 1 lowers by 1 - overlap, 2 by a Gaussian. The order among equal scores follows Caffe2, which
-    swaps the chosen row with the first one.
-    """
-    scores, pending = scores.copy(), rows.copy()
-    kept: list[int] = []
-    while len(pending):
-        at = int(np.argmax(scores[pending]))
-        best = int(pending[at])
-        kept.append(best)
-        pending[at] = pending[0]
-        rest = pending[1:]
-        share = overlap(boxes[best], boxes[rest], plus_one)
-        scores[rest] *= _weights(share, sigma, thresh, method)
-        pending = rest[scores[rest] >= np.float32(least)].copy()
-    return np.array(kept, np.int64), scores
+def _cut(corners: Array, count: int, axis: int, sign: float, bound: float, out: Array) -> Any:
+    """The part of a polygon where ``sign`` times a coordinate is at most ``bound``; returns its number of corners."""
+    n = 0
+    for k in range(count):
+        after = k + 1 if k + 1 < count else 0
+        inside, inside_after = bound - sign * corners[axis, k], bound - sign * corners[axis, after]
+        if inside >= 0.0:
+            out[0, n] = corners[0, k]
+            out[1, n] = corners[1, k]
+            n += 1
+        if (inside >= 0.0) != (inside_after >= 0.0):
+            part = inside / (inside - inside_after)
+            out[0, n] = corners[0, k] + (corners[0, after] - corners[0, k]) * part
+            out[1, n] = corners[1, k] + (corners[1, after] - corners[1, k]) * part
+            n += 1
+    return n
 
 
-def _weights(share: np.ndarray, sigma: float, thresh: float, method: int) -> np.ndarray:
-    if method == 2:
-        return np.asarray(np.exp(-share * share / np.float32(sigma)), np.float32)
-    lowered = 1 - share if method == 1 else np.zeros_like(share)
-    return np.where(share > np.float32(thresh), lowered, 1).astype(np.float32)
-
-
-def _corners(box: np.ndarray) -> np.ndarray:
-    """The corners of a rotated box, counter-clockwise in a frame whose y points down."""
-    x, y, w, h, angle = (float(v) for v in box)
-    c, s = math.cos(math.radians(angle)), math.sin(math.radians(angle))
-    unit = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * [w / 2, h / 2]
-    return np.asarray(np.array([x, y]) + unit @ np.array([[c, -s], [s, c]]))
-
-
-def _rotated_intersection(a: np.ndarray, b: np.ndarray) -> float:
-    """Area shared by two rotated boxes: the polygon of ``a`` cut by every side of ``b`` (Sutherland and Hodgman)."""
-    polygon, window = _corners(a), _corners(b)
-    for start, end in zip(window, np.roll(window, -1, axis=0)):
-        if not len(polygon):
-            return 0.0
-        edge = end - start
-        inside = edge[0] * (polygon[:, 1] - start[1]) - edge[1] * (polygon[:, 0] - start[0])
-        polygon = _cut(polygon, inside)
-    x, y = polygon.T if len(polygon) else np.zeros((2, 0))
-    return float(abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2)
-
-
-def _cut(polygon: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """The part of a polygon where ``inside``, linear along its sides, is not negative."""
-    kept = []
-    for p, q, dp, dq in zip(polygon, np.roll(polygon, -1, axis=0), inside, np.roll(inside, -1)):
-        if dp >= 0:
-            kept.append(p)
-        if (dp >= 0) != (dq >= 0):
-            kept.append(p + (q - p) * (dp / (dp - dq)))
-    return np.array(kept).reshape(-1, 2)
+def _area(corners: Array, count: int) -> Any:
+    total = 0.0
+    for k in range(count):
+        after = k + 1 if k + 1 < count else 0
+        total += corners[0, k] * corners[1, after] - corners[0, after] * corners[1, k]
+    return abs(total) / 2.0

@@ -1,102 +1,251 @@
-"""Boxes of detectors: proposals, box regression, non-maximum suppression, FPN levels.
+"""Boxes of detectors: proposals of a region proposal network, and box regression.
 
 Upright boxes are (x1, y1, x2, y2); rotated ones (centre x, centre y, width, height, angle in degrees). Source of the
-rules: ``generate_proposals_op``, ``bbox_transform_op``, ``box_with_nms_limit_op`` of Caffe2. ``legacy_plus_one``: a box
-is x2 - x1 + 1 wide.
+rules: ``generate_proposals_op``, ``bbox_transform_op`` of Caffe2. ``legacy_plus_one``: a box is x2 - x1 + 1 wide.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from graphc.ir.opdef import Arg, Call, op
-from graphc.ir.ops._boxes import area, clip, soft_suppress, suppress, transform
+from graphc.ir.ops._boxes import ROWS, clip, clip_rotated, move, move_rotated
+from graphc.ir.ops._ranking import BUCKETS, best
+from graphc.ir.ops._rules import agree, require, require_rank
+from graphc.ir.ops._suppression import suppress, work_types
 from graphc.ir.types import UNKNOWN, Dim, DType, Sym, TensorType
 
-_ROTATION = (
+Array = np.ndarray
+
+FLOAT = (DType.FLOAT,)
+
+ANGLE_BOUNDS = (
     Arg("angle_bound_on", "int", 1, "bring angles of rotated boxes into the bounds"),
     Arg("angle_bound_lo", "int", -90),
     Arg("angle_bound_hi", "int", 90),
     Arg("clip_angle_thresh", "float", 1.0, "rotated boxes within this angle of upright are clipped to the image"),
-    Arg("legacy_plus_one", "int", 1, "a box is x2 - x1 + 1 wide"),
+)
+PLUS_ONE = Arg("legacy_plus_one", "int", 1, "a box is x2 - x1 + 1 wide")
+_ROTATION = (
+    *ANGLE_BOUNDS,
+    PLUS_ONE,
     Arg("correct_transform_coords", "int", None, "of old versions, without effect"),
 )
 
 
-def _last(shape: tuple[Dim, ...] | None) -> Dim:
-    return UNKNOWN if shape is None else shape[-1]
-
-
-def _data_dependent(call: Call, what: str) -> Dim:
+def data_dependent(call: Call, what: str) -> Dim:
     """A symbol for a size that only a run knows, named after the first output."""
     safe = "".join(c if c.isalnum() else "_" for c in call.node.results[0].name)
     return Sym(f"{what}_{safe}") if safe else UNKNOWN
 
 
+def angle_bounds(call: Call) -> tuple[int, int]:
+    """The bounds of angles, equal ones where angles stay; fails unless a multiple of 180 degrees is between them."""
+    low, high = call.arg("angle_bound_lo"), call.arg("angle_bound_hi")
+    if not call.arg("angle_bound_on"):
+        return 0, 0
+    if high <= low or (high - low) % 180:
+        call.fail(f"the angle bounds {low} ... {high} do not span a multiple of 180 degrees")
+    return low, high
+
+
 def _proposal_types(call: Call) -> list[TensorType]:
-    for i, rank in enumerate((4, 4, 2, 2)):
-        shape = call.type(i).shape
-        if shape is not None and len(shape) != rank:
-            call.fail(f"input {i} ({call.input_name(i)}) has {len(shape)} dimensions, {rank} are needed")
-    n, width = _data_dependent(call, "n"), _last(call.type(3).shape)
+    """rois: float (n, 1 + box); rois_probs: float (n). All inputs are float."""
+    shapes = [require(call, i, FLOAT) and require_rank(call, i, rank) for i, rank in enumerate((4, 4, 2, 2))]
+    scores, deltas, info, anchors = shapes
+    width = UNKNOWN if anchors is None else anchors[1]
+    if isinstance(width, int) and width not in (4, 5):
+        call.fail(f"an anchor has {width} numbers, 4 or 5 are needed")
+    if scores is not None:
+        if deltas is not None:
+            agree(call, deltas[0], scores[0], "images of bbox_deltas")
+            agree(call, deltas[1], scores[1] * width, "channels of bbox_deltas, a box for each anchor")
+            agree(call, deltas[2], scores[2], "rows of bbox_deltas")
+            agree(call, deltas[3], scores[3], "columns of bbox_deltas")
+        if info is not None:
+            agree(call, info[0], scores[0], "rows of im_info, one for each image")
+        if anchors is not None:
+            agree(call, anchors[0], scores[1], "number of anchors, one for each channel of scores")
+    if info is not None:
+        agree(call, info[1], 3, "columns of im_info (height, width, scale)")
+    n = data_dependent(call, "n")
     columns: Dim = width + 1 if isinstance(width, int) else 5
     return [TensorType(DType.FLOAT, (n, columns)), TensorType(DType.FLOAT, (n,))]
 
 
-def _all_anchors(anchors: np.ndarray, height: int, width: int, stride: float) -> np.ndarray:
-    """The anchors at every cell: (A, H, W, box)."""
-    shift = np.zeros((height, width, anchors.shape[1]), np.float32)
-    shift[..., 0] = np.arange(width, dtype=np.float32) * np.float32(stride)
-    shift[..., 1] = np.arange(height, dtype=np.float32)[:, None] * np.float32(stride)
-    if anchors.shape[1] == 4:
-        shift[..., 2:] = shift[..., :2]
-    return np.asarray(anchors[:, None, None, :] + shift)
+def _proposal_scratch(call: Call) -> Sequence[TensorType]:
+    """Boxes and scores of all images after suppression, and what an image has before it."""
+    images, anchors, height, width = call.type(0).static_shape
+    cells, top, most = anchors * height * width, call.arg("pre_nms_topN"), call.arg("post_nms_topN")
+    ranked = min(cells, top) if top > 0 else cells
+    kept = images * (min(ranked, most) if most > 0 else ranked)
+    return [
+        TensorType(DType.FLOAT, (kept, ROWS)),
+        TensorType(DType.FLOAT, (kept,)),
+        TensorType(DType.FLOAT, (cells,)),
+        TensorType(DType.INT64, (cells,)),
+        TensorType(DType.INT64, (cells,)),
+        TensorType(DType.INT64, (BUCKETS,)),
+        *work_types(ranked),
+    ]
 
 
-def _proposals_of_image(
-    call: Call, scores: np.ndarray, deltas: np.ndarray, info: np.ndarray, anchors: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """(boxes, scores) of one image: the best anchors, moved, clipped, without small and overlapping ones."""
-    flat = scores.reshape(-1)
-    order = np.argsort(-flat, kind="stable")
-    top = call.arg("pre_nms_topN")
-    if 0 < top < len(order):
-        order = order[:top]
-    width = anchors.shape[-1]
-    moves = deltas.reshape(len(anchors), width, -1).transpose(0, 2, 1).reshape(-1, width)
-    plus_one = call.arg("legacy_plus_one")
-    boxes = transform(call, anchors.reshape(-1, width)[order], moves[order], (1.0,) * 4)
-    boxes = clip(boxes, info[0], info[1], call.arg("clip_angle_thresh"), plus_one)
-    best = flat[order]
-    kept = np.flatnonzero(_large_and_inside(boxes, call.arg("min_size"), info, plus_one))
-    kept = suppress(boxes, kept, call.arg("nms_thresh"), plus_one, call.arg("post_nms_topN"))
-    return boxes[kept], best[kept]
+def _propose(
+    deltas: Array,
+    info: Array,
+    anchors: Array,
+    order: Array,
+    count: int,
+    boxes: Array,
+    stride: Any,
+    low: int,
+    high: int,
+    angle_thresh: float,
+    one: Any,
+) -> None:
+    """The ``count`` best anchors of an image, moved and clipped, as the columns of ``boxes``."""
+    width, rotated = deltas.shape[2], anchors.shape[1] == 5
+    cells = deltas.shape[1] * width
+    for i in range(count):
+        anchor, cell = order[i] // cells, order[i] % cells
+        row, column = cell // width, cell % width
+        x, y = np.float32(column) * stride, np.float32(row) * stride
+        first = anchor * anchors.shape[1]
+        boxes[0, i] = anchors[anchor, 0] + x
+        boxes[1, i] = anchors[anchor, 1] + y
+        dx, dy = deltas[first, row, column], deltas[first + 1, row, column]
+        dw, dh = deltas[first + 2, row, column], deltas[first + 3, row, column]
+        if rotated:
+            boxes[2, i] = anchors[anchor, 2]
+            boxes[3, i] = anchors[anchor, 3]
+            boxes[4, i] = anchors[anchor, 4]
+            move_rotated(boxes, i, dx, dy, dw, dh, deltas[first + 4, row, column], low, high)
+            clip_rotated(boxes, i, info[0], info[1], one, angle_thresh)
+        else:
+            boxes[2, i] = anchors[anchor, 2] + x
+            boxes[3, i] = anchors[anchor, 3] + y
+            move(boxes, i, dx, dy, dw, dh, one)
+            clip(boxes, i, info[0], info[1], one)
 
 
-def _large_and_inside(boxes: np.ndarray, min_size: float, info: np.ndarray, plus_one: int) -> np.ndarray:
-    if boxes.shape[1] == 5:
-        x, y, w, h = boxes[:, :4].T
-    else:
-        w, h = boxes[:, 2] - boxes[:, 0] + plus_one, boxes[:, 3] - boxes[:, 1] + plus_one
-        x, y = boxes[:, 0] + w / 2, boxes[:, 1] + h / 2
-    least = min_size * info[2]
-    return np.asarray((w >= least) & (h >= least) & (x < info[1]) & (y < info[0]))
+def _drop_small(boxes: Array, order: Array, count: int, info: Array, min_size: float, rotated: int, one: Any) -> Any:
+    """Move the boxes that are large enough, with their centre in the image, to the front; returns how many."""
+    least, n, half = min_size * float(info[2]), 0, np.float32(0.5)
+    for i in range(count):
+        w, h, x, y = boxes[2, i], boxes[3, i], boxes[0, i], boxes[1, i]
+        if not rotated:
+            w, h = boxes[2, i] - boxes[0, i] + one, boxes[3, i] - boxes[1, i] + one
+            x, y = boxes[0, i] + w * half, boxes[1, i] + h * half
+        if w >= least and h >= least and x < info[1] and y < info[0]:
+            for k in range(5):
+                boxes[k, n] = boxes[k, i]
+            order[n] = order[i]
+            n += 1
+    return n
 
 
-def _generate_proposals(
-    call: Call, scores: np.ndarray, deltas: np.ndarray, info: np.ndarray, anchors: np.ndarray
-) -> list[np.ndarray]:
-    grid = _all_anchors(anchors, scores.shape[2], scores.shape[3], 1.0 / call.arg("spatial_scale"))
-    rois = [np.zeros((0, anchors.shape[1] + 1), np.float32)]
-    probs = [np.zeros(0, np.float32)]
-    for i in range(len(scores)):
-        boxes, best = _proposals_of_image(call, scores[i], deltas[i], info[i], grid)
-        rois.append(np.column_stack([np.full(len(boxes), i, np.float32), boxes]))
-        probs.append(best)
-    return [np.concatenate(rois).astype(np.float32), np.concatenate(probs)]
+def _proposal_sizes(
+    scores: Array,
+    deltas: Array,
+    info: Array,
+    anchors: Array,
+    dims: Array,
+    found: Array,
+    probs: Array,
+    flat: Array,
+    order: Array,
+    spare: Array,
+    counts: Array,
+    boxes: Array,
+    shares: Array,
+    gone: Array,
+    polygon: Array,
+    stride: float,
+    top: int,
+    most: int,
+    thresh: float,
+    min_size: float,
+    low: int,
+    high: int,
+    angle_thresh: float,
+    plus_one: int,
+) -> Any:
+    one, rotated, total = np.float32(plus_one), 1 if anchors.shape[1] == 5 else 0, 0
+    cells = flat.shape[0]
+    for image in range(scores.shape[0]):
+        for k in range(cells):
+            flat[k] = scores.flat[image * cells + k]
+        n = best(flat, top if top > 0 else cells, order, spare, counts)
+        _propose(
+            deltas[image],
+            info[image],
+            anchors,
+            order,
+            n,
+            boxes,
+            np.float32(stride),
+            low,
+            high,
+            angle_thresh,
+            one,
+        )
+        n = _drop_small(boxes, order, n, info[image], min_size, rotated, one)
+        suppress(boxes, n, thresh, most if 0 < most < n else -1, rotated, one, shares, gone, polygon)
+        for i in range(n):
+            if not gone[i]:
+                found[total, 0] = np.float32(image)
+                for k in range(anchors.shape[1]):
+                    found[total, 1 + k] = boxes[k, i]
+                probs[total] = flat[order[i]]
+                total += 1
+    for k in range(dims.shape[0]):
+        dims[k] = total
+    return 0
+
+
+def _proposals(
+    scores: Array,
+    deltas: Array,
+    info: Array,
+    anchors: Array,
+    rois: Array,
+    roi_probs: Array,
+    found: Array,
+    probs: Array,
+    flat: Array,
+    order: Array,
+    spare: Array,
+    counts: Array,
+    boxes: Array,
+    shares: Array,
+    gone: Array,
+    polygon: Array,
+    stride: float,
+    top: int,
+    most: int,
+    thresh: float,
+    min_size: float,
+    low: int,
+    high: int,
+    angle_thresh: float,
+    plus_one: int,
+) -> Any:
+    for i in range(rois.shape[0]):
+        for k in range(rois.shape[1]):
+            rois[i, k] = found[i, k]
+        roi_probs[i] = probs[i]
+    return 0
+
+
+def _proposal_constants(call: Call) -> Sequence[int | float]:
+    scale = call.arg("spatial_scale")
+    if not scale > 0:
+        call.fail(f"argument spatial_scale is {scale}", "give the size of the map over that of the image, above 0")
+    limits = call.arg("pre_nms_topN"), call.arg("post_nms_topN"), call.arg("nms_thresh"), call.arg("min_size")
+    return (1.0 / scale, *limits, *angle_bounds(call), call.arg("clip_angle_thresh"), call.arg("legacy_plus_one"))
 
 
 for _name in ("GenerateProposals", "GenerateProposalsCPP"):
@@ -114,44 +263,98 @@ for _name in ("GenerateProposals", "GenerateProposalsCPP"):
             *_ROTATION,
             Arg("nms_thres", "float", None, "a misspelling in old exports, which Caffe2 ignores"),
         ),
-        reference=_generate_proposals,
-        doc="boxes (image, x1, y1, x2, y2) from anchors, scores and regressions of a region proposal network",
+        loop=_proposals,
+        sizes=_proposal_sizes,
+        scratch=_proposal_scratch,
+        constants=_proposal_constants,
+        doc="Boxes (image, x1, y1, x2, y2) from anchors, scores and regressions of a region proposal network.",
     )
 
 
 def _transform_types(call: Call) -> list[TensorType]:
-    info = call.type(2).shape
+    """box_out: the type of the deltas; roi_batch_splits: float, one for each image. All inputs are float."""
+    rois, deltas, info = (require(call, i, FLOAT) and require_rank(call, i, 2) for i in range(3))
+    width = 5 if call.arg("rotated") else 4
+    if deltas is not None and isinstance(deltas[1], int) and deltas[1] % width:
+        call.fail(f"input 1 (deltas) has {deltas[1]} columns, a multiple of {width} is needed")
+    if info is not None:
+        agree(call, info[1], 3, "columns of im_info (height, width, scale)")
+    if rois is not None:
+        if deltas is not None:
+            agree(call, deltas[0], rois[0], "rows of deltas, one for each box")
+        if isinstance(rois[1], int) and rois[1] not in (width, width + 1):
+            call.fail(f"input 0 (rois) has {rois[1]} columns, {width} or {width + 1} are needed")
+        if rois[1] == width and info is not None:
+            agree(call, info[0], 1, "images, where the boxes do not name theirs")
     return [call.type(1), TensorType(DType.FLOAT, (UNKNOWN if info is None else info[0],))]
 
 
-def _bbox_transform(call: Call, rois: np.ndarray, deltas: np.ndarray, info: np.ndarray) -> list[np.ndarray]:
-    """As in Caffe2 the boxes of an image must stand together, in the order of the images: only their number is read."""
-    width = 5 if call.arg("rotated") else 4
-    has_image = rois.shape[1] == width + 1
-    image = rois[:, 0].astype(np.int64) if has_image else np.zeros(len(rois), np.int64)
-    if len(image) and (image.min() < 0 or image.max() >= len(info)):
-        call.fail(f"a box names image {int(image.max())}, but im_info has {len(info)}")
-    counts = np.bincount(image, minlength=len(info))
-    image = np.repeat(np.arange(len(info)), counts)
-    before = info[image, 2]
-    boxes = rois[:, rois.shape[1] - width :].copy()
-    boxes[:, :4] /= before[:, None]
-    after = before if call.arg("apply_scale") else np.ones_like(before)
-    sizes = np.floor(info[:, :2] / info[:, 2:3] + 0.5)
-    out = np.empty_like(deltas)
-    for k in range(0, deltas.shape[1], width):
-        out[:, k : k + width] = _regressed(call, boxes, deltas[:, k : k + width], sizes[image], after)
-    return [out, counts.astype(np.float32)]
-
-
-def _regressed(call: Call, boxes: np.ndarray, deltas: np.ndarray, sizes: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    weights = call.arg("weights") or (1.0,) * 4
+def _weights(call: Call) -> tuple[float, ...]:
+    weights = tuple(float(w) for w in call.arg("weights") or (1.0,) * 4)
     if len(weights) != 4:
         call.fail(f"argument 'weights' has {len(weights)} values, 4 are needed")
-    moved = transform(call, boxes, deltas, weights)
-    moved = clip(moved, sizes[:, 0], sizes[:, 1], call.arg("clip_angle_thresh"), call.arg("legacy_plus_one"))
-    moved[:, :4] *= scale[:, None]
-    return moved
+    return weights
+
+
+def _count_boxes(rois: Array, counts: Array, width: int) -> Any:
+    """Number of boxes of each image; 1 where a box names none of them."""
+    if rois.shape[1] == width:
+        counts[0] = rois.shape[0]
+        return 0
+    for i in range(rois.shape[0]):
+        if not (rois[i, 0] > np.float32(-1) and rois[i, 0] < np.float32(counts.shape[0])):
+            return 1
+        counts[int(rois[i, 0])] += 1
+    return 0
+
+
+def _transform(
+    rois: Array,
+    deltas: Array,
+    info: Array,
+    box_out: Array,
+    splits: Array,
+    counts: Array,
+    box: Array,
+    wx: float,
+    wy: float,
+    ww: float,
+    wh: float,
+    apply_scale: int,
+    rotated: int,
+    low: int,
+    high: int,
+    angle_thresh: float,
+    plus_one: int,
+) -> Any:
+    """As in Caffe2 the boxes of an image stand together, in the order of the images: only their number is read."""
+    width, one = 5 if rotated else 4, np.float32(plus_one)
+    if _count_boxes(rois, counts, width):
+        return 1
+    first, i = rois.shape[1] - width, 0
+    for image in range(counts.shape[0]):
+        scale = info[image, 2]
+        after = scale if apply_scale else np.float32(1)
+        high_side = np.float32(np.floor(info[image, 0] / scale + np.float32(0.5)))
+        wide_side = np.float32(np.floor(info[image, 1] / scale + np.float32(0.5)))
+        for _ in range(counts[image]):
+            for k in range(0, deltas.shape[1], width):
+                for d in range(width):
+                    box[d, 0] = rois[i, first + d] / scale if d < 4 else rois[i, first + d]
+                dx, dy = deltas[i, k] / np.float32(wx), deltas[i, k + 1] / np.float32(wy)
+                dw, dh = deltas[i, k + 2] / np.float32(ww), deltas[i, k + 3] / np.float32(wh)
+                if rotated:
+                    move_rotated(box, 0, dx, dy, dw, dh, deltas[i, k + 4], low, high)
+                    clip_rotated(box, 0, high_side, wide_side, one, angle_thresh)
+                else:
+                    move(box, 0, dx, dy, dw, dh, one)
+                    clip(box, 0, high_side, wide_side, one)
+                for d in range(width):
+                    box_out[i, k + d] = box[d, 0] * after if d < 4 else box[d, 0]
+            i += 1
+        if splits.size:
+            splits[image] = np.float32(counts[image])
+    return 0
 
 
 op(
@@ -165,245 +368,19 @@ op(
         Arg("rotated", "int", 0),
         *_ROTATION,
     ),
-    reference=_bbox_transform,
-    doc="boxes moved by the regressions of every class and clipped; how many belong to each image",
-)
-
-
-def _limit_types(call: Call) -> list[TensorType]:
-    n = _data_dependent(call, "n")
-    scores = call.type(0).shape
-    classes = UNKNOWN if scores is None else scores[1]
-    images: Dim = 1
-    if call.has(2):
-        splits = call.type(2).shape
-        images = UNKNOWN if splits is None else splits[0]
-    types = [TensorType(DType.FLOAT, (n,)), TensorType(DType.FLOAT, (n, 5 if call.arg("rotated") else 4))]
-    types += [TensorType(DType.FLOAT, (n,)), TensorType(DType.FLOAT, (images,))]
-    return [*types, TensorType(DType.INT32, (n,)), TensorType(DType.INT32, (images, classes))]
-
-
-def _box_class(call: Call, j: int) -> int:
-    """Which of the boxes belongs to class ``j``; 0 is the background."""
-    if call.arg("cls_agnostic_bbox_reg"):
-        return 0
-    return j if call.arg("input_boxes_include_bg_cls") else j - 1
-
-
-def _score_class(call: Call, j: int) -> int:
-    """Which of the scores belongs to class ``j``: where the boxes have no background, its scores come last."""
-    return j if call.arg("input_boxes_include_bg_cls") else j - 1
-
-
-_METHODS = {"linear": 1, "gaussian": 2}
-
-
-def _kept_of_class(call: Call, scores: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(rows kept, updated scores) of one class in one image."""
-    rows = np.flatnonzero(scores > np.float32(call.arg("score_thresh")))
-    plus_one = call.arg("legacy_plus_one")
-    if not call.arg("soft_nms_enabled"):
-        rows = rows[np.argsort(-scores[rows], kind="stable")]
-        return suppress(boxes, rows, call.arg("nms"), plus_one, call.arg("detections_per_im") or -1), scores
-    method = call.arg("soft_nms_method")
-    if method not in _METHODS:
-        call.fail(f"soft_nms_method '{method}' is unknown", "use linear or gaussian")
-    return soft_suppress(
-        boxes,
-        scores,
-        rows,
-        sigma=call.arg("soft_nms_sigma"),
-        thresh=call.arg("nms"),
-        least=call.arg("soft_nms_min_score_thres"),
-        method=_METHODS[method],
-        plus_one=plus_one,
-    )
-
-
-def _limited(scores: dict[int, np.ndarray], keeps: dict[int, np.ndarray], limit: int) -> dict[int, np.ndarray]:
-    """The ``limit`` best over all classes, each class in order of its scores."""
-    pairs = [(j, row) for j, rows in keeps.items() for row in rows.tolist()]
-    if limit <= 0 or len(pairs) <= limit:
-        return keeps
-    best = sorted(pairs, key=lambda p: -scores[p[0]][p[1]])[:limit]
-    return {j: np.array([row for k, row in best if k == j], np.int64) for j in keeps}
-
-
-def _limit_image(call: Call, scores: np.ndarray, boxes: np.ndarray) -> list[_Kept]:
-    """What is left of every class but the background in one image."""
-    width = 5 if call.arg("rotated") else 4
-    keeps, updated = {}, {}
-    for j in range(1, scores.shape[1]):
-        k = _box_class(call, j) * width
-        keeps[j], updated[j] = _kept_of_class(call, scores[:, _score_class(call, j)], boxes[:, k : k + width])
-    keeps = _limited(updated, keeps, call.arg("detections_per_im"))
-    places = {j: _box_class(call, j) * width for j in keeps}
-    return [_Kept(j, rows, updated[j][rows], boxes[rows, places[j] : places[j] + width]) for j, rows in keeps.items()]
-
-
-@dataclass(frozen=True)
-class _Kept:
-    """What is left of one class in one image."""
-
-    label: int
-    rows: np.ndarray
-    scores: np.ndarray
-    boxes: np.ndarray
-
-
-def _image_counts(call: Call, n: int, splits: np.ndarray | None) -> list[int]:
-    counts = [n] if splits is None else [int(k) for k in splits]
-    if sum(counts) != n:
-        call.fail(f"batch_splits sums to {sum(counts)}, there are {n} boxes")
-    return counts
-
-
-def _box_with_nms_limit(
-    call: Call, scores: np.ndarray, boxes: np.ndarray, splits: np.ndarray | None = None
-) -> list[np.ndarray]:
-    scores, boxes = scores.reshape(len(scores), scores.shape[1]), boxes.reshape(len(boxes), boxes.shape[1])
-    counts = _image_counts(call, len(scores), splits)
-    ends = np.cumsum(counts)
-    images = [_limit_image(call, scores[e - n : e], boxes[e - n : e]) for e, n in zip(ends, counts)]
-    kept = [k for image in images for k in image]
-    shift = 0 if call.arg("output_classes_include_bg_cls") else 1
-    labels = [np.full(len(k.rows), k.label - shift, np.float32) for k in kept]
-    per_class = np.zeros((len(counts), scores.shape[1]), np.int32)
-    for i, image in enumerate(images):
-        for k in image:
-            per_class[i, k.label] = len(k.rows)
-    return [
-        np.concatenate([np.zeros(0, np.float32), *(k.scores for k in kept)]),
-        np.concatenate([np.zeros((0, 5 if call.arg("rotated") else 4), np.float32), *(k.boxes for k in kept)]),
-        np.concatenate([np.zeros(0, np.float32), *labels]),
-        per_class.sum(axis=1).astype(np.float32),
-        np.concatenate([np.zeros(0, np.int64), *(k.rows for k in kept)]).astype(np.int32),
-        per_class,
-    ]
-
-
-op(
-    "BoxWithNMSLimit",
-    _limit_types,
-    inputs="scores boxes batch_splits?",
-    outputs="scores boxes classes batch_splits? keeps? keeps_size?",
-    args=(
-        Arg("score_thresh", "float", 0.05, "scores must be above"),
-        Arg("nms", "float", 0.3, "overlap above which the lower score goes"),
-        Arg("detections_per_im", "int", 100, "boxes kept over all classes of an image, at most"),
-        Arg("soft_nms_enabled", "int", 0, "lower the scores of overlapping boxes instead of removing them"),
-        Arg("soft_nms_method", "string", b"linear", "linear or gaussian"),
-        Arg("soft_nms_sigma", "float", 0.5),
-        Arg("soft_nms_min_score_thres", "float", 0.001, "lowered scores below this are removed"),
-        Arg("rotated", "int", 0),
-        Arg("cls_agnostic_bbox_reg", "int", 0, "one box for all classes"),
-        Arg("input_boxes_include_bg_cls", "int", 1, "boxes have columns for the background"),
-        Arg("output_classes_include_bg_cls", "int", 1, "classes are counted from the background"),
-        Arg("legacy_plus_one", "int", 1, "a box is x2 - x1 + 1 wide"),
+    loop=_transform,
+    scratch=lambda call: [
+        TensorType(DType.INT64, call.type(2).static_shape[:1]),
+        TensorType(DType.FLOAT, (ROWS, 1)),
+    ],
+    constants=lambda call: (
+        *_weights(call),
+        int(bool(call.arg("apply_scale"))),
+        int(bool(call.arg("rotated"))),
+        *angle_bounds(call),
+        call.arg("clip_angle_thresh"),
+        call.arg("legacy_plus_one"),
     ),
-    reference=_box_with_nms_limit,
-    doc="the boxes that are left after suppression in every class and the limit per image",
-)
-
-_FPN_ARGS = (
-    Arg("roi_canonical_scale", "int", 224, "side of the box that goes to the canonical level"),
-    Arg("roi_canonical_level", "int", 4),
-    Arg("roi_max_level", "int", 5),
-    Arg("roi_min_level", "int", 2),
-    Arg("rpn_max_level", "int", 6),
-    Arg("rpn_min_level", "int", 2),
-    Arg("rpn_post_nms_topN", "int", 2000, "boxes kept over all levels"),
-    Arg("legacy_plus_one", "int", 1, "a box is x2 - x1 + 1 wide"),
-)
-
-
-def _levels(call: Call, kind: str) -> int:
-    """Number of levels; fails where the bounds are the wrong way round."""
-    low, high = call.arg(f"{kind}_min_level"), call.arg(f"{kind}_max_level")
-    if high < low:
-        call.fail(f"{kind}_max_level {high} is below {kind}_min_level {low}")
-    return int(high - low + 1)
-
-
-def _collect_types(call: Call) -> list[TensorType]:
-    if call.n_inputs != 2 * _levels(call, "rpn"):
-        call.fail(
-            f"{call.n_inputs} inputs, but {2 * _levels(call, 'rpn')} are needed: boxes, then scores, of each level"
-        )
-    return [TensorType(DType.FLOAT, (_data_dependent(call, "n"), 5))]
-
-
-def _collected(call: Call, inputs: tuple[np.ndarray, ...]) -> np.ndarray:
-    n = len(inputs) // 2
-    rois, scores = np.concatenate(inputs[:n]), np.concatenate([s.reshape(-1) for s in inputs[n:]])
-    order = np.argsort(-scores, kind="stable")
-    top = call.arg("rpn_post_nms_topN")
-    return np.asarray(rois[order[:top] if top > 0 else order])
-
-
-def _collect(call: Call, *inputs: np.ndarray) -> list[np.ndarray]:
-    return [_collected(call, inputs)]
-
-
-def _distribute_types(call: Call) -> list[TensorType]:
-    n, rows = _levels(call, "roi"), call.type(0).shape
-    total = UNKNOWN if rows is None else rows[0]
-    each = [TensorType(DType.FLOAT, (_data_dependent(call, f"n{i}"), 5)) for i in range(n)]
-    return [*each, TensorType(DType.INT32, (total,))]
-
-
-def _distributed(call: Call, rois: np.ndarray) -> list[np.ndarray]:
-    """The boxes of every level, and the permutation that restores their order."""
-    low, high = call.arg("roi_min_level"), call.arg("roi_max_level")
-    side = np.sqrt(area(rois[:, -4:], call.arg("legacy_plus_one")))
-    ratio = side / np.float32(call.arg("roi_canonical_scale")) + np.float32(1e-6)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        level = np.clip(np.floor(call.arg("roi_canonical_level") + np.log(ratio) / math.log(2)), low, high)
-    rows = [np.flatnonzero(level == k) for k in range(low, high + 1)]
-    restore = np.argsort(np.concatenate(rows), kind="stable").astype(np.int32)
-    return [*(rois[r] for r in rows), restore]
-
-
-def _distribute(call: Call, rois: np.ndarray) -> list[np.ndarray]:
-    return _distributed(call, rois)
-
-
-def _collect_and_distribute_types(call: Call) -> list[TensorType]:
-    all_rois = _collect_types(call)[0]
-    assert all_rois.shape
-    each = [TensorType(DType.FLOAT, (_data_dependent(call, f"n{i}"), 5)) for i in range(_levels(call, "roi"))]
-    return [all_rois, *each, TensorType(DType.INT32, all_rois.shape[:1])]
-
-
-def _collect_and_distribute(call: Call, *inputs: np.ndarray) -> list[np.ndarray]:
-    rois = _collected(call, inputs)
-    return [rois, *_distributed(call, rois)]
-
-
-op(
-    "CollectRpnProposals",
-    _collect_types,
-    inputs="rois_and_scores*",
-    outputs="rois",
-    args=_FPN_ARGS,
-    reference=_collect,
-    doc="the best boxes over the levels of a region proposal network; inputs: boxes of each level, then scores",
-)
-op(
-    "DistributeFpnProposals",
-    _distribute_types,
-    inputs="rois",
-    outputs="rois_fpn_and_restore*",
-    args=_FPN_ARGS,
-    reference=_distribute,
-    doc="boxes sorted into pyramid levels by their area, and the permutation that restores their order",
-)
-op(
-    "CollectAndDistributeFpnRpnProposals",
-    _collect_and_distribute_types,
-    inputs="rois_and_scores*",
-    outputs="rois rois_fpn_and_restore*",
-    args=_FPN_ARGS,
-    reference=_collect_and_distribute,
-    doc="CollectRpnProposals, then DistributeFpnProposals",
+    errors=("ROIS: a box names an image that im_info does not have",),
+    doc="Boxes moved by the regressions of every class and clipped; how many belong to each image.",
 )

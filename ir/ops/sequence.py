@@ -24,6 +24,8 @@ MOVED = (DType.FLOAT, DType.DOUBLE, DType.INT32, DType.INT64, DType.BOOL)
 
 TOO_LONG = "LENGTHS: a length is more than the packed rows that it has"
 SHORTER = "LENGTHS: a length is less than the padding that it includes"
+MOST_FEATURES = 16
+"""That PadEmptySamples takes."""
 MINUS_INFINITY_BITS = 0xFC00
 """Of a half number."""
 
@@ -515,25 +517,36 @@ def _pad_empty_one(lengths: Array, x: Array, y: Array) -> Any:
     return 0
 
 
-def _pad_empty_all(lengths: Array, features: Any, outputs: Any) -> Any:
-    """Each feature on its own: they may have different types."""
+def _pad_empty_four(lengths: Array, features: Any, outputs: Any) -> Any:
+    """The features may have different types: each is named by a literal."""
+    wrong = 0
     if len(features) > 0:
-        if _pad_empty_one(lengths, features[0], outputs[0]):
-            return 1
-        return _pad_empty_all(lengths, features[1:], outputs[1:])
-    return 0
+        wrong += _pad_empty_one(lengths, features[0], outputs[0])
+    if len(features) > 1:
+        wrong += _pad_empty_one(lengths, features[1], outputs[1])
+    if len(features) > 2:
+        wrong += _pad_empty_one(lengths, features[2], outputs[2])
+    if len(features) > 3:
+        wrong += _pad_empty_one(lengths, features[3], outputs[3])
+    return wrong
 
 
 def _pad_empty(lengths: Array, features: Any, out_lengths: Array, outputs: Any) -> Any:
     for i in range(lengths.shape[0]):
         out_lengths[i] = max(lengths[i], 1)
-    return _pad_empty_all(lengths, features, outputs)
+    wrong = _pad_empty_four(lengths, features[0:4], outputs[0:4])
+    wrong += _pad_empty_four(lengths, features[4:8], outputs[4:8])
+    wrong += _pad_empty_four(lengths, features[8:12], outputs[8:12])
+    wrong += _pad_empty_four(lengths, features[12:16], outputs[12:16])
+    return 1 if wrong else 0
 
 
 def _pad_empty_infer(call: Call) -> list[TensorType]:
     """out_lengths: int32; each feature with a row of zeros for every length that is 0."""
     count = int_vector(call, 0)
     types = [TensorType(DType.INT32, (count,))]
+    if call.n_inputs > 1 + MOST_FEATURES:
+        call.fail(f"{call.n_inputs - 1} features, at most {MOST_FEATURES} are served", "pad them in several operators")
     for i in range(1, call.n_inputs):
         shape = rows_of(call, i)
         types.append(call.type(i).with_shape(shape and (UNKNOWN, *shape[1:])))
