@@ -104,6 +104,18 @@ def group_norm_gradient(
                 dx.flat[p] = np.float32(scale * (dy.flat[p] * gamma.flat[first + k] - level - normal * along))
 
 
+def _mean_of_row(x: np.ndarray, at: int, n: int) -> float:
+    """The mean in single precision, of eight sums of every eighth element as Caffe2's processors with AVX2 take it."""
+    a = b = c = d = e = f = g = h = np.float32(0)
+    for k in range(at, at + n // 8 * 8, 8):
+        a, b, c, d = a + x.flat[k], b + x.flat[k + 1], c + x.flat[k + 2], d + x.flat[k + 3]
+        e, f, g, h = e + x.flat[k + 4], f + x.flat[k + 5], g + x.flat[k + 6], h + x.flat[k + 7]
+    total = ((a + e) + (c + g)) + ((b + f) + (d + h))
+    for k in range(at + n // 8 * 8, at + n):
+        total += x.flat[k]
+    return total / np.float32(n)
+
+
 def layer_norm(
     x: np.ndarray,
     gamma: np.ndarray,
@@ -121,11 +133,12 @@ def layer_norm(
     """
     rows, n = span(x.shape, 0, axis), span(x.shape, axis, len(x.shape))
     for i in range(rows):
-        center, scale = _moments(x, i * n, 1, n, 0, 1, epsilon)
-        mean.flat[i] = np.float32(center)
+        _, scale = _moments(x, i * n, 1, n, 0, 1, epsilon)
+        center = _mean_of_row(x, i * n, n)
+        mean.flat[i] = center
         deviation.flat[i] = np.float32(1.0 / scale)
         factor = np.float32(scale)
-        offset = -factor * np.float32(center)
+        offset = -factor * center
         for j in range(n):
             normal = x.flat[i * n + j] * factor + offset
             y.flat[i * n + j] = normal * gamma.flat[j] + beta.flat[j] if affine else normal
