@@ -97,6 +97,12 @@ class Call:
         """Number of results."""
         return len(self.node.results)
 
+    @property
+    def n_results(self) -> int:
+        """Number of results; of a size pass, those of the operator that it is a part of."""
+        given = self.node.attrs.get(RESULTS)
+        return given if isinstance(given, int) else self.n_outputs
+
     def has(self, i: int) -> bool:
         """Input ``i`` is present."""
         return i < self.n_inputs and self.node.operands[i] is not None
@@ -224,7 +230,7 @@ class OpDef:
         """
         if self.constants is not None:
             return list(self.constants(call))
-        return [_loop_value(a, call.arg(a.name)) for a in self.args if a.name != CARRIED]
+        return [_loop_value(a, call.arg(a.name)) for a in self.args if a.name not in (CARRIED, RESULTS)]
 
 
 def _has_strings(call: Call) -> bool:
@@ -270,6 +276,8 @@ def withdraw(name: str) -> None:
             _REGISTRY.pop(key, None)
 
 
+RESULTS = "results"
+"""Argument of ``g.sizes.<Name>``: how many results the operator has that it is a part of."""
 CARRIED = "carried"
 """Argument of ``g.fill.<Name>``: how many of its last operands its size pass made."""
 
@@ -336,7 +344,7 @@ def size_passes(record: OpDef) -> tuple[OpDef, OpDef]:
         record.inputs,
         (Port("dims"), Port("scratch", variadic=True, spread=True)),
         infer_sizes,
-        record.args,
+        (*record.args, Arg(RESULTS, "int", 0)),
         loop=record.sizes,
         traits=Trait.INTERNAL,
         **common,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from graphc.ir import Graph, LoweringError, Node, TensorType, Trait, Value
 from graphc.ir.infer import infer_node
-from graphc.ir.opdef import CARRIED, Call, open_dims
+from graphc.ir.opdef import CARRIED, RESULTS, Call, open_dims
 
 QUANTISED = "dnnlowp"
 """The family of the engine's operators."""
@@ -30,7 +30,8 @@ def _split(graph: Graph, node: Node) -> None:
     name = node.results[0].name
     made = [Value(TensorType(), f"{name}.dims")]
     made += [Value(TensorType(), f"{name}.scratch{k}") for k in range(_scratch_arrays(node))]
-    first = Node(f"g.sizes.{node.op}", list(node.operands), made, dict(node.attrs), node.location)
+    attrs = {**node.attrs, RESULTS: len(node.results)}
+    first = Node(f"g.sizes.{node.op}", list(node.operands), made, attrs, node.location, node.engine, node.device)
     attrs = {**node.attrs, CARRIED: len(made)}
     results = [Value(r.type, r.name) for r in node.results]
     second = Node(f"g.fill.{node.op}", [*node.operands, *made], results, attrs, node.location, node.engine, node.device)

@@ -149,6 +149,7 @@ def _fused_op(name: str, bits: int, how: str, pruned: bool) -> None:
         loop=loops,
         constants=lambda call: (bits, int(wide), int(how == "Mean")),
         errors=ERRORS,
+        flops=lambda call: 2 * call.type(1 + weighted).size * call.node.results[0].type.static_shape[-1],
         family="embedding",
         doc=f"{how} of runs of rows of {bits}-bit numbers{', some of which the table lost' if pruned else ''}.",
     )
@@ -287,7 +288,7 @@ def _kept_infer(call: Call) -> list[TensorType]:
     dtype, count = require(call, 0, INTS).dtype, length_of(call, 0)
     lengths = int_vector(call, 1)
     int_vector(call, 2)
-    if call.has(3) is not (call.n_outputs == 3):
+    if call.has(3) is not (call.n_results == 3):
         call.fail("weights are an input without output, or an output without input")
     types = [TensorType(dtype, (UNKNOWN,)), TensorType(DType.INT32, (lengths,))]
     if not call.has(3):

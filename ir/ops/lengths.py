@@ -40,6 +40,11 @@ WEIGHTS_GRADIENT = Arg("grad_on_weights", "int", 0, "the gradient has one of SCA
 Array = np.ndarray
 
 
+def _look_up_flops(call: Call) -> int:
+    rows, count = call.type(0).static_shape[0], call.type(call.n_inputs - 2).size
+    return 2 * count * (call.type(0).size // max(rows, 1))
+
+
 def _none(call: Call) -> tuple[int, ...]:
     return ()
 
@@ -145,6 +150,7 @@ for _name, _how, _text in (
         loop=_look_up,
         constants=lambda call, how=_how: (how,),
         errors=ERRORS,
+        flops=_look_up_flops,
         doc=f"{_text[:-1]}, which INDICES choose from DATA.",
     )
 
@@ -169,6 +175,7 @@ op(
     constants=_none,
     loop=_look_up_weighted,
     errors=ERRORS,
+    flops=_look_up_flops,
     doc="Weighted sums of runs of rows, which INDICES choose from DATA.",
 )
 op(
@@ -178,6 +185,7 @@ op(
     outputs="OUTPUT",
     loop=_look_up_positional,
     errors=ERRORS,
+    flops=_look_up_flops,
     doc="Weighted sums of runs of rows that INDICES choose; the weight belongs to the place in the run.",
 )
 

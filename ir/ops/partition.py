@@ -74,8 +74,8 @@ def _infer(call: Call) -> list[TensorType]:
     Input 0: lengths, int32; input 1: keys, a vector of int32 or int64; all further ones have a row for every key.
     """
     n = call.n_inputs
-    if n < 2 or call.n_outputs < n or call.n_outputs % n:
-        call.fail(f"{call.n_outputs} outputs are no multiple of {n} inputs", "give lengths, keys and maybe rows")
+    if n < 2 or call.n_results < n or call.n_results % n:
+        call.fail(f"{call.n_results} outputs are no multiple of {n} inputs", "give lengths, keys and maybe rows")
     lengths = int_vector(call, 0)
     require(call, 1, INTS)
     count = length_of(call, 1)
@@ -85,7 +85,7 @@ def _infer(call: Call) -> list[TensorType]:
         if shape is not None:
             count = agree(call, shape[0], count, f"number of rows of input {i}")
         types.append(x.with_shape(shape and (UNKNOWN, *shape[1:])))
-    return types * (call.n_outputs // n)
+    return types * (call.n_results // n)
 
 
 op(
@@ -96,7 +96,7 @@ op(
     args=(Arg("pack_first_input", "int", 0, "keys become their quotients by the number of parts"),),
     loop=_partition,
     sizes=_sizes,
-    constants=lambda call: (call.arg("pack_first_input"), call.n_outputs // max(call.n_inputs, 1)),
+    constants=lambda call: (call.arg("pack_first_input"), call.n_results // max(call.n_inputs, 1)),
     errors=(BAD_LENGTHS,),
     doc="Runs of rows as parts: a row belongs to the part that is its key modulo their number.",
 )

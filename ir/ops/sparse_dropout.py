@@ -18,24 +18,33 @@ from graphc.ir.types import UNKNOWN, DType, TensorType
 Array = np.ndarray
 
 
-def _runs_sizes(x: Array, lengths: Array, dims: Array, ratio: float, replacement: int, seed: int) -> Any:
+def _runs_sizes(x: Array, lengths: Array, dims: Array, gone: Array, ratio: float, replacement: int, seed: int) -> Any:
     if total_length(lengths) != x.shape[0]:
         return 1
     for i in range(lengths.shape[0]):
-        dims[0] += np.int64(1) if drawn(seed, i) < ratio else np.int64(lengths[i])
+        gone[i] = drawn(seed, i) < ratio
+        dims[0] += np.int64(1) if gone[i] else np.int64(lengths[i])
     return 0
 
 
-def _runs(x: Array, lengths: Array, y: Array, out_lengths: Array, ratio: float, replacement: int, seed: int) -> Any:
+def _runs(
+    x: Array,
+    lengths: Array,
+    y: Array,
+    out_lengths: Array,
+    gone: Array,
+    ratio: float,
+    replacement: int,
+    seed: int,
+) -> Any:
     k, m = 0, 0
     for i in range(lengths.shape[0]):
-        gone = drawn(seed, i) < ratio
-        out_lengths[i] = 1 if gone else lengths[i]
-        if gone:
+        out_lengths[i] = 1 if gone[i] else lengths[i]
+        if gone[i]:
             y[m] = replacement
             m += 1
         for j in range(lengths[i]):
-            if not gone:
+            if not gone[i]:
                 y[m] = x[k + j]
                 m += 1
         k += lengths[i]
@@ -58,8 +67,8 @@ def _infer(call: Call) -> list[TensorType]:
     if not 0 <= call.arg("ratio") <= 1:
         call.fail(f"argument ratio is {call.arg('ratio')}", "give it a value from 0 to 1")
     length = length_of(call, 0) if "Itemwise" in call.node.op else UNKNOWN
-    if call.n_outputs != 2:
-        call.fail(f"there are {call.n_outputs} outputs, there must be 2")
+    if call.n_results != 2:
+        call.fail(f"there are {call.n_results} outputs, there must be 2")
     return [TensorType(DType.INT64, (length,)), TensorType(DType.INT32, (int_vector(call, 1),))]
 
 
@@ -83,6 +92,7 @@ op(
     _infer,
     loop=_runs,
     sizes=_runs_sizes,
+    scratch=lambda call: [TensorType(DType.BOOL, call.type(1).shape)],
     doc="Runs of ids, of which some become one replacement.",
     **_COMMON,
 )

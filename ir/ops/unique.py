@@ -198,10 +198,10 @@ def _split_infer(call: Call) -> list[TensorType]:
     """categorical_limit vectors of int32; what further outputs there are stays empty."""
     require(call, 0, (DType.INT64,))
     limit = bounded(call, call.arg("categorical_limit"), 1, "categorical_limit")
-    if call.n_outputs < limit:
-        call.fail(f"there are {call.n_outputs} outputs for {limit} categories")
+    if call.n_results < limit:
+        call.fail(f"there are {call.n_results} outputs for {limit} categories")
     counted = [TensorType(DType.INT32, (UNKNOWN,))] * limit
-    return [*counted, *[TensorType(DType.INT32, (0,))] * (call.n_outputs - limit)]
+    return [*counted, *[TensorType(DType.INT32, (0,))] * (call.n_results - limit)]
 
 
 op(
