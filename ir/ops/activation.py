@@ -206,27 +206,30 @@ def _dropout_traits(call: Call) -> Trait:
     return Trait.IDENTITY if call.arg("is_test") else Trait.RANDOM
 
 
-def _dropout_loop(x: Any, y: Any, mask: Any, is_test: Any, ratio: Any, seed: Any) -> None:
-    """Elements draw from a multiplicative generator modulo 2**31 - 1 that the name and the elements seed.
+MASK = 4294967295
+"""32 bits."""
 
-    So a run with other elements, as each step of training has them, drops others.
+
+def _dropout_loop(x: Any, y: Any, mask: Any, is_test: Any, ratio: Any, seed: Any) -> None:
+    """Element i draws a hash of i and of a seed, into which the name and the elements go.
+
+    So a run with other elements, as each step of training has them, drops others. The hash is the finaliser of
+    MurmurHash3 (Appleby, public domain).
     """
-    state = np.int64(seed)
+    start = np.int64(seed)
     for i in range(0, x.size if not is_test else 0, 1 + x.size // 1024):
-        state = (state * 48271 + (np.int64(np.float32(x.flat[i]).view(np.int32)) & 2147483647)) % 2147483647
-    state = max(state, np.int64(1))
-    limit = np.int64(ratio * 2147483647)
+        start = (start * 48271 + (np.int64(np.float32(x.flat[i]).view(np.int32)) & 2147483647)) % 2147483647
+    limit = np.int64(ratio * MASK)
     scale = np.float32(1) / (np.float32(1) - np.float32(ratio))
+    if is_test:
+        limit, scale = np.int64(-1), np.float32(1)
     for i in range(x.size):
-        keep = True
-        if not is_test:
-            state = state * 48271 % 2147483647
-            keep = state > limit
-            y.flat[i] = x.flat[i] * scale if keep else np.float32(0)
-        else:
-            y.flat[i] = x.flat[i]
+        h = (np.int64(i) * 2654435761 + start) & MASK
+        h = ((h ^ (h >> 16)) * 2246822507) & MASK
+        h = ((h ^ (h >> 13)) * 3266489909) & MASK
+        y.flat[i] = x.flat[i] * scale if (h ^ (h >> 16)) > limit else np.float32(0)
         if mask.size:
-            mask.flat[i] = keep
+            mask.flat[i] = (h ^ (h >> 16)) > limit
 
 
 def _dropout_constants(call: Call) -> Sequence[int | float]:

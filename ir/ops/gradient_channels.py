@@ -60,13 +60,12 @@ def _prelu_loop(
         for c in range(channels):
             k = 0 if slope.size == 1 else c
             start = (n * channels + c) * size
+            factor = slope.flat[k]
+            for i in range(start, start + size):
+                dx.flat[i] = dy.flat[i] if x.flat[i] > 0 else dy.flat[i] * factor
             found = np.float64(0)
             for i in range(start, start + size):
-                if x.flat[i] > 0:
-                    dx.flat[i] = dy.flat[i]
-                else:
-                    dx.flat[i] = dy.flat[i] * slope.flat[k]
-                    found += dy.flat[i] * x.flat[i]
+                found += dy.flat[i] * min(x.flat[i], np.float32(0))
             total[k] += found
     for k in range(slope.size):
         dslope.flat[k] = total[k]

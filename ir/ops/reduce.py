@@ -73,7 +73,8 @@ def _start(what: int, x: TensorType) -> int | float:
     if what not in (MAX, MIN):
         return 0 if x.dtype in WHOLE else 0.0
     if x.dtype in WHOLE:
-        return int(np.iinfo(kind).min if what == MAX else np.iinfo(kind).max)
+        bits = 8 * kind.itemsize - 1
+        return -(1 << bits) if what == MAX else (1 << bits) - 1
     end = math.inf if x.size else float(np.finfo(kind).max)
     return -end if what == MAX else end
 

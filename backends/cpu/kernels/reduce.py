@@ -61,7 +61,10 @@ def emit_rows(spec: KernelSpec, target: CpuTarget) -> str:
 
 
 def emit_columns(spec: KernelSpec, target: CpuTarget) -> str:
-    """Source of ``reduce_columns{what, root}``: a unit is a chunk of neighbouring columns."""
+    """Source of ``reduce_columns{what, root}``: a unit is a chunk of neighbouring columns.
+
+    A whole chunk has an accumulator for each vector, so that memory is read in stretches of the chunk's width.
+    """
     s, lanes = Lines(), target.lanes
     with s.block(f"def {spec.name}(p, lo, hi, tid):"):
         _head(s)
@@ -69,13 +72,29 @@ def emit_columns(spec: KernelSpec, target: CpuTarget) -> str:
             s("first = u % chunks * chunk")
             s("g = u // chunks")
             s("o = g // k1 * s2 + g % k1 * s1")
-            with s.block(f"for c in range(first, min(columns, first + chunk), {lanes}):"):
+            with s.block("if first + chunk <= columns:"):
+                _chunk(s, spec, lanes)
+            with s.block("else:"), s.block(f"for c in range(first, columns, {lanes}):"):
                 s("left = columns - c")
                 with s.block(f"if left >= {lanes}:"):
                     _column(s, spec, "vload(x, {0})", "vstore(y, g * columns + c, {0})")
                 with s.block("else:"):
                     _column(s, spec, "vloadm(x, {0}, left)", "vstorem(y, g * columns + c, left, {0})")
     return HELPERS.get(str(spec["what"]), "") + s.text()
+
+
+def _chunk(s: Lines, spec: KernelSpec, lanes: int) -> None:
+    what = str(spec["what"])
+    for j in range(COLUMN_CHUNK):
+        s(f"a{j} = {START.get(what, 'vzero()')}")
+    with s.block("for i in range(n1):"), s.block("for k in range(n0):"):
+        s("q = o + first + i * t1 + k * t0")
+        for j in range(COLUMN_CHUNK):
+            s(f"v = vload(x, q + {j * lanes})")
+            s(f"a{j} = {COMBINE[what]}(a{j}, {ELEMENT[what].format('v')})")
+    for j in range(COLUMN_CHUNK):
+        s(f"total = vdiv(a{j}, divisors)")
+        s(f"vstore(y, g * columns + first + {j * lanes}, {_root(spec)})")
 
 
 def _column(s: Lines, spec: KernelSpec, load: str, store: str) -> None:
