@@ -46,6 +46,7 @@ FAMILIES = (
     "loss_softmax",
     "loss_rank",
     "loss_detection",
+    "loss_tree",
     "selection",
     "metric",
     "learning_rate",
