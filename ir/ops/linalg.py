@@ -129,32 +129,33 @@ op(
 
 
 def _matrix(call: Call, i: int, trans: str) -> tuple[Shape, Dim, Dim] | None:
-    """Batch dimensions, rows and columns of input ``i``; None while the rank is unknown."""
+    """Batch dimensions, rows and columns of input ``i``; None while the rank is unknown. A vector is never turned."""
     shape = call.type(i).shape
     if shape is None:
         return None
-    if len(shape) == 1 and call.arg("broadcast"):
+    if len(shape) == 1:
         return ((), 1, shape[0]) if i == 0 else ((), shape[0], 1)
-    if len(shape) < 2:
-        call.fail(
-            f"input {i} has {len(shape)} dimensions, at least 2 are needed", "set broadcast=1 to multiply vectors"
-        )
+    if not shape:
+        call.fail(f"input {i} has no dimensions, at least 1 is needed")
     rows, columns = (shape[-1], shape[-2]) if call.arg(trans) else (shape[-2], shape[-1])
     return shape[:-2], rows, columns
 
 
 def _batch_infer(call: Call) -> list[TensorType]:
-    """Y: (..., M, N) float; batch dimensions equal, or with ``broadcast=1`` by NumPy's rules, vectors included."""
+    """Y: (..., M, N) float; batch dimensions equal, or with ``broadcast=1`` by NumPy's rules; a vector loses its own.
+
+    Missing batch dimensions count as 1, with and without ``broadcast``: Caffe2's ``batch_matmul_op.h``.
+    """
     a = require(call, 0)
     require(call, 1)
     left, right = _matrix(call, 0, "trans_a"), _matrix(call, 1, "trans_b")
     if left is None or right is None:
         return [TensorType(a.dtype)]
     agree(call, right[1], left[2], "inner dimensions of A and B", "check trans_a and trans_b")
-    if not call.arg("broadcast"):
-        if len(left[0]) != len(right[0]):
-            call.fail("A and B have different numbers of dimensions", "set broadcast=1")
-        for x, y in zip(left[0], right[0]):
+    if not call.arg("broadcast") and 1 not in (call.type(0).rank, call.type(1).rank):
+        rank = max(len(left[0]), len(right[0]))
+        padded = [(1,) * (rank - len(batch)) + batch for batch in (left[0], right[0])]
+        for x, y in zip(*padded):
             agree(call, y, x, "batch dimensions of A and B", "set broadcast=1")
     batch = broadcast_shapes(call, left[0], right[0]) or ()
     rows = () if call.type(0).rank == 1 else (left[1],)
