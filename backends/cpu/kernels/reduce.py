@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from graphc.backends.cpu.kernels import costs
+from graphc.backends.cpu.kernels import costs, reduce_pairs
 from graphc.backends.cpu.kernels.accumulate import add_stretch, join_stretch, start_stretch
 from graphc.backends.cpu.rules import Rule, Template
 from graphc.backends.cpu.target import CpuTarget
@@ -209,5 +209,5 @@ def _bits(value: float) -> int:
     return int(np.float32(value).view(np.uint32))
 
 
-TEMPLATES = (Template("reduce_rows", emit_rows), Template("reduce_columns", emit_columns))
-RULES = (Rule("reduce", tuple(OPERATORS), _choose, _needs, _bind),)
+TEMPLATES = (Template("reduce_rows", emit_rows), Template("reduce_columns", emit_columns), *reduce_pairs.TEMPLATES)
+RULES = (Rule("reduce", tuple(OPERATORS), _choose, _needs, _bind), *reduce_pairs.RULES)

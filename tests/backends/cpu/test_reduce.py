@@ -53,3 +53,31 @@ def test_everything(machine: Machine) -> None:
     check(machine, "RowwiseMax", data(5, 6, 7))
     check(machine, "ColwiseMax", data(5, 6, 7))
     check(machine, "ReduceTailSum", data(5, 6, 7))
+
+
+def test_wide_columns(machine: Machine) -> None:
+    for columns in (127, 128, 129, 300):
+        check(machine, "ReduceSum", data(9, columns), axes=(0,))
+        check(machine, "ReduceMax", data(2, 3, columns), axes=(1,))
+
+
+@pytest.mark.parametrize("op", ["ReduceMax", "ReduceMin"])
+def test_not_a_number_prevails(machine: Machine, op: str) -> None:
+    x = data(5, 70)
+    x[1, 3], x[2, 69], x[3, 0], x[3, 1] = np.nan, np.nan, np.inf, -np.inf
+    for axes in [(0,), (1,), (0, 1)]:
+        check(machine, op, x, axes=axes)
+
+
+@pytest.mark.parametrize("op", ["DotProduct", "L1Distance", "SquaredL2Distance", "CosineSimilarity"])
+def test_pairs_of_rows(machine: Machine, op: str) -> None:
+    for shape in [(3,), (1, 1), (7, 33), (5, 64), (4, 131), (2, 3, 17)]:
+        x, y = data(*shape), data(*shape)
+        call = build_call(op, [x, y], target=machine.target)
+        got, want = run_call(machine, call, [x, y])[0], evaluate_node(call.node, [x, y])[0]
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
+
+
+def test_norms(machine: Machine) -> None:
+    for p in (1, 2):
+        check(machine, "LpNorm", data(3, 50), p=p, average=p - 1)
