@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from graphc.backends.cpu.target import CpuTarget
 from graphc.ir.opdef import Call
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Step, View
@@ -35,3 +37,8 @@ class Rule:
     choose: Callable[[Call, CpuTarget], Choice | None]
     needs: Callable[[Call, Choice, CpuTarget], Needs]
     bind: Callable[[Call, Choice, Sequence[View | None], Sequence[View], Address, CpuTarget], list[Step]]
+
+
+def float_bits(value: float) -> int:
+    """A number as a parameter of a task: the bits of its float64, which a kernel reads with ``ld_f8``."""
+    return int(np.float64(value).view(np.int64))
