@@ -14,8 +14,7 @@ import numpy as np
 
 from graphc.ir.graph import Graph
 from graphc.ir.infer import infer_subgraph
-from graphc.ir.opdef import Arg, Call, op
-from graphc.ir.reference import run_graph
+from graphc.ir.opdef import Arg, Call, Trait, op
 from graphc.ir.types import UNKNOWN, DType, TensorType
 
 MAX_ROUNDS = 8
@@ -78,7 +77,7 @@ def _is_true(condition: np.ndarray) -> bool:
 
 def _if(call: Call, *arrays: np.ndarray) -> list[np.ndarray]:
     inner = subgraph(call, "then_net" if _is_true(arrays[0]) else "else_net")
-    return [] if inner is None else run_graph(inner, _captured(inner, arrays))
+    return [] if inner is None else call.run(inner, _captured(inner, arrays))
 
 
 op(
@@ -88,6 +87,7 @@ op(
     outputs="outputs*",
     args=(Arg("then_net", "graph", doc="runs where the condition holds"), Arg("else_net", "graph", doc="runs else")),
     reference=_if,
+    traits=Trait.HOST,
     doc="runs one of two nets",
 )
 
@@ -118,11 +118,11 @@ def _while(call: Call, *arrays: np.ndarray) -> list[np.ndarray]:
     condition = arrays[0]
     while True:
         if test is not None:
-            condition, *changed = run_graph(test, [state[n] for n in names])
+            condition, *changed = call.run(test, [state[n] for n in names])
             state.update(zip(test.output_names[1:], changed))
         if not _is_true(condition):
             break
-        state.update(zip(body.output_names, run_graph(body, [state[n] for n in names])))
+        state.update(zip(body.output_names, call.run(body, [state[n] for n in names])))
         condition = state.get(condition_name, condition)
     lost = [n for n in body.output_names if n not in state]
     if lost:
@@ -140,6 +140,7 @@ op(
         Arg("cond_net", "graph", doc="runs before every iteration and makes the condition"),
     ),
     reference=_while,
+    traits=Trait.HOST,
     doc="runs a net while a condition holds",
 )
 
@@ -152,7 +153,7 @@ def _do_types(call: Call) -> list[TensorType]:
 
 def _do(call: Call, *arrays: np.ndarray) -> list[np.ndarray]:
     inner = needed_subgraph(call, "net")
-    return run_graph(inner, _captured(inner, arrays))
+    return call.run(inner, _captured(inner, arrays))
 
 
 op(
@@ -169,6 +170,7 @@ op(
         Arg("saved_fwd_blobs", "strings", (), "blobs that a gradient will read"),
     ),
     reference=_do,
+    traits=Trait.HOST,
     doc="runs a net whose blobs have other names than those around it",
 )
 
