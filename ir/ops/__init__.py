@@ -60,6 +60,7 @@ FAMILIES = (
     "detection_limit",
     "detection_levels",
     "roi",
+    "roi_pool",
     "quantized",
     "recurrent",
     "recurrent_cells",
@@ -87,4 +88,6 @@ FAMILIES = (
     "dnnlowp_pool",
     "dnnlowp_products",
     "dnnlowp_linear",
+    "dnnlowp_norm",
+    "dnnlowp_lstm",
 )

@@ -21,7 +21,6 @@ Array = np.ndarray
 
 COLUMNS = 5
 """Of a box: image, x1, y1, x2, y2."""
-MOST_LEVELS = 12
 LOG_2 = math.log(2)
 NO_AREA = "ROIS: a box has a negative or undefined area"
 
@@ -60,8 +59,6 @@ def _all_boxes(call: Call) -> Dim:
     levels = _levels(call, "rpn")
     if call.n_inputs != 2 * levels:
         call.fail(f"{call.n_inputs} inputs, but {2 * levels} are needed: boxes, then scores, of each level")
-    if levels > MOST_LEVELS:
-        call.fail(f"{levels} levels of proposals, at most {MOST_LEVELS} are served")
     total: Dim = 0
     for i in range(levels):
         rows, scores = _boxes(call, i), require(call, levels + i, FLOAT)
@@ -91,47 +88,28 @@ def _collected_scratch(call: Call) -> Sequence[TensorType]:
     ]
 
 
-def _gather_one(x: Array, is_score: int, ends: Array, boxes: Array, scores: Array) -> None:
-    """Append an input to the boxes or the scores of all levels, which end at ``ends``."""
-    at = ends[is_score]
-    for k in range(x.size):
-        if is_score:
-            scores[at + k] = x.flat[k]
-        else:
-            boxes.flat[at + k] = x.flat[k]
-    ends[is_score] = at + x.size
-
-
-def _gather_four(inputs: Any, first: int, levels: int, ends: Array, boxes: Array, scores: Array) -> None:
-    """The inputs have two types: each is named by a literal."""
-    if len(inputs) > 0:
-        _gather_one(inputs[0], int(first >= levels), ends, boxes, scores)
-    if len(inputs) > 1:
-        _gather_one(inputs[1], int(first + 1 >= levels), ends, boxes, scores)
-    if len(inputs) > 2:
-        _gather_one(inputs[2], int(first + 2 >= levels), ends, boxes, scores)
-    if len(inputs) > 3:
-        _gather_one(inputs[3], int(first + 3 >= levels), ends, boxes, scores)
-
-
-def _gather(inputs: Any, ends: Array, boxes: Array, scores: Array) -> None:
+def _gather(inputs: Any, boxes: Array, scores: Array) -> None:
     """All boxes one after another, and all scores."""
     levels = len(inputs) // 2
-    ends[0] = 0
-    ends[1] = 0
-    _gather_four(inputs[0:4], 0, levels, ends, boxes, scores)
-    _gather_four(inputs[4:8], 4, levels, ends, boxes, scores)
-    _gather_four(inputs[8:12], 8, levels, ends, boxes, scores)
-    _gather_four(inputs[12:16], 12, levels, ends, boxes, scores)
-    _gather_four(inputs[16:20], 16, levels, ends, boxes, scores)
-    _gather_four(inputs[20:24], 20, levels, ends, boxes, scores)
+    box, score = 0, 0
+    for i in range(len(inputs)):
+        x = inputs[i]
+        for k in range(x.size):
+            if i < levels:
+                boxes.flat[box + k] = x.flat[k]
+            else:
+                scores[score + k] = x.flat[k]
+        if i < levels:
+            box += x.size
+        else:
+            score += x.size
 
 
 def _collect_best(
     inputs: Any, rois: Array, boxes: Array, scores: Array, order: Array, spare: Array, counts: Array
 ) -> None:
     """The best boxes of all levels, best first."""
-    _gather(inputs, counts, boxes, scores)
+    _gather(inputs, boxes, scores)
     best(scores, rois.shape[0], order, spare, counts)
     for i in range(rois.shape[0]):
         for k in range(COLUMNS):
@@ -172,7 +150,7 @@ def _share_out(rois: Array, outputs: Any, of_box: Array) -> Any:
         for i in range(rois.shape[0]):
             if of_box[i] == level:
                 for k in range(COLUMNS):
-                    levels[level][at, k] = rois[i, k]
+                    levels[level].flat[at * COLUMNS + k] = rois[i, k]
                 restore[i] = start + at
                 at += 1
         start += at

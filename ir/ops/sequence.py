@@ -24,8 +24,6 @@ MOVED = (DType.FLOAT, DType.DOUBLE, DType.INT32, DType.INT64, DType.BOOL)
 
 TOO_LONG = "LENGTHS: a length is more than the packed rows that it has"
 SHORTER = "LENGTHS: a length is less than the padding that it includes"
-MOST_FEATURES = 16
-"""That PadEmptySamples takes."""
 MINUS_INFINITY_BITS = 0xFC00
 """Of a half number."""
 
@@ -495,70 +493,60 @@ op(
 )
 
 
-def _empty_sizes(lengths: Array, features: Any, dims: Array) -> Any:
+def _empty_sizes(lengths: Array, features: Any, dims: Array, rows: int) -> Any:
     total, empty = total_length(lengths), 0
     for i in range(lengths.shape[0]):
         empty += lengths[i] == 0
     for k in range(dims.shape[0]):
         dims[k] = total + empty
-    return 1 if total < 0 else 0
+    return 1 if total < 0 or (len(features) > 0 and total != rows) else 0
 
 
-def _pad_empty_one(lengths: Array, x: Array, y: Array) -> Any:
-    if total_length(lengths) != x.shape[0]:
-        return 1
-    size, source, at = row_size(x), np.int64(0), np.int64(0)
+def _pad_empty(lengths: Array, features: Any, out_lengths: Array, outputs: Any, rows: int) -> Any:
+    """The features and outputs are rows of bytes."""
     for i in range(lengths.shape[0]):
-        for _ in range(lengths[i]):
-            copy_row(y, at, x, source, size)
-            at += 1
-            source += 1
-        at += lengths[i] == 0
+        out_lengths[i] = max(lengths[i], 1)
+    for f in range(len(features)):
+        width, source, at = features[f].size // max(rows, 1), 0, 0
+        for i in range(lengths.shape[0]):
+            for k in range(lengths[i] * width):
+                outputs[f][at + k] = features[f][source + k]
+            source += lengths[i] * width
+            at += max(lengths[i], 1) * width
     return 0
 
 
-def _pad_empty_four(lengths: Array, features: Any, outputs: Any) -> Any:
-    """The features may have different types: each is named by a literal."""
-    wrong = 0
-    if len(features) > 0:
-        wrong += _pad_empty_one(lengths, features[0], outputs[0])
-    if len(features) > 1:
-        wrong += _pad_empty_one(lengths, features[1], outputs[1])
-    if len(features) > 2:
-        wrong += _pad_empty_one(lengths, features[2], outputs[2])
-    if len(features) > 3:
-        wrong += _pad_empty_one(lengths, features[3], outputs[3])
-    return wrong
-
-
-def _pad_empty(lengths: Array, features: Any, out_lengths: Array, outputs: Any) -> Any:
-    for i in range(lengths.shape[0]):
-        out_lengths[i] = max(lengths[i], 1)
-    wrong = _pad_empty_four(lengths, features[0:4], outputs[0:4])
-    wrong += _pad_empty_four(lengths, features[4:8], outputs[4:8])
-    wrong += _pad_empty_four(lengths, features[8:12], outputs[8:12])
-    wrong += _pad_empty_four(lengths, features[12:16], outputs[12:16])
-    return 1 if wrong else 0
+def _feature_rows(call: Call) -> Dim:
+    """Number of rows that all features have."""
+    rows: Dim = UNKNOWN
+    for i in range(1, call.n_inputs):
+        shape = rows_of(call, i)
+        rows = rows if shape is None else agree(call, shape[0], rows, f"rows of input {i}, as of the other features")
+    return rows
 
 
 def _pad_empty_infer(call: Call) -> list[TensorType]:
     """out_lengths: int32; each feature with a row of zeros for every length that is 0."""
-    count = int_vector(call, 0)
-    types = [TensorType(DType.INT32, (count,))]
-    if call.n_inputs > 1 + MOST_FEATURES:
-        call.fail(f"{call.n_inputs - 1} features, at most {MOST_FEATURES} are served", "pad them in several operators")
+    types = [TensorType(DType.INT32, (int_vector(call, 0),))]
+    _feature_rows(call)
     for i in range(1, call.n_inputs):
-        shape = rows_of(call, i)
+        shape = call.type(i).shape
         types.append(call.type(i).with_shape(shape and (UNKNOWN, *shape[1:])))
     return types
+
+
+def _pad_empty_constants(call: Call) -> Sequence[int]:
+    rows = _feature_rows(call)
+    return (rows if isinstance(rows, int) else 0,)
 
 
 op(
     "PadEmptySamples",
     _pad_empty_infer,
-    inputs="lengths features*",
-    outputs="out_lengths out_features*",
+    inputs="lengths features*#",
+    outputs="out_lengths out_features*#",
     loop=_pad_empty,
+    constants=_pad_empty_constants,
     sizes=_empty_sizes,
     errors=(BAD_LENGTHS,),
     doc="A row of zeros for every sample without rows, in each of the features.",
