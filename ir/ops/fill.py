@@ -189,8 +189,8 @@ def _constant_reference(call: Call, *inputs: np.ndarray) -> list[np.ndarray]:
     """In NumPy: the interpreter evaluates init nets with it, and strings are not numbers."""
     value, dtype = call.arg("value"), constant_dtype(call)
     if dtype is DType.STRING:
-        value = call.node.attrs.get("value", b"")
-    return [np.full(run_shape(call, inputs), value, dtype.numpy)]
+        return [np.full(run_shape(call, inputs), call.node.attrs.get("value", b""), dtype.numpy)]
+    return [np.full(run_shape(call, inputs), np.asarray(value).astype(dtype.numpy))]
 
 
 def _strings_on_host(call: Call) -> Trait:
