@@ -141,9 +141,9 @@ def chosen_of(low: float, high: float, sparse: int, most: int) -> tuple[float, i
         low, high = np.float32(-widest * (half + 1)), np.float32(widest * half)
     low, high = min(low, np.float32(0.0)), max(high, np.float32(0.0))
     least, greatest = np.float64(low), np.float64(high)
-    scale = (greatest - least) / most
-    if np.float32(scale) < 2.9387359e-39:  # its inverse is infinite
-        scale = 0.1
+    scale = np.float64(np.float32((greatest - least) / most))
+    if scale < 2.9387359e-39:  # its inverse is infinite
+        scale = np.float64(np.float32(0.1))
     if scale < SMALLEST_SCALE:
         amplifier, scale = SMALLEST_SCALE / scale, SMALLEST_SCALE
         least, greatest = least * amplifier, greatest * amplifier
