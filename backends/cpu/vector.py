@@ -18,6 +18,7 @@ from numba.extending import intrinsic, models, register_model
 
 F32 = ir.FloatType()
 I1 = ir.IntType(1)
+I8 = ir.IntType(8)
 I32 = ir.IntType(32)
 I64 = ir.IntType(64)
 
@@ -77,7 +78,7 @@ def lane_mask(b: Any, count: Any, lanes: int) -> Any:
 
 
 def _memory(lanes: int, vec: Any, vt: Any) -> dict[str, Any]:
-    """Loads and stores; the masked forms touch the first ``n`` lanes only."""
+    """Loads and stores; the masked forms touch the first ``n`` lanes only. ``_u1``: bytes, as floats."""
     ip = types.intp
 
     def cast(b: Any, a: Any, off: Any) -> Any:
@@ -95,6 +96,16 @@ def _memory(lanes: int, vec: Any, vt: Any) -> dict[str, Any]:
         name = f"llvm.masked.store.v{lanes}f32.p0"
         call_llvm(b, name, ir.VoidType(), [v, cast(b, a, off), I32(4), lane_mask(b, n, lanes)])
 
+    def load_bytes(b: Any, a: Any, off: Any) -> Any:
+        byte_vec = ir.VectorType(I8, lanes)
+        return b.uitofp(b.load(b.bitcast(pointer(b, a, off, I8), byte_vec.as_pointer()), align=1), vec)
+
+    def load_bytes_masked(b: Any, a: Any, off: Any, n: Any) -> Any:
+        byte_vec = ir.VectorType(I8, lanes)
+        place = b.bitcast(pointer(b, a, off, I8), byte_vec.as_pointer())
+        args = [place, I32(1), lane_mask(b, n, lanes), ir.Constant(byte_vec, [0] * lanes)]
+        return b.uitofp(call_llvm(b, f"llvm.masked.load.v{lanes}i8.p0", byte_vec, args), vec)
+
     def prefetch(write: int, locality: int) -> Callable[..., None]:
         def build(b: Any, a: Any, off: Any) -> None:
             p = b.bitcast(pointer(b, a, off, F32), ir.IntType(8).as_pointer())
@@ -107,6 +118,8 @@ def _memory(lanes: int, vec: Any, vt: Any) -> dict[str, Any]:
         "vstore": define("vstore", types.void, (ip, ip, vt), store),
         "vloadm": define("vloadm", vt, (ip, ip, ip), load_masked),
         "vstorem": define("vstorem", types.void, (ip, ip, ip, vt), store_masked),
+        "vload_u1": define("vload_u1", vt, (ip, ip), load_bytes),
+        "vload_u1m": define("vload_u1m", vt, (ip, ip, ip), load_bytes_masked),
         "vbcast": define("vbcast", vt, (ip, ip), lambda b, a, o: splat(b, b.load(pointer(b, a, o, F32)), lanes)),
         "prefetch": define("prefetch", types.void, (ip, ip), prefetch(0, 3)),
         "prefetch_l2": define("prefetch_l2", types.void, (ip, ip), prefetch(0, 2)),

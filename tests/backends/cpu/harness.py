@@ -158,6 +158,7 @@ class Bound:
     choice: Choice
     scratch: int
     scratch_stride: int
+    status: np.ndarray = field(default_factory=lambda: np.zeros(1, np.int64))
 
     def resolve(self, param: int | Address) -> int:
         """The number that the kernel gets for a parameter."""
@@ -169,6 +170,7 @@ class Bound:
             "arena": self.memory.buffer.ctypes.data,
             "scratch": self.memory.buffer.ctypes.data + self.scratch,
             "const": self.constants[param.index].ctypes.data if self.constants else 0,
+            "status": self.status.ctypes.data,
         }[param.space]
         return base + param.offset
 
@@ -319,6 +321,7 @@ def run_call(
         end = _end_of_values(bound)
         before = outside(bound, end)
         bound.run(cut)
+        assert not bound.status[0], f"{bound.choice.spec} refused its data: error {bound.status[0]}"
         assert np.array_equal(before, outside(bound, end)), f"{bound.choice.spec} wrote outside its result"
         answers.append([get(bound.memory, v) for v in bound.outs])
     for a, b in zip(*answers):

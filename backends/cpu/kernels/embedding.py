@@ -1,0 +1,180 @@
+"""Sums of rows of a table that indices choose, over runs of given lengths: float rows and fused 8-bit rows.
+
+First one task turns the lengths into places, and checks them. Then a unit is a run: vectors along the row stay in
+registers while the run's rows are added to them, and rows that come later are fetched ahead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from graphc.backends.cpu.kernels import costs
+from graphc.backends.cpu.rules import Rule, Template
+from graphc.backends.cpu.target import CpuTarget
+from graphc.backends.lines import Lines
+from graphc.ir.opdef import Call
+from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
+from graphc.ir.types import DType
+
+PARAMS = ("data", "rows", "columns", "width", "indices", "count", "weights", "starts", "y", "status")
+"""columns: numbers of a row; width: its bytes. starts: where the runs begin among the indices, and their end."""
+BAD_LENGTHS, BAD_INDEX = 1, 2
+"""The numbers of these errors in the records of all these operators."""
+AHEAD = 16
+"""So many rows later is what is fetched ahead."""
+VECTORS = (8, 4, 2, 1)
+"""How many vectors of a row are summed at once, the most first."""
+LINE = 64
+
+OPERATORS = {
+    "SparseLengthsSum": ("f4", "", False),
+    "SparseLengthsMean": ("f4", "", True),
+    "SparseLengthsWeightedSum": ("f4", "each", False),
+    "LengthsSum": ("f4", "", False),
+    "LengthsMean": ("f4", "", True),
+    "LengthsWeightedSum": ("f4", "each", False),
+    "SparseLengthsSumFused8BitRowwise": ("u1", "", False),
+    "SparseLengthsMeanFused8BitRowwise": ("u1", "", True),
+    "SparseLengthsWeightedSumFused8BitRowwise": ("u1", "each", False),
+}
+"""Operator -> elements of its table, whether rows have weights, whether sums become means."""
+
+
+def emit_places(spec: KernelSpec, target: CpuTarget) -> str:
+    """Source of ``embedding_places``: the sums of the lengths before each; zeros where lengths are wrong."""
+    s = Lines()
+    with s.block(f"def {spec.name}(p, lo, hi, tid):"):
+        s("lengths, runs, count, starts = ld(p, 0), ld(p, 1), ld(p, 2), ld(p, 3)")
+        s("total, least = 0, 0")
+        with s.block("for i in range(runs):"):
+            s("st_i8(starts, i, total)")
+            s("length = np.int64(ld_i4(lengths, i))")
+            s("total += length")
+            s("least = min(least, length)")
+        s("st_i8(starts, runs, total)")
+        with s.block("if least < 0 or total != count:"):
+            s(f"st_i8(ld(p, 4), 0, {BAD_LENGTHS})")
+            with s.block("for i in range(runs + 1):"):
+                s("st_i8(starts, i, 0)")
+    return s.text()
+
+
+def emit_sums(spec: KernelSpec, target: CpuTarget) -> str:
+    """Source of ``embedding_sums{table, index, weighted, mean}``: a unit is one run."""
+    s, lanes = Lines(), target.lanes
+    with s.block(f"def {spec.name}(p, lo, hi, tid):"):
+        for i, name in enumerate(PARAMS):
+            s(f"{name} = ld(p, {i})")
+        with s.block("for u in range(lo, hi):"):
+            s("first, last = ld_i8(starts, u), ld_i8(starts, u + 1)")
+            s("out, c = y + u * columns * 4, 0")
+            if spec.int("mean"):
+                s("factor = vsplat(f4(1.0 / max(last - first, 1)))")
+            for vectors in VECTORS:
+                with s.block(f"while columns - c >= {vectors * lanes}:"):
+                    _sum(s, spec, [f"c + {i * lanes}" for i in range(vectors)], lanes, part=False)
+                    s(f"c += {vectors * lanes}")
+            with s.block("if c < columns:"):
+                _sum(s, spec, ["c"], lanes, part=True)
+    return s.text()
+
+
+def _sum(s: Lines, spec: KernelSpec, places: Sequence[str], lanes: int, part: bool) -> None:
+    """The sum of a run's rows at these vectors, the last of which may be a part of one."""
+    bytes_, weighted = spec["table"] == "u1", spec["weighted"] != ""
+    for i in range(len(places)):
+        s(f"a{i} = vzero()")
+    s("biases = f4(0)")
+    with s.block("for k in range(first, last):"):
+        s(f"at = {_row(spec, 'k')}")
+        with s.block("if at < 0 or at >= rows:"):
+            s(f"st_i8(status, 0, {BAD_INDEX})")
+            s("break")
+        if spec["index"]:
+            with s.block(f"if k + {AHEAD} < count:"):
+                s(f"later = data + {_row(spec, f'k + {AHEAD}')} * width")
+                size = 1 if bytes_ else 4
+                for line in range(0, size * lanes * len(places), LINE):
+                    s(f"prefetch(later + c * {size} + {line}, 0)")
+        s("row = data + at * width")
+        if bytes_:
+            s("scale, bias = ld_f4(row + columns, 0), ld_f4(row + columns, 1)")
+            if weighted:
+                s("weight = ld_f4(weights, k)")
+                s("scale, bias = scale * weight, bias * weight")
+            s("scales, biases = vsplat(scale), biases + bias")
+        elif weighted:
+            s("scales = vsplat(ld_f4(weights, k))")
+        for i, place in enumerate(places):
+            load = ("vload_u1" if bytes_ else "vload") + ("m" if part else "")
+            value = f"{load}(row, {place}{', columns - c' if part else ''})"
+            s(f"a{i} = vfma({value}, scales, a{i})" if bytes_ or weighted else f"a{i} = vadd(a{i}, {value})")
+    for i, place in enumerate(places):
+        total = f"vadd(a{i}, vsplat(biases))" if bytes_ else f"a{i}"
+        total = f"vmul({total}, factor)" if spec.int("mean") else total
+        s(f"vstorem(out, {place}, columns - c, {total})" if part else f"vstore(out, {place}, {total})")
+
+
+def _row(spec: KernelSpec, k: str) -> str:
+    return f"np.int64(ld_{spec['index']}(indices, {k}))" if spec["index"] else k
+
+
+def _inputs(call: Call) -> tuple[int | None, int | None, int]:
+    """Where the weights, the indices and the lengths are among the inputs."""
+    weighted, sparse = OPERATORS[call.node.op][1] != "", call.node.op.startswith("Sparse")
+    return (1 if weighted else None), (call.n_inputs - 2 if sparse else None), call.n_inputs - 1
+
+
+def _choose(call: Call, target: CpuTarget) -> Choice | None:
+    table, weighted, mean = OPERATORS[call.node.op]
+    data, (_, indices, _) = call.type(0), _inputs(call)
+    if data.dtype is not (DType.FLOAT if table == "f4" else DType.UINT8) or data.layout.block > 1:
+        return None
+    index = (
+        "" if indices is None else {DType.INT32: "i4", DType.INT64: "i8"}.get(call.type(indices).dtype or DType.FLOAT)
+    )
+    if index is None:
+        return None
+    spec = KernelSpec.make("embedding_sums", table=table, index=index, weighted=weighted, mean=int(mean))
+    return Choice("embedding", spec, {}, 300 + costs.stream_ns(_read(call)))
+
+
+def _read(call: Call) -> int:
+    """Bytes of the rows that a call reads."""
+    data, (_, indices, _) = call.type(0), _inputs(call)
+    rows = max(data.static_shape[0], 1)
+    return data.nbytes if indices is None else data.nbytes // rows * call.type(indices).size
+
+
+def _needs(call: Call, choice: Choice, target: CpuTarget) -> Needs:
+    runs = call.type(call.n_inputs - 1).size
+    return Needs(dense=frozenset(range(call.n_inputs)), dense_out=True, workspace=8 * (runs + 1))
+
+
+def _bind(
+    call: Call, choice: Choice, ins: Sequence[View | None], outs: Sequence[View], workspace: Address, target: CpuTarget
+) -> list[Step]:
+    assert choice.spec is not None
+    weights, indices, lengths = (None if i is None else ins[i] for i in _inputs(call))
+    data = ins[0]
+    assert data is not None
+    assert lengths is not None
+    rows, runs = data.type.static_shape[0], outs[0].type.static_shape[0]
+    columns, label = outs[0].type.size // max(runs, 1), call.node.results[0].name
+    if runs == 0:
+        return []
+    width = data.type.nbytes // max(rows, 1)
+    count = rows if indices is None else indices.type.size
+    places = KernelSpec.make("embedding_places")
+    first = Task(places, (lengths.address, runs, count, workspace, Address("status")), 1, label, runs, 12 * runs)
+    params: tuple[Param, ...] = (
+        *(data.address, rows, columns, width),
+        *(indices.address if indices else 0, count, weights.address if weights else 0),
+        *(workspace, outs[0].address, Address("status")),
+    )
+    second = Task(choice.spec, params, runs, label, 2 * count * columns, _read(call) + outs[0].type.nbytes)
+    return [(first,), (second,)]
+
+
+RULES = (Rule("embedding", tuple(OPERATORS), _choose, _needs, _bind),)
+TEMPLATES = (Template("embedding_places", emit_places), Template("embedding_sums", emit_sums))

@@ -1,0 +1,69 @@
+"""Sums of looked-up rows against the reference: every operator, row lengths around the vectors', wrong data."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from harness import Machine, bind_call, build_call, run_call
+
+from graphc.backends.cpu.kernels.embedding import OPERATORS
+from graphc.ir.reference import evaluate_node
+
+rng = np.random.default_rng(3)
+LENGTHS = np.array([3, 0, 1, 20, 2], np.int32)
+"""One run is longer than what the kernel fetches ahead."""
+
+
+def operands(op: str, columns: int, index: type = np.int64) -> list[np.ndarray]:
+    """A table, weights, indices and lengths as the operator takes them."""
+    kind, weighted, _ = OPERATORS[op]
+    count = int(LENGTHS.sum())
+    rows = 7 if op.startswith("Sparse") else count
+    table = rng.standard_normal((rows, columns)).astype(np.float32)
+    if kind == "u1":
+        scales = rng.standard_normal((rows, 2)).astype(np.float32).view(np.uint8).reshape(rows, 8)
+        table = np.concatenate([rng.integers(0, 256, (rows, columns)).astype(np.uint8), scales], 1)
+    weights = [rng.standard_normal(count).astype(np.float32)] if weighted else []
+    indices = [rng.integers(0, rows, count).astype(index)] if op.startswith("Sparse") else []
+    return [table, *weights, *indices, LENGTHS]
+
+
+def check(machine: Machine, op: str, arrays: list[np.ndarray]) -> None:
+    call = build_call(op, arrays, target=machine.target)
+    assert machine.library.choose(call).rule == "embedding"
+    got, want = run_call(machine, call, arrays)[0], evaluate_node(call.node, arrays)[0]
+    # the biases of 8-bit rows are added by themselves
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-3 if arrays[0].dtype == np.uint8 else 1e-5)
+
+
+@pytest.mark.parametrize("op", OPERATORS)
+def test_every_operator(machine: Machine, op: str) -> None:
+    for columns in (1, machine.target.lanes, 8 * machine.target.lanes + 5):
+        check(machine, op, operands(op, columns))
+
+
+@pytest.mark.parametrize("op", ["SparseLengthsSum", "SparseLengthsSumFused8BitRowwise"])
+def test_lengths_of_rows(machine: Machine, op: str) -> None:
+    for columns in (2, 3, 4, 7, 15, 17, 33, 64, 95, 128, 200):
+        check(machine, op, operands(op, columns, np.int32))
+
+
+def test_rows_of_more_dimensions_and_none_at_all(machine: Machine) -> None:
+    table, indices, lengths = operands("SparseLengthsSum", 24)
+    check(machine, "SparseLengthsSum", [table.reshape(7, 2, 3, 4), indices, lengths])
+    check(machine, "SparseLengthsSum", [table, indices[:0], lengths * 0])
+    check(machine, "SparseLengthsSum", [table[:0], indices[:0], lengths * 0])
+
+
+@pytest.mark.parametrize("op", ["SparseLengthsSum", "SparseLengthsMeanFused8BitRowwise"])
+def test_wrong_data_is_found_before_it_is_used(machine: Machine, op: str) -> None:
+    table, indices, lengths = operands(op, 40)
+    wrong = [(lengths, np.where(np.arange(26) == 9, bad, indices), 2) for bad in (-1, 7, 2**40)]
+    wrong += [(np.array(bad, np.int32), indices, 1) for bad in ([26, 1, 0, 0, 0], [27, -1, 0, 0, 0], [5, 0, 0, 0, 0])]
+    for runs, places, code in wrong:
+        arrays = [table, places, runs]
+        call = build_call(op, arrays, target=machine.target)
+        bound = bind_call(machine, call, arrays)
+        machine.compile([t.kernel for s in bound.steps for t in s])
+        bound.run()
+        assert bound.status[0] == code
