@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from graphc.ir.opdef import Call, Trait, op
-from graphc.ir.ops._rules import NUMERIC, broadcast_shapes, merge_shapes, require
+from graphc.ir.ops._rules import NUMERIC, Shape, broadcast_shapes, merge_shapes, require
 from graphc.ir.ops._walk import Flags, advance, kept_flags, offset, set_steps, steps_type
 from graphc.ir.ops.activation import DROPOUT_ARGS
 from graphc.ir.ops.elementwise import LEGACY_ARGS, binary_shape, legacy_align, same_dtypes
@@ -19,14 +19,14 @@ G, MINUS_G, G_TIMES_X, G_OVER_X, MINUS_GC_OVER_X = range(5)
 """What is summed up for an operand: the gradient itself, or the gradient with the other operand x and the result c."""
 
 
-def _roles(call: Call) -> tuple[int, int, int]:
+def operand_roles(call: Call) -> tuple[int, int, int]:
     """The inputs that are A, B and dC; DivGradient without A gets C in place of it."""
     return (1, 0, 2) if call.node.op == "DivGradient" and call.n_inputs == 3 else (1, 2, 0)
 
 
 def _binary_infer(call: Call) -> list[TensorType]:
     """dA and dB have the types of A and B; dC has their broadcast shape."""
-    a, b, dc = _roles(call)
+    a, b, dc = operand_roles(call)
     dtype = same_dtypes(call, NUMERIC, a, b)
     same_dtypes(call, NUMERIC, a, dc)
     shape = binary_shape(call, a, b)
@@ -35,16 +35,22 @@ def _binary_infer(call: Call) -> list[TensorType]:
     return [TensorType(dtype, call.type(a).shape), TensorType(dtype, call.type(b).shape)]
 
 
+def aligned_operands(call: Call) -> tuple[Shape, Shape]:
+    """The shapes under which A and B broadcast with dC."""
+    a, b, _ = operand_roles(call)
+    return call.type(a).shape or (), legacy_align(call, b, a, b)
+
+
 def _flags(call: Call) -> list[Flags]:
     """Which dimensions of dC the operands have."""
-    a, b, _ = _roles(call)
+    a, b, _ = operand_roles(call)
     rank = len(binary_shape(call, a, b) or ())
-    return [kept_flags(call.type(a).shape or (), rank), kept_flags(legacy_align(call, b, a, b), rank)]
+    return [kept_flags(shape, rank) for shape in aligned_operands(call)]
 
 
 def _binary_scratch(call: Call) -> list[TensorType]:
     """Counters and strides; for an operand that is summed up over dimensions, its sums in a wider type."""
-    a, b, dc = _roles(call)
+    a, b, dc = operand_roles(call)
     g = call.type(dc)
     wide = DType.DOUBLE if g.dtype in (DType.FLOAT, DType.DOUBLE) else DType.INT64
     sizes = [call.type(i).size for i in (a, b)]

@@ -163,17 +163,52 @@ def _meaning(call: Call) -> tuple[str, Axes]:
     return {"norm": "abs" if call.node.op == "LpNorm" and call.arg("p") == 1 else "square"}.get(what, what), axes
 
 
+def serves(shape: Sequence[int], axes: Sequence[int]) -> bool:
+    """The kernels' loops are enough for the dimensions that are left after merging."""
+    dims = merged(shape, axes)
+    return len(dims) <= 4 + (bool(dims) and not dims[0][2])
+
+
+def reduction_spec(shape: Sequence[int], axes: Sequence[int], what: str) -> KernelSpec:
+    """The kernel of a reduction; what: a key of ``ELEMENT``, ``mean`` or ``root``."""
+    dims = merged(shape, axes)
+    rows = not dims or dims[0][2]
+    root, what = int(what == "root"), {"root": "square", "mean": "sum"}.get(what, what)
+    return KernelSpec.make("reduce_rows" if rows else "reduce_columns", what=what, root=root)
+
+
+def reduction_task(
+    spec: KernelSpec,
+    x: Address,
+    y: Address,
+    shape: Sequence[int],
+    axes: Sequence[int],
+    divisor: float,
+    lanes: int,
+    label: str,
+) -> Task:
+    """The task that reduces a dense array at ``x``, of at least one element, over ``axes`` to one at ``y``."""
+    dims = merged(shape, axes)
+    columns = 1 if not dims or dims[0][2] else dims.pop(0)[0]
+    inner, outer = [*[d for d in dims if d[2]], (1, 0, True), (1, 0, True)], [d for d in dims if not d[2]]
+    (n0, t0, _), (n1, t1, _) = inner[:2]
+    (k1, s1, _), (k2, s2, _) = [*outer, (1, 0, False), (1, 0, False)][:2]
+    chunk = COLUMN_CHUNK * lanes
+    chunks = -(-columns // chunk)
+    params = (x, y, k1, s2, s1, n1, t1, n0, t0, columns, chunks, chunk, _bits(divisor))
+    size = math.prod(shape)
+    return Task(spec, params, k1 * k2 * chunks, label, size, 4 * size)
+
+
 def _choose(call: Call, target: CpuTarget) -> Choice | None:
     x, (what, axes) = call.type(0), _meaning(call)
     if x.dtype is not DType.FLOAT or x.layout.block > 1 or call.has(1) or x.size == 0:
         return None
-    dims = merged(x.static_shape, axes(call, len(x.static_shape)))
-    rows = not dims or dims[0][2]
-    if len(dims) > 4 + (not rows):
+    shape = x.static_shape
+    over = axes(call, len(shape))
+    if not serves(shape, over):
         return None
-    root, what = int(what == "root"), {"root": "square", "mean": "sum"}.get(what, what)
-    spec = KernelSpec.make("reduce_rows" if rows else "reduce_columns", what=what, root=root)
-    return Choice("reduce", spec, {}, 500 + costs.stream_ns(4 * x.size))
+    return Choice("reduce", reduction_spec(shape, over, what), {}, 500 + costs.stream_ns(4 * x.size))
 
 
 def _needs(call: Call, choice: Choice, target: CpuTarget) -> Needs:
@@ -187,22 +222,13 @@ def _bind(
     assert x is not None
     assert choice.spec is not None
     shape, (what, axes) = x.type.static_shape, _meaning(call)
-    dims = merged(shape, axes(call, len(shape)))
+    over = axes(call, len(shape))
     if not x.type.size:
         raise LoweringError(f"{call.node.location}: {call.node.op} of no elements", "feed at least one element")
-    count = math.prod(n for n, _, reduced in dims if reduced)
     average = what == "mean" or (call.opdef.has_arg("average") and call.arg("average"))
-    rows = not dims or dims[0][2]
-    columns = 1 if rows else dims.pop(0)[0]
-    inner, outer = [*[d for d in dims if d[2]], (1, 0, True), (1, 0, True)], [d for d in dims if not d[2]]
-    (n0, t0, _), (n1, t1, _) = inner[:2]
-    (k1, s1, _), (k2, s2, _) = [*outer, (1, 0, False), (1, 0, False)][:2]
-    chunk = COLUMN_CHUNK * target.lanes
-    chunks = -(-columns // chunk)
-    divisor = _bits(float(count if average else 1))
-    params = (x.address, y.address, k1, s2, s1, n1, t1, n0, t0, columns, chunks, chunk, divisor)
-    size = x.type.size
-    return [(Task(choice.spec, params, k1 * k2 * chunks, call.node.results[0].name, size, 4 * size),)]
+    divisor = float(math.prod(shape[i] for i in over) if average else 1)
+    label = call.node.results[0].name
+    return [(reduction_task(choice.spec, x.address, y.address, shape, over, divisor, target.lanes, label),)]
 
 
 def _bits(value: float) -> int:
