@@ -1,6 +1,7 @@
 """The kernel templates of the CPU backend, one family a file: ``RULES`` and ``TEMPLATES`` list them all."""
 
 from graphc.backends.cpu.kernels import (
+    broadcast_gradient,
     conv_border,
     conv_depthwise,
     conv_direct,
@@ -46,6 +47,7 @@ RULES: tuple[Rule, ...] = (
     *lrn.RULES,
     *recurrent.RULES,
     *reduce.RULES,
+    *broadcast_gradient.RULES,
     *norm.RULES,
     *resize.RULES,
     *typed.RULES,
