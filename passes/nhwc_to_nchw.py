@@ -12,7 +12,7 @@ from graphc.ir.builder import Builder
 from graphc.ir.opdef import aligned_shape
 from graphc.ir.ops.parts import join_axis
 from graphc.passes.base import Pass, at_each_node
-from graphc.passes.matching import fresh_constant, traits_of
+from graphc.passes.matching import fresh_constant, is_output, traits_of
 
 CONVOLUTIONS = ("Conv", "Conv1D", "Conv2D", "Conv3D", "ConvTranspose")
 POOLINGS = tuple(f"{kind}Pool{suffix}" for kind in ("Max", "Average") for suffix in ("", "1D", "2D", "3D"))
@@ -94,13 +94,14 @@ class _Reordering:
         if operands is None:
             operands = [self._nchw(build, v) if v is not None and v.type.rank == rank else v for v in node.operands]
         is_image = [r.type.rank == rank for r in node.results]
-        names = [f"{r.name}.nchw" if is_image[i] and r.name else r.name for i, r in enumerate(node.results)]
+        names = [f"{r.name}.nchw" if image and r.name else r.name for r, image in zip(node.results, is_image)]
         made = build.node(node.op, operands, attrs, names)
         made.engine, made.device = node.engine, node.device
-        for old, new, transpose in zip(node.results, made.results, is_image):
-            stands = build.op("NCHW2NHWC", [new], name=old.name) if transpose else new
-            stands.type = old.type  # as known as before, whatever symbols the new call's rule would give
-            graph.replace(old, stands)
+        for old, new, image in zip(node.results, made.results, is_image):
+            if old.uses or is_output(graph, old):
+                stands = build.op("NCHW2NHWC", [new], name=old.name) if image else new
+                stands.type = old.type  # as known as before, whatever symbols the new call's rule would give
+                graph.replace(old, stands)
         graph.erase(node)
         return True
 

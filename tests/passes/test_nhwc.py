@@ -13,7 +13,7 @@ import graphc
 from graphc.ir import Graph
 from graphc.ir.builder import Builder
 from graphc.ir.reference import evaluate
-from graphc.passes import NhwcToNchw, parse_pipeline, run_pipeline
+from graphc.passes import Canonicalize, NhwcToNchw, parse_pipeline, run_pipeline
 
 NHWC = {"order": "NHWC"}
 TWO_WAYS = ["NHWC2NCHW", "NHWC2NCHW"]  # of the image and of a weight
@@ -117,6 +117,18 @@ def test_other_results(net: Net, random: Random, check: Check) -> None:
         b.output(r)
     left = check(NhwcToNchw(), graph, {"x": random(2, 5, 6, 4)}, tolerance=ROUNDING)
     assert left == ["NHWC2NCHW", "GroupNorm", "NCHW2NHWC"]
+
+
+def test_unread_results_stay_behind(net: Net, random: Random, check: Check) -> None:
+    """The mask of a Dropout that nobody reads does not keep it from being an identity."""
+    graph, b = net
+    x = b.input("x", "float[1,4,4,3]")
+    conv = b.op("Conv", [x, b.constant("w", random(2, 3, 3, 3))], {"kernel": 3, **NHWC})
+    b.output(b.node("Dropout", [conv], {"is_test": 1}, ("y", "mask")).results[0])
+    left = check(NhwcToNchw(), graph, {"x": random(1, 4, 4, 3)}, tolerance=ROUNDING)
+    assert left == [*TWO_WAYS, "Conv", "NCHW2NHWC", "Dropout", "NCHW2NHWC"]
+    check(Canonicalize(), graph, {"x": random(1, 4, 4, 3)})
+    assert "Dropout" not in [n.op for n in graph.nodes]
 
 
 def test_refused(net: Net, random: Random, check: Check) -> None:
