@@ -253,7 +253,7 @@ def _diagonal(x: np.ndarray, y: np.ndarray, value: Any, step: int) -> None:
 def _diagonal_constants(call: Call) -> list[Any]:
     """The value, and how far apart elements of the diagonal lie."""
     step, stride = 1, 1
-    for d in reversed(call.opdef.infer(call)[0].static_shape[1:]):
+    for d in reversed(call.node.results[0].type.static_shape[1:]):
         stride *= d
         step += stride
     return [*_fill_constants(call), step]

@@ -12,13 +12,13 @@ import numpy as np
 from graphc.ir.opdef import Arg, Call, OpDef, lookup, op
 from graphc.ir.ops._rules import axis_of
 from graphc.ir.ops.image import scaled_size
-from graphc.ir.ops.parts import slice_bounds
 from graphc.ir.ops.quantized import (
     ORDER_NHWC,
     Y_QUANT,
     int8_input,
     kept_quant,
 )
+from graphc.ir.ops.slices import slice_bounds
 from graphc.ir.types import DType, TensorType
 
 

@@ -194,7 +194,7 @@ _MOMENTS = (Arg("mean", "float", 0.0), Arg("std", "float", 1.0))
 
 
 def _shape(call: Call) -> tuple[int, ...]:
-    return call.opdef.infer(call)[0].static_shape
+    return call.node.results[0].type.static_shape
 
 
 def _xavier_constants(call: Call) -> list[Any]:

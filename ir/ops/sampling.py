@@ -10,7 +10,7 @@ from graphc.ir.opdef import Arg, Call, Trait, op
 from graphc.ir.ops._rules import bounded, merge_shapes, require, require_rank
 from graphc.ir.ops._twister import STATE, begin, call_seed, uniform, whole
 from graphc.ir.ops.fill import FILL_ARGS, dtype_argument, fill_shape
-from graphc.ir.types import UNKNOWN, Dim, DType, TensorType
+from graphc.ir.types import UNKNOWN, DType, TensorType
 
 
 def _sample_infer(call: Call) -> list[TensorType]:
@@ -180,10 +180,8 @@ def _unique(
 
 def _unique_scratch(call: Call) -> list[TensorType]:
     """The generator, and a table with room for twice as many numbers as it will hold."""
-    drawn = call.opdef.infer(call)[0]
-    size: Dim = UNKNOWN
-    if drawn.is_static:
-        size = 1 << (2 * (drawn.size + (call.type(1).size if call.has(1) else 0)) + 1).bit_length()
+    held = call.node.results[0].type.size + (call.type(1).size if call.has(1) else 0)
+    size = 1 << (2 * held + 1).bit_length()
     return [STATE, TensorType(DType.INT64, (size,)), TensorType(DType.UINT8, (size,))]
 
 

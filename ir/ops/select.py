@@ -220,9 +220,9 @@ op(
 
 def _partitions(call: Call) -> int:
     """Number of parts of a Partition."""
-    if call.n_inputs == 0 or call.n_outputs == 0 or call.n_outputs % call.n_inputs:
-        call.fail(f"{call.n_outputs} outputs are no multiple of {call.n_inputs} inputs")
-    return call.n_outputs // call.n_inputs
+    if call.n_inputs == 0 or call.n_results == 0 or call.n_results % call.n_inputs:
+        call.fail(f"{call.n_results} outputs are no multiple of {call.n_inputs} inputs")
+    return call.n_results // call.n_inputs
 
 
 def _partition_infer(call: Call) -> list[TensorType]:

@@ -11,8 +11,9 @@ from graphc.backends.cpu.kernels.copy import copy_task, strided_copy
 from graphc.backends.cpu.rules import Rule
 from graphc.backends.cpu.target import CpuTarget
 from graphc.ir.opdef import Call
-from graphc.ir.ops.parts import join_axis, slice_bounds, tile_args
+from graphc.ir.ops.parts import join_axis
 from graphc.ir.ops.shape import channels_last_order
+from graphc.ir.ops.slices import slice_bounds
 from graphc.ir.schedule import Address, Choice, Needs, Step, Task, View
 
 Bind = Callable[[Call, Sequence[View], Sequence[View], CpuTarget], list[Step]]
@@ -117,10 +118,6 @@ def _constant_bounds(call: Call) -> bool:
     return not call.has(1) or (call.constant(1) is not None and call.constant(2) is not None)
 
 
-def _constant_input(call: Call) -> bool:
-    return not call.has(1) or call.constant(1) is not None
-
-
 def _permute(order: Callable[[Call], Order]) -> Bind:
     """A transposition: output dimension i is input dimension order[i]."""
 
@@ -142,10 +139,11 @@ def _channels_order(call: Call) -> Order:
 
 
 def _tile(call: Call, ins: Sequence[View], outs: Sequence[View], target: CpuTarget) -> list[Step]:
-    numbers = tile_args(call)
-    assert numbers is not None
-    copies, axis = numbers[0], numbers[1] % (ins[0].type.rank or 1)
-    size = ins[0].type.static_shape[axis]
+    """The dimension is the one that grew; elements of inputs are not known here."""
+    sizes = list(zip(ins[0].type.static_shape, outs[0].type.static_shape))
+    axis = next((d for d, (old, new) in enumerate(sizes) if old != new), 0)
+    size = sizes[axis][0]
+    copies = sizes[axis][1] // max(size, 1)
     return [tuple(t for k in range(copies) for t in _move(ins[0], _part(outs[0], axis, k * size, size), target))]
 
 
@@ -185,10 +183,10 @@ RULES: tuple[Rule, ...] = (
     ),
     _mover("reorder", ("g.reorder",), _copy),
     _mover("identity", ("*identity*",), _copy),
-    _mover("split", ("Split", "DepthSplit", "SplitByLengths"), _split, _constant_input),
+    _mover("split", ("Split", "DepthSplit", "SplitByLengths"), _split, lambda call: True),
     _mover("slice", ("Slice",), _slice, _constant_bounds),
     _mover("transpose", ("Transpose",), _permute(_axes)),
     _mover("channels", ("NCHW2NHWC", "NHWC2NCHW"), _permute(_channels_order)),
-    _mover("tile", ("Tile",), _tile, lambda call: tile_args(call) is not None),
+    _mover("tile", ("Tile",), _tile),
     _mover("shuffle", ("ChannelShuffle",), _shuffle, _images),
 )

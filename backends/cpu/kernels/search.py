@@ -83,20 +83,12 @@ def emit_top(spec: KernelSpec, target: CpuTarget) -> str:
     return s.text()
 
 
-def _count(call: Call) -> int | None:
-    """k of a TopK; None where it is known only at run time."""
-    data = call.constant(1) if call.has(1) else None
-    return int(call.arg("k")) if not call.has(1) else (None if data is None else int(data.reshape(-1)[0]))
-
-
 def _choose(call: Call, target: CpuTarget) -> Choice | None:
     x = call.type(0)
     code = CODES.get(x.dtype) if x.dtype else None
     if code is None or code == "b1" or x.layout.block > 1:
         return None
     if call.node.op == "TopK":
-        if _count(call) is None:
-            return None
         return Choice("search", KernelSpec.make("top", type=code, flat=int(call.n_outputs > 2)), cost=4.0 * x.size)
     sign = 1 if call.node.op == "ArgMax" else -1
     return Choice("search", KernelSpec.make("extreme", type=code, sign=sign), cost=2.0 * x.size)
@@ -119,7 +111,7 @@ def _bind(
     total = math.prod(shape[:axis]) * inner
     group = max(1, min(-(-total // 16), WORK // max(n, 1)))
     places = [v.address for v in outs]
-    k = (_count(call) or 0) if call.node.op == "TopK" else 1
+    k = outs[0].type.static_shape[axis] if call.node.op == "TopK" else 1
     params: tuple[Param, ...] = (x.address, *(places + places[:1] * 2)[:3], n, inner, total, group, k, 0)
     return [(Task(choice.spec, params, -(-total // group), call.node.results[0].name, total * n, x.type.nbytes),)]
 

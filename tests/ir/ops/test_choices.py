@@ -8,6 +8,7 @@ import pytest
 from operator_calls import answer, answers, f32, refusal, types
 
 from graphc.ir.errors import RunError
+from graphc.ir.infer import infer_node
 from graphc.ir.ops._twister import begin, word
 
 TRUE, FALSE = True, False
@@ -171,7 +172,7 @@ def test_loops_of_fills_draw_what_numpy_draws(op: str) -> None:
     got, state = np.zeros((3, 5), want.dtype), np.zeros(625, np.int64)
     assert made.opdef.loop is not None
     absent = [np.zeros(0, np.float32)] * len(made.opdef.inputs)
-    made.opdef.infer(made)
+    infer_node(made.node)
     made.opdef.loop(*absent, got, state, *made.opdef.loop_arguments(made))
     np.testing.assert_allclose(got, want, rtol=1e-6)
 
