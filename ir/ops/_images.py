@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from graphc.ir.ops._products import span
@@ -33,7 +35,7 @@ def resize_nearest(
                     y.flat[q + c] = x.flat[p + c]
 
 
-def _ratio(size: int, out: int) -> float:
+def _ratio(size: int, out: int) -> Any:
     """Step of bilinear resizing: corners lie on corners."""
     return np.float32(size - 1) / np.float32(out - 1) if out > 1 else np.float32(0)
 

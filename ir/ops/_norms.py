@@ -6,6 +6,7 @@ An image batch is items x channels x places; in NHWC order the channels lie side
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -104,7 +105,7 @@ def group_norm_gradient(
                 dx.flat[p] = np.float32(scale * (dy.flat[p] * gamma.flat[first + k] - level - normal * along))
 
 
-def _mean_of_row(x: np.ndarray, at: int, n: int) -> float:
+def _mean_of_row(x: np.ndarray, at: int, n: int) -> Any:
     """The mean in single precision, of eight sums of every eighth element as Caffe2's processors with AVX2 take it."""
     a = b = c = d = e = f = g = h = np.float32(0)
     for k in range(at, at + n // 8 * 8, 8):

@@ -342,7 +342,7 @@ def _transpose_loop(
 
 def _transpose_scratch(call: Call) -> Sequence[TensorType]:
     """Columns of a group of an image."""
-    pixels = math.prod(spatial(call, call.type(0).static_shape))  # type: ignore[arg-type]  # static: ints
+    pixels = math.prod(d for d in spatial(call, call.type(0).static_shape) if isinstance(d, int))
     return [columns_type(call.type(1), pixels)]
 
 

@@ -163,7 +163,7 @@ def _place(predicted: np.ndarray, places: np.ndarray, i: int) -> int:
     item, channel, y, x = int(places[i, 0]), int(places[i, 1]), int(places[i, 2]), int(places[i, 3])
     if item >= predicted.shape[0] or channel + 4 > c or y >= h or x >= w:
         return -1
-    return ((item * c + channel) * h + y) * w + x
+    return int(((item * c + channel) * h + y) * w + x)
 
 
 _PLACE_ERROR = ("a location is outside of the images",)

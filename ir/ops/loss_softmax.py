@@ -87,7 +87,7 @@ def _log_of_row(x: np.ndarray, at: int, columns: int, k: int) -> float:
     total = 0.0
     for j in range(columns):
         total += math.exp(x.flat[at + j] - top)
-    return x.flat[at + k] - top - math.log(total)
+    return float(x.flat[at + k]) - top - math.log(total)
 
 
 def _loop(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -106,7 +107,8 @@ def _regions_type(call: Call) -> list[TensorType]:
     return [TensorType(DType.FLOAT, (n * per_image, 5))]
 
 
-def _apart(size: int, region: int, steps: int) -> float:
+def _apart(size: int, region: int, steps: int) -> Any:
+    """Pixels between neighbouring regions, in single precision."""
     return np.float32((size - region) / steps) if steps > 0 else np.float32(0)
 
 
