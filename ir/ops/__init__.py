@@ -80,6 +80,8 @@ FAMILIES = (
     "sequence",
     "features",
     "features_multi",
+    "decode",
+    "id_lists",
     "control",
     "records",
     "unsupported",
