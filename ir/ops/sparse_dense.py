@@ -243,12 +243,13 @@ def _batch_dense_infer(call: Call) -> list[TensorType]:
     count, n = _long_vectors(call)
     require(call, 2, FLOAT)
     first_dim(call, 2, n, "number of elements")
-    width: Dim = call.arg("dense_last_dim")
+    given: int = call.arg("dense_last_dim")
+    width: Dim = given
     if call.has(3):
         shape = require_rank(call, 3, 2)
         like = UNKNOWN if shape is None else shape[1]
-        width = like if width == -1 else agree(call, like, width, "width of output_shape_inference")
-    elif not 1 <= width <= LARGEST:
+        width = like if given == -1 else agree(call, like, given, "width of output_shape_inference")
+    elif not 1 <= given <= LARGEST:
         call.fail("dense_last_dim is missing or less than 1", "give it, or a fourth input")
     return [TensorType(DType.FLOAT, (count, width))]
 
