@@ -23,14 +23,15 @@ ARGS = (
 )
 
 
-def _unit(x: float) -> float:
+def unit_of(x: float) -> float:
     """The logistic function; exp never overflows."""
     e = np.float32(math.exp(-abs(x)))
     one = np.float32(1.0)
     return one / (one + e) if x >= 0 else e / (one + e)
 
 
-def _tanh(x: float) -> float:
+def tanh_of(x: float) -> float:
+    """tanh as a float32 number."""
     return np.float32(math.tanh(x))
 
 
@@ -93,10 +94,10 @@ def _lstm(
         g = 4 * k
         for d in range(width):
             if runs:
-                kept = _unit(gates.flat[g + width + d] + bias) * cell.flat[k + d]
-                value = kept + _unit(gates.flat[g + d]) * _tanh(gates.flat[g + 3 * width + d])
+                kept = unit_of(gates.flat[g + width + d] + bias) * cell.flat[k + d]
+                value = kept + unit_of(gates.flat[g + d]) * tanh_of(gates.flat[g + 3 * width + d])
                 new_cell.flat[k + d] = value
-                new_hidden.flat[k + d] = _unit(gates.flat[g + 2 * width + d]) * _tanh(value)
+                new_hidden.flat[k + d] = unit_of(gates.flat[g + 2 * width + d]) * tanh_of(value)
             elif not drop_states:
                 new_cell.flat[k + d] = cell.flat[k + d]
                 new_hidden.flat[k + d] = hidden.flat[k + d]
@@ -155,9 +156,9 @@ def _lstm_gradient(
         g = 4 * k
         for d in range(width):
             if runs:
-                i, f = _unit(gates.flat[g + d]), _unit(gates.flat[g + width + d] + bias)
-                o, c = _unit(gates.flat[g + 2 * width + d]), _tanh(gates.flat[g + 3 * width + d])
-                t = _tanh(new_cell.flat[k + d])
+                i, f = unit_of(gates.flat[g + d]), unit_of(gates.flat[g + width + d] + bias)
+                o, c = unit_of(gates.flat[g + 2 * width + d]), tanh_of(gates.flat[g + 3 * width + d])
+                t = tanh_of(new_cell.flat[k + d])
                 d_cell = dc.flat[k + d] + dh.flat[k + d] * o * (one - t * t)
                 d_cell_prev.flat[k + d] = d_cell * f
                 d_gates.flat[g + d] = d_cell * c * i * (one - i)
@@ -207,8 +208,8 @@ def _gru(
         g = 3 * k
         for d in range(width):
             if runs:
-                z = _unit(gates.flat[g + width + d])
-                new = _tanh(gates.flat[g + 2 * width + d])
+                z = unit_of(gates.flat[g + width + d])
+                new = tanh_of(gates.flat[g + 2 * width + d])
                 new_hidden.flat[k + d] = hidden.flat[k + d] * z + new * (np.float32(1.0) - z)
             elif not drop_states:
                 new_hidden.flat[k + d] = hidden.flat[k + d]
@@ -259,7 +260,7 @@ def _gru_gradient(
         g = 3 * k
         for d in range(width):
             if runs:
-                z, new = _unit(gates.flat[g + width + d]), _tanh(gates.flat[g + 2 * width + d])
+                z, new = unit_of(gates.flat[g + width + d]), tanh_of(gates.flat[g + 2 * width + d])
                 slope = dh.flat[k + d]
                 d_hidden_prev.flat[k + d] = slope * z
                 d_gates.flat[g + width + d] = slope * (hidden.flat[k + d] - new) * z * (one - z)
