@@ -64,23 +64,47 @@ _MEASURE = Refusal(
     "it measures the process, not the data",
     "remove it, and measure with `graphc profile`",
 )
+_RECORDS = Refusal(
+    "it keeps records or tensors in an object that is no tensor, for a reader or a queue",
+    "cut it out of the net, and feed the fields of the records as inputs",
+)
+_STATISTICS = Refusal(
+    "it reports a number to a registry of statistics of the process",
+    "remove it, make its input an external output and report what a run returns",
+)
+_WORKSPACE = Refusal(
+    "it changes or measures the blobs of a workspace, which a plan does not have",
+    "remove it: a plan reserves memory for its values and reuses it",
+)
+_FAILURE = Refusal(
+    "its only purpose is to fail: Caffe2 tests its error handling with it",
+    "remove it",
+)
 _NAMES = (
     (_DATA, "CreateDB TensorProtosDBInput ImageInput VideoInput CreateTextFileReader TextFileReaderRead"),
-    (_DATA, "ReadNextBatch ReadRandomBatch CreateTreeCursor ResetCursor"),
-    (_STORE, "Save Snapshot Checkpoint DBExists IndexStore"),
-    (_WEIGHTS, "Load IndexLoad"),
+    (_DATA, "ReadNextBatch ReadRandomBatch CreateTreeCursor ResetCursor GetCursorOffset ComputeOffset SortAndShuffle"),
+    (_RECORDS, "PackRecords UnPackRecords CreateTensorVector ConcatTensorVector TensorVectorSize CollectTensor"),
+    (_RECORDS, "AtomicAppend"),
+    (_STATISTICS, "AveragePut IncrementPut StdDevPut"),
+    (_WORKSPACE, "FeedBlob Free EstimateAllBlobSizes"),
+    (_FAILURE, "Crash Fail LogFatal ThrowException ThrowChildThreadException"),
+    (_STORE, "Save Snapshot Checkpoint DBExists"),
+    (_WEIGHTS, "Load"),
     (_QUEUE, "CreateBlobsQueue CreateBlobsQueueDB EnqueueBlobs SafeEnqueueBlobs DequeueBlobs SafeDequeueBlobs"),
     (_QUEUE, "CloseBlobsQueue WeightedSampleDequeueBlobs CreateRebatchingQueue EnqueueRebatchingQueue"),
     (_QUEUE, "DequeueRebatchingQueue CloseRebatchingQueue"),
     (_SHARED, "CreateMutex CreateCounter ResetCounter CountUp CountDown RetrieveCount CheckCounterDone"),
     (_SHARED, "CreateAtomicBool ConditionalSetAtomicBool CheckAtomicBool AtomicFetchAdd AtomicFetchAdd64"),
-    (_SHARED, "HasScope CreateMap StatRegistryCreate StatRegistryUpdate StatRegistryExport"),
+    (_SHARED, "HasScope StatRegistryCreate StatRegistryUpdate StatRegistryExport"),
     (_COLLECTIVE, "CreateCommonWorld CloneCommonWorld DestroyCommonWorld Allreduce Allgather Broadcast Barrier"),
     (_COLLECTIVE, "Reduce ReduceScatter SendTensor ReceiveTensor FileStoreHandlerCreate RedisStoreHandlerCreate"),
     (_COLLECTIVE, "StoreAdd StoreGet StoreSet StoreWait NCCLAllreduce NCCLBroadcast NCCLReduce NCCLAllGather"),
     (_COLLECTIVE, "NCCLReduceScatter MPIAllreduce MPIAllgather MPIBroadcast MPIReduce MPICreateCommonWorld"),
     (_COLLECTIVE, "MPISendTensor MPIReceiveTensor AsyncNetBarrier"),
-    (_FOREIGN, "Python PythonDLPack ATen TensorRT Onnxifi SNPE ScriptModule ScriptModuleLoad Torch TorchInit"),
+    (
+        _FOREIGN,
+        "Python PythonGradient PythonDLPack PythonDLPackGradient ATen TensorRT Onnxifi SNPE ScriptModule ScriptModuleLoad Torch TorchInit",
+    ),
     (_FOREIGN, "ElementwiseRTC"),
     (_MEASURE, "TimerBegin TimerEnd TimerGet TimerGetAndEnd WallClockTime CpuUtilizationReport GetProfDagStats"),
     (_MEASURE, "CudaProfileInitialize CudaProfileStart CudaProfileStop GetGPUMemoryUsage GetAllBlobNames"),
