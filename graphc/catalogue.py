@@ -23,7 +23,7 @@ Written by `python -m graphc ops --markdown` from the records in `ir/ops/`; `gra
 - `?`: optional, `*`: any number. Arguments have their defaults; those without one are absent unless given.
 - How: **pointwise**, an expression that is fused and vectorised; **loop**, compiled from Python; **kernel**, rules of
   the CPU's library; **view**, **identity**: nothing runs; **host**: Python between the native parts (strings, maps,
-  control flow); **NumPy**: `graphc.ir.evaluate` only.
+  control flow); **NumPy**: while a net is compiled (fills), and in `graphc.ir.evaluate`.
 - Gradient: the operators that compute it (`ir/gradient.py`); *rule*: arguments decide which; *none*: nothing flows
   back; `-`: asking for it is an error.
 """
