@@ -347,7 +347,7 @@ _many("SumInt", "Sum of the inputs.", NUMERIC_HALF, lambda o, call, *xs: reduce(
 _many(
     "SumRelu",
     "max(sum of the inputs, 0).",
-    (DType.FLOAT, DType.INT32),
+    (DType.FLOAT, DType.DOUBLE, DType.INT32),
     lambda o, call, *xs: o.maximum(reduce(lambda a, b: a + b, xs), o.const(0.0)),
 )
 _many("Max", "Largest of the inputs.", FLOATS, lambda o, call, *xs: reduce(o.maximum, xs))
@@ -381,12 +381,20 @@ def _where_reference(call: Call, c: np.ndarray, x: np.ndarray, y: np.ndarray) ->
     return [np.where(c.reshape(c.shape + (1,) * (x.ndim - c.ndim)), x, y)]
 
 
+def _where_loop(c: Any, x: Any, y: Any, z: Any, rows: Any) -> None:
+    run = x.size // max(c.size, 1)
+    for i in range(c.size):
+        for j in range(i * run, i * run + run):
+            z.flat[j] = x.flat[j] if c.flat[i] else y.flat[j]
+
+
 op(
     "Where",
     _where_infer,
     inputs="C X Y",
     outputs="Z",
     args=(Arg("broadcast_on_rows", "int", 0, "C has one element a row"),),
+    loop=_where_loop,
     reference=_where_reference,
     doc="X where C, else Y.",
 )
