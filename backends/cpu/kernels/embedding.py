@@ -161,12 +161,12 @@ def _bind(
     assert lengths is not None
     rows, runs = data.type.static_shape[0], outs[0].type.static_shape[0]
     columns, label = outs[0].type.size // max(runs, 1), call.node.results[0].name
-    if runs == 0:
-        return []
     width = data.type.nbytes // max(rows, 1)
     count = rows if indices is None else indices.type.size
     places = KernelSpec.make("embedding_places")
     first = Task(places, (lengths.address, runs, count, workspace, Address("status")), 1, label, runs, 12 * runs)
+    if runs == 0:
+        return [(first,)]
     params: tuple[Param, ...] = (
         *(data.address, rows, columns, width),
         *(indices.address if indices else 0, count, weights.address if weights else 0),

@@ -53,13 +53,15 @@ def test_rows_of_more_dimensions_and_none_at_all(machine: Machine) -> None:
     check(machine, "SparseLengthsSum", [table.reshape(7, 2, 3, 4), indices, lengths])
     check(machine, "SparseLengthsSum", [table, indices[:0], lengths * 0])
     check(machine, "SparseLengthsSum", [table[:0], indices[:0], lengths * 0])
+    check(machine, "SparseLengthsSum", [table, indices[:0], lengths[:0]])
 
 
 @pytest.mark.parametrize("op", ["SparseLengthsSum", "SparseLengthsMeanFused8BitRowwise"])
 def test_wrong_data_is_found_before_it_is_used(machine: Machine, op: str) -> None:
     table, indices, lengths = operands(op, 40)
     wrong = [(lengths, np.where(np.arange(26) == 9, bad, indices), 2) for bad in (-1, 7, 2**40)]
-    wrong += [(np.array(bad, np.int32), indices, 1) for bad in ([26, 1, 0, 0, 0], [27, -1, 0, 0, 0], [5, 0, 0, 0, 0])]
+    sums = ([26, 1, 0, 0, 0], [27, -1, 0, 0, 0], [5, 0, 0, 0, 0], [])
+    wrong += [(np.array(bad, np.int32), indices, 1) for bad in sums]
     for runs, places, code in wrong:
         arrays = [table, places, runs]
         call = build_call(op, arrays, target=machine.target)
