@@ -86,6 +86,7 @@ FAMILIES = (
     "text",
     "maps",
     "dataset",
+    "beam",
     "control",
     "records",
     "unsupported",

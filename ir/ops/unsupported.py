@@ -101,11 +101,8 @@ _NAMES = (
     (_COLLECTIVE, "StoreAdd StoreGet StoreSet StoreWait NCCLAllreduce NCCLBroadcast NCCLReduce NCCLAllGather"),
     (_COLLECTIVE, "NCCLReduceScatter MPIAllreduce MPIAllgather MPIBroadcast MPIReduce MPICreateCommonWorld"),
     (_COLLECTIVE, "MPISendTensor MPIReceiveTensor AsyncNetBarrier"),
-    (
-        _FOREIGN,
-        "Python PythonGradient PythonDLPack PythonDLPackGradient ATen TensorRT Onnxifi SNPE ScriptModule ScriptModuleLoad Torch TorchInit",
-    ),
-    (_FOREIGN, "ElementwiseRTC"),
+    (_FOREIGN, "Python PythonGradient PythonDLPack PythonDLPackGradient ATen TensorRT Onnxifi SNPE ScriptModule"),
+    (_FOREIGN, "ScriptModuleLoad Torch TorchInit ElementwiseRTC"),
     (_MEASURE, "TimerBegin TimerEnd TimerGet TimerGetAndEnd WallClockTime CpuUtilizationReport GetProfDagStats"),
     (_MEASURE, "CudaProfileInitialize CudaProfileStart CudaProfileStop GetGPUMemoryUsage GetAllBlobNames"),
 )

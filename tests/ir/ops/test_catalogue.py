@@ -1,0 +1,52 @@
+"""Every operator of real Caffe2 is known: it has a record, or a refusal that says why it has none."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from graphc.ir import Trait, registry
+from graphc.ir.ops.unsupported import refusal
+
+IN_WORK = frozenset(
+    {
+        *("DeformConv", "DeformConvGradient", "FP16MomentumSGDUpdate", "FP32MomentumSGDUpdate", "TTLinearGradient"),
+        *("FbFCPacked", "FbGemmPack", "FbGemmPackTranspose", "Int8FCPackWeight", "Int8GenQuantParams", "ONNXWhile"),
+        *("RecurrentNetworkBlobFetcher", "ReservoirSampling"),
+    }
+)
+"""Operators without either so far."""
+NO_MEANING_YET = {"RecurrentNetworkGradient"}
+
+
+@pytest.fixture(scope="module")
+def operators(shared: Path) -> dict[str, Any]:
+    """Caffe2's schemas by name, without the variants that are chosen by an engine."""
+    found = json.loads((shared / "golden" / "operators.json").read_text())["operators"]
+    return {o["name"]: o for o in found if "_ENGINE_" not in o["name"]}
+
+
+def _meaning(name: str) -> bool:
+    record = registry().get(name)
+    return record is not None and any((record.scalar, record.loop, record.reference))
+
+
+def test_every_operator_is_known(operators: dict[str, Any]) -> None:
+    unknown = {n for n in operators if n not in registry() and refusal(n) is None}
+    assert unknown <= IN_WORK
+
+
+def test_nothing_stays_in_work_that_is_done(operators: dict[str, Any]) -> None:
+    assert {n for n in IN_WORK if n in registry() or refusal(n) is not None} == set()
+    assert operators.keys() >= IN_WORK
+
+
+def test_a_record_has_a_meaning_or_a_refusal(operators: dict[str, Any]) -> None:
+    def passes_on(name: str) -> bool:
+        return bool(registry()[name].traits & (Trait.IDENTITY | Trait.VIEW))
+
+    empty = {n for n in operators if n in registry() and not _meaning(n) and refusal(n) is None and not passes_on(n)}
+    assert empty <= NO_MEANING_YET
