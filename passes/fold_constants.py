@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 
-from graphc.ir import Call, Dim, Graph, Node, TensorType, Trait, Value, infer_node
-from graphc.ir.graph import FIXED_SIZES
+from graphc.ir import Call, Dim, DType, Graph, Node, TensorType, Trait, Value, infer_node
+from graphc.ir.graph import FIXED_SIZES, Constant
 from graphc.ir.ops.parts import join_axis
+from graphc.ir.quant_array import array_quant
 from graphc.ir.reference import evaluate_node
 from graphc.passes.base import Pass, at_each_node
 from graphc.passes.matching import fresh_constant, is_output, traits_of
@@ -92,6 +93,9 @@ class _Folding:
 
     def _replace(self, net: Graph, old: Value, data: np.ndarray) -> None:
         new = fresh_constant(net, old.name or "constant", np.ascontiguousarray(data).reshape(data.shape))
+        if quant := array_quant(data) or old.type.quant:
+            new.type = replace(new.type, quant=quant)
+            new.constant = Constant(new.name, new.type, new.data)
         net.replace(old, new)
         self.touched.add(new)
 
@@ -138,7 +142,9 @@ def _are_known(sizes: list[Dim] | Dim | None) -> bool:
 def _is_pure(node: Node) -> bool:
     record = node.opdef
     has_meaning = record.scalar or record.loop or record.reference
-    return bool(has_meaning) and not traits_of(node) & (Trait.EFFECT | Trait.RANDOM) and not node.subgraphs()
+    strings = any(r.type.dtype is DType.STRING for r in node.results)  # objects, which no machine code can hold
+    impure = traits_of(node) & (Trait.EFFECT | Trait.RANDOM) or node.subgraphs()
+    return bool(has_meaning) and not strings and not impure
 
 
 def _source_bytes(node: Node) -> int:

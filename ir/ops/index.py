@@ -15,7 +15,6 @@ from graphc.ir.errors import RunError
 from graphc.ir.opdef import Arg, Call, op
 from graphc.ir.ops._rules import NUMERIC, agree, axis_of, bounded, constant_ints, merge_shapes, require, require_rank
 from graphc.ir.ops._updates import INTS, count
-from graphc.ir.ops.shape import strings_on_host
 from graphc.ir.types import UNKNOWN, Dim, DType, TensorType
 
 
@@ -115,7 +114,6 @@ for _name, _args, _text in (
         constants=_gather_constants,
         errors=(BAD_INDEX,),
         reference=_gather_reference,
-        call_traits=strings_on_host,
         doc=_text,
     )
 

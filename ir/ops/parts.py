@@ -26,7 +26,6 @@ from graphc.ir.ops._rules import (
     require_rank,
 )
 from graphc.ir.ops._walk import advance, kept_flags, offset, set_steps, steps_type
-from graphc.ir.ops.shape import strings_on_host
 from graphc.ir.types import UNKNOWN, Dim, DType, TensorType
 
 INTS = (DType.INT32, DType.INT64)
@@ -110,9 +109,14 @@ def _concat_constants(call: Call) -> list[int]:
     return [math.prod(call.type(0).static_shape[:axis]), axis, stacked]
 
 
+def strings_on_host(call: Call) -> Trait:
+    """A tensor of strings is handled in Python, where no loop does it."""
+    return Trait.HOST if call.type(0).dtype is DType.STRING else Trait.NONE
+
+
 def _concat_traits(call: Call) -> Trait:
     alone = call.n_inputs == 1 and not call.arg("add_axis")
-    return strings_on_host(call) or (Trait.IDENTITY if alone else Trait.NONE)
+    return Trait.IDENTITY if alone else Trait.NONE
 
 
 for _name in ("Concat", "DepthConcat"):
@@ -420,7 +424,6 @@ op(
     outputs="A",
     loop=_append,
     reference=_append_reference,
-    call_traits=strings_on_host,
     inplace=((0, 0),),
     doc="The rows of A, then those of B.",
 )

@@ -9,7 +9,6 @@ import numpy as np
 from graphc.ir.opdef import Arg, Call, op
 from graphc.ir.ops._rules import agree, merge_shapes, require, require_rank, vector
 from graphc.ir.ops._updates import INTS
-from graphc.ir.ops.shape import strings_on_host
 from graphc.ir.types import UNKNOWN, Dim, DType, TensorType
 
 
@@ -60,7 +59,6 @@ op(
     sizes=_mask_sizes,
     loop=_mask,
     reference=_mask_reference,
-    call_traits=strings_on_host,
     doc="The rows of data where the mask is true, and their numbers.",
 )
 
@@ -399,6 +397,5 @@ op(
     loop=_member,
     constants=lambda call: [tuple(_members(call)) or (0,), len(_members(call))],
     reference=_member_reference,
-    call_traits=strings_on_host,
     doc="Whether each element is among the members.",
 )

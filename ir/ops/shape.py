@@ -13,13 +13,6 @@ from graphc.ir.ops._rules import LARGEST, Shape, agree, axis_of, bounded, consta
 from graphc.ir.types import UNKNOWN, Dim, DType, TensorType
 
 VIEW = Trait.VIEW
-
-
-def strings_on_host(call: Call) -> Trait:
-    """A tensor of strings is handled in Python."""
-    return Trait.HOST if call.type(0).dtype is DType.STRING else Trait.NONE
-
-
 IDENTITY = Trait.IDENTITY
 
 
@@ -383,7 +376,6 @@ op(
     outputs="shape",
     args=(Arg("axes", "ints", (), "the dimensions wanted; default: all"),),
     loop=_shape,
-    call_traits=strings_on_host,
     constants=_shape_constants,
     doc="The dimensions of X.",
 )
@@ -412,7 +404,6 @@ op(
     inputs="X",
     outputs="size",
     loop=_size,
-    call_traits=strings_on_host,
     doc="The number of elements.",
 )
 op(
@@ -421,7 +412,6 @@ op(
     inputs="tensor",
     outputs="is_empty",
     loop=_is_empty,
-    call_traits=strings_on_host,
     doc="Whether there are no elements.",
 )
 

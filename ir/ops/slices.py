@@ -13,7 +13,6 @@ import numpy as np
 from graphc.ir.opdef import Arg, Call, op
 from graphc.ir.ops._rules import constant_ints, require, require_rank
 from graphc.ir.ops._updates import INTS
-from graphc.ir.ops.shape import strings_on_host
 from graphc.ir.types import UNKNOWN, Dim, DType, TensorType
 
 
@@ -127,7 +126,6 @@ op(
     scratch=_bounds_scratch,
     errors=("starts and ends are no bounds of a part of X",),
     reference=_slice_reference,
-    call_traits=strings_on_host,
     shape_inputs=(1, 2),
     doc="A part of X.",
 )
