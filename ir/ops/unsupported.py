@@ -80,6 +80,18 @@ _FAILURE = Refusal(
     "its only purpose is to fail: Caffe2 tests its error handling with it",
     "remove it",
 )
+_CUDA = Refusal(
+    "Caffe2 itself has it for CUDA devices alone, or leaves it unfinished",
+    "replace it by operators that Caffe2 has for the CPU: a Conv, a fully connected layer",
+)
+_CUDA = Refusal(
+    "Caffe2 has it for CUDA alone, on parameters in half precision",
+    "use MomentumSGDUpdate on float32 parameters",
+)
+_PACKED = Refusal(
+    "it keeps weights in the packed form of a library",
+    "use FC with the weights as they are before packing; graphc packs them itself",
+)
 _NAMES = (
     (_DATA, "CreateDB TensorProtosDBInput ImageInput VideoInput CreateTextFileReader TextFileReaderRead"),
     (_DATA, "ReadNextBatch ReadRandomBatch CreateTreeCursor ResetCursor GetCursorOffset ComputeOffset SortAndShuffle"),
@@ -103,6 +115,7 @@ _NAMES = (
     (_COLLECTIVE, "MPISendTensor MPIReceiveTensor AsyncNetBarrier"),
     (_FOREIGN, "Python PythonGradient PythonDLPack PythonDLPackGradient ATen TensorRT Onnxifi SNPE ScriptModule"),
     (_FOREIGN, "ScriptModuleLoad Torch TorchInit ElementwiseRTC"),
+    (_CUDA, "DeformConv DeformConvGradient TTLinearGradient"),
     (_MEASURE, "TimerBegin TimerEnd TimerGet TimerGetAndEnd WallClockTime CpuUtilizationReport GetProfDagStats"),
     (_MEASURE, "CudaProfileInitialize CudaProfileStart CudaProfileStop GetGPUMemoryUsage GetAllBlobNames"),
 )
