@@ -111,6 +111,7 @@ def _bind(
         then.append(
             reduction_task(spec, source, out.address, shape, part.axes, part.divisor, target.lanes, result.name)
         )
+    then = [task for task in then if task.units]
     return [tuple(tasks) for tasks in (first, then) if tasks]
 
 

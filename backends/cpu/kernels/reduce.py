@@ -187,7 +187,7 @@ def reduction_task(
     lanes: int,
     label: str,
 ) -> Task:
-    """The task that reduces a dense array at ``x``, of at least one element, over ``axes`` to one at ``y``."""
+    """The task that reduces a dense array at ``x`` over ``axes`` to one at ``y``; it has no units for no results."""
     dims = merged(shape, axes)
     columns = 1 if not dims or dims[0][2] else dims.pop(0)[0]
     inner, outer = [*[d for d in dims if d[2]], (1, 0, True), (1, 0, True)], [d for d in dims if not d[2]]
@@ -223,12 +223,13 @@ def _bind(
     assert choice.spec is not None
     shape, (what, axes) = x.type.static_shape, _meaning(call)
     over = axes(call, len(shape))
-    if not x.type.size:
+    if not x.type.size and what in ACROSS:  # sums of nothing are 0
         raise LoweringError(f"{call.node.location}: {call.node.op} of no elements", "feed at least one element")
     average = what == "mean" or (call.opdef.has_arg("average") and call.arg("average"))
-    divisor = float(math.prod(shape[i] for i in over) if average else 1)
+    divisor = float(max(math.prod(shape[i] for i in over), 1) if average else 1)
     label = call.node.results[0].name
-    return [(reduction_task(choice.spec, x.address, y.address, shape, over, divisor, target.lanes, label),)]
+    task = reduction_task(choice.spec, x.address, y.address, shape, over, divisor, target.lanes, label)
+    return [(task,)] if task.units else []
 
 
 def _bits(value: float) -> int:
