@@ -185,8 +185,8 @@ def _conv_loop(
     inside, out = image(x.shape, n, last), image(y.shape, n, last)
     start = heads_of(mode, heads, inside, out, stride, kernel)
     c, m, p, q = channels(x.shape, last), channels(y.shape, last), span(out, 0, 3), span(inside, 0, 3)
-    taps, cg, mg = span(kernel, 0, 3), c // group, m // group
-    depth = cg * taps
+    size, cg, mg = span(kernel, 0, 3), c // group, m // group
+    depth = cg * size
     fill_bias(y, bias, last)
     if last:
         turn_filters(filters, turned, mg, depth)
@@ -200,7 +200,7 @@ def _conv_loop(
             add_product(columns, 0, depth, 1, turned, g * depth * mg, mg, y, item * p * m + g * mg, m, p, depth, mg)
         else:
             gather(
-                x, (item * c + g * cg) * q, columns, 0, cg, q, 1, taps * p, p, 1,
+                x, (item * c + g * cg) * q, columns, 0, cg, q, 1, size * p, p, 1,
                 inside, out, kernel, stride, dilation, start,
             )  # fmt: skip
             add_product(filters, g * mg * depth, depth, 1, columns, 0, p, y, (item * m + g * mg) * p, p, mg, depth, p)
@@ -319,8 +319,8 @@ def _transpose_loop(
     """For every image and group the columns that the filters make of its pixels, added up."""
     inside, out = image(y.shape, n, last), image(x.shape, n, last)
     c, m, p, q = channels(x.shape, last), channels(y.shape, last), span(out, 0, 3), span(inside, 0, 3)
-    taps, cg, mg = span(kernel, 0, 3), c // group, m // group
-    depth = mg * taps
+    size, cg, mg = span(kernel, 0, 3), c // group, m // group
+    depth = mg * size
     fill_bias(y, bias, last)
     for i in range(x.shape[0] * group):
         item, g = i // group, i % group
@@ -335,7 +335,7 @@ def _transpose_loop(
         else:
             add_product(filters, g * cg * depth, 1, depth, x, (item * c + g * cg) * p, p, columns, 0, p, depth, cg, p)
             scatter(
-                columns, 0, y, (item * m + g * mg) * q, mg, q, 1, taps * p, p, 1,
+                columns, 0, y, (item * m + g * mg) * q, mg, q, 1, size * p, p, 1,
                 inside, out, kernel, stride, dilation, heads,
             )  # fmt: skip
 
