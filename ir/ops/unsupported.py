@@ -92,6 +92,14 @@ _PACKED = Refusal(
     "it keeps weights in the packed form of a library",
     "use FC with the weights as they are before packing; graphc packs them itself",
 )
+_HALF_UPDATE = Refusal(
+    "Caffe2 has it for CUDA alone, on parameters in half precision",
+    "use MomentumSGDUpdate on float32 parameters",
+)
+_PACKED = Refusal(
+    "it keeps weights in the packed form of a library",
+    "use FC with the weights as they are before packing; graphc packs them itself",
+)
 _NAMES = (
     (_DATA, "CreateDB TensorProtosDBInput ImageInput VideoInput CreateTextFileReader TextFileReaderRead"),
     (_DATA, "ReadNextBatch ReadRandomBatch CreateTreeCursor ResetCursor GetCursorOffset ComputeOffset SortAndShuffle"),
