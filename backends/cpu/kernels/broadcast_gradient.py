@@ -103,7 +103,7 @@ def _bind(
             whole = View(out.address, g, strides)
             first += _tasks(bind_text(part.text, views, [full[i] for i in part.operands], whole, result.name, g.size))
             continue
-        if not part.sums_gradient:
+        if not part.sums_gradient and g.size:  # without elements there is no workspace, and nothing to read
             made = View(workspace, g, strides)
             first += _tasks(bind_text(part.text, views, [full[i] for i in part.operands], made, result.name, g.size))
             source, workspace = workspace, workspace.plus(_room(g.nbytes))
