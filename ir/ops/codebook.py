@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from graphc.ir.opdef import Call, op
+from graphc.ir.ops._half import flat_bits
 from graphc.ir.ops._rules import agree, product, require
 from graphc.ir.ops._segments import FLOAT
 from graphc.ir.types import DType, TensorType
@@ -16,20 +17,21 @@ CODES = (DType.UINT8, DType.UINT16, DType.INT32)
 Array = np.ndarray
 
 
-def decode(codebook: Array, codes: tuple[Array, ...], ys: tuple[Array, ...]) -> Any:
-    """The numbers of all tensors of codes; 1 for a code without number."""
-    if len(codes) == 0:
-        return 0
-    code, y = codes[0], ys[0]
-    for i in range(code.size):
-        if code.flat[i] < 0 or code.flat[i] >= codebook.size:
-            return 1
-        y.flat[i] = codebook.flat[np.int64(code.flat[i])]
-    return decode(codebook, codes[1:], ys[1:])
+def code_at(codes: Array, i: Any, count: Any) -> Any:
+    """Code ``i`` of ``count`` in a vector of bytes; a negative one is large."""
+    size = codes.shape[0] // count
+    return flat_bits(codes, i * size, size)
 
 
 def _decode(codebook: Array, codes: tuple[Array, ...], ys: tuple[Array, ...]) -> Any:
-    return decode(codebook, codes, ys)
+    for k in range(len(codes)):
+        y = ys[k].view(np.float32)
+        for i in range(y.shape[0]):
+            code = code_at(codes[k], i, y.shape[0])
+            if code >= codebook.size:
+                return 1
+            y[i] = codebook.flat[code]
+    return 0
 
 
 def _decode_infer(call: Call) -> list[TensorType]:
@@ -40,33 +42,16 @@ def _decode_infer(call: Call) -> list[TensorType]:
     return [TensorType(DType.FLOAT, require(call, i, CODES).shape) for i in range(1, call.n_inputs)]
 
 
-def add_gradient(code: Array, grads: tuple[Array, ...], skipped: Any, y: Array) -> Any:
-    """Add to ``y`` the gradients of one tensor of codes, which come after ``skipped`` others."""
-    if len(grads) == 0:
-        return 0
-    if skipped > 0:
-        return add_gradient(code, grads[1:], skipped - 1, y)
-    grad = grads[0]
-    for i in range(code.size):
-        if code.flat[i] < 0 or code.flat[i] >= y.size:
-            return 1
-        y.flat[np.int64(code.flat[i])] += grad.flat[i]
+def _gradient(codebook: Array, rest: tuple[Array, ...], y: Array) -> Any:
+    half = len(rest) // 2
+    for k in range(half):
+        grads = rest[k + half].view(np.float32)
+        for i in range(grads.shape[0]):
+            code = code_at(rest[k], i, grads.shape[0])
+            if code >= y.size:
+                return 1
+            y.flat[code] += grads[i]
     return 0
-
-
-def add_gradients(rest: tuple[Array, ...], place: Any, count: Any, everything: tuple[Array, ...], y: Array) -> Any:
-    """Add to ``y`` the gradients of all ``count`` tensors of codes from ``place`` on."""
-    if len(rest) == 0:
-        return 0
-    if place >= count:
-        return 0
-    if add_gradient(rest[0], everything, count + place, y):
-        return 1
-    return add_gradients(rest[1:], place + 1, count, everything, y)
-
-
-def _gradient(codebook: Array, codes: tuple[Array, ...], y: Array) -> Any:
-    return add_gradients(codes, 0, len(codes) // 2, codes, y)
 
 
 def _gradient_infer(call: Call) -> list[TensorType]:
@@ -85,8 +70,8 @@ _ERRORS = ("codes: a code is negative, or not below the number of elements of th
 op(
     "QuantDecode",
     _decode_infer,
-    inputs="codebook codes*",
-    outputs="decoded*",
+    inputs="codebook codes*#",
+    outputs="decoded*#",
     loop=_decode,
     errors=_ERRORS,
     doc="The numbers that codes stand for.",
@@ -94,7 +79,7 @@ op(
 op(
     "QuantDecodeGradient",
     _gradient_infer,
-    inputs="codebook codes_and_grads*",
+    inputs="codebook codes_and_grads*#",
     outputs="codebook_grad",
     loop=_gradient,
     errors=_ERRORS,

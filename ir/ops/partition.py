@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from graphc.ir.opdef import Arg, Call, op
+from graphc.ir.ops._half import flat_bits, put_flat_bits
 from graphc.ir.ops._rules import agree, require
 from graphc.ir.ops._segments import BAD_LENGTHS, INTS, int_vector, length_of, rows_of, total_length
 from graphc.ir.types import UNKNOWN, DType, TensorType
@@ -14,58 +15,59 @@ from graphc.ir.types import UNKNOWN, DType, TensorType
 Array = np.ndarray
 
 
-def _sizes(xs: tuple[Array, ...], dims: Array, pack: int, parts: int) -> Any:
+def key_at(keys: Array, i: Any, size: Any) -> Any:
+    """Key ``i``, an integer of ``size`` bytes in a vector of bytes."""
+    key = flat_bits(keys, i * size, size)
+    return key - 4294967296 if size == 4 and key > 2147483647 else key
+
+
+def part_of(keys: Array, i: Any, size: Any, parts: Any) -> Any:
+    """The part to which key ``i`` belongs."""
+    return key_at(keys, i, size) % parts
+
+
+def _sizes(xs: tuple[Array, ...], dims: Array, size: int, pack: int, parts: int) -> Any:
     keys, others = xs[1], len(xs) - 1
-    if total_length(xs[0]) != keys.shape[0]:
+    count = keys.shape[0] // size
+    if total_length(xs[0].view(np.int32)) != count:
         return 1
-    for i in range(keys.shape[0]):
+    for i in range(count):
         for k in range(others):
-            dims[np.int64(keys[i]) % parts * others + k] += 1
+            dims[part_of(keys, i, size, parts) * others + k] += 1
     return 0
 
 
-def share_rows(x: Array, which: Any, n: Any, keys: Array, ys: tuple[Array, ...], place: Any, pack: int) -> Any:
-    """The rows of input ``which`` of ``n`` to its outputs, of which ``ys`` holds those from ``place`` on."""
-    if len(ys) == 0:
-        return 0
-    y = ys[0]
-    parts = (place + len(ys)) // n
-    if place % n == which and keys.shape[0]:
-        size, count = x.size // keys.shape[0], 0
-        for i in range(keys.shape[0]):
-            if np.int64(keys[i]) % parts == place // n:
-                for j in range(size):
-                    value = x.flat[i * size + j]
-                    y.flat[count * size + j] = value // parts if pack and which == 1 else value
-                count += 1
-    return share_rows(x, which, n, keys, ys[1:], place + 1, pack)
+def share_rows(x: Array, y: Array, keys: Array, size: Any, part: Any, parts: Any) -> None:
+    """The rows of x, bytes like y, whose keys belong to ``part``, to y."""
+    count, out = keys.shape[0] // size, 0
+    row = x.shape[0] // max(count, 1)
+    for i in range(count):
+        if part_of(keys, i, size, parts) == part:
+            for j in range(row):
+                y[out + j] = x[i * row + j]
+            out += row
 
 
-def share_all(xs: tuple[Array, ...], which: Any, n: Any, keys: Array, ys: tuple[Array, ...], pack: int) -> Any:
-    """The rows of all inputs but the lengths, from input ``which`` on, to their outputs."""
-    if len(xs) == 0:
-        return 0
-    share_rows(xs[0], which, n, keys, ys, 0, pack)
-    return share_all(xs[1:], which + 1, n, keys, ys, pack)
-
-
-def count_rows(lengths: Array, keys: Array, n: Any, ys: tuple[Array, ...], place: Any) -> Any:
-    """The lengths of the runs of every part to the outputs of the lengths."""
-    if len(ys) == 0:
-        return 0
-    y, k = ys[0], 0
-    parts = (place + len(ys)) // n
-    for i in range(lengths.shape[0] if place % n == 0 else 0):
+def share_lengths(lengths: Array, y: Array, keys: Array, size: Any, part: Any, parts: Any) -> None:
+    """How many keys of every run belong to ``part``."""
+    k = 0
+    for i in range(lengths.shape[0]):
         for _ in range(lengths[i]):
-            if np.int64(keys[k]) % parts == place // n:
-                y.flat[i] += 1
+            if part_of(keys, k, size, parts) == part:
+                y[i] += 1
             k += 1
-    return count_rows(lengths, keys, n, ys[1:], place + 1)
 
 
-def _partition(xs: tuple[Array, ...], ys: tuple[Array, ...], pack: int, parts: int) -> Any:
-    count_rows(xs[0], xs[1], len(xs), ys, 0)
-    return share_all(xs[1:], 1, len(xs), xs[1], ys, pack)
+def _partition(xs: tuple[Array, ...], ys: tuple[Array, ...], size: int, pack: int, parts: int) -> Any:
+    n, keys = len(xs), xs[1]
+    for part in range(parts):
+        share_lengths(xs[0].view(np.int32), ys[part * n].view(np.int32), keys, size, part, parts)
+        for k in range(1, n):
+            share_rows(xs[k], ys[part * n + k], keys, size, part, parts)
+        packed = ys[part * n + 1]
+        for i in range(packed.shape[0] // size if pack else 0):
+            put_flat_bits(packed, i * size, key_at(packed, i, size) // parts, size)
+    return 0
 
 
 def _infer(call: Call) -> list[TensorType]:
@@ -88,15 +90,20 @@ def _infer(call: Call) -> list[TensorType]:
     return types * (call.n_results // n)
 
 
+def _constants(call: Call) -> tuple[int, int, int]:
+    size = 4 if call.type(1).dtype is DType.INT32 else 8
+    return size, call.arg("pack_first_input"), call.n_results // max(call.n_inputs, 1)
+
+
 op(
     "LengthsPartition",
     _infer,
-    inputs="input*",
-    outputs="partitions*",
+    inputs="input*#",
+    outputs="partitions*#",
     args=(Arg("pack_first_input", "int", 0, "keys become their quotients by the number of parts"),),
     loop=_partition,
     sizes=_sizes,
-    constants=lambda call: (call.arg("pack_first_input"), call.n_results // max(call.n_inputs, 1)),
+    constants=_constants,
     errors=(BAD_LENGTHS,),
     doc="Runs of rows as parts: a row belongs to the part that is its key modulo their number.",
 )

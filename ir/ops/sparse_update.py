@@ -152,16 +152,11 @@ op(
 )
 
 
-def add_weighted(y: Array, indices: Array, rest: tuple[Array, ...]) -> Any:
-    """Add to the rows at ``indices`` the rows of each of ``rest``, in which every other one is a weight."""
-    if len(rest) == 0:
-        return 0
-    x, weight, size = rest[0], rest[1].flat[0], row_size(y)
-    for i in range(indices.size):
-        start = np.int64(indices.flat[i]) * size
-        for j in range(size):
-            y.flat[start + j] += weight * x.flat[i * size + j]
-    return add_weighted(y, indices, rest[2:])
+def number_at(x: Array, i: Any, size: Any) -> Any:
+    """Number ``i`` of the float (``size`` 4) or double numbers in a vector of bytes."""
+    if size == 4:
+        return np.float64(x[4 * i : 4 * i + 4].view(np.float32)[0])
+    return x[8 * i : 8 * i + 8].view(np.float64)[0]
 
 
 def _weighted_sum(x: Array, weight: Array, indices: Array, rest: tuple[Array, ...], y: Array) -> Any:
@@ -173,7 +168,13 @@ def _weighted_sum(x: Array, weight: Array, indices: Array, rest: tuple[Array, ..
         start = np.int64(indices.flat[i]) * size
         for j in range(start, start + size):
             y.flat[j] *= weight.flat[0]
-    return add_weighted(y, indices, rest)
+    for k in range(0, len(rest), 2):
+        numbers, scale = rest[k], number_at(rest[k + 1], 0, 4)
+        for i in range(indices.size):
+            start = np.int64(indices.flat[i]) * size
+            for j in range(size):
+                y.flat[start + j] += scale * number_at(numbers, i * size + j, y.itemsize)
+    return 0
 
 
 def _weighted_sum_infer(call: Call) -> list[TensorType]:
@@ -196,7 +197,7 @@ def _weighted_sum_infer(call: Call) -> list[TensorType]:
 op(
     "ScatterWeightedSum",
     _weighted_sum_infer,
-    inputs="X_0 Weight_0 INDICES X_Weight*",
+    inputs="X_0 Weight_0 INDICES X_Weight*#",
     outputs="OUTPUT",
     loop=_weighted_sum,
     errors=(BAD_INDEX,),
@@ -297,19 +298,15 @@ op(
 )
 
 
-def put_after(xs: tuple[Array, ...], ys: tuple[Array, ...], flat: Array, start: Any) -> Any:
-    """Every x to its y, and all of them one after the other to ``flat``."""
-    if len(xs) == 0:
-        return 0
-    x, y = xs[0], ys[0]
-    for i in range(x.size):
-        y.flat[i] = x.flat[i]
-        flat[start + i] = x.flat[i]
-    return put_after(xs[1:], ys[1:], flat, start + x.size)
-
-
 def _coalesce(xs: tuple[Array, ...], ys: tuple[Array, ...]) -> Any:
-    return put_after(xs, ys, ys[-1], 0)
+    everything, start = ys[len(xs)], 0
+    for k in range(len(xs)):
+        x, y = xs[k], ys[k]
+        for i in range(x.shape[0]):
+            y[i] = x[i]
+            everything[start + i] = x[i]
+        start += x.shape[0]
+    return 0
 
 
 def _coalesce_infer(call: Call) -> list[TensorType]:
@@ -324,8 +321,8 @@ def _coalesce_infer(call: Call) -> list[TensorType]:
 op(
     "UnsafeCoalesce",
     _coalesce_infer,
-    inputs="X*",
-    outputs="Y*",
+    inputs="X*#",
+    outputs="Y*#",
     loop=_coalesce,
     inplace=tuple((i, i) for i in range(8)),
     doc="The inputs, and a vector of all their elements. The outputs share no memory.",
