@@ -84,14 +84,6 @@ _CUDA = Refusal(
     "Caffe2 itself has it for CUDA devices alone, or leaves it unfinished",
     "replace it by operators that Caffe2 has for the CPU: a Conv, a fully connected layer",
 )
-_CUDA = Refusal(
-    "Caffe2 has it for CUDA alone, on parameters in half precision",
-    "use MomentumSGDUpdate on float32 parameters",
-)
-_PACKED = Refusal(
-    "it keeps weights in the packed form of a library",
-    "use FC with the weights as they are before packing; graphc packs them itself",
-)
 _HALF_UPDATE = Refusal(
     "Caffe2 has it for CUDA alone, on parameters in half precision",
     "use MomentumSGDUpdate on float32 parameters",
@@ -124,6 +116,9 @@ _NAMES = (
     (_FOREIGN, "Python PythonGradient PythonDLPack PythonDLPackGradient ATen TensorRT Onnxifi SNPE ScriptModule"),
     (_FOREIGN, "ScriptModuleLoad Torch TorchInit ElementwiseRTC"),
     (_CUDA, "DeformConv DeformConvGradient TTLinearGradient"),
+    (_HALF_UPDATE, "FP16MomentumSGDUpdate FP32MomentumSGDUpdate"),
+    (_PACKED, "FbFCPacked FbGemmPack FbGemmPackTranspose"),
+    (_SHARED, "ReservoirSampling"),
     (_MEASURE, "TimerBegin TimerEnd TimerGet TimerGetAndEnd WallClockTime CpuUtilizationReport GetProfDagStats"),
     (_MEASURE, "CudaProfileInitialize CudaProfileStart CudaProfileStop GetGPUMemoryUsage GetAllBlobNames"),
 )
