@@ -145,6 +145,9 @@ def _bn_reference(
         mean, var = stored[:2]
         factor = scale / np.sqrt(var + epsilon)
         return [_affine(call, x, factor, bias - mean * factor)]
+    if x.shape[0] == 0:  # without images the running statistics stay, and the saved ones are zero
+        nothing = np.zeros_like(scale)
+        return [x, *(stored[:2] or (nothing, nothing)), nothing, nothing]
     axes = tuple(i for i in range(x.ndim) if i != channel_axis(call, x.ndim))
     count = x.size // scale.size * call.arg("num_batches")
     if len(stored) == 4:
