@@ -43,7 +43,7 @@ from graphc.ir.ops.optimizer_adaptive import (
 from graphc.ir.types import DType, TensorType
 
 
-def row_size(param: np.ndarray) -> int:
+def row_size(param: np.ndarray) -> Any:
     """Part of a loop: elements in a row of the parameter."""
     return param.size // max(param.shape[0], 1)
 

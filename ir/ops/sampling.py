@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from graphc.ir.opdef import Arg, Call, Trait, op
-from graphc.ir.ops._rules import bounded, merge_shapes, require, require_rank
+from graphc.ir.ops._rules import Shape, bounded, merge_shapes, require, require_rank
 from graphc.ir.ops._twister import STATE, begin, call_seed, uniform, whole
 from graphc.ir.ops.fill import FILL_ARGS, dtype_argument, fill_shape
 from graphc.ir.types import UNKNOWN, DType, TensorType
@@ -22,7 +22,7 @@ def _sample_infer(call: Call) -> list[TensorType]:
     if call.has(1):
         require(call, 1, (DType.FLOAT,))
         weights = merge_shapes(call, weights, call.type(1).shape, "shapes of the weights and the values")
-    shape = None
+    shape: Shape | None = None
     if weights is not None and 0 in weights:
         shape = (0,)
     elif weights is not None:

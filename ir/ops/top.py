@@ -125,7 +125,8 @@ def _flexible_infer(call: Call) -> list[TensorType]:
         if not x.shape:
             call.fail("X is a scalar, it needs rows")
         agree(call, count(call, 1), product(x.shape[:-1]), "elements of K, one for every row of X")
-    total: Dim = UNKNOWN if call.constant(1) is None else int(np.sum(call.constant(1)))
+    held = call.constant(1)
+    total: Dim = UNKNOWN if held is None else int(np.sum(held))
     if k.shape is not None and product(k.shape) == 0:
         total = 0
     return [TensorType(DType.FLOAT, (total,)), TensorType(DType.INT64, (total,))]

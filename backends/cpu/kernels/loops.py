@@ -164,11 +164,11 @@ def _text(value: object) -> str:
 def _choose(call: Call, target: CpuTarget) -> Choice | None:
     arguments = _argument_codes(call)
     ins = [ABSENT if t is None else _code(t) for t in loop_inputs(call)]
-    outs = [None if t is None else _code(t) for t in _result_types(call)]
+    outs = [_code(t) for t in _result_types(call) if t is not None]
     work = [_code(t) for t in _work_types(call)]
     if call.opdef.loop is None or arguments is None or None in ins or None in outs or None in work:
         return None
-    parts = {"ins": ins, "outs": outs, "work": work, "args": arguments}
+    parts: dict[str, Sequence[str | None]] = {"ins": ins, "outs": outs, "work": work, "args": arguments}
     spec = KernelSpec.make("loop", op=call.node.op, **{k: ";".join(map(str, v)) for k, v in parts.items()})
     return Choice("loop", spec, {}, _cost(call))
 
