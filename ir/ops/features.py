@@ -278,7 +278,7 @@ def _map(
     return 0
 
 
-def starts(width: int) -> Any:
+def start_places(width: int) -> Any:
     """Scratch: where the next values of each feature begin, twice."""
     return lambda call: [TensorType(DType.INT64, (2 * max(call.n_inputs // width, 1),))]
 
@@ -310,7 +310,7 @@ op(
     args=(FEATURE_IDS,),
     loop=_list,
     sizes=_list_sizes,
-    scratch=starts(3),
+    scratch=start_places(3),
     errors=ERRORS,
     doc="Features of a list each that are there, example by example.",
 )
@@ -322,7 +322,7 @@ op(
     args=(FEATURE_IDS,),
     loop=_map,
     sizes=_map_sizes,
-    scratch=starts(4),
+    scratch=start_places(4),
     errors=ERRORS,
     doc="Features of a map each that are there, example by example.",
 )
@@ -382,7 +382,7 @@ for _kind in ("List", "Map"):
         args=(FEATURE_IDS,),
         loop=_single_gradient,
         sizes=_single_gradient_sizes,
-        scratch=starts(2),
+        scratch=start_places(2),
         constants=lambda call: (),
         errors=ERRORS,
         doc=f"Gradient of MergeSingle{_kind}FeatureTensors.",

@@ -12,7 +12,7 @@ import numpy as np
 
 from graphc.ir.opdef import Call, op
 from graphc.ir.ops._segments import int_vector, length_of, total_length
-from graphc.ir.ops.features import VALUES, column, examples, features, open_vectors, same_lengths, starts
+from graphc.ir.ops.features import VALUES, column, examples, features, open_vectors, same_lengths, start_places
 from graphc.ir.types import Dim, DType, TensorType
 
 Array = np.ndarray
@@ -137,7 +137,7 @@ for _name, _width, _loop, _outputs in (
         inputs="inputs*",
         outputs=f"out_lengths out_keys {_outputs}",
         loop=_loop,
-        scratch=starts(_width),
+        scratch=start_places(_width),
         errors=ERRORS,
         doc=f"Features of keys, each with a {_name.lower()}, example by example.",
     )
@@ -182,7 +182,7 @@ op(
     outputs="in_values_grad*",
     loop=_scalar_gradient,
     sizes=_scalar_gradient_sizes,
-    scratch=starts(1),
+    scratch=start_places(1),
     errors=ERRORS,
     doc="Gradient of MergeMultiScalarFeatureTensors.",
 )
@@ -235,7 +235,7 @@ for _name in ("List", "Map"):
         outputs="in_values_values_grad*",
         loop=_values_gradient,
         sizes=_values_gradient_sizes,
-        scratch=starts(2),
+        scratch=start_places(2),
         errors=ERRORS,
         doc=f"Gradient of MergeMulti{_name}FeatureTensors.",
     )
