@@ -359,7 +359,7 @@ def _pack_type(call: Call) -> list[TensorType]:
     check_quant_args(call)
     w = either_input(call, 0)
     types = [TensorType(w.dtype, w.shape, quant=w.quant)]
-    if call.n_outputs > 1:
+    if call.n_results > 1:
         if not call.has(1) or call.arg("in_scale") is None:
             call.fail("a second output needs a bias and the argument 'in_scale'", "give both, or name one output")
         if call.arg("quantize_channelwise") or "ROWWISE" in call.node.op:

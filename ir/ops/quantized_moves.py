@@ -71,7 +71,22 @@ def _view(call: Call, x: np.ndarray, *rest: np.ndarray) -> Sequence[np.ndarray]:
     return [x.reshape(call.opdef.infer(call)[0].static_shape), np.array(x.shape, np.int64)]
 
 
-_moves("Reshape", reference=_view, traits=lookup("Reshape").traits, shape_inputs=lookup("Reshape").shape_inputs)
+def _reshape(x: np.ndarray, shape: np.ndarray, y: np.ndarray, old: np.ndarray) -> None:
+    """The same elements; the old shape."""
+    for i in range(x.size):
+        y.flat[i] = x.flat[i]
+    for d in range(min(old.shape[0], len(x.shape))):
+        old[d] = x.shape[d]
+
+
+_moves(
+    "Reshape",
+    reference=_view,
+    loop=_reshape,
+    constants=lambda call: (),
+    traits=lookup("Reshape").traits,
+    shape_inputs=lookup("Reshape").shape_inputs,
+)
 _moves("Flatten", reference=_view, traits=lookup("Flatten").traits)
 
 RANK = 6
