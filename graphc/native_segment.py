@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
-from graphc.ir import DType, Graph, GraphcError, LoweringError, Node, Quant, RunError, Value
+from graphc.ir import DType, Graph, GraphcError, LoweringError, Node, Quant, RunError, Value, VerifyError
 from graphc.ir.graph import FIXED_SIZES, Constant
 from graphc.ir.infer import infer_node, infer_types
 from graphc.ir.quant_array import array_quant, with_quant
@@ -68,7 +68,7 @@ class NativeSegment:
         self._open_inputs = _open_quants(graph.inputs)
         self._open_outputs = _open_quants(graph.outputs)
         self._schedules: dict[Key, Bound] = {}
-        self._idle: dict[Key, list[Executor]] = {}
+        self._idle: dict[Hashable, list[Executor]] = {}
         self._lock = threading.RLock()
         self.default: Key | None = None
         if self.bound:
@@ -97,7 +97,7 @@ class NativeSegment:
                     v.constant = replace(v.constant, data=aligned[id(v.constant.data)])
             return NativeSegment(graph, (), code, threads, choices, (schedule, [aligned[id(a)] for a in constants]))
         segment = NativeSegment(graph, shape_inputs, code, threads, {}, None)
-        with segment._types_restored():
+        with segment._types_restored(), suppress(VerifyError):  # a rule may need the elements of a shape operand
             if _assume_sizes(graph):
                 segment.choices = choose_kernels(graph, code.library)
         return segment
@@ -290,6 +290,6 @@ def align_array(array: np.ndarray) -> np.ndarray:
     plain = array.flags.c_contiguous and array.dtype.isnative
     if array.nbytes == 0 or (plain and array.ctypes.data % 64 == 0):
         return array
-    copy = aligned_zeros(array.nbytes).view(array.dtype.newbyteorder("=")).reshape(array.shape)
+    copy: np.ndarray = aligned_zeros(array.nbytes).view(array.dtype.newbyteorder("=")).reshape(array.shape)
     copy[...] = array
     return copy

@@ -20,7 +20,7 @@ from graphc.ir.schedule import Choice, KernelSpec, Schedule
 from graphc.ir.schedule_text import parse_schedule, print_schedule
 from graphc.machine_code import MachineCode
 from graphc.native_segment import NOTHING, NativeSegment
-from graphc.passes.segments import Segment, Segments, cut_segments
+from graphc.passes.segments import CONSTANT, Segment, Segments, cut_segments
 from graphc.passes.split_sizes import split_sizes
 from graphc.runtime.executor import Executor
 from graphc.runtime.planfile import read_plan, write_plan
@@ -157,7 +157,12 @@ class Plan:
                 f"compile with outputs=['{min(missing)}'] to keep it",
             )
         results = self.cut.results if len(self.cut.parts) > 1 or self.cut.results else range(len(arrays), len(slots))
-        return {n: _own(slots[i], i < len(arrays)) for n, i in zip(self._output_names, results)} | kept
+        outputs = {n: _own(slots[i], i < len(arrays)) for n, i in zip(self._output_names, results) if i != CONSTANT}
+        return outputs | self._constant_outputs() | kept
+
+    def _constant_outputs(self) -> dict[str, np.ndarray]:
+        named = [(n, v.data) for n, v in zip(self._output_names, self.graph.outputs) if v.is_constant]
+        return {n: np.array(data) for n, data in named if data is not None} if self.cut.results else {}
 
     def __call__(self, *inputs: np.ndarray) -> np.ndarray | tuple[np.ndarray, ...]:
         """Run on arrays in the order of the inputs; the output, or a tuple of them."""
@@ -216,16 +221,17 @@ class Plan:
             ],
             "results": self.cut.results,
             "offsets": offsets,
-            "constants": [(a.dtype.str, tuple(a.shape)) for a in constants],
+            "constants": [_plain_constant(a) for a in constants],
             "kernels": {spec.name: source for spec, source in self.kernels.items()},
             "native": {n: o.pack() for n, o in self.code.objects.items()} if native else {},
         }
-        write_plan(path, body, constants, nbytes)
+        write_plan(path, body, [_tail_part(a) for a in constants], nbytes)
 
     @property
     def weights(self) -> list[np.ndarray]:
         """Every array that the segments need, once each, in the order of use."""
         found = {id(a): a for segment in self.segments for a in segment.weights}
+        found |= {id(v.data): v.data for v in self.graph.outputs if v.data is not None and self.cut.results}
         return list(found.values())
 
     @staticmethod
@@ -274,10 +280,30 @@ def _own(array: np.ndarray, is_input: bool) -> np.ndarray:
 def _offsets(constants: Sequence[np.ndarray]) -> tuple[list[int], int]:
     """Where each constant lies in the tail of a file, at multiples of 64 bytes, and the size of the tail."""
     offsets, end = [], 0
-    for a in constants:
+    for a in map(_tail_part, constants):
         offsets.append(-(-end // 64) * 64)
         end = offsets[-1] + a.nbytes
     return offsets, end
+
+
+def _tail_part(array: np.ndarray) -> np.ndarray:
+    """What of a constant is written to the tail: nothing of strings, which stand in the body."""
+    return np.zeros(0, np.uint8) if array.dtype == object else array
+
+
+def _plain_constant(array: np.ndarray) -> tuple[Any, ...]:
+    """dtype and shape of a constant, and the elements of one of strings."""
+    strings = (tuple(array.ravel()),) if array.dtype == object else ()
+    return (array.dtype.str, tuple(array.shape), *strings)
+
+
+def _constant(plain: Sequence[Any], tail: np.ndarray, offset: int) -> np.ndarray:
+    dtype, shape, *strings = plain
+    if strings:
+        array = np.empty(len(strings[0]), object)
+        array[:] = [bytes(s) for s in strings[0]]
+        return array.reshape(shape)
+    return np.frombuffer(tail, np.dtype(dtype), int(np.prod(shape, dtype=np.int64)), offset).reshape(shape)
 
 
 def _raw(graph: Graph, slot_of: Mapping[int, int]) -> dict[str, int]:
@@ -300,11 +326,7 @@ def _plain_segment(
 
 def _restore(body: dict[str, Any], tail: np.ndarray, threads: int | None, allow_native: bool) -> Plan:
     _check_target(body["target"])
-    constants = []
-    for offset, (dtype, shape) in zip(body["offsets"], body["constants"]):
-        kind = np.dtype(dtype)
-        count = int(np.prod(shape, dtype=np.int64))
-        constants.append(np.frombuffer(tail, kind, count, offset).reshape(shape))
+    constants = [_constant(plain, tail, at) for at, plain in zip(body["offsets"], body["constants"])]
     objects = {n: KernelObject.unpack(o) for n, o in body["native"].items()} if allow_native else {}
     code = MachineCode(CpuLibrary(find(body["target"])), objects)
     threads = threads or body["threads"]
@@ -344,7 +366,7 @@ def _check_slots(graph: Graph, cut: Segments) -> None:
             )
         n += len(part.graph.outputs)
     results = cut.results or tuple(range(len(graph.inputs), n))
-    if len(results) != len(graph.outputs) or not all(0 <= i < n for i in results):
+    if len(results) != len(graph.outputs) or not all(CONSTANT <= i < n for i in results):
         raise PlanError("the plan's segments do not give its outputs", "the plan is damaged: compile the net again")
 
 

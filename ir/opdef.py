@@ -17,7 +17,7 @@ import numpy as np
 
 from graphc.ir.attrs import Attr
 from graphc.ir.errors import VerifyError
-from graphc.ir.graph import Graph, Node, Value
+from graphc.ir.graph import Graph, Node
 from graphc.ir.ops._links import LINKS
 from graphc.ir.types import OPEN_QUANT, UNKNOWN, Dim, DType, Quant, TensorType
 
@@ -175,7 +175,7 @@ class OpDef:
     constants(call): the numbers that the loop gets in place of the arguments, where these are not what it needs:
     windows, scales and zero points.
     sizes: a loop that gives the dimensions of outputs that depend on elements, in the order in which ``infer`` leaves
-    them open. shape_inputs: inputs whose elements ``infer`` needs for the output shapes.
+    them open. shape_inputs: inputs whose elements ``infer`` needs for the output shapes, or these of a call.
     reference(call, *arrays): meaning in NumPy, of all outputs; needed where neither ``scalar`` nor ``loop`` is given.
     call_traits(call): traits that hold for this call besides ``traits`` (Dropout is the identity at test time).
     inplace: pairs (input, output) that Caffe2 lets share a blob.
@@ -196,7 +196,7 @@ class OpDef:
     errors: tuple[str, ...] = ()
     constants: Callable[[Call], Sequence[int | float]] | None = None
     sizes: Callable[..., int | None] | None = None
-    shape_inputs: tuple[int, ...] = ()
+    shape_inputs: tuple[int, ...] | Callable[[Call], tuple[int, ...]] = ()
     reference: Reference | None = None
     traits: Trait = Trait.NONE
     call_traits: Callable[[Call], Trait] | None = None
@@ -291,13 +291,9 @@ def n_carried(node: Node) -> int:
 def shape_operands(node: Node) -> list[int]:
     """The operands whose elements have to be known before the output shapes are."""
     opdef, carried = node.opdef, n_carried(node)
-    found = [i for i in opdef.shape_inputs if i < len(node.operands) and _may_be_shape(node.operands[i])]
+    listed = opdef.shape_inputs(Call(node)) if callable(opdef.shape_inputs) else opdef.shape_inputs
+    found = [i for i in listed if i < len(node.operands) and node.operands[i] is not None]
     return [*found, *([len(node.operands) - carried] if carried else [])]
-
-
-def _may_be_shape(value: Value | None) -> bool:
-    """Sizes are integers: where an operator takes a shape or an array of it (ReduceBackSumGradient), float is no shape."""
-    return value is not None and value.type.dtype in (None, DType.INT32, DType.INT64)
 
 
 def open_dims(types: Sequence[TensorType]) -> int:
@@ -337,7 +333,6 @@ def size_passes(record: OpDef) -> tuple[OpDef, OpDef]:
         dims = call.node.operands[call.n_inputs]
         return types if dims is None or dims.data is None else with_dims(types, dims.data.tolist())
 
-    common = {"family": record.family, "errors": record.errors, "constants": record.constants}
     first = OpDef(
         f"g.sizes.{record.name}",
         f"the sizes of the outputs of {record.name}",
@@ -346,8 +341,10 @@ def size_passes(record: OpDef) -> tuple[OpDef, OpDef]:
         infer_sizes,
         (*record.args, Arg(RESULTS, "int", 0)),
         loop=record.sizes,
+        errors=record.errors,
+        constants=record.constants,
         traits=Trait.INTERNAL,
-        **common,
+        family=record.family,
     )
     second = OpDef(
         f"g.fill.{record.name}",
@@ -357,8 +354,10 @@ def size_passes(record: OpDef) -> tuple[OpDef, OpDef]:
         infer_fill,
         (*record.args, Arg(CARRIED, "int", 0)),
         loop=record.loop,
+        errors=record.errors,
+        constants=record.constants,
         traits=Trait.INTERNAL,
-        **common,
+        family=record.family,
     )
     return first, second
 

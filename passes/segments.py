@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from graphc.ir import Call, Graph, Node, Trait, Value
+from graphc.ir import Call, DType, Graph, Node, Trait, Value
 from graphc.ir.graph import clone_attr
 from graphc.ir.opdef import shape_operands
+
+CONSTANT = -1
+"""In place of the slot of an output that is a constant of the graph."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,10 @@ class Segment:
 
 @dataclass(frozen=True)
 class Segments:
-    """All of a graph, and the slots of its outputs."""
+    """All of a graph, and the slots of its outputs, ``CONSTANT`` for one that is a constant.
+
+    No slots: the only segment is the graph itself.
+    """
 
     parts: tuple[Segment, ...]
     results: tuple[int, ...]
@@ -39,17 +45,17 @@ def cut_segments(graph: Graph) -> Segments:
     """The segments of an optimised graph after ``split_sizes``; they share its weights."""
     phases = _phases(graph)
     groups = _groups(graph, phases)
-    if len(groups) == 1 and not is_host(groups[0][0]) and not _shape_inputs(graph):
+    strings = any(v.is_constant and v.type.dtype is DType.STRING for v in graph.outputs)
+    if len(groups) == 1 and not is_host(groups[0][0]) and not _shape_inputs(graph) and not strings:
         return Segments((Segment(graph, tuple(range(len(graph.inputs))), (), False),), ())
     slots: dict[Value, int] = {v: i for i, v in enumerate(graph.inputs)}
     parts = []
-    constants = [v for v in graph.outputs if v.is_constant]
-    for nodes in [*groups, []] if constants else groups:
-        part, outside, made = _part(graph, nodes, constants if not nodes else [])
-        host = bool(nodes) and is_host(nodes[0])
+    for nodes in groups:
+        part, outside, made = _part(graph, nodes)
+        host = is_host(nodes[0])
         parts.append(Segment(part, tuple(slots[v] for v in outside), () if host else _shape_inputs(part), host))
         slots |= {v: len(slots) + k for k, v in enumerate(made)}
-    return Segments(tuple(parts), tuple(slots[v] for v in graph.outputs))
+    return Segments(tuple(parts), tuple(CONSTANT if v.is_constant else slots[v] for v in graph.outputs))
 
 
 def is_host(node: Node) -> bool:
@@ -101,7 +107,7 @@ def _shape_inputs(graph: Graph) -> tuple[int, ...]:
     return tuple(i for i, v in enumerate(graph.inputs) if v in read)
 
 
-def _part(graph: Graph, nodes: Sequence[Node], constants: Sequence[Value]) -> tuple[Graph, list[Value], list[Value]]:
+def _part(graph: Graph, nodes: Sequence[Node]) -> tuple[Graph, list[Value], list[Value]]:
     """A graph of copies of some nodes; the values that it reads from outside, and those that it gives to others."""
     part = Graph(graph.name, graph.stage)
     part.notes = list(graph.notes)
@@ -110,7 +116,7 @@ def _part(graph: Graph, nodes: Sequence[Node], constants: Sequence[Value]) -> tu
     outside = [v for v in read if not v.is_constant]
     mine = set(nodes)
     twins: dict[Value | None, Value | None] = {None: None}
-    for v in [*read, *constants]:
+    for v in read:
         twins[v] = Value(v.type, v.name, v.constant)
         (part.constants if v.is_constant else part.inputs).append(twins[v])  # type: ignore[arg-type]
     for node in nodes:
@@ -120,7 +126,6 @@ def _part(graph: Graph, nodes: Sequence[Node], constants: Sequence[Value]) -> tu
         part.append(Node(node.op, operands, results, attrs, node.location, node.engine, node.device))
         twins |= dict(zip(node.results, results))
     made = [r for node in nodes for r in node.results if r in graph.outputs or any(u not in mine for u, _ in r.uses)]
-    made += list(dict.fromkeys(constants))
     for k, v in enumerate(made):
         part.add_output(twins[v], f"{v.name}#{k}")  # type: ignore[arg-type]
     return part, outside, made

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from ctypes import addressof, c_char
 from typing import NoReturn
 
@@ -44,8 +44,8 @@ def address_of(array: np.ndarray) -> int:
 class Executor:
     """Runs one schedule in memory of its own; one call at a time (``Plan`` keeps one executor per concurrent caller).
 
-    addresses: kernel name -> machine code, which ``code`` keeps in memory. constants: in the order of the schedule's
-    slots, aligned. Raises ``PlanError`` if a task points outside its buffers.
+    key: what its owner finds it by. addresses: kernel name -> machine code, which ``code`` keeps in memory. constants:
+    in the order of the schedule's slots, aligned. Raises ``PlanError`` if a task points outside its buffers.
     """
 
     def __init__(
@@ -58,6 +58,7 @@ class Executor:
         code: object,
     ) -> None:
         self.code = code
+        self.key: Hashable = None
         self.schedule, self.threads, self.constants = schedule, threads, constants
         self.arena = aligned_zeros(schedule.arena_bytes)
         self.scratch = aligned_zeros(schedule.scratch_bytes * threads)

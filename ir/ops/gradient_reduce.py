@@ -110,6 +110,13 @@ for _name, _scalar, _dtypes, _doc in _AXES:
     )
 
 
+def _shape_given(call: Call) -> tuple[int, ...]:
+    """The operand that is the shape of the reduced array, unless it is the array itself."""
+    place = 2 if "Weighted" in call.node.op else 1
+    integers = (None, DType.INT32, DType.INT64)
+    return (place,) if call.has(place) and call.type(place).dtype in integers else ()
+
+
 def _ends_shape(call: Call) -> tuple[Any, ...] | None:
     """The shape of dX: that of input 1, or its elements where it is a vector of int64; None while not known."""
     given = call.type(1)
@@ -176,7 +183,7 @@ for _end in ("Front", "Back"):
                 int("Mean" in call.node.op),
                 int(call.has(2)),
             ],
-            shape_inputs=(1,),
+            shape_inputs=_shape_given,
             errors=(WRONG_LENGTH,),
             doc=f"dY spread out along the reduced dimensions{', divided by the number' * (_name == 'Mean')}.",
         )
@@ -332,6 +339,6 @@ op(
     outputs="dDATA",
     args=(Arg("grad_on_weights", "int", 0, "a gradient of the scalars is wanted: another operator gives it"),),
     loop=_weighted_loop,
-    shape_inputs=(2,),
+    shape_inputs=_shape_given,
     doc="dOUTPUT times the scalar of each slice.",
 )

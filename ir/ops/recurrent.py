@@ -9,7 +9,7 @@ import numpy as np
 
 from graphc.ir.graph import Graph
 from graphc.ir.infer import infer_subgraph
-from graphc.ir.opdef import Arg, Call, Trait, op
+from graphc.ir.opdef import Arg, Call, Trait, op, shape_operands
 from graphc.ir.types import Dim, DType, TensorType
 
 _NETWORK_ARGS = (
@@ -183,7 +183,7 @@ def can_unroll(call: Call) -> bool:
     step = call.node.attrs.get("step_net")
     if not isinstance(step, Graph) or any(link.window != 1 for link in links_of(call)):
         return False
-    if any(Trait.HOST in n.opdef.traits_of(Call(n)) or n.opdef.sizes or n.opdef.shape_inputs for n in step.nodes):
+    if any(Trait.HOST in n.opdef.traits_of(Call(n)) or n.opdef.sizes or shape_operands(n) for n in step.nodes):
         return False
     graph, aliases = call.node.graph, len(call.arg("alias_dst"))
     return not any(r.uses or (graph and r in graph.outputs) for r in call.node.results[aliases:])
