@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -17,13 +18,14 @@ from graphc.ir.infer import infer_node, infer_types
 from graphc.ir.quant_array import array_quant, with_quant
 from graphc.ir.schedule import Choice, KernelSpec, Schedule
 from graphc.ir.types import OPEN_QUANT
+from graphc.lane import Lane
 from graphc.machine_code import MachineCode
 from graphc.passes.lower import choose_kernels, lower
 from graphc.passes.unroll_recurrent import has_recurrent, unroll
 from graphc.runtime.executor import Executor, aligned_zeros
 
 MOST_SHAPES = 64
-"""Sets of input shapes for which a segment keeps a schedule and executors; the oldest is forgotten first."""
+"""Sets of input shapes for which a segment keeps a schedule; the oldest is forgotten first."""
 
 SOME_SIZE = 16
 """What stands for a dimension that depends on data while kernels are chosen ahead of a run."""
@@ -68,7 +70,7 @@ class NativeSegment:
         self._open_inputs = _open_quants(graph.inputs)
         self._open_outputs = _open_quants(graph.outputs)
         self._schedules: dict[Key, Bound] = {}
-        self._idle: dict[Hashable, list[Executor]] = {}
+        self._idle: list[Lane] = []
         self._lock = threading.RLock()
         self.default: Key | None = None
         if self.bound:
@@ -126,40 +128,43 @@ class NativeSegment:
         elements = tuple([arrays[i].tobytes() for i in self.shape_inputs])
         quants = tuple([array_quant(arrays[i]) for i in self._open_inputs])
         key = Key(tuple([a.shape for a in arrays]), keep, elements, quants)
-        idle = self._idle.get(key)
         try:
-            executor = idle.pop() if idle else self._new(key, arrays)
-        except IndexError:  # another thread was faster
-            executor = self._new(key, arrays)
-        executor.key = key
+            lane = self._idle.pop()
+        except IndexError:  # all are in use by other threads
+            lane = Lane()
         try:
+            executor = lane.find(key) or self._new(lane, key, arrays)
             found = executor.run(arrays)
             for i in self._open_outputs:
                 found[i] = with_quant(found[i], executor.schedule.outputs[i].type.quant)
             return found, executor
         except GraphcError:
-            self.release(executor)
+            self._idle.append(lane)
             raise
 
     def release(self, executor: Executor) -> None:
-        """Let the executor serve the next call."""
-        self._idle.setdefault(executor.key, []).append(executor)
+        """Let the executor and its memory serve the next call."""
+        if isinstance(executor.key, Lane):
+            self._idle.append(executor.key)
 
     def executor(self) -> Executor:
         """A new executor for the shapes compiled for, apart from those that ``run`` uses."""
         if self.bound is None:
             raise RunError("the net has sizes that depend on data: there is no schedule before a run")
+        _require_memory(self.bound[0], self.threads)
         with self._lock:
             return self._executor(*self.bound)
 
-    def _new(self, key: Key, arrays: Sequence[np.ndarray]) -> Executor:
+    def _new(self, lane: Lane, key: Key, arrays: Sequence[np.ndarray]) -> Executor:
         with self._lock:
-            return self._executor(*self._schedule(key, arrays))
+            schedule, constants = self._schedule(key, arrays)
+            _require_memory(schedule, self.threads)
+            return lane.add(key, schedule, self.threads, partial(self._executor, schedule, constants))
 
-    def _executor(self, schedule: Schedule, constants: Sequence[np.ndarray]) -> Executor:
-        _require_memory(schedule, self.threads)
+    def _executor(self, schedule: Schedule, constants: Sequence[np.ndarray], *memory: np.ndarray) -> Executor:
         self.code.load(schedule.kernels)
-        return Executor(schedule, self.code.addresses, self.code.driver, constants, self.threads, self.code.alive)
+        code = self.code
+        return Executor(schedule, code.addresses, code.driver, constants, self.threads, code.alive, memory)
 
     def _schedule(self, key: Key, arrays: Sequence[np.ndarray]) -> Bound:
         """The schedule for some shapes and kept blobs: inferred and lowered on first use."""
@@ -184,7 +189,6 @@ class NativeSegment:
         if len(self._schedules) >= MOST_SHAPES:
             oldest = next(key for key in self._schedules if key != self.default)
             del self._schedules[oldest]
-            self._idle.pop(oldest, None)
 
     def _bind_types(self, key: Key, arrays: Sequence[np.ndarray]) -> None:
         for v, array in zip(self.graph.inputs, arrays):

@@ -45,7 +45,8 @@ class Executor:
     """Runs one schedule in memory of its own; one call at a time (``Plan`` keeps one executor per concurrent caller).
 
     key: what its owner finds it by. addresses: kernel name -> machine code, which ``code`` keeps in memory. constants:
-    in the order of the schedule's slots, aligned. Raises ``PlanError`` if a task points outside its buffers.
+    in the order of the schedule's slots, aligned. memory: an arena and a scratch buffer that are large enough, in place
+    of its own. Raises ``PlanError`` if a task points outside its buffers.
     """
 
     def __init__(
@@ -56,12 +57,14 @@ class Executor:
         constants: Sequence[np.ndarray],
         threads: int,
         code: object,
+        memory: Sequence[np.ndarray] = (),
     ) -> None:
         self.code = code
         self.key: Hashable = None
         self.schedule, self.threads, self.constants = schedule, threads, constants
-        self.arena = aligned_zeros(schedule.arena_bytes)
-        self.scratch = aligned_zeros(schedule.scratch_bytes * threads)
+        needed = schedule.arena_bytes, schedule.scratch_bytes * threads
+        buffers = memory or [aligned_zeros(n) for n in needed]
+        self.arena, self.scratch = (buffer[:n] for buffer, n in zip(buffers, needed))
         self._status = np.zeros(len(schedule.checks), np.int64)
         self._driver: Native = native_function(driver)
         self._block = aligned_zeros(8 * job_words(threads)).view(np.int64)
