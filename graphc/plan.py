@@ -298,7 +298,8 @@ def _plain_constant(array: np.ndarray) -> tuple[Any, ...]:
 
 
 def _constant(plain: Sequence[Any], tail: np.ndarray, offset: int) -> np.ndarray:
-    dtype, shape, *strings = plain
+    dtype, dims, *strings = plain
+    shape: tuple[int, ...] = tuple(dims)
     if strings:
         array = np.empty(len(strings[0]), object)
         array[:] = [bytes(s) for s in strings[0]]

@@ -11,7 +11,6 @@ import golden
 import pytest
 
 
-
 @pytest.fixture(scope="module")
 def folder(shared: Path) -> Path:
     return shared / "golden"

@@ -163,7 +163,7 @@ def quantised(x: float, scale: float, zero: int) -> int:
     return clamped(half_even(np.float32(np.float64(x) * np.float64(inverse) + zero)), 0, HIGH)
 
 
-def quantised_twice(x: float, scale: float, zero: int) -> float:
+def quantised_twice(x: float, scale: float, zero: int) -> int:
     """The integer of a float32 value, not clamped, with each operation rounded, as scalar code has it."""
     inverse = np.float32(1.0) / np.float32(scale)
     return half_even(np.float32(np.float32(x) * inverse) + np.float32(zero))
@@ -179,7 +179,7 @@ def number(x: Any, i: int, given: bool, scale: float, zero: int) -> int:
     return np.int64(x.flat[i]) if given else quantised(np.float32(x.flat[i]), scale, zero)
 
 
-def real(x: Any, i: int, given: bool, scale: float, zero: int) -> float:
+def real(x: Any, i: int, given: bool, scale: float, zero: int) -> Any:
     """Element ``i`` as a float32 value; given: the array holds quantised numbers."""
     if given:
         return np.float32(np.int64(x.flat[i]) - zero) * np.float32(scale)

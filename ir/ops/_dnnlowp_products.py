@@ -6,6 +6,8 @@ for. Three spatial dimensions; missing ones are 1.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from graphc.ir.ops._dnnlowp import (
@@ -24,7 +26,7 @@ from graphc.ir.ops._fixed_point import clamped, half_even
 Ints = tuple[int, ...]
 
 
-def _fill_input(x: np.ndarray, xs: np.ndarray, scale: float, zero: int, sparse: int, real_values: bool) -> float:
+def _fill_input(x: np.ndarray, xs: np.ndarray, scale: float, zero: int, sparse: int, real_values: bool) -> Any:
     """The input as whole numbers less the zero point, or as real values; the scale."""
     given = scale > 0.0
     if not real_values:
@@ -106,7 +108,7 @@ def _total(
     return total
 
 
-def _bias(b: np.ndarray, m: int, scale: float) -> float:
+def _bias(b: np.ndarray, m: int, scale: float) -> Any:
     """The real value of a bias; scale: of one that is quantised."""
     if b.size == 0:
         return 0.0

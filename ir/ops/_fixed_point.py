@@ -7,6 +7,7 @@ Caffe2's ``int8_utils.h``.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -79,7 +80,7 @@ def smaller_than_one(scale: float) -> tuple[int, int]:
     return min(round(part * 2**31), 2**31 - 1), -exponent
 
 
-def scaled_gemmlowp(n: int, multiplier: int, shift: int) -> int:
+def scaled_gemmlowp(n: int, multiplier: int, shift: int) -> Any:
     """gemmlowp's doubling high product, rounded, then a division by 2**shift, half away from zero."""
     product = np.int64(n) * multiplier
     nudge = 1073741824 if product >= 0 else 1 - 1073741824

@@ -64,7 +64,7 @@ def _message(value: int | bytes) -> bytes:
 
 def read_paths(data: bytes) -> dict[int, list[tuple[int, int, int]]]:
     """Word -> (index, length, target) of each node on its path; raises ``ValueError`` for other bytes."""
-    found = {}
+    found: dict[int, list[tuple[int, int, int]]] = {}
     for number, value in _fields(data):
         if number == 2:
             word, nodes = 0, []

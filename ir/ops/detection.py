@@ -14,7 +14,7 @@ import numpy as np
 from graphc.ir.opdef import Arg, Call, op
 from graphc.ir.ops._boxes import ROWS, clip, clip_rotated, move, move_rotated
 from graphc.ir.ops._ranking import BUCKETS, best
-from graphc.ir.ops._rules import agree, require, require_rank
+from graphc.ir.ops._rules import Shape, agree, require, require_rank
 from graphc.ir.ops._suppression import suppress, work_types
 from graphc.ir.types import UNKNOWN, Dim, DType, Sym, TensorType
 
@@ -52,10 +52,15 @@ def angle_bounds(call: Call) -> tuple[int, int]:
     return low, high
 
 
+def _shape(call: Call, i: int, rank: int) -> Shape | None:
+    """Shape of a float input, None while unknown; fails unless it has ``rank`` dimensions."""
+    require(call, i, FLOAT)
+    return require_rank(call, i, rank)
+
+
 def _proposal_types(call: Call) -> list[TensorType]:
     """rois: float (n, 1 + box); rois_probs: float (n). All inputs are float."""
-    shapes = [require(call, i, FLOAT) and require_rank(call, i, rank) for i, rank in enumerate((4, 4, 2, 2))]
-    scores, deltas, info, anchors = shapes
+    scores, deltas, info, anchors = (_shape(call, i, rank) for i, rank in enumerate((4, 4, 2, 2)))
     width = UNKNOWN if anchors is None else anchors[1]
     if isinstance(width, int) and width not in (4, 5):
         call.fail(f"an anchor has {width} numbers, 4 or 5 are needed")
@@ -273,7 +278,7 @@ for _name in ("GenerateProposals", "GenerateProposalsCPP"):
 
 def _transform_types(call: Call) -> list[TensorType]:
     """box_out: the type of the deltas; roi_batch_splits: float, one for each image. All inputs are float."""
-    rois, deltas, info = (require(call, i, FLOAT) and require_rank(call, i, 2) for i in range(3))
+    rois, deltas, info = (_shape(call, i, 2) for i in range(3))
     width = 5 if call.arg("rotated") else 4
     if deltas is not None and isinstance(deltas[1], int) and deltas[1] % width:
         call.fail(f"input 1 (deltas) has {deltas[1]} columns, a multiple of {width} is needed")

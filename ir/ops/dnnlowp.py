@@ -274,7 +274,7 @@ def scalar_sum(p: float, q: float, scale: float, zero: int, low: int) -> int:
     return clamped(half_even(np.float32(zero) + np.float32(p + q) / np.float32(scale)), low, HIGH)
 
 
-def shifted_real(q: int, scale: float, zero: int) -> float:
+def shifted_real(q: int, scale: float, zero: int) -> Any:
     """What a number stands for, as a fused multiplication and addition has it."""
     offset = np.float32(-zero) * np.float32(scale)
     return np.float32(np.float64(q) * np.float64(np.float32(scale)) + np.float64(offset))
@@ -306,12 +306,12 @@ def add_quantised(
     return 0
 
 
-def least(scale: float, zero: int) -> float:
+def least(scale: float, zero: int) -> Any:
     """The value of the number 0."""
     return np.float32(scale) * np.float32(0 - zero)
 
 
-def greatest(scale: float, zero: int) -> float:
+def greatest(scale: float, zero: int) -> Any:
     """The value of the number 255."""
     return np.float32(scale) * np.float32(255 - zero)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -76,7 +77,7 @@ def _matmul_constants(call: Call) -> Sequence[float]:
     return (max(of_a, of_b) * (of_a * of_b > 0), of_a, of_b, rows, columns, depth, *steps[0], *steps[1], *numbers)
 
 
-def _fill(x: np.ndarray, xs: np.ndarray, scale: float, zero: int, sparse: int, real_values: bool) -> float:
+def _fill(x: np.ndarray, xs: np.ndarray, scale: float, zero: int, sparse: int, real_values: bool) -> Any:
     given = scale > 0.0
     if not real_values:
         scale, zero = parameters(x, scale, zero, sparse)

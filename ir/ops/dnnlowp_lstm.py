@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -58,7 +59,7 @@ def _type(call: Call) -> list[TensorType]:
     return [TensorType(quantised_dtype(call), c, quant=q) for q in quants]
 
 
-def _unit(x: float) -> float:
+def _unit(x: float) -> Any:
     """The logistic function in float32, each operation rounded: a range may lie on the edge of two zero points."""
     if x >= 0:
         return np.float32(1.0) / (np.float32(1.0) + np.float32(math.exp(-x)))
@@ -66,7 +67,7 @@ def _unit(x: float) -> float:
     return e / (np.float32(1.0) + e)
 
 
-def _tanh(x: float) -> float:
+def _tanh(x: float) -> Any:
     return np.float32(2.0) * _unit(np.float32(2.0) * x) - np.float32(1.0)
 
 
@@ -163,7 +164,7 @@ def _sizes(
         dims[k], dims[k + 1] = np.int64(np.float32(c).view(np.int32)), cz
 
 
-def _times(a: float, b: float, c: float) -> float:
+def _times(a: float, b: float, c: float) -> Any:
     return np.float32(np.float32(a) * np.float32(b)) / np.float32(c)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -68,7 +69,7 @@ def _batch_type(relu: bool) -> Callable[[Call], list[TensorType]]:
     return infer
 
 
-def _slope(scale: np.ndarray, var: np.ndarray, c: int, epsilon: float) -> float:
+def _slope(scale: np.ndarray, var: np.ndarray, c: int, epsilon: float) -> Any:
     return scale[c] * (np.float32(1.0) / np.float32(math.sqrt(var[c] + np.float32(epsilon))))
 
 
@@ -269,7 +270,7 @@ def _normal(
     c: int,
     groups: int,
     size: int,
-) -> float:
+) -> Any:
     """One element in float32."""
     k = n * groups + c // size
     slope = gamma[c] * np.float32(moments[1, k])

@@ -6,6 +6,7 @@ leaves parts of the answer unwritten, or reads beyond the end.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -133,7 +134,7 @@ for _name, _width, _loop, _outputs in (
 ):
     op(
         f"MergeMulti{_name}FeatureTensors",
-        lambda call, width=_width: _infer(call, width),
+        partial(_infer, width=_width),
         inputs="inputs*",
         outputs=f"out_lengths out_keys {_outputs}",
         loop=_loop,

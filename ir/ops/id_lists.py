@@ -57,7 +57,8 @@ def _ngram_infer(call: Call) -> list[TensorType]:
 
 
 def _ngram_constants(call: Call) -> Sequence[Any]:
-    width = product(call.type(0).shape[1:]) if call.type(0).shape else 1
+    shape = call.type(0).shape
+    width = product(shape[1:]) if shape else 1
     return (width, *(tuple(call.arg(n)) for n in ("col_ids", "categorical_limits", "vals")))
 
 
@@ -235,7 +236,7 @@ def _collect(
 def _collect_infer(call: Call) -> list[TensorType]:
     """The buffer: at most num_to_collect rows; next cursor: an int32 scalar; NUM_VISITED: an int64 scalar."""
     most = bounded(call, call.arg("num_to_collect"), 1, "num_to_collect")
-    window, shape = rows_of(call, 0), rows_of(call, 2)
+    window, shape, dtype = rows_of(call, 0), rows_of(call, 2), call.type(2).dtype
     require(call, 1, (DType.INT32,))
     cursor, counted = TensorType(DType.INT32, ()), TensorType(DType.INT64, ())
     if call.has(4):
@@ -245,7 +246,7 @@ def _collect_infer(call: Call) -> list[TensorType]:
     require_rank(call, 1, 0)
     filled = 0 not in window
     if filled:
-        require(call, 0, tuple(DType) if call.type(2).dtype is None else (call.type(2).dtype,))
+        require(call, 0, tuple(DType) if dtype is None else (dtype,))
         merge_shapes(call, window[1:], shape[1:], "rows of DATA and of the buffer")
         if isinstance(window[0], int) and window[0] > most:
             call.fail(f"the buffer has {window[0]} rows, more than num_to_collect, {most}")

@@ -56,7 +56,7 @@ def _unboxed(call: Call, array: np.ndarray, kind: type) -> Any:
 
 
 def _create_map(call: Call) -> list[np.ndarray]:
-    return [boxed(Map(*(DType(call.arg(n)) for n in ("key_dtype", "value_dtype"))))]
+    return [boxed(Map(DType(call.arg("key_dtype")), DType(call.arg("value_dtype"))))]
 
 
 def _create_map_infer(call: Call) -> list[TensorType]:
@@ -151,7 +151,7 @@ for _name, _dtype in (("Int", DType.INT32), ("Long", DType.INT64), ("String", DT
 def _keys(call: Call, index: Index, keys: np.ndarray) -> list[Any]:
     if DType.of(keys.dtype) is not index.dtype:
         call.fail(f"keys of type {DType.of(keys.dtype).text} do not fit a dictionary of {index.dtype.text} keys")
-    return keys.ravel().tolist()
+    return list(keys.ravel().tolist())
 
 
 def _get(call: Call, handle: np.ndarray, keys: np.ndarray) -> list[np.ndarray]:

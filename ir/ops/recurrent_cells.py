@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -23,14 +24,14 @@ ARGS = (
 )
 
 
-def unit_of(x: float) -> float:
+def unit_of(x: float) -> Any:
     """The logistic function; exp never overflows."""
     e = np.float32(math.exp(-abs(x)))
     one = np.float32(1.0)
     return one / (one + e) if x >= 0 else e / (one + e)
 
 
-def tanh_of(x: float) -> float:
+def tanh_of(x: float) -> Any:
     """tanh as a float32 number."""
     return np.float32(math.tanh(x))
 

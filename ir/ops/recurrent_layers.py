@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -60,8 +61,8 @@ def _lstm_types(call: Call) -> list[TensorType]:
 
 
 def _gate(
-    x: np.ndarray, first: int, width: int, hidden: np.ndarray, state: int, size: int, params: tuple, at: int, j: int
-) -> float:
+    x: np.ndarray, first: int, width: int, hidden: np.ndarray, state: int, size: int, params: Any, at: int, j: int
+) -> Any:
     """The sum of one gate without biases: row ``j`` of both matrices."""
     w, u = params[at], params[at + 1]
     left = right = np.float32(0.0)

@@ -62,10 +62,10 @@ def _pack(lengths: Array, x: Array, y: Array, mask: Array, max_length: int, padd
 def _pack_infer(call: Call) -> list[TensorType]:
     """packed_tensor: (lengths, longest or max_length, row); presence_mask: bool, its first two dimensions."""
     count, shape = int_vector(call, 0, INTS), rows_of(call, 1)
-    most: Dim = call.arg("max_length")
-    if most != -1 and most < 0:
-        call.fail(f"argument max_length is {most}", "give it a value from 0 on, or -1 for the longest length")
-    most = UNKNOWN if most == -1 else most
+    longest = call.arg("max_length")
+    if longest < -1:
+        call.fail(f"argument max_length is {longest}", "give it a value from 0 on, or -1 for the longest length")
+    most: Dim = UNKNOWN if longest == -1 else longest
     packed = TensorType(call.type(1).dtype, None if shape is None else (count, most, *shape[1:]))
     return [packed, TensorType(DType.BOOL, (count, most))]
 
@@ -377,10 +377,10 @@ def _add_padding_infer(call: Call) -> list[TensorType]:
     """data_out: the data with padding around every run; lengths_out: int32."""
     if sum(widths(call)):
         require(call, 0, MOVED)
-    shape = rows_of(call, 0)
+    shape, dtype = rows_of(call, 0), call.type(0).dtype
     for i in (2, 3):
         if call.has(i):
-            require(call, i, MOVED if call.type(0).dtype is None else (call.type(0).dtype,))
+            require(call, i, MOVED if dtype is None else (dtype,))
             merge_shapes(call, call.type(i).shape, shape and shape[1:], f"padding of input {i}, a row of the data")
     return _padding_types(call, 1)
 
