@@ -421,12 +421,27 @@ def _layer_infer(call: Call) -> list[TensorType]:
     return [x, *[TensorType(x.dtype, (*x.shape[:axis], 1))] * 2][: call.n_outputs]
 
 
+def _row_means(rows: np.ndarray) -> np.ndarray:
+    """Means as a column: of eight sums of every eighth element, as Caffe2's processors with AVX2 take them."""
+    n = rows.shape[1]
+    lanes = rows[:, : n // 8 * 8].reshape(len(rows), n // 8, 8)
+    a = np.add.reduce(lanes, axis=1)
+    a = a[:, :4] + a[:, 4:]
+    total = (a[:, 0] + a[:, 2]) + (a[:, 1] + a[:, 3])
+    for column in rows[:, n // 8 * 8 :].T:
+        total = total + column
+    mean: np.ndarray = (total / rows.dtype.type(max(n, 1)))[:, None]
+    return mean
+
+
 def _layer_reference(call: Call, x: np.ndarray, *affine: np.ndarray) -> Sequence[np.ndarray]:
+    """Elements are scaled and shifted in single precision, as in Caffe2: rows of nearly equal ones keep its digits."""
     axis = call.arg("axis") % x.ndim
     rows = x.reshape(math.prod(x.shape[:axis]), math.prod(x.shape[axis:]))
-    mean = rows.mean(axis=1, keepdims=True, dtype=x.dtype)
-    deviation = np.sqrt(rows.var(axis=1, keepdims=True, dtype=x.dtype) + np.float32(call.arg("epsilon")))
-    y = (rows - mean) / deviation
+    mean = _row_means(rows)
+    deviation = np.sqrt(rows.var(axis=1, keepdims=True, dtype=np.float64) + call.arg("epsilon")).astype(x.dtype)
+    scale = 1 / deviation
+    y = rows * scale - mean * scale
     if call.arg("elementwise_affine"):
         y = y * affine[0].reshape(-1) + affine[1].reshape(-1)
     lead = (*x.shape[:axis], 1)
