@@ -308,15 +308,20 @@ op(
 def _id_list_sizes(values: Array, dims: Array) -> Any:
     for i in range(values.shape[0]):
         for j in range(values.shape[1]):
-            dims[0] += 1 if int(values[i, j] + 0.5) != 0 else 0
+            dims[0] += 1 if _rounds_to_more(values[i, j]) else 0
     return 0
+
+
+def _rounds_to_more(x: float) -> Any:
+    """x + 0.5 without its fraction is not 0; so it is for what is not finite."""
+    return not abs(x + 0.5) < 1
 
 
 def _id_list(values: Array, lengths: Array, ids: Array) -> Any:
     k = 0
     for i in range(values.shape[0]):
         for j in range(values.shape[1]):
-            if int(values[i, j] + 0.5) != 0:
+            if _rounds_to_more(values[i, j]):
                 ids[k] = j
                 lengths[i] += 1
                 k += 1

@@ -115,6 +115,8 @@ def _find_infer(call: Call) -> list[TensorType]:
     x, query = require(call, 0, INTS), require(call, 1, INTS)
     if None not in (x.dtype, query.dtype) and x.dtype is not query.dtype:
         call.fail("index and query have different element types")
+    if not -(2**31) <= call.arg("missing_value") < 2**31:
+        call.fail(f"missing_value is {call.arg('missing_value')}, which no int32 holds")
     return [query]
 
 
