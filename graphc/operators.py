@@ -83,6 +83,9 @@ def operator_graph(op: bytes | Message | Operator, inputs: Sequence[Tensor | Non
             f"{operator.type} has {len(operator.inputs)} inputs, {len(inputs)} were given",
             f"give an array, or None, for each of {', '.join(operator.inputs)}",
         )
+    absent = [n for n, x in zip(operator.inputs, inputs) if x is None and n]
+    if absent:
+        raise GraphcError(f"{operator.type}: input '{absent[0]}' has no value", "give it an array, or no name")
     types = {n: _type(operator, n, x) for n, x in zip(operator.inputs, inputs) if x is not None}
     names = list(dict.fromkeys(n for n in operator.inputs if n in types))
     net = Net(operator.type, [operator], names, list(dict.fromkeys(n for n in operator.outputs if n)))

@@ -36,6 +36,9 @@ def infer_node(node: Node, declared: bool = False) -> None:
     types = _apply_rule(call)
     if len(types) < len(node.results):
         call.fail(f"it has {len(types)} outputs, not {len(node.results)}")
+    ports = call.opdef.outputs
+    if call.opdef.loop is not None and ports and ports[-1].variadic and len(types) > len(node.results):
+        call.fail(f"it has {len(types)} outputs, and all of them are computed, but {len(node.results)} have a name")
     for inner in node.subgraphs():
         if inner.stage == "imported":
             infer_types(inner)

@@ -122,7 +122,10 @@ def _zeros(call: Call, types: Sequence[TensorType]) -> list[np.ndarray]:
 def _zero(type: TensorType) -> np.ndarray:
     if type.dtype is DType.STRING:
         return np.full(type.static_shape, b"", object)
-    return np.zeros(type.static_shape, loop_dtype(type.dtype or DType.FLOAT))
+    try:
+        return np.zeros(type.static_shape, loop_dtype(type.dtype or DType.FLOAT))
+    except (MemoryError, ValueError):
+        raise RunError(f"there is no memory for a {type}", "make the inputs or the sizes among them smaller") from None
 
 
 def _check(call: Call, code: int | None) -> None:

@@ -96,12 +96,14 @@ def dot_rows(x: np.ndarray, i: Any, y: np.ndarray, k: Any, size: Any) -> Any:
 
 
 def total_length(lengths: np.ndarray) -> Any:
-    """Sum of the lengths, -1 where one of them is negative."""
+    """Sum of the lengths, -1 where one of them is negative or the sum is no int64."""
     total = np.int64(0)
     for i in range(lengths.shape[0]):
         if lengths[i] < 0:
             return np.int64(-1)
         total += np.int64(lengths[i])
+        if total < 0:  # the sum is above the largest int64
+            return np.int64(-1)
     return total
 
 

@@ -403,7 +403,9 @@ op(
 def _row_mul_infer(call: Call) -> list[TensorType]:
     """output: mat with row r multiplied by w[r]."""
     mat, w = require(call, 0), require(call, 1)
-    if mat.shape and w.shape:
+    if mat.shape == ():
+        call.fail("mat is a scalar, it has no rows")
+    if mat.shape and w.shape is not None:
         merge_shapes(call, (merge_dims(mat.shape[0], mat.shape[0]),), (product(w.shape),), "w has one element a row")
     return [mat]
 
@@ -415,7 +417,7 @@ op(
     outputs="output",
     scalar=lambda o, call, mat, w: mat * w,
     align=lambda call, i: (
-        call.type(i).shape or () if i == 0 else along(call.type(1).shape or (), 0, call.type(0).rank or 1)
+        call.type(i).shape or () if i == 0 else along((product(call.type(1).shape or ()),), 0, call.type(0).rank or 1)
     ),
     traits=Trait.POINTWISE,
     doc="Row r of mat times w[r].",

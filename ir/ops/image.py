@@ -452,6 +452,7 @@ def _yuv_infer(call: Call) -> list[TensorType]:
     for i in (1, 2):
         stats = require_rank(call, i, 2)
         if shape is not None and stats is not None:
+            agree(call, stats[0], 1, f"rows of {call.input_name(i)}")
             agree(call, stats[1], shape[1], f"length of {call.input_name(i)}")
     return [x]
 

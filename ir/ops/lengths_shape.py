@@ -25,7 +25,8 @@ from graphc.ir.ops._segments import (
 )
 from graphc.ir.types import UNKNOWN, Dim, DType, TensorType
 
-NEGATIVE = "LENGTHS: a length is negative"
+NEGATIVE = "LENGTHS: a length is negative, or their sum is above what the output can hold"
+LARGEST = 2**31 - 1
 
 Array = np.ndarray
 
@@ -35,12 +36,14 @@ def _ints(*shape: Dim) -> list[TensorType]:
 
 
 def _to_ranges(lengths: Array, y: Array) -> Any:
-    offset = np.int64(0)
+    total, offset = total_length(lengths), np.int64(0)
+    if total < 0 or total > LARGEST:
+        return 1
     for i in range(lengths.shape[0]):
         y[i, 0] = offset
         y[i, 1] = lengths[i]
         offset += np.int64(lengths[i])
-    return 1 if total_length(lengths) < 0 else 0
+    return 0
 
 
 def _to_ranges_infer(call: Call) -> list[TensorType]:
@@ -106,13 +109,15 @@ def _to_weights_infer(call: Call) -> list[TensorType]:
 
 
 def _to_offsets(lengths: Array, y: Array, include_last_offset: int) -> Any:
-    offset = np.int64(0)
+    total, offset = total_length(lengths), np.int64(0)
+    if total < 0 or total > LARGEST:
+        return 1
     for i in range(lengths.shape[0]):
         y[i] = offset
         offset += np.int64(lengths[i])
     if include_last_offset:
         y[lengths.shape[0]] = offset
-    return 1 if total_length(lengths) < 0 else 0
+    return 0
 
 
 def _to_offsets_infer(call: Call) -> list[TensorType]:

@@ -174,7 +174,7 @@ def _parts(x: np.ndarray, sizes: Sequence[int], axis: int) -> list[np.ndarray]:
 
 def _split_reference(call: Call, x: np.ndarray, *sizes: np.ndarray) -> Sequence[np.ndarray]:
     axis = join_axis(call, x.ndim)
-    wanted = [int(s) for s in sizes[0]] if sizes else [int(str(d)) for d in split_sizes(call, x.shape[axis])]
+    wanted = [int(s) for s in sizes[0].flat] if sizes else [int(str(d)) for d in split_sizes(call, x.shape[axis])]
     if sum(wanted) != x.shape[axis]:
         call.fail(f"the sizes {wanted} do not add up to {x.shape[axis]}")
     found = _parts(x, wanted, axis)

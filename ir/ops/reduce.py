@@ -189,6 +189,8 @@ def _count(call: Call) -> int:
 def reduced_ends(call: Call, rank: int) -> tuple[int, ...]:
     """The dimensions that a ReduceFront* or ReduceBack* call reduces."""
     n = _count(call)
+    if n > rank:
+        call.fail(f"num_reduce_dim {n} is above the input's {rank} dimensions")
     return tuple(range(n)) if _is_front(call) else tuple(range(rank - n, rank))
 
 

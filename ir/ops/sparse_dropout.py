@@ -66,7 +66,8 @@ def _infer(call: Call) -> list[TensorType]:
     require(call, 0, (DType.INT64,))
     if not 0 <= call.arg("ratio") <= 1:
         call.fail(f"argument ratio is {call.arg('ratio')}", "give it a value from 0 to 1")
-    length = length_of(call, 0) if "Itemwise" in call.node.op else UNKNOWN
+    items = length_of(call, 0)
+    length = items if "Itemwise" in call.opdef.name else UNKNOWN
     if call.n_results != 2:
         call.fail(f"there are {call.n_results} outputs, there must be 2")
     return [TensorType(DType.INT64, (length,)), TensorType(DType.INT32, (int_vector(call, 1),))]
