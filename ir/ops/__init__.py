@@ -64,6 +64,7 @@ FAMILIES = (
     "roi_pool",
     "quantized",
     "recurrent",
+    "recurrent_gradient",
     "recurrent_cells",
     "recurrent_layers",
     "gradient_activation",

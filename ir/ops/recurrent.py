@@ -12,7 +12,7 @@ from graphc.ir.infer import infer_subgraph
 from graphc.ir.opdef import Arg, Call, Trait, op, shape_operands
 from graphc.ir.types import Dim, DType, TensorType
 
-_NETWORK_ARGS = (
+NETWORK_ARGS = (
     Arg("step_net", "graph", doc="what one time step does"),
     Arg("backward_step_net", "graph", doc="the gradient of one time step"),
     Arg("recurrent_states", "strings", (), "blobs that hold a state of all time steps"),
@@ -40,9 +40,17 @@ _NETWORK_ARGS = (
     Arg("rnn_executor.num_threads", "int", None, "a preference, never changes the answer"),
     Arg("rnn_executor.max_cuda_streams", "int", None, "a preference, never changes the answer"),
 )
+"""Arguments of RecurrentNetwork, which its gradient has too."""
 
 
-def _initial_steps(shape: Sequence[Dim]) -> Dim:
+@dataclass(frozen=True)
+class StepWorkspaces:
+    """What the last output of a RecurrentNetwork holds, as the only element of an array: the blobs of every step."""
+
+    steps: list[dict[str, np.ndarray]]
+
+
+def initial_steps(shape: Sequence[Dim]) -> Dim:
     """Time steps that an initial state covers: (steps, batch, width), or one for (batch, width) and (width)."""
     return shape[0] if len(shape) == 3 else 1
 
@@ -56,7 +64,7 @@ def _state_shapes(call: Call) -> dict[str, tuple[Dim, ...]]:
             call.fail(f"argument 'initial_recurrent_state_ids' names input {i}, there are {call.n_inputs}")
         initial = call.type(i).shape
         if time is not None and initial is not None and len(time) >= 2:
-            found[name] = (time[0] + _initial_steps(initial), time[1], initial[-1])
+            found[name] = (time[0] + initial_steps(initial), time[1], initial[-1])
     return found
 
 
@@ -149,15 +157,27 @@ def _recurrent_network(call: Call, *arrays: np.ndarray) -> list[np.ndarray]:
         call.fail("argument 'step_net' is missing", "give the operator a net")
     states = _initial_states(call, arrays)
     links = {link.internal: link for link in links_of(call)}
+    workspaces = StepWorkspaces([])
     for t in range(len(arrays[0])):
         inputs = [_step_input(call, v.name, links, states, arrays, t) for v in step.inputs]
-        for name, value in zip(step.output_names, call.run(step, inputs)):
+        results = call.run(step, inputs)
+        for name, value in zip(step.output_names, results):
             link = links.get(name)
             if link is not None and link.external in states:
                 states[link.external][t + link.offset : t + link.offset + link.window] = value
+        blobs = {name: _step_input(call, name, links, states, arrays, t) for name in (call.arg("timestep"), *links)}
+        workspaces.steps.append(blobs | dict(zip((v.name for v in step.inputs), inputs)))
+        workspaces.steps[-1].update(zip(step.output_names, results))
     parts = zip(call.arg("alias_src"), call.arg("alias_offset"))
     outputs = [states[name_text(source)][offset:] for source, offset in parts]
-    return outputs + [np.zeros(0, np.float32)] * (call.n_outputs - len(outputs))
+    return outputs + [_element(workspaces)] * (call.n_outputs - len(outputs))
+
+
+def _element(value: object) -> np.ndarray:
+    """An array without dimensions that holds an object."""
+    array = np.empty((), object)
+    array[()] = value
+    return array
 
 
 def _step_input(
@@ -198,23 +218,8 @@ op(
     _network_types,
     inputs="inputs*",
     outputs="outputs*",
-    args=_NETWORK_ARGS,
+    args=NETWORK_ARGS,
     reference=_recurrent_network,
     call_traits=_network_traits,
     doc="runs the step net for every time step; links cut its blobs out of those over all steps, aliases make outputs",
-)
-
-
-def _network_gradient_types(call: Call) -> list[TensorType]:
-    """Which output belongs to which input is in the links; shapes are left unknown."""
-    return [TensorType(DType.FLOAT, None)] * call.n_outputs
-
-
-op(
-    "RecurrentNetworkGradient",
-    _network_gradient_types,
-    inputs="inputs*",
-    outputs="gradients*",
-    args=_NETWORK_ARGS,
-    doc="gradients of RecurrentNetwork: runs the backward step net from the last time step to the first",
 )

@@ -12,9 +12,10 @@ The convention, for If and While and every other operator whose nets share the b
   values of the next, matched by name: result ``k`` replaces the input of the same name.
 
 Do binds names (``scopes.py``); its net is renamed to the outer names and then treated as above. RecurrentNetwork's nets
-have a workspace of their own. Their inputs are the step net's ``external_input``, their outputs its ``external_output``
-and the blobs named in the operator's arguments; outer blobs that they read and that are not among the operator's inputs
-are captured after those.
+have a workspace of their own. Their inputs are what the net reads before it writes it, in the order of its
+``external_input``, which scripts let list more. Their outputs are its ``external_output`` and the blobs named in the
+operator's arguments or outputs, those of a step net also what the ``backward_step_net`` reads of it. Outer blobs that
+they read and that are not among the operator's inputs are captured after those.
 """
 
 from __future__ import annotations
@@ -102,15 +103,18 @@ def _check_results(op: Operator, arg: str, net: Net, results: list[str], capture
 
 
 def _recurrent(op: Operator, nets: Mapping[str, list[Net]], known: Collection[str]) -> Subnets:
+    backward = {n for net in nets.get("backward_step_net", ()) for n in (*net.external_inputs, *free_blobs(net))}
     named = {v.decode("utf-8", "backslashreplace") for v in _strings(op)}
+    passed = named.union(op.outputs, backward)
     captured: dict[str, None] = {}
     plans: dict[str, list[SubnetPlan]] = {}
     for arg, items in nets.items():
         for net in items:
-            inputs = list(dict.fromkeys([*net.external_inputs, *free_blobs(net)]))
+            free = free_blobs(net)
+            inputs = list(dict.fromkeys([*(n for n in net.external_inputs if n in free), *free]))
             written = written_blobs(net)
             outputs = [n for n in dict.fromkeys([*net.external_outputs, *written]) if n in written]
-            kept = [n for n in outputs if n in net.external_outputs or n in named or not net.external_outputs]
+            kept = [n for n in outputs if n in net.external_outputs or n in passed or not net.external_outputs]
             plans.setdefault(arg, []).append(_plan(net, inputs, [], kept))
             captured.update(dict.fromkeys(n for n in inputs if n in known and n not in op.inputs and n not in named))
     return Subnets(plans, list(captured), list(op.outputs))
