@@ -109,7 +109,7 @@ def _tap(weights: Array, places: Array, b: int, n: int, place: int, weight: Any)
     return n + 1
 
 
-def _box_taps(
+def box_taps(
     rois: Array,
     i: int,
     first: int,
@@ -217,7 +217,7 @@ def _align(
         image = image_of(rois, i, first, x.shape[0])
         if image < 0:
             return 1
-        if _box_taps(rois, i, first, height, width, wy, py, uy, wx, px, ux, scale, bins_y, bins_x, ratio, aligned):
+        if box_taps(rois, i, first, height, width, wy, py, uy, wx, px, ux, scale, bins_y, bins_x, ratio, aligned):
             return 2
         if order:
             _align_pixels(x, image, y, i, wy, py, uy, wx, px, ux)
@@ -250,7 +250,7 @@ def _align_gradient(
         image = image_of(rois, i, first, x.shape[0])
         if image < 0:
             return 1
-        if _box_taps(
+        if box_taps(
             rois, i, first, x.shape[2], x.shape[3], wy, py, uy, wx, px, ux, scale, bins_y, bins_x, ratio, aligned
         ):
             return 2

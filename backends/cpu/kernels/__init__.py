@@ -23,6 +23,7 @@ from graphc.backends.cpu.kernels import (
     recurrent,
     reduce,
     resize,
+    roi,
     search,
     softmax,
     typed,
@@ -50,6 +51,7 @@ RULES: tuple[Rule, ...] = (
     *broadcast_gradient.RULES,
     *norm.RULES,
     *resize.RULES,
+    *roi.RULES,
     *typed.RULES,
 )
 TEMPLATES: tuple[Template, ...] = (
@@ -73,5 +75,6 @@ TEMPLATES: tuple[Template, ...] = (
     *reduce.TEMPLATES,
     *norm.TEMPLATES,
     *resize.TEMPLATES,
+    *roi.TEMPLATES,
     *typed.TEMPLATES,
 )

@@ -74,6 +74,16 @@ def loop_source(record: OpDef) -> str:
 Function = Callable[..., object]
 
 
+def called_source(record: OpDef, functions: Mapping[str, Function]) -> str:
+    """The source of functions that a record's loop calls, for kernels of other forms; raises ``LoweringError``."""
+    found: dict[str, str] = {}
+    seen: dict[str, Function] = {}
+    for name, function in functions.items():
+        if name not in seen:
+            _collect(record, function, name, found, seen)
+    return "\n\n".join(found.values()) + "\n"
+
+
 def _collect(record: OpDef, function: Function, name: str, found: dict[str, str], seen: dict[str, Function]) -> None:
     """Put the source of a function into ``found``, after that of the plain functions that it calls."""
     if seen.setdefault(name, function) is not function:
