@@ -89,6 +89,7 @@ FAMILIES = (
     "dataset",
     "beam",
     "control",
+    "counted_loop",
     "records",
     "unsupported",
     "quantized_layers",

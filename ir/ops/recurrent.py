@@ -35,6 +35,7 @@ NETWORK_ARGS = (
     Arg("outputs_with_grads", "ints", ()),
     Arg("param", "ints", (), "inputs that are parameters"),
     Arg("param_grads", "strings", ()),
+    Arg("operand_names", "strings", (), "names of all operands, by which nets and links call them; the importer's"),
     Arg("enable_rnn_executor", "int", 0, "a preference, never changes the answer"),
     Arg("rnn_executor_debug", "int", 0),
     Arg("rnn_executor.num_threads", "int", None, "a preference, never changes the answer"),
@@ -68,10 +69,16 @@ def _state_shapes(call: Call) -> dict[str, tuple[Dim, ...]]:
     return found
 
 
+def operand_names(call: Call) -> list[str]:
+    """What the nets and links call the operands: a pass may have put another value in the place of one."""
+    given = [name_text(n) for n in call.arg("operand_names")]
+    return given or [v.name if v is not None else "" for v in call.node.operands]
+
+
 def outer_input(call: Call, name: str) -> int:
     """The input that a step net's blob or a link of this name means; fails where there is none."""
-    named = [v.name if v is not None else "" for v in call.node.operands]
-    if name not in named:
+    named = operand_names(call)
+    if name not in named or named.index(name) >= call.n_inputs:
         call.fail(
             f"no input is called '{name}', which the step net needs", "keep the names of a RecurrentNetwork's inputs"
         )

@@ -11,7 +11,7 @@ import numpy as np
 from graphc.ir.graph import Graph
 from graphc.ir.opdef import Call, Trait, op
 from graphc.ir.ops.control import needed_subgraph
-from graphc.ir.ops.recurrent import NETWORK_ARGS, Link, StepWorkspaces, initial_steps, name_text
+from graphc.ir.ops.recurrent import NETWORK_ARGS, Link, StepWorkspaces, initial_steps, name_text, operand_names
 from graphc.ir.types import DType, TensorType
 
 SUFFIX = "_grad"
@@ -75,15 +75,15 @@ class _Backward:
         self.first = _first_input(call)
         self.sequence = self.arrays[self.first]
         self.links = {link.internal: link for link in _backward_links(call)}
-        self.outer = {v.name: a for v, a in zip(call.node.operands, self.arrays) if v is not None}
+        names = operand_names(call)
+        self.outer = {n: a for n, a in zip(names, self.arrays) if n}
         states = zip(map(name_text, call.arg("recurrent_states")), call.arg("initial_recurrent_state_ids"))
         for state, i in states:
             initial = self.arrays[self.first + i]
             steps = len(self.sequence) + initial_steps(initial.shape)
             self.whole[state + SUFFIX] = np.zeros((steps, self.sequence.shape[1], initial.shape[-1]), np.float32)
         self.states = list(self.whole)
-        first_operand = call.node.operands[self.first]
-        self.sequence_name = (first_operand.name if first_operand is not None else "") + SUFFIX
+        self.sequence_name = names[self.first] + SUFFIX
         self.whole[self.sequence_name] = np.zeros_like(self.sequence)
         for name, i in zip(self.parameter_names(), call.arg("param")):
             self.learned[name] = np.zeros_like(self.arrays[self.first + i])

@@ -10,17 +10,33 @@ RECURRENT = ("RecurrentNetwork", "RecurrentNetworkGradient")
 """Operators whose nested nets have a workspace of their own, tied to the outer one by name lists in arguments."""
 
 
+LOOP = "ONNXWhile"
+"""A loop whose net reads the blobs around it, but keeps what it writes to itself."""
+
+
 def shares_blobs(op: Operator) -> bool:
-    """The nested nets of the operator read and write the blobs around it (If, While, Do with its names bound ...)."""
-    return op.type not in RECURRENT
+    """The nested nets of the operator write the blobs around it (If, While, Do with its names bound ...)."""
+    return op.type not in RECURRENT and op.type != LOOP
+
+
+def n_carried(op: Operator) -> int:
+    """How many values ONNXWhile hands from an iteration to the next: its further inputs, unless it says."""
+    given = op.args.get("num_loop_carried_deps", -1)
+    return given if isinstance(given, int) and given >= 0 else max(len(op.inputs) - 2, 0)
+
+
+def own_inputs(op: Operator, net: Net) -> list[str]:
+    """The first inputs of ONNXWhile's net: iteration, condition and what an iteration hands to the next."""
+    return net.external_inputs[: n_carried(op) + 2] if op.type == LOOP else []
 
 
 def operator_reads(op: Operator) -> Iterator[str]:
     """Blobs that an operator reads: its inputs, then what its nested nets read and did not write before."""
     yield from op.inputs
-    if shares_blobs(op):
+    if op.type not in RECURRENT:
         for _, net in op.nets():
-            yield from free_blobs(net)
+            own = own_inputs(op, net)
+            yield from (n for n in free_blobs(net) if n not in own)
 
 
 def operator_writes(op: Operator) -> Iterator[str]:

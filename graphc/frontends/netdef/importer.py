@@ -180,7 +180,7 @@ class _Scope:
             subnets = plan_subnets(op, self.blobs.keys(), needed)
             operands += [self.read(net, i, op, n) for n in subnets.captured]
             results = subnets.results
-            attrs.update(self.subgraphs(subnets))
+            attrs |= self.subgraphs(subnets) | subnets.attrs
         device = op.device or net.device
         node = Node(
             op.type,

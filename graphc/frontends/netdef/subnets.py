@@ -16,16 +16,28 @@ have a workspace of their own. Their inputs are what the net reads before it wri
 ``external_input``, which scripts let list more. Their outputs are its ``external_output`` and the blobs named in the
 operator's arguments or outputs, those of a step net also what the ``backward_step_net`` reads of it. Outer blobs that
 they read and that are not among the operator's inputs are captured after those.
+
+The inputs of ONNXWhile's net are the first of its ``external_input`` (iteration, condition, carried values), then the
+captured operands; its outputs are its ``external_output``, by position.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from graphc.frontends.netdef.blobs import RECURRENT, free_blobs, operator_reads, written_blobs
+from graphc.frontends.netdef.blobs import (
+    LOOP,
+    RECURRENT,
+    free_blobs,
+    n_carried,
+    operator_reads,
+    own_inputs,
+    written_blobs,
+)
 from graphc.frontends.netdef.net import Net, Operator
 from graphc.ir import NetError
+from graphc.ir.attrs import Attr
 
 
 @dataclass
@@ -45,11 +57,12 @@ class SubnetPlan:
 
 @dataclass
 class Subnets:
-    """The nested nets of an operator by argument, what they capture, and the node's results."""
+    """The nested nets of an operator by argument, what they capture, the node's results, further arguments of it."""
 
     nets: dict[str, list[SubnetPlan]]
     captured: list[str]
     results: list[str]
+    attrs: dict[str, Attr] = field(default_factory=dict)
 
 
 def plan_subnets(op: Operator, known: Collection[str], needed: set[str]) -> Subnets:
@@ -63,6 +76,8 @@ def plan_subnets(op: Operator, known: Collection[str], needed: set[str]) -> Subn
         nets.setdefault(name, []).append(net)
     if op.type in RECURRENT:
         return _recurrent(op, nets, known)
+    if op.type == LOOP:
+        return _loop(op, nets)
     if op.type == "If" and "else_net" not in nets:
         nets["else_net"] = [Net("else_net")]
     return _sharing(op, nets, known, needed)
@@ -117,7 +132,25 @@ def _recurrent(op: Operator, nets: Mapping[str, list[Net]], known: Collection[st
             kept = [n for n in outputs if n in net.external_outputs or n in passed or not net.external_outputs]
             plans.setdefault(arg, []).append(_plan(net, inputs, [], kept))
             captured.update(dict.fromkeys(n for n in inputs if n in known and n not in op.inputs and n not in named))
-    return Subnets(plans, list(captured), list(op.outputs))
+    names = tuple(n.encode() for n in (*op.inputs, *captured))
+    return Subnets(plans, list(captured), list(op.outputs), {"operand_names": names})
+
+
+def _loop(op: Operator, nets: Mapping[str, list[Net]]) -> Subnets:
+    captured: dict[str, None] = {}
+    plans: dict[str, list[SubnetPlan]] = {}
+    n = n_carried(op)
+    for arg, items in nets.items():
+        for net in items:
+            own = own_inputs(op, net)
+            if len(own) != n + 2 or len(op.inputs) < n + 2:
+                raise NetError(f"{op.type} '{op.name}' carries {n} values, but '{net.name}' or it has fewer inputs")
+            outer = [n for n in free_blobs(net) if n not in own]
+            plan = _plan(net, [*own, *outer], [], net.external_outputs)
+            plan.labels = [n if n not in plan.outputs[:k] else f"{n}.{k}" for k, n in enumerate(plan.outputs)]
+            plans.setdefault(arg, []).append(plan)
+            captured.update(dict.fromkeys(outer))
+    return Subnets(plans, list(captured), list(op.outputs), {"num_loop_carried_deps": n})
 
 
 def _strings(op: Operator) -> list[bytes]:
