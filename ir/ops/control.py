@@ -187,3 +187,24 @@ op(
     reference=lambda call: [np.zeros((), np.bool_)],
     doc="the workspace that Do asks for as its last input and output; a net in graphc needs none, and nothing reads it",
 )
+
+
+def _has_scope_types(call: Call) -> list[TensorType]:
+    """Refuses a scope that Do has used: a net in graphc keeps none, and only the gradient of a loop asks for it."""
+    scope = call.node.operands[0]
+    if scope is not None and scope.producer is not None and scope.producer.op != "CreateScope":
+        call.fail(
+            "it asks for the workspaces that Do left, which a plan does not keep", "remove the gradient of the loop"
+        )
+    return [TensorType(DType.BOOL, (1,))]
+
+
+op(
+    "HasScope",
+    _has_scope_types,
+    inputs="scope",
+    outputs="whether",
+    reference=lambda call, scope: [np.zeros(1, np.bool_)],
+    traits=Trait.HOST,
+    doc="whether Do left workspaces in a scope: none in a new one",
+)

@@ -43,16 +43,22 @@ SUFFIX = "_ENGINE_DNNLOWP"
 
 
 def dnnlowp(
-    *names: str, infer: Callable[[Call], list[TensorType]], args: tuple[Arg, ...] = (), more: str = "", **fields: Any
+    *names: str,
+    infer: Callable[[Call], list[TensorType]],
+    args: tuple[Arg, ...] = (),
+    more: str = "",
+    plain: str = "",
+    **fields: Any,
 ) -> None:
     """Declare one operator under several names, with the arguments of quantisation after its own.
 
-    more: names with a variant of the engine, as ``Conv_16`` for ``Conv_ENGINE_DNNLOWP_16``.
+    more: names with a variant of the engine, as ``Conv_16`` for ``Conv_ENGINE_DNNLOWP_16``. plain: names that need no
+    engine.
     """
     own = {a.name for a in args}
     rest = tuple(a for a in QUANT_ARGS if a.name not in own)
     variants = [name.replace("_", f"{SUFFIX}_", 1) for name in more.split()]
-    for name in [*(n + SUFFIX for n in names), *variants]:
+    for name in [*(n + SUFFIX for n in names), *variants, *plain.split()]:
         op(name, infer, args=(*args, *rest), **{"family": "dnnlowp", **fields})
 
 

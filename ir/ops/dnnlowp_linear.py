@@ -409,6 +409,7 @@ dnnlowp(
     "Int8FCPackWeight",
     infer=_pack_type,
     more="Int8FCPackWeight_ACC16 Int8FCPackWeight_ROWWISE",
+    plain="Int8FCPackWeight",
     inputs="W b?",
     outputs="W_packed B_q?",
     args=(Arg("axis_w", "int", 1, "first dimension of a row of W"), *_PACK_ARGS),

@@ -92,6 +92,14 @@ _PACKED = Refusal(
     "it keeps weights in the packed form of a library",
     "use FC with the weights as they are before packing; graphc packs them itself",
 )
+_SCHEME = Refusal(
+    "it reads and makes objects that are no tensors: a scheme that a script set, the scale that follows",
+    "set Y_scale and Y_zero_point on the operators that read the scale, or let engine DNNLOWP choose it",
+)
+_NAMELESS = Refusal(
+    "it makes blobs whose names only a run knows",
+    "let an alias of RecurrentNetwork (alias_src, alias_dst) make an output of the state that you want to read",
+)
 _NAMES = (
     (_DATA, "CreateDB TensorProtosDBInput ImageInput VideoInput CreateTextFileReader TextFileReaderRead"),
     (_DATA, "ReadNextBatch ReadRandomBatch CreateTreeCursor ResetCursor GetCursorOffset ComputeOffset SortAndShuffle"),
@@ -107,7 +115,7 @@ _NAMES = (
     (_QUEUE, "DequeueRebatchingQueue CloseRebatchingQueue"),
     (_SHARED, "CreateMutex CreateCounter ResetCounter CountUp CountDown RetrieveCount CheckCounterDone"),
     (_SHARED, "CreateAtomicBool ConditionalSetAtomicBool CheckAtomicBool AtomicFetchAdd AtomicFetchAdd64"),
-    (_SHARED, "HasScope StatRegistryCreate StatRegistryUpdate StatRegistryExport"),
+    (_SHARED, "StatRegistryCreate StatRegistryUpdate StatRegistryExport"),
     (_COLLECTIVE, "CreateCommonWorld CloneCommonWorld DestroyCommonWorld Allreduce Allgather Broadcast Barrier"),
     (_COLLECTIVE, "Reduce ReduceScatter SendTensor ReceiveTensor FileStoreHandlerCreate RedisStoreHandlerCreate"),
     (_COLLECTIVE, "StoreAdd StoreGet StoreSet StoreWait NCCLAllreduce NCCLBroadcast NCCLReduce NCCLAllGather"),
@@ -118,6 +126,8 @@ _NAMES = (
     (_CUDA, "DeformConv DeformConvGradient TTLinearGradient"),
     (_HALF_UPDATE, "FP16MomentumSGDUpdate FP32MomentumSGDUpdate"),
     (_PACKED, "FbFCPacked FbGemmPack FbGemmPackTranspose"),
+    (_SCHEME, "Int8GenQuantParams"),
+    (_NAMELESS, "RecurrentNetworkBlobFetcher"),
     (_SHARED, "ReservoirSampling"),
     (_MEASURE, "TimerBegin TimerEnd TimerGet TimerGetAndEnd WallClockTime CpuUtilizationReport GetProfDagStats"),
     (_MEASURE, "CudaProfileInitialize CudaProfileStart CudaProfileStop GetGPUMemoryUsage GetAllBlobNames"),
