@@ -6,7 +6,7 @@ leaves parts of the answer unwritten, or reads beyond the end.
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -127,6 +127,13 @@ def _infer(call: Call, width: int) -> list[TensorType]:
     return types
 
 
+def _types_of(width: int) -> Callable[[Call], list[TensorType]]:
+    def infer(call: Call) -> list[TensorType]:
+        return _infer(call, width)
+
+    return infer
+
+
 for _name, _width, _loop, _outputs in (
     ("Scalar", 3, _scalar, "out_values"),
     ("List", 4, _list, "out_values_lengths out_values_values"),
@@ -134,7 +141,7 @@ for _name, _width, _loop, _outputs in (
 ):
     op(
         f"MergeMulti{_name}FeatureTensors",
-        partial(_infer, width=_width),
+        _types_of(_width),
         inputs="inputs*",
         outputs=f"out_lengths out_keys {_outputs}",
         loop=_loop,
