@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 from operator_calls import answer, answers, f32, refusal
 
+import graphc
+from graphc.frontends.netdef import import_net, read_net
+from graphc.ir import Graph, TensorType, evaluate, infer_types
 from graphc.ir.errors import RunError
 
 LENGTHS, STEP = np.array([2, 5], np.int32), np.array([3], np.int32)
@@ -126,3 +129,97 @@ def test_links_of_a_step() -> None:
     assert summed.ravel().tolist() == [0, 1, 2, 3, 6, 8, 6, 7]
     with pytest.raises(RunError, match="timestep lies outside"):
         answers("rnn_internal_apply_link", np.array([3], np.int32), whole, outputs=2, offset=1, window=1)
+
+
+STEP_NET = """
+op { type: "Mul" input: "h_prev" input: "w" output: "scaled" arg { name: "broadcast" i: 1 } }
+op { type: "Add" input: "scaled" input: "x_t" output: "h" }
+external_input: "x_t" external_input: "h_prev" external_input: "w" external_input: "timestep" external_output: "h" """
+BACKWARD_NET = """
+op { type: "Mul" input: "h_grad" input: "w" output: "h_prev_grad" arg { name: "broadcast" i: 1 } }
+op { type: "Mul" input: "h_grad" input: "h_prev" output: "share" }
+op { type: "ReduceFrontSum" input: "share" output: "w_grad" arg { name: "num_reduce_dim" i: 2 } }
+op { type: "Copy" input: "h_grad" output: "x_t_grad" }
+external_input: "h_grad" external_input: "h_prev" external_input: "w" external_input: "x_t_grad" """
+
+
+def names(name: str, *values: str) -> str:
+    return f'arg {{ name: "{name}" ' + " ".join(f'strings: "{v}"' for v in values) + " } "
+
+
+def numbers(name: str, *values: int) -> str:
+    return f'arg {{ name: "{name}" ' + " ".join(f"ints: {v}" for v in values) + " } "
+
+
+RECURRENT_ARGS = (
+    f'arg {{ name: "step_net" n {{ name: "step" {STEP_NET} }} }} '
+    + f'arg {{ name: "backward_step_net" n {{ name: "back" {BACKWARD_NET} }} }} '
+    + names("recurrent_states", "states")
+    + numbers("initial_recurrent_state_ids", 1)
+    + names("link_internal", "x_t", "h_prev", "h")
+    + names("link_external", "x", "states", "states")
+    + numbers("link_offset", 0, 0, 1)
+    + names("backward_link_internal", "x_t_grad", "h_grad", "h_prev_grad")
+    + names("backward_link_external", "x_grad", "states_grad", "states_grad")
+    + numbers("backward_link_offset", 0, 1, 0)
+    + names("alias_src", "states", "states")
+    + names("alias_dst", "all", "last")
+    + numbers("alias_offset", 1, -1)
+    + numbers("param", 2)
+    + names("param_grads", "w_grad")
+    + numbers("outputs_with_grads", 0, 1)
+)
+"""h[t] = w h[t - 1] + x[t], with the gradients of all its outputs."""
+
+
+def recurrent_net(first: str) -> Graph:
+    """The net and its gradient; ``first`` is the type of the initial state. The weight goes through a Copy, which
+    compilation removes."""
+    text = f"""name: "net" external_input: "x" external_input: "h0" external_input: "weight"
+      external_input: "all_grad" external_input: "last_grad" external_output: "all" external_output: "x_grad"
+      external_output: "w_grad" external_output: "h0_grad"
+      op {{ type: "Copy" input: "weight" output: "w" }}
+      op {{ type: "RecurrentNetwork" input: "x" input: "h0" input: "w" output: "all" output: "last" output: "spaces"
+        {RECURRENT_ARGS} }}
+      op {{ type: "RecurrentNetworkGradient" input: "all_grad" input: "last_grad" input: "x" input: "h0" input: "w"
+        input: "all" input: "last" input: "spaces" output: "x_grad" output: "w_grad" output: "h0_grad"
+        {RECURRENT_ARGS} }}"""
+    types = {"x": "float[3,2,1]", "h0": first, "weight": "float[1]", "all_grad": "float[3,2,1]"}
+    types["last_grad"] = "float[1,2,1]"
+    return import_net(read_net(text.encode()), inputs={n: TensorType.parse(t) for n, t in types.items()})
+
+
+def run(graph: Graph, inputs: dict[str, np.ndarray], target: str) -> dict[str, np.ndarray]:
+    if target == "cpu":
+        return graphc.compile_graph(graph, threads=1).run(inputs)
+    infer_types(graph)
+    return evaluate(graph, inputs)
+
+
+@pytest.mark.parametrize("target", ["reference", "cpu"])
+@pytest.mark.parametrize("first", ["float[1,2,1]", "float[2,1]", "float[1]"])
+def test_the_gradient_of_a_recurrent_network(first: str, target: str) -> None:
+    """By hand: g[t] = all_grad[t] + w g[t + 1], with last_grad at the end."""
+    x, given, last = random(3, 2, 1), random(3, 2, 1, seed=1), random(1, 2, 1, seed=2)
+    graph, w = recurrent_net(first), 0.5
+    h0 = random(*graph.inputs[1].type.static_shape, seed=3)
+    inputs = {"x": x, "h0": h0, "weight": f32([w]), "all_grad": given, "last_grad": last}
+    states, slopes = [np.broadcast_to(h0, (1, 2, 1))[0]], [given[2] + last[0]]
+    for t in range(3):
+        states.append(w * states[-1] + x[t])
+    for t in (1, 0):
+        slopes.insert(0, given[t] + w * slopes[0])
+    got = run(graph, inputs, target)
+    np.testing.assert_allclose(got["all"], states[1:], rtol=1e-5)
+    np.testing.assert_allclose(got["x_grad"], slopes, rtol=1e-5)
+    np.testing.assert_allclose(got["w_grad"].sum(), np.sum(np.multiply(slopes, states[:3])), rtol=1e-5)
+    slope0 = w * slopes[0]
+    want = slope0.sum(0) if h0.ndim == 1 else slope0.reshape(h0.shape)
+    np.testing.assert_allclose(got["h0_grad"], want, rtol=1e-5)
+
+
+def test_gradients_have_the_shapes_of_the_inputs() -> None:
+    graph = recurrent_net("float[2,1]")
+    infer_types(graph)
+    shapes = {n: str(v.type) for n, v in zip(graph.output_names, graph.outputs)}
+    assert shapes == {"all": "float[3,2,1]", "x_grad": "float[3,2,1]", "w_grad": "float[1]", "h0_grad": "float[2,1]"}
