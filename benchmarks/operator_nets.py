@@ -88,7 +88,7 @@ def lstm_onnxruntime(arrays: Arrays, weights: Arrays, threads: int) -> Callable[
         [node],
         "lstm",
         [helper.make_tensor_value_info(n, TensorProto.FLOAT, arrays[n].shape) for n in names],
-        [helper.make_tensor_value_info(n, TensorProto.FLOAT, [None] * rank) for n, rank in (("y", 4), ("h", 3), ("c", 3))],
+        [helper.make_tensor_value_info(n, TensorProto.FLOAT, [None] * rank) for n, rank in zip("yhc", (4, 3, 3))],
         [numpy_helper.from_array(a[None], n) for n, a in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8)

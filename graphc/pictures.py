@@ -63,7 +63,7 @@ def _crop(picture: Image.Image, how: Preparation) -> Image.Image:
     w, h = max(how.size, round(w * ratio)), max(how.size, round(h * ratio))
     if w * h > MOST_PIXELS:
         raise ValueError(f"it would be scaled to {w} x {h} pixels; ask for a smaller size")
-    picture = picture.resize((w, h), Image.BILINEAR)
+    picture = picture.resize((w, h), Image.Resampling.BILINEAR)
     left, top = (w - how.size) // 2, (h - how.size) // 2
     return picture.crop((left, top, left + how.size, top + how.size))
 

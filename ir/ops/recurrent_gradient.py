@@ -80,7 +80,7 @@ class _Backward:
         states = zip(map(name_text, call.arg("recurrent_states")), call.arg("initial_recurrent_state_ids"))
         for state, i in states:
             initial = self.arrays[self.first + i]
-            steps = len(self.sequence) + initial_steps(initial.shape)
+            steps: Any = len(self.sequence) + initial_steps(initial.shape)
             self.whole[state + SUFFIX] = np.zeros((steps, self.sequence.shape[1], initial.shape[-1]), np.float32)
         self.states = list(self.whole)
         self.sequence_name = names[self.first] + SUFFIX

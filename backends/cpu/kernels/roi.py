@@ -19,11 +19,11 @@ from graphc.ir.ops.roi import box_taps, image_of
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
 from graphc.ir.types import DType
 
-TAPS = ("rois", "records", "size", "rows_room", "columns_room", "status", "scratch", "stride", "images", "image")
-TAPS += ("height", "width", "sides", "bins_y", "bins_x", "ratio", "aligned", "scale")
+TAPS: tuple[str, ...] = ("rois", "records", "size", "rows_room", "columns_room", "status", "scratch", "stride")
+TAPS += ("images", "image", "height", "width", "sides", "bins_y", "bins_x", "ratio", "aligned", "scale")
 """Parameters of the first task. size: bytes of a record, with room for so many taps of rows and columns."""
-BINS = ("x", "y", "records", "size", "rows_room", "columns_room", "scratch", "stride", "channels", "plane", "row")
-BINS += ("boxes", "chunks", "chunk", "group", "pitch", "bins_y", "bins_x")
+BINS: tuple[str, ...] = ("x", "y", "records", "size", "rows_room", "columns_room", "scratch", "stride")
+BINS += ("channels", "plane", "row", "boxes", "chunks", "chunk", "group", "pitch", "bins_y", "bins_x")
 """Parameters of the second. A unit is ``chunk`` boxes and ``group`` channels; pitch: floats of a blended row."""
 HEAD = 4
 """Words at the start of a box's record: where its image's part of the maps begins, as an offset in floats; the first
