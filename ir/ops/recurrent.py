@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from graphc.ir.infer import infer_subgraph
 from graphc.ir.opdef import Arg, Call, Trait, op, shape_operands
 from graphc.ir.types import Dim, DType, TensorType
 
+Size = TypeVar("Size")
 NETWORK_ARGS = (
     Arg("step_net", "graph", doc="what one time step does"),
     Arg("backward_step_net", "graph", doc="the gradient of one time step"),
@@ -51,7 +53,7 @@ class StepWorkspaces:
     steps: list[dict[str, np.ndarray]]
 
 
-def initial_steps(shape: Sequence[Dim]) -> Dim:
+def initial_steps(shape: Sequence[Size]) -> Size | int:
     """Time steps that an initial state covers: (steps, batch, width), or one for (batch, width) and (width)."""
     return shape[0] if len(shape) == 3 else 1
 
