@@ -86,7 +86,9 @@ def strided_copy(
         return Task(BYTES, units.params(addresses), units.count, label, 0, 2 * _size(sizes) * itemsize)
     columns = next((i for i, s in enumerate(made.strides[1][:-1]) if s == 1), None)
     if itemsize == 4 and made.inner[0] == 1 and columns is not None:
-        return _transposed(made, columns, addresses, machine, label)
+        if 2 * min(made.sizes[-1], made.sizes[columns]) >= machine.lanes:
+            return _transposed(made, columns, addresses, machine, label)
+        made = _longer_inside(made, columns)
     units = nest.cut(made.sizes[:-1], [s[:-1] for s in made.strides], made.sizes[-1])
     params = (*units.params(addresses), *made.inner)
     return Task(KernelSpec.make("move", itemsize=itemsize), params, units.count, label, 0, 2 * _size(sizes) * itemsize)
@@ -97,6 +99,14 @@ def _size(sizes: tuple[int, ...]) -> int:
     for n in sizes:
         total *= n
     return total
+
+
+def _longer_inside(made: Nest, columns: int) -> Nest:
+    """The nest with the longer of two dimensions innermost: tiles of few rows or columns are slower than elements."""
+    order = list(range(len(made.sizes)))
+    if made.sizes[columns] > made.sizes[-1]:
+        order.append(order.pop(columns))
+    return Nest(tuple(made.sizes[i] for i in order), tuple(tuple(s[i] for i in order) for s in made.strides))
 
 
 def _transposed(made: Nest, columns: int, addresses: tuple[Address, Address], machine: CpuTarget, label: str) -> Task:
@@ -148,9 +158,16 @@ def emit_transpose(spec: KernelSpec, target: CpuTarget) -> str:
                     with s.block(f"for t in range(0, whole, {lanes}):"):
                         s(f"transpose(x, xc + t * xs, xs, y, yc + t // {lanes} * yb, ys)")
                     with s.block(f"for t in range(whole, n, {lanes}):"):
-                        s(f"transpose_part(x, xc + t * xs, xs, y, yc + t // {lanes} * yb, ys, n - t, stop - c)")
+                        s(f"yt = yc + t // {lanes} * yb")
+                        _part(s, lanes)
                 _advance(s)
     return s.text()
+
+
+def _part(s: Lines, lanes: int) -> None:
+    """A tile of fewer rows or columns, by elements: masked loads and stores of all its vectors take far longer."""
+    with s.block(f"for k in range(min({lanes}, stop - c)):"), s.block(f"for i in range(min({lanes}, n - t)):"):
+        s("sts(y, yt + k * ys + i, lds(x, xc + (t + i) * xs + k))")
 
 
 def _advance(s: Lines) -> None:
