@@ -12,6 +12,7 @@ from graphc.ir.ops._dnnlowp import (
     ELTWISE_HIGH,
     HIGH,
     check_quant_args,
+    chosen,
     chosen_of,
     either_input,
     input_numbers,
@@ -25,6 +26,7 @@ from graphc.ir.ops._dnnlowp import (
     real,
     report,
     requantised,
+    static_quant,
 )
 from graphc.ir.ops._rules import Shape, agree, axis_of, merge_shapes, require
 from graphc.ir.ops._window import WINDOW_ARGS, batch_and_channels
@@ -328,25 +330,88 @@ dnnlowp(
 
 
 def _gather_type(call: Call) -> list[TensorType]:
-    """indices' dimensions, then those of DATA but the first; with ``dequantize_output`` everything is float32."""
+    """indices' dimensions, then those of DATA but the first; with ``dequantize_output`` everything is float32.
+
+    Rows of float32 are quantised by a scale that the arguments give, or that follows from the rows.
+    """
     check_quant_args(call)
-    data = require(call, 0, (DType.FLOAT,)) if call.arg("dequantize_output") else either_input(call, 0, quantised=True)
+    data = require(call, 0, (DType.FLOAT,)) if call.arg("dequantize_output") else either_input(call, 0)
     indices = require(call, 1, (DType.INT32, DType.INT64))
+    dtype, quant = data.dtype, data.quant
+    if not call.arg("dequantize_output") and dtype is DType.FLOAT:
+        dtype, quant = quantised_dtype(call), static_quant(call) or OPEN_QUANT
     if data.shape is None or indices.shape is None:
-        return [TensorType(data.dtype, None, quant=data.quant)]
+        return [TensorType(dtype, None, quant=quant)]
     if not data.shape:
         call.fail("DATA has no dimensions, at least 1 is needed")
-    return [TensorType(data.dtype, (*indices.shape, *data.shape[1:]), quant=data.quant)]
+    return [TensorType(dtype, (*indices.shape, *data.shape[1:]), quant=quant)]
 
 
-def _gather(data: np.ndarray, indices: np.ndarray, y: np.ndarray, block: int) -> int:
+def _gathered_parameters(
+    data: np.ndarray, indices: np.ndarray, block: int, scale: float, zero: int, sparse: int
+) -> tuple[float, int]:
+    """Scale and zero point: those given, or (scale 0) by the least and greatest element of the rows."""
+    if scale > 0.0:
+        return np.float32(scale), zero
+    low, high, first = np.float32(0.0), np.float32(0.0), True
+    for i in range(indices.size):
+        row = np.int64(indices.flat[i])
+        if 0 <= row < data.shape[0]:
+            for j in range(block):
+                value = np.float32(data.flat[row * block + j])
+                low, high = (value, value) if first else (min(low, value), max(high, value))
+                first = False
+    return chosen(low, high, sparse)
+
+
+def _gather_sizes(
+    data: np.ndarray,
+    indices: np.ndarray,
+    dims: np.ndarray,
+    block: int,
+    given: int,
+    scale: float,
+    zero: int,
+    sparse: int,
+    as_float: int,
+) -> None:
+    found, found_zero = _gathered_parameters(data, indices, block, scale, zero, sparse)
+    report(dims, found, found_zero)
+
+
+def _gather(
+    data: np.ndarray,
+    indices: np.ndarray,
+    y: np.ndarray,
+    block: int,
+    given: int,
+    scale: float,
+    zero: int,
+    sparse: int,
+    as_float: int,
+) -> int:
+    if not given and not as_float:
+        scale, zero = _gathered_parameters(data, indices, block, scale, zero, sparse)
     for i in range(indices.size):
         row = np.int64(indices.flat[i])
         if row < 0 or row >= data.shape[0]:
             return 1
         for j in range(block):
-            y.flat[i * block + j] = data.flat[row * block + j]
+            at = row * block + j
+            if as_float:
+                y.flat[i * block + j] = np.float32(data.flat[at])
+            else:
+                y.flat[i * block + j] = number(data, at, given != 0, scale, zero)
     return 0
+
+
+def _gather_constants(call: Call) -> tuple[float, ...]:
+    """Elements of a row; whether they are quantised; the scale and zero point that they get where they are known."""
+    given = call.type(0).dtype is not DType.FLOAT
+    quant = static_quant(call)
+    numbers = input_numbers(call, 0) if given else (quant.scale, quant.zero_point) if quant else (0.0, 0)
+    flags = (int(call.arg("preserve_activation_sparsity")), int(call.arg("dequantize_output")))
+    return (math.prod(call.type(0).static_shape[1:]), int(given), *numbers, *flags)
 
 
 dnnlowp(
@@ -356,9 +421,10 @@ dnnlowp(
     inputs="DATA INDICES",
     outputs="OUTPUT",
     loop=_gather,
-    constants=lambda call: (math.prod(call.type(0).static_shape[1:]),),
+    sizes=_gather_sizes,
+    constants=_gather_constants,
     errors=("INDICES has an index outside of the rows of DATA",),
-    doc="rows of DATA; scale and zero point stay",
+    doc="rows of DATA; scale and zero point stay, rows of float32 are quantised",
 )
 
 
