@@ -12,7 +12,8 @@ from graphc.ir.ops._sweep import channels, image
 
 def _source(i: int, scale: float, size: int) -> int:
     """The pixel that nearest-neighbour resizing takes for pixel i: i / scale in single precision, cut off."""
-    return min(int(np.float32(i) / np.float32(scale)), size - 1)
+    at = np.float32(i) / np.float32(scale)
+    return int(at) if at < np.float32(size - 1) else size - 1
 
 
 def resize_nearest(

@@ -32,6 +32,7 @@ _SAMPLED = (
     Arg("aligned", "int", 0, "shift by half a pixel, so that pixel centres match"),
 )
 MOST_SAMPLES = 65536
+MOST_PIXELS = 1e30
 """Per direction and bin; boxes that need more are refused."""
 ENTRIES = 4096
 """Samples of a rotated box that are taken together."""
@@ -45,6 +46,8 @@ def roi_shape(call: Call, columns: tuple[int, ...], first: int = 0) -> Shape | N
     require(call, first, FLOAT)
     x, rois = require_rank(call, first, 4), require(call, first + 1, FLOAT).shape
     bins = tuple(bounded(call, call.arg(n), 1, n) for n in ("pooled_h", "pooled_w"))
+    if not math.isfinite(call.arg("spatial_scale")):
+        call.fail(f"argument spatial_scale is {call.arg('spatial_scale')}")
     order = call.arg("order")
     if order not in ("NCHW", "NHWC"):
         call.fail(f"order '{order}' is not known", "use NCHW or NHWC")
@@ -134,7 +137,7 @@ def box_taps(
     h = rois[i, first + 3] * np.float32(scale) - shift - y
     if not aligned:
         w, h = max(w, np.float32(1)), max(h, np.float32(1))
-    if not (w >= 0 and h >= 0 and abs(x) < np.float32(1e9) and abs(y) < np.float32(1e9)):
+    if not (0 <= w < MOST_PIXELS and 0 <= h < MOST_PIXELS and abs(x) < np.float32(1e9) and abs(y) < np.float32(1e9)):
         return 1
     rows, columns = sample_count(h, bins_y, ratio), sample_count(w, bins_x, ratio)
     if rows < 0 or columns < 0:
@@ -400,7 +403,9 @@ def _rotated_box(
     if not aligned:
         w, h = max(w, np.float32(1)), max(h, np.float32(1))
     angle = float(rois[i, first + 4])
-    if not (w >= 0 and h >= 0 and abs(cx) < np.float32(1e9) and abs(cy) < np.float32(1e9) and abs(angle) < 1e9):
+    if not (0 <= w < MOST_PIXELS and 0 <= h < MOST_PIXELS and abs(cx) < np.float32(1e9) and abs(cy) < np.float32(1e9)):
+        return 1
+    if not abs(angle) < 1e9:
         return 1
     rows, columns = sample_count(h, bins_y, ratio), sample_count(w, bins_x, ratio)
     if rows < 0 or columns < 0:

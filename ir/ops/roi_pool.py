@@ -25,8 +25,8 @@ FARTHEST = 1e9
 
 
 def _rounded(x: Any) -> Any:
-    """The nearest integer, halves away from zero; far ones are brought near."""
-    near = max(min(float(x), FARTHEST), -FARTHEST)
+    """The nearest integer, halves away from zero; far ones are brought near, and what is no number is far away."""
+    near = float(x) if abs(x) <= FARTHEST else (FARTHEST if x > 0 else -FARTHEST)
     return math.floor(near + 0.5) if near >= 0 else -math.floor(0.5 - near)
 
 
@@ -136,7 +136,7 @@ def _span(rois: Array, i: int, k: int, b: int, bins: int, scale: float, length: 
     step = max(end - start, np.float32(0.1)) / np.float32(bins)
     at = np.float32(b + up) * step + start
     place = np.ceil(at) if up else np.floor(at)
-    return int(min(max(place, np.float32(0)), np.float32(length)))
+    return int(min(place, np.float32(length))) if place > 0 else 0
 
 
 def _mean(x: Array, rois: Array, y: Array, channels: Array, scale: float, group: int, outputs: int) -> Any:

@@ -70,7 +70,7 @@ def _slice_infer(call: Call) -> list[TensorType]:
 
 
 def _slice_reference(call: Call, x: np.ndarray, *bounds: np.ndarray) -> Sequence[np.ndarray]:
-    starts, ends = ([int(v) for v in b] for b in bounds) if bounds else (call.arg("starts"), call.arg("ends"))
+    starts, ends = ([int(v) for v in b.flat] for b in bounds) if bounds else (call.arg("starts"), call.arg("ends"))
     return [x[tuple(slice(*b) for b in slice_bounds(call, x.shape, starts, ends))].copy()]
 
 
