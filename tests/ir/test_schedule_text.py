@@ -8,7 +8,7 @@ import pytest
 from random_graphs import NAMES, name, type_
 
 from graphc.ir import ParseError, TensorType, parse_schedule, print_schedule
-from graphc.ir.schedule import Address, Buffer, ConstantSlot, KernelSpec, Param, Port, Schedule, Task, View
+from graphc.ir.schedule import Address, Buffer, Check, ConstantSlot, KernelSpec, Param, Port, Schedule, Task, View
 
 SPEC = KernelSpec.make("conv_direct", kh=3, kw=3, tile="14x2")
 SMALL = Schedule(
@@ -20,6 +20,7 @@ SMALL = Schedule(
     128,
     [ConstantSlot("conv1_w", 64, 6912)],
     [Buffer(("conv1", "conv1_relu"), 256, 512, 0, 3)],
+    [Check("op #2 Gather", ("an index is out of range", "no rows"))],
     {"conv1": View(Address("arena", 256), TensorType.parse("float[1,16,8,8]{nchw16c}"), (1024, 1024, 128, 16), False)},
 )
 TEXT = """schedule target="x86-64-v4" arena=1024 scratch=128 {
@@ -27,6 +28,7 @@ TEXT = """schedule target="x86-64-v4" arena=1024 scratch=128 {
   output "prob" : float[1,10]
   constant "conv1_w" at 64 bytes=6912
   buffer at 256 bytes=512 steps=0..3 : "conv1" "conv1_relu"
+  check "op #2 Gather" : "an index is out of range" "no rows"
   view "conv1" = arena+256 : float[1,16,8,8]{nchw16c} strides=[1024, 1024, 128, 16] padded
   kernel KERNEL = conv_direct {kh=3, kw=3, tile="14x2"}
   step {
@@ -61,7 +63,8 @@ def random_schedule(r: random.Random) -> Schedule:
     steps = [tuple(task() for _ in range(r.randrange(3))) for _ in range(r.randrange(5))]
     views = {name(r): View(address(), type_(r), tuple(range(r.randrange(5))), r.random() < 0.5) for _ in range(3)}
     slots = [ConstantSlot(name(r), 64, 128)]
-    return Schedule(name(r), ports(), ports(), steps, r.randrange(999), 0, slots, buffers, views)
+    checks = [Check(name(r), tuple(name(r) for _ in range(r.randrange(3)))) for _ in range(r.randrange(3))]
+    return Schedule(name(r), ports(), ports(), steps, r.randrange(999), 0, slots, buffers, checks, views)
 
 
 @pytest.mark.parametrize("seed", range(100))
