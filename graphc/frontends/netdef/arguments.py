@@ -61,7 +61,7 @@ def is_harmless(op_type: str, name: str) -> bool:
         name in HARMLESS
         or (op_type, name) in HARMLESS_ON
         or name.startswith("cudnn_")
-        or (name.endswith(".rename") and "Recurrent" in op_type)
+        or (name.endswith(".rename") and op_type == "RecurrentNetwork")
     )
 
 
