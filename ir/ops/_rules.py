@@ -66,6 +66,11 @@ def agree(call: Call, got: Dim, want: Dim, what: str, help: str = "") -> Dim:
     return merge_dims(want, got)
 
 
+def count_of(shape: Shape | None) -> Dim:
+    """Number of elements of a shape, 1 for a scalar's; not known where the shape is not."""
+    return UNKNOWN if shape is None else product(shape)
+
+
 def product(dims: Sequence[Dim]) -> Dim:
     """Product of dimensions, symbolic where one is."""
     known = 1

@@ -24,6 +24,7 @@ from graphc.ir.ops._rules import (
     axis_of,
     bounded,
     channel_axis,
+    count_of,
     merge_shapes,
     nhwc,
     product,
@@ -249,7 +250,7 @@ def _rms_types(call: Call) -> list[TensorType]:
     if x.shape is not None:
         axis = axis_of(call, call.arg("axis"), len(x.shape))
         for i, dims in ((2, x.shape[axis:]), (3, x.shape[:axis])):
-            agree(call, product(types[i].shape or (UNKNOWN,)), product(dims), f"elements of {call.input_name(i)}")
+            agree(call, count_of(types[i].shape), product(dims), f"elements of {call.input_name(i)}")
     return [x, types[2], types[2]]
 
 

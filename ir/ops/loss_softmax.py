@@ -10,7 +10,7 @@ import numpy as np
 
 from graphc.ir.opdef import Arg, Call, op
 from graphc.ir.ops._products import span
-from graphc.ir.ops._rules import agree, axis_of, merge_shapes, product, require, require_rank
+from graphc.ir.ops._rules import agree, axis_of, count_of, merge_shapes, product, require, require_rank
 from graphc.ir.ops.loss import FLOAT, LABEL_ERROR, LABELS, LOG_THRESHOLD
 from graphc.ir.types import UNKNOWN, DType, TensorType
 
@@ -243,7 +243,7 @@ def _pixels(call: Call, weights: int | None) -> TensorType:
     merge_shapes(call, require_rank(call, 1, 3), wanted, "the labels have not the shape of the images")
     if weights is not None:
         found = require(call, weights, FLOAT).shape
-        agree(call, product(found or (UNKNOWN,)), product(wanted), "number of weights")
+        agree(call, count_of(found), product(wanted), "number of weights")
     return x
 
 

@@ -18,6 +18,7 @@ from graphc.ir.ops._rules import (
     axis_of,
     bounded,
     channel_axis,
+    count_of,
     merge_shapes,
     nhwc,
     per_channel,
@@ -416,7 +417,7 @@ def _layer_infer(call: Call) -> list[TensorType]:
     axis = axis_of(call, call.arg("axis"), len(x.shape))
     if call.arg("elementwise_affine"):
         for i in (1, 2):
-            merge = product(require(call, i).shape or (UNKNOWN,))
+            merge = count_of(require(call, i).shape)
             agree(call, merge, product(x.shape[axis:]), f"elements of {call.input_name(i)}")
     return [x, *[TensorType(x.dtype, (*x.shape[:axis], 1))] * 2][: call.n_outputs]
 
@@ -554,7 +555,7 @@ def _rms_infer(call: Call) -> list[TensorType]:
         return [x, TensorType(x.dtype)]
     axis = axis_of(call, call.arg("axis"), len(x.shape))
     for i in (1, 2):
-        elements = product(call.type(i).shape or (UNKNOWN,))
+        elements = count_of(call.type(i).shape)
         agree(call, elements, product(x.shape[axis:]), f"elements of {call.input_name(i)}")
     return [x, TensorType(x.dtype, x.shape[:axis])]
 

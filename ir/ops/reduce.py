@@ -21,6 +21,7 @@ from graphc.ir.ops._rules import (
     agree,
     axis_of,
     bounded,
+    count_of,
     merge_shapes,
     product,
     require,
@@ -216,7 +217,7 @@ def check_lengths(call: Call, i: int, count: Dim) -> None:
     require(call, i, (DType.INT32,))
     if _count(call) != 1:
         call.fail(f"lengths are given, but {_count(call)} dimensions are reduced", "reduce 1 dimension")
-    agree(call, product(call.type(i).shape or (UNKNOWN,)), count, "number of lengths")
+    agree(call, count_of(call.type(i).shape), count, "number of lengths")
 
 
 def end_sizes(call: Call, i: int = 0) -> list[int]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from graphc.ir.opdef import Arg, Call, op
-from graphc.ir.ops._rules import agree, bounded, product, require, require_rank
+from graphc.ir.ops._rules import agree, bounded, count_of, product, require, require_rank
 from graphc.ir.types import UNKNOWN, DType, TensorType
 
 FLOAT = (DType.FLOAT,)
@@ -89,6 +89,8 @@ def _accumulated_infer(call: Call) -> list[TensorType]:
     """Both results: int64, an element for what is below, for each bucket and for what is above."""
     require(call, 0, FLOAT)
     n = bounded(call, call.arg("num_buckets"), 1, "num_buckets")
+    if not (math.isfinite(call.arg("lower_bound")) and math.isfinite(call.arg("upper_bound"))):
+        call.fail("lower_bound or upper_bound is not finite")
     return [TensorType(DType.INT64, (n + 2,))] * 2
 
 
@@ -101,7 +103,8 @@ def _accumulated_loop(x: Any, current: Any, every: Any, lower_bound: Any, upper_
         if value >= high:
             at = num_buckets + 1
         elif value >= low:
-            at = min(int((value - low) / width), num_buckets) + 1
+            place = (value - low) / width
+            at = int(place) + 1 if place < num_buckets else num_buckets + 1
         elif value != value:
             return 1
         current[at] += 1
@@ -214,7 +217,7 @@ def _quantile_infer(call: Call) -> list[TensorType]:
         call.fail(f"quantile is {call.arg('quantile')}", "give quantile a value from 0 to 1")
     if not call.arg("tol") > 0:
         call.fail(f"tol is {call.arg('tol')}", "give tol a value above 0")
-    sizes = [product(call.type(i).shape or (UNKNOWN,)) for i in range(call.n_inputs) if call.type(i).shape != ()]
+    sizes = [count_of(call.type(i).shape) for i in range(call.n_inputs) if call.type(i).shape != ()]
     if len(sizes) == call.n_inputs and all(n == 0 for n in sizes):
         call.fail("the inputs have no elements", "feed at least one element")
     return [TensorType(dtype, (1,))]
@@ -277,7 +280,7 @@ def _percentile_infer(call: Call) -> list[TensorType]:
     if pairs is not None:
         agree(call, pairs[1], 2, "number of columns of value_to_pct")
     if shape is not None:
-        agree(call, product(call.type(2).shape or (UNKNOWN,)), shape[1], "number of lengths")
+        agree(call, count_of(call.type(2).shape), shape[1], "number of lengths")
     return [x]
 
 
@@ -456,7 +459,7 @@ def _box_cox_infer(call: Call) -> list[TensorType]:
         call.fail("data has no dimensions, at least 1 is needed")
     if data.shape is not None and product(data.shape) != 0:
         for i in (1, 2):
-            length = product(call.type(i).shape or (UNKNOWN,)) if call.type(i).shape != () else 1
+            length = count_of(call.type(i).shape) if call.type(i).shape != () else 1
             agree(call, length, product(data.shape[1:]), f"number of elements of {call.input_name(i)}")
     return [data]
 
