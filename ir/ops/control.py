@@ -71,12 +71,14 @@ def _if_types(call: Call) -> list[TensorType]:
     return [either(*(t[k] for t in (types[0], types[-1]))) for k in range(call.n_outputs)]
 
 
-def _is_true(condition: np.ndarray) -> bool:
+def _is_true(call: Call, condition: np.ndarray) -> bool:
+    if condition.size != 1:
+        call.fail(f"its condition has {condition.size} elements, one is needed")
     return bool(condition.reshape(-1)[0])
 
 
 def _if(call: Call, *arrays: np.ndarray) -> list[np.ndarray]:
-    inner = subgraph(call, "then_net" if _is_true(arrays[0]) else "else_net")
+    inner = subgraph(call, "then_net" if _is_true(call, arrays[0]) else "else_net")
     return [] if inner is None else call.run(inner, _captured(inner, arrays))
 
 
@@ -120,7 +122,7 @@ def _while(call: Call, *arrays: np.ndarray) -> list[np.ndarray]:
         if test is not None:
             condition, *changed = call.run(test, [state[n] for n in names])
             state.update(zip(test.output_names[1:], changed))
-        if not _is_true(condition):
+        if not _is_true(call, condition):
             break
         state.update(zip(body.output_names, call.run(body, [state[n] for n in names])))
         condition = state.get(condition_name, condition)

@@ -24,7 +24,7 @@ from graphc.ir.ops._dnnlowp import (
     requantised,
 )
 from graphc.ir.ops._fixed_point import clamped, half_even
-from graphc.ir.ops._rules import agree, require, vector
+from graphc.ir.ops._rules import agree, product, require, vector
 from graphc.ir.ops.dnnlowp import dnnlowp, store, tanh_of
 from graphc.ir.types import OPEN_QUANT, DType, Quant, TensorType
 
@@ -44,6 +44,8 @@ def _type(call: Call) -> list[TensorType]:
     for i, shape in enumerate(shapes):
         if shape is not None and len(shape) != 3:
             call.fail(f"input {i} ({call.input_name(i)}) has {len(shape)} dimensions, (1, batch, width) is needed")
+        if shape is not None:
+            agree(call, shape[0], 1, f"time steps of input {i}")
     h, c, g = shapes
     if c is not None:
         vector(call, 3, c[1], "sequences of the state and of seq_lengths differ")
@@ -52,7 +54,9 @@ def _type(call: Call) -> list[TensorType]:
                 agree(call, other[1], c[1], f"rows of input {2 * i} and of the cell differ")
                 agree(call, other[2], c[2] * times, f"columns of input {2 * i}")
     require(call, 3, (DType.INT32,))
-    require(call, 4, (DType.INT32,))
+    step = require(call, 4, (DType.INT32,)).shape
+    if step is not None:
+        agree(call, product(step), 1, "elements of timestep")
     if call.arg("dequantize_output"):
         return [TensorType(DType.FLOAT, c)] * 2
     quants = (_static(call, "Y") or OPEN_QUANT, _static(call, "Y2") or OPEN_QUANT)
