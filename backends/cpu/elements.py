@@ -9,7 +9,7 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
-from graphc.backends.cpu.vector import F32, I32, I64, call_llvm, define, lane_mask, pointer, splat
+from graphc.backends.cpu.vector import F32, I32, I64, define, pointer
 
 TYPES: dict[str, tuple[Any, Any]] = {
     "f4": (types.float32, F32),
@@ -32,9 +32,7 @@ def namespace(lanes: int) -> dict[str, Any]:
     for code, (numba_type, llvm_type) in TYPES.items():
         names[f"ld_{code}"] = define(f"ld_{code}", numba_type, (ip, ip), _load(llvm_type))
         names[f"st_{code}"] = define(f"st_{code}", types.void, (ip, ip, numba_type), _store)
-    whole, part = _transposition(lanes)
-    names["transpose"] = define("transpose", types.void, (ip,) * 6, whole)
-    names["transpose_part"] = define("transpose_part", types.void, (ip,) * 8, part)
+    names["transpose"] = define("transpose", types.void, (ip,) * 6, _transposition(lanes))
     return names
 
 
@@ -46,12 +44,11 @@ def _store(b: Any, a: Any, i: Any, v: Any) -> None:
     b.store(v, pointer(b, a, i, v.type), align=1)
 
 
-def _transposition(lanes: int) -> tuple[Callable[..., None], Callable[..., None]]:
+def _transposition(lanes: int) -> Callable[..., None]:
     """``transpose(x, xo, xs, y, yo, ys)``: the rows of a square tile, xs floats apart, become the columns of one whose
-    rows are ys apart. ``transpose_part(..., rows, columns)``: the source has only so many rows and columns.
+    rows are ys apart.
     """
     vec = ir.VectorType(F32, lanes)
-    suffix = f"v{lanes}f32.p0"
 
     def at(b: Any, a: Any, o: Any, stride: Any, i: int) -> Any:
         return b.bitcast(pointer(b, a, b.add(o, b.mul(stride, I64(i))), F32), vec.as_pointer())
@@ -61,21 +58,7 @@ def _transposition(lanes: int) -> tuple[Callable[..., None], Callable[..., None]
         for i, v in enumerate(_exchange(b, rows, lanes)):
             b.store(v, at(b, y, yo, ys, i), align=4)
 
-    def mask(b: Any, i: int, limit: Any, count: Any) -> Any:
-        inside = splat(b, b.icmp_signed("<", I64(i), limit), lanes)
-        return b.and_(inside, lane_mask(b, count, lanes))
-
-    def part(b: Any, x: Any, xo: Any, xs: Any, y: Any, yo: Any, ys: Any, n: Any, m: Any) -> None:
-        zero = ir.Constant(vec, [0.0] * lanes)
-        rows = []
-        for i in range(lanes):
-            args = [at(b, x, xo, xs, i), I32(4), mask(b, i, n, m), zero]
-            rows.append(call_llvm(b, f"llvm.masked.load.{suffix}", vec, args))
-        for i, v in enumerate(_exchange(b, rows, lanes)):
-            args = [v, at(b, y, yo, ys, i), I32(4), mask(b, i, m, n)]
-            call_llvm(b, f"llvm.masked.store.{suffix}", ir.VoidType(), args)
-
-    return whole, part
+    return whole
 
 
 def _exchange(b: Any, rows: list[Any], lanes: int) -> list[Any]:

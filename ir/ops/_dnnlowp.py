@@ -9,7 +9,6 @@ Sources: Caffe2's ``quantization/server``, FBGEMM's ``QuantUtils``.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -214,15 +213,6 @@ def report(dims: np.ndarray, scale: float, zero: int) -> None:
     if dims.shape[0] > 1:
         dims[0] = np.int64(np.float32(scale).view(np.int32))
         dims[1] = zero
-
-
-def unit_table() -> list[int]:
-    """Magnitudes 0 ... 128 of the input of the quantised Tanh -> magnitudes of its result, in units of 1/127.
-
-    The mean of tanh at the two ends of a unit; from 127 on 1.
-    """
-    ends = [(math.tanh((i - 0.5) * TANH), math.tanh((i + 0.5) * TANH)) for i in range(127)]
-    return [round((a + b) / 2 / ONE_127TH) for a, b in ends] + [127, 127]
 
 
 TANH = float(np.float32(TANH_SCALE))

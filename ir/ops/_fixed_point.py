@@ -74,12 +74,6 @@ def shifted(n: int, shift: int) -> int:
     return (n + (1 << (shift - 1))) >> shift
 
 
-def smaller_than_one(scale: float) -> tuple[int, int]:
-    """(multiplier, shift) of a number below one for ``scaled_gemmlowp``, rounded to 31 bits."""
-    part, exponent = math.frexp(scale)
-    return min(round(part * 2**31), 2**31 - 1), -exponent
-
-
 def scaled_gemmlowp(n: int, multiplier: int, shift: int) -> Any:
     """gemmlowp's doubling high product, rounded, then a division by 2**shift, half away from zero."""
     product = np.int64(n) * multiplier

@@ -88,15 +88,6 @@ def between(call: Call, name: str, low: float, high: float = math.inf, open: boo
         call.fail(f"argument '{name}' is {x:g}", f"give it a value from {low:g} to {high:g}")
 
 
-def same_types(*inputs: int) -> Any:
-    """An inference rule: the outputs have the types of these inputs."""
-
-    def infer(call: Call) -> list[TensorType]:
-        return [call.type(i) for i in inputs]
-
-    return infer
-
-
 def copy_all(x: np.ndarray, y: np.ndarray) -> None:
     """Part of a loop: y is x."""
     for i in range(x.size):
