@@ -68,15 +68,18 @@ class Entry:
 
 
 def entries(names: Sequence[str] = (), family: str = "") -> list[Entry]:
-    """The operators of these names, or of a family, or all but internal ones, by family and name.
+    """The operators of these names, or of a family or group (``nn.pool``, ``nn``), or all but internal ones, in order.
 
     Raises ``GraphcError`` for a family that there is not; names are those of records.
     """
     records = [r for r in registry().values() if Trait.INTERNAL not in r.traits]
     families = list(dict.fromkeys([*FAMILIES, *(r.family for r in records)]))
-    if family and family not in families:
+    groups = {f.split(".")[0] for f in families}
+    if family and family not in groups.union(families):
         raise GraphcError(f"there is no family '{family}'", "families: " + ", ".join(families))
-    chosen = [r for r in records if (not names or r.name in names) and family in ("", r.family)]
+    chosen = [
+        r for r in records if (not names or r.name in names) and f"{r.family}.".startswith(family and f"{family}.")
+    ]
     return [_entry(r) for r in sorted(chosen, key=lambda r: (families.index(r.family), r.name))]
 
 

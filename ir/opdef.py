@@ -257,7 +257,7 @@ def op(name: str, infer: Infer, *, inputs: str = "", outputs: str = "", doc: str
     """
     if name in _REGISTRY:
         raise ValueError(f"operator {name!r} is declared twice")
-    family = fields.pop("family", infer.__module__.rsplit(".", 1)[-1])
+    family = fields.pop("family", infer.__module__).removeprefix("graphc.ir.ops.")
     fields.setdefault("gradient", LINKS.get(name))
     record = OpDef(name, doc, _ports(inputs), _ports(outputs), infer, family=family, **fields)
     for part in size_passes(record) if record.sizes else ():

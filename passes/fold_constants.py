@@ -10,7 +10,7 @@ import numpy as np
 
 from graphc.ir import Call, Dim, DType, Graph, Node, TensorType, Trait, Value, infer_node
 from graphc.ir.graph import FIXED_SIZES, Constant
-from graphc.ir.ops.parts import join_axis
+from graphc.ir.ops.tensor.parts import join_axis
 from graphc.ir.quant_array import array_quant
 from graphc.ir.reference import evaluate_node
 from graphc.passes.base import Pass, at_each_node

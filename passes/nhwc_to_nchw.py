@@ -10,7 +10,7 @@ import numpy as np
 from graphc.ir import Attr, Call, Graph, Node, Trait, Value
 from graphc.ir.builder import Builder
 from graphc.ir.opdef import aligned_shape
-from graphc.ir.ops.parts import join_axis
+from graphc.ir.ops.tensor.parts import join_axis
 from graphc.passes.base import Pass, at_each_node
 from graphc.passes.matching import fresh_constant, is_output, traits_of
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from graphc.ir import Builder, Call, Graph, LoweringError, Node, Value
 from graphc.ir.graph import clone_attr
-from graphc.ir.ops.recurrent import Link, can_unroll, links_of, name_text, outer_input
+from graphc.ir.ops.recurrent.network import Link, can_unroll, links_of, name_text, outer_input
 
 
 def has_recurrent(graph: Graph) -> bool:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from graphc.ir import Call, Graph, LoweringError, Node, Value
 from graphc.ir.attrs import as_float32
 from graphc.ir.opdef import aligned_shape, n_epilogue_operands
-from graphc.ir.ops.internal import apply_body
+from graphc.ir.ops.tensor.internal import apply_body
 from graphc.ir.types import Dim
 
 VECTOR = {

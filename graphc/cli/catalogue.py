@@ -17,7 +17,7 @@ from graphc.passes.base import pass_name
 
 @click.command()
 @click.argument("name", required=False)
-@click.option("--family", default="", help="Only this family, e.g. conv.")
+@click.option("--family", default="", help="Only this family or group of families, e.g. nn.conv or nn.")
 @click.option("--markdown", "as_markdown", is_flag=True, help="The page docs/operators.md.")
 @json_option
 def ops(name: str | None, family: str, as_markdown: bool, as_json: bool) -> None:
@@ -26,7 +26,7 @@ def ops(name: str | None, family: str, as_markdown: bool, as_json: bool) -> None
     \b
     graphc ops
     graphc ops Conv
-    graphc ops --family pool
+    graphc ops --family nn.pool
     """
     found = entries([lookup(name).name] if name else [], family)
     if as_json:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from graphc.ir import Call, Graph, VerifyError, aligned_shape, evaluate, infer_types, parse
-from graphc.ir.ops.internal import apply_body
+from graphc.ir.ops.tensor.internal import apply_body
 from graphc.ir.scalar import NUMPY
 
 FUSED = """graph "g" stage=optimised {

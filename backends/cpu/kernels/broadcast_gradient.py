@@ -15,7 +15,7 @@ from graphc.backends.cpu.kernels.reduce import reduction_spec, reduction_task, s
 from graphc.backends.cpu.rules import Rule
 from graphc.backends.cpu.target import CpuTarget
 from graphc.ir.opdef import Call
-from graphc.ir.ops.gradient_elementwise import aligned_operands, operand_roles
+from graphc.ir.ops.elementwise.arithmetic_gradient import aligned_operands, operand_roles
 from graphc.ir.schedule import Address, Choice, Needs, Step, Task, View
 from graphc.ir.types import DType
 

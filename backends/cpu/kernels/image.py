@@ -10,7 +10,7 @@ from graphc.backends.cpu.rules import Rule, Template
 from graphc.backends.cpu.target import CpuTarget
 from graphc.backends.lines import Lines
 from graphc.ir.opdef import Call
-from graphc.ir.ops.image import stylizer_noise
+from graphc.ir.ops.image.image import stylizer_noise
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
 
 PREPROCESS = "PackedInt8BGRANHWCToNCHWCStylizerPreprocess"

@@ -11,9 +11,9 @@ from graphc.backends.cpu.kernels.copy import copy_task, strided_copy
 from graphc.backends.cpu.rules import Rule
 from graphc.backends.cpu.target import CpuTarget
 from graphc.ir.opdef import Call
-from graphc.ir.ops.parts import join_axis
-from graphc.ir.ops.shape import channels_last_order
-from graphc.ir.ops.slices import slice_bounds
+from graphc.ir.ops.tensor.parts import join_axis
+from graphc.ir.ops.tensor.shape import channels_last_order
+from graphc.ir.ops.tensor.slices import slice_bounds
 from graphc.ir.schedule import Address, Choice, Needs, Step, Task, View
 
 Bind = Callable[[Call, Sequence[View], Sequence[View], CpuTarget], list[Step]]

@@ -18,7 +18,7 @@ from graphc.backends.cpu.target import CpuTarget
 from graphc.backends.lines import Lines
 from graphc.ir import LoweringError
 from graphc.ir.opdef import Call
-from graphc.ir.ops.reduce import reduced_axes, reduced_ends
+from graphc.ir.ops.reduce.reduce import reduced_axes, reduced_ends
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Step, Task, View
 from graphc.ir.types import DType
 

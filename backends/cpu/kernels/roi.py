@@ -15,7 +15,7 @@ from graphc.backends.cpu.rules import Rule, Template, float_bits
 from graphc.backends.cpu.target import CpuTarget
 from graphc.backends.lines import Lines
 from graphc.ir.opdef import Call, lookup
-from graphc.ir.ops.roi import box_taps, image_of
+from graphc.ir.ops.detection.roi import box_taps, image_of
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
 from graphc.ir.types import DType
 

@@ -25,7 +25,7 @@ def test_preprocess(machine: Machine, shape: tuple[int, ...], noise: dict) -> No
 
 def test_noise_runs_over_channels_then_pixels_and_starts_anew_with_each_image() -> None:
     from graphc.backends.cpu.target import native
-    from graphc.ir.ops.image import stylizer_noise
+    from graphc.ir.ops.image.image import stylizer_noise
 
     x = np.zeros((2, 3, 4, 4), np.uint8)
     call = build_call(PREPROCESS, [x, MEAN * 0], constants=(1,), target=native(), attrs={"noise_size": 7})

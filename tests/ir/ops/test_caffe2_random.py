@@ -13,7 +13,7 @@ import pytest
 from graphc.frontends.netdef import import_net, read_net
 from graphc.ir.opdef import Call
 from graphc.ir.ops._caffe2_random import Caffe2Generator, seed_of
-from graphc.ir.ops.image import stylizer_noise
+from graphc.ir.ops.image.image import stylizer_noise
 
 STYLIZER = "PackedInt8BGRANHWCToNCHWCStylizerPreprocess"
 

@@ -9,7 +9,7 @@ from operator_calls import answer, answers, f32, refusal, types
 
 from graphc.ir.errors import RunError
 from graphc.ir.infer import infer_node
-from graphc.ir.ops._twister import begin, word
+from graphc.ir.ops.fill._twister import begin, word
 
 TRUE, FALSE = True, False
 

@@ -1,0 +1,1 @@
+"""Boxes of detectors, and features of regions."""

@@ -1,0 +1,1 @@
+"""Tensors from arguments or at random."""

@@ -1,0 +1,1 @@
+"""Operators that run in Python between native segments: strings, maps, control flow, reports."""

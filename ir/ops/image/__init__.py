@@ -1,0 +1,1 @@
+"""Pictures: borders, resizing, rectangles of them."""

@@ -1,0 +1,1 @@
+"""Layers: convolution, pooling, normalisation, matrix products, and their gradients."""

@@ -1,0 +1,1 @@
+"""Many elements to one: sums, moments, distances, histograms."""

@@ -1,0 +1,1 @@
+"""Runs of rows of unequal length: their sums, their packing, their decoding."""

@@ -1,0 +1,1 @@
+"""Rows that indices name: tables, look-ups, features and ids."""

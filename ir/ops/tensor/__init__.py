@@ -1,0 +1,1 @@
+"""Shapes, parts and elements of tensors: moved, joined, chosen, sorted, but not computed with."""
