@@ -180,13 +180,38 @@ class Port:
 
 @dataclass(frozen=True)
 class Buffer:
-    """A piece of the arena: bytes [offset, offset + size) while steps first..last run. names: the values in it."""
+    """A piece of the arena: bytes [offset, offset + size) while steps first..last run. names: the values in it.
+
+    reasons: for people, why the values share it, and what it is where it is no value: a copy, workspace, a kept blob.
+    """
 
     names: tuple[str, ...]
     offset: int
     size: int
     first: int
     last: int
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """How the arena was planned, and what is known of its size; all sizes in bytes.
+
+    lower_bound: what lives at the busiest step, which no placement of these buffers in this order goes below.
+    optimal: no smaller arena holds these buffers with these lifetimes. method: how the offsets were found. order: how
+    the order of the steps was chosen. unshared: all values and workspaces of the arena, if none shared memory.
+    recomputed: the values that are computed again right before a late use; recomputed_flops, recomputed_bytes: what
+    that costs, as floating-point operations and memory traffic.
+    """
+
+    lower_bound: int = 0
+    optimal: bool = False
+    method: str = ""
+    unshared: int = 0
+    order: str = ""
+    recomputed: tuple[str, ...] = ()
+    recomputed_flops: int = 0
+    recomputed_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -226,6 +251,7 @@ class Schedule:
     checks: list[Check] = field(default_factory=list)
     views: dict[str, View] = field(default_factory=dict)
     """Blob name -> view, for the blobs that can be fetched after a run; valid only if bound with that blob kept."""
+    memory: MemoryPlan = MemoryPlan()
 
     @property
     def kernels(self) -> list[KernelSpec]:

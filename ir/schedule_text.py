@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 from graphc.ir.attrs import quote, unquote
 from graphc.ir.printer import attr_name
@@ -14,6 +15,7 @@ from graphc.ir.schedule import (
     Check,
     ConstantSlot,
     KernelSpec,
+    MemoryPlan,
     Param,
     Port,
     Schedule,
@@ -49,16 +51,18 @@ def address_text(a: Address) -> str:
 
 def _lines(s: Schedule) -> Iterator[str]:
     yield f"schedule target={quote(s.target)} arena={s.arena_bytes} scratch={s.scratch_bytes} {{"
+    if s.memory != MemoryPlan():
+        yield "  " + _memory_text(s.memory)
     for word, ports in (("input", s.inputs), ("output", s.outputs)):
         for port in ports:
             yield f"  {word} {quote(port.name)} : {port.type}"
     for c in s.constants:
         yield f"  constant {quote(c.name)} at {c.offset} bytes={c.nbytes}"
     for b in s.buffers:
-        names = "".join(f" {quote(n)}" for n in b.names)
-        yield f"  buffer at {b.offset} bytes={b.size} steps={b.first}..{b.last} :{names}"
+        why = " because" + _quoted(b.reasons) if b.reasons else ""
+        yield f"  buffer at {b.offset} bytes={b.size} steps={b.first}..{b.last} :{_quoted(b.names)}{why}"
     for check in s.checks:
-        yield f"  check {quote(check.call)} :" + "".join(f" {quote(e)}" for e in check.errors)
+        yield f"  check {quote(check.call)} :" + _quoted(check.errors)
     for name, view in s.views.items():
         yield f"  view {quote(name)} = {_view_text(view)}"
     for kernel in s.kernels:
@@ -69,6 +73,17 @@ def _lines(s: Schedule) -> Iterator[str]:
             yield f"    {_task_text(task)}"
         yield "  }"
     yield "}"
+
+
+def _quoted(texts: tuple[str, ...]) -> str:
+    return "".join(f" {quote(t)}" for t in texts)
+
+
+def _memory_text(m: MemoryPlan) -> str:
+    text = f"memory bound={m.lower_bound} unshared={m.unshared}" + (" optimal" if m.optimal else "")
+    text += f" method={quote(m.method)} order={quote(m.order)}"
+    again = f" recomputed flops={m.recomputed_flops} bytes={m.recomputed_bytes} :" + _quoted(m.recomputed)
+    return text + (again if m.recomputed else "")
 
 
 def _view_text(v: View) -> str:
@@ -119,6 +134,8 @@ class _Parser(Scanner):
             (s.inputs if word == "input" else s.outputs).append(self.port())
         elif word == "constant":
             s.constants.append(ConstantSlot(self.string("a name in quotes"), self.place(), self.field("bytes")))
+        elif word == "memory":
+            s.memory = self.memory()
         elif word == "buffer":
             s.buffers.append(self.buffer())
         elif word == "check":
@@ -157,7 +174,21 @@ class _Parser(Scanner):
         self.expect("steps=")
         steps = self.need(_RANGE, "steps such as 0..3")
         self.expect(":")
-        return Buffer(self.strings(), offset, size, int(steps.group(1)), int(steps.group(2)))
+        names = self.strings()
+        reasons = self.strings() if self.eat("because") else ()
+        return Buffer(names, offset, size, int(steps.group(1)), int(steps.group(2)), reasons)
+
+    def memory(self) -> MemoryPlan:
+        bound, unshared, optimal = self.field("bound"), self.field("unshared"), self.eat("optimal")
+        self.expect("method=")
+        method = self.string("a method in quotes")
+        self.expect("order=")
+        plan = MemoryPlan(bound, optimal, method, unshared, self.string("an order in quotes"))
+        if not self.eat("recomputed"):
+            return plan
+        flops, nbytes = self.field("flops"), self.field("bytes")
+        self.expect(":")
+        return replace(plan, recomputed=self.strings(), recomputed_flops=flops, recomputed_bytes=nbytes)
 
     def strings(self) -> tuple[str, ...]:
         found = []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from graphc.ir.schedule import (
     ConstantSlot,
     Halo,
     Library,
+    MemoryPlan,
     Needs,
     Port,
     Schedule,
@@ -29,7 +31,8 @@ from graphc.ir.schedule import (
     Task,
     View,
 )
-from graphc.passes.memory.offsets import Lifetime, align, assign_offsets
+from graphc.passes.memory.allocate import allocate
+from graphc.passes.memory.allocation import Lifetime, align
 from graphc.passes.sizes import require_sizes
 
 Choices = Mapping[Node, Choice]
@@ -73,6 +76,9 @@ class _Storage:
     first: int = -1
     last: int = -1
     names: list[str] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+    joined: int = 0
+    """Bytes that the values that share this storage would take elsewhere, those of the first one not counted."""
     zeroed: bool = False
     dense: bool = False
     """A value that lies here is written without gaps: there is no room for a halo."""
@@ -87,6 +93,12 @@ class _Storage:
             return self.type.nbytes
         image, *_ = _strides(shape, self.type.layout.block, self.halo)
         return shape[0] * image * itemsize
+
+    def join(self, value: Value, reason: str) -> None:
+        """A further value lies here, for this reason."""
+        self.names.append(value.name)
+        self.reasons.append(reason)
+        self.joined += align(value.type.nbytes)
 
     def touch(self, step: int) -> None:
         """The storage is in use while ``step`` runs."""
@@ -245,7 +257,7 @@ class _Lowering:
             return
         if self.may_share(source, place, node.results[0]):
             self.places[source] = _Place(place.storage)
-            place.storage.names.append(source.name)
+            place.storage.join(source, f"{node.results[0].name} is {source.name} under another shape")
             place.storage.dense = True
 
     def _is_view_of_input(self, value: Value) -> bool:
@@ -267,7 +279,7 @@ class _Lowering:
             if alone and (dense or not self.written_dense(value)):
                 self.places[value] = place
                 self.overwritten.add(value)
-                place.storage.names.append(value.name)
+                place.storage.join(value, f"{result.name} overwrites {value.name} in place")
                 place.storage.dense |= self.written_dense(value)
                 return
 
@@ -283,7 +295,8 @@ class _Lowering:
             if self._can_lie_in(value, place, node) and self.may_share(value, place, result):
                 self.elided.add((node, i))
                 self.places[value] = _Place(storage, before, axis, channels)
-                storage.names.append(value.name)
+                end = before + value.type.static_shape[axis]
+                storage.join(value, f"{value.name} lies at {before}..{end} of axis {axis} of {result.name}")
                 storage.dense |= self.read_dense(value) or self.written_dense(value)
                 if storage.space == "arena" and not storage.dense:
                     storage.halo = tuple(map(max, self.halo_of(value), storage.halo))  # type: ignore[assignment]
@@ -374,6 +387,7 @@ class _Lowering:
         key = (value, halo)
         if key not in self.copies:
             place = self.copies[key] = _Place(self.new_storage(value, halo))
+            place.storage.reasons.append(f"copy of {value.name} with the border {halo} that its readers need")
             source = self.places[value].storage
             tasks = [self.library.copy_task(view, self.view(place, value.type)), *self.halo_tasks(place)]
             step = self.add_step(tasks, {source}, {place.storage})
@@ -404,6 +418,7 @@ class _Lowering:
         outs = [self.view(p, r.type) for p, r in zip(places, node.results)]
         owner = node.results[0].name if node.results else node.op
         work = _Storage("arena", nbytes=needs.workspace, names=[f"workspace of {owner}"])
+        work.reasons.append(f"workspace of {node.op}")
         if needs.workspace:
             self.storages.append(work)
         reads = {s for _, s in operands if s is not None}
@@ -462,9 +477,12 @@ class _Lowering:
         """Assign offsets and write them into the tasks."""
         live = [s for s in self.storages if s.first >= 0]
         for s in live:
-            if not self.keep.isdisjoint(s.names):
+            kept = self.keep.intersection(s.names)
+            if kept:
                 s.last = len(self.steps)
-        offsets, arena = assign_offsets([Lifetime(s.size(), s.first, s.last) for s in live])
+                s.reasons += [f"{name} is kept, to be fetched after the run" for name in sorted(kept)]
+        allocation = allocate([Lifetime(s.size(), s.first, s.last) for s in live])
+        offsets, arena = allocation.offsets, allocation.height
         offset_of = {id(s): o for s, o in zip(live, offsets)}
 
         def resolve(a: Address) -> Address:
@@ -475,7 +493,12 @@ class _Lowering:
         def final(t: Task) -> Task:
             return replace(t, params=tuple(resolve(p) if isinstance(p, Address) else p for p in t.params))
 
-        buffers = [Buffer(tuple(s.names), o, s.size(), s.first, s.last) for s, o in zip(live, offsets)]
+        buffers = [
+            Buffer(tuple(s.names), o, s.size(), s.first, s.last, tuple(s.reasons)) for s, o in zip(live, offsets)
+        ]
+        bound = _lower_bound(live)
+        unshared = sum(align(s.size()) + s.joined for s in live)
+        memory = MemoryPlan(bound, arena == bound, "by size", unshared, "as given")
         g = self.graph
         schedule = Schedule(
             self.library.target_name,
@@ -487,6 +510,7 @@ class _Lowering:
             _constant_slots(self.constants),
             buffers,
             self.checks,
+            memory=memory,
         )
         for value, place in self.places.items():
             if place.storage.space == "arena" and place.storage.first >= 0:
@@ -494,6 +518,14 @@ class _Lowering:
                 # the last value of a name comes first: it is what the blob holds after a run
                 schedule.views.setdefault(value.name, replace(view, address=resolve(view.address)))
         return schedule, [data for _, data in self.constants]
+
+
+def _lower_bound(storages: Sequence[_Storage]) -> int:
+    change = dict.fromkeys(range(max((s.last for s in storages), default=0) + 2), 0)
+    for s in storages:
+        change[s.first] += align(s.size())
+        change[s.last + 1] -= align(s.size())
+    return max(accumulate(change.values()))
 
 
 def _data(value: Value) -> np.ndarray:
