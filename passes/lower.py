@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import accumulate
 
 import numpy as np
 
@@ -494,18 +493,17 @@ class _Lowering:
             return replace(t, params=tuple(resolve(p) if isinstance(p, Address) else p for p in t.params))
 
         buffers = [
-            Buffer(tuple(s.names), o, s.size(), s.first, s.last, tuple(s.reasons)) for s, o in zip(live, offsets)
+            Buffer(tuple(s.names), o, s.size(), s.first, s.last, tuple(s.reasons)) for s, o in zip(live, found.offsets)
         ]
-        bound = _lower_bound(live)
         unshared = sum(align(s.size()) + s.joined for s in live)
-        memory = MemoryPlan(bound, arena == bound, "by size", unshared, "as given")
+        memory = MemoryPlan(found.lower_bound, found.optimal, found.method, unshared, "as given")
         g = self.graph
         schedule = Schedule(
             self.library.target_name,
             [Port(v.name, v.type) for v in g.inputs],
             [Port(n, v.type) for n, v in zip(g.output_names, g.outputs)],
             [tuple(final(t) for t in s.tasks) for s in self.steps],
-            arena,
+            found.height,
             self.scratch,
             _constant_slots(self.constants),
             buffers,
@@ -518,14 +516,6 @@ class _Lowering:
                 # the last value of a name comes first: it is what the blob holds after a run
                 schedule.views.setdefault(value.name, replace(view, address=resolve(view.address)))
         return schedule, [data for _, data in self.constants]
-
-
-def _lower_bound(storages: Sequence[_Storage]) -> int:
-    change = dict.fromkeys(range(max((s.last for s in storages), default=0) + 2), 0)
-    for s in storages:
-        change[s.first] += align(s.size())
-        change[s.last + 1] -= align(s.size())
-    return max(accumulate(change.values()))
 
 
 def _data(value: Value) -> np.ndarray:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from graphc.passes.memory.offsets import ALIGNMENT, Lifetime, align, assign_offsets
+from graphc.passes.memory.allocate import allocate
+from graphc.passes.memory.allocation import ALIGNMENT, Lifetime, align
 
 
 def test_buffers_that_never_meet_share_memory() -> None:
     chain = [Lifetime(640, i, i + 1) for i in range(10)]
-    offsets, size = assign_offsets(chain)
-    assert size == 2 * 640
-    assert set(offsets) == {0, 640}
+    plan = allocate(chain)
+    assert plan.height == plan.lower_bound == 2 * 640
+    assert plan.optimal
+    assert set(plan.offsets) == {0, 640}
 
 
 def test_a_gap_that_fits_best_is_taken() -> None:
     lifetimes = [Lifetime(1024, 0, 9), Lifetime(512, 0, 2), Lifetime(512, 4, 9), Lifetime(256, 3, 3)]
-    offsets, size = assign_offsets(lifetimes)
+    plan = allocate(lifetimes)
+    offsets, size = plan.offsets, plan.height
     assert size == 1536
     assert offsets[3] == 1024
 
@@ -42,11 +45,12 @@ def test_no_overlap_and_at_least_the_bound(seed: int) -> None:
     for _ in range(60):
         first = int(rng.integers(0, 40))
         lifetimes.append(Lifetime(int(rng.integers(1, 5000)), first, first + int(rng.integers(0, 8))))
-    offsets, size = assign_offsets(lifetimes)
+    plan = allocate(lifetimes)
+    offsets, size = plan.offsets, plan.height
     for i, a in enumerate(lifetimes):
         assert offsets[i] % ALIGNMENT == 0
         assert offsets[i] + align(a.size) <= size
         for j, b in enumerate(lifetimes[:i]):
             if a.first <= b.last and b.first <= a.last:
                 assert offsets[i] >= offsets[j] + b.size or offsets[j] >= offsets[i] + a.size
-    assert lower_bound(lifetimes) <= size <= 2 * lower_bound(lifetimes)
+    assert lower_bound(lifetimes) == plan.lower_bound <= size <= 2 * lower_bound(lifetimes)
