@@ -480,13 +480,13 @@ class _Lowering:
             if kept:
                 s.last = len(self.steps)
                 s.reasons += [f"{name} is kept, to be fetched after the run" for name in sorted(kept)]
-        allocation = allocate([Lifetime(s.size(), s.first, s.last) for s in live])
-        offsets, arena = allocation.offsets, allocation.height
-        offset_of = {id(s): o for s, o in zip(live, offsets)}
+        found = allocate([Lifetime(s.size(), s.first, s.last) for s in live])
+        place_of = {id(s): (o, number) for number, (s, o) in enumerate(zip(live, found.offsets))}
 
         def resolve(a: Address) -> Address:
             if a.space == "storage":
-                return Address("arena", offset_of[a.index] + a.offset)
+                offset, number = place_of[a.index]
+                return Address("arena", offset + a.offset, number)
             return a
 
         def final(t: Task) -> Task:
