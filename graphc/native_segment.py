@@ -155,6 +155,16 @@ class NativeSegment:
         with self._lock:
             return self._executor(*self.bound)
 
+    @property
+    def schedules(self) -> dict[Key, Schedule]:
+        """The schedules made so far: for the sizes compiled for, and for those of the last runs."""
+        return {key: schedule for key, (schedule, _) in self._schedules.items()}
+
+    def twin(self, executor: Executor, memory: Sequence[np.ndarray]) -> Executor:
+        """Another executor of the same schedule, in an arena and a scratch buffer that are large enough."""
+        with self._lock:
+            return self._executor(executor.schedule, executor.constants, *memory)
+
     def _new(self, lane: Lane, key: Key, arrays: Sequence[np.ndarray]) -> Executor:
         with self._lock:
             schedule, constants = self._schedule(key, arrays)

@@ -30,6 +30,7 @@ IMAGE_RANK = 4
 """A batch of images is never empty; an empty list of rows, indices or boxes is a list like others."""
 
 AnySegment = NativeSegment | HostSegment
+Watch = Callable[[NativeSegment, Sequence[np.ndarray], Sequence[np.ndarray], Executor], None]
 
 
 class Plan:
@@ -136,7 +137,13 @@ class Plan:
             self._only.release(executor)
         return outputs
 
-    def _run_segments(self, arrays: list[np.ndarray], keep: frozenset[str]) -> dict[str, np.ndarray]:
+    def run_watched(self, inputs: Mapping[str, np.ndarray], watch: Watch) -> dict[str, np.ndarray]:
+        """As ``run``; after each native segment ``watch`` gets the segment, its inputs and outputs and its executor."""
+        return self._run_segments(self._arrays(inputs), NOTHING, watch)
+
+    def _run_segments(
+        self, arrays: list[np.ndarray], keep: frozenset[str], watch: Watch | None = None
+    ) -> dict[str, np.ndarray]:
         slots, kept = list(arrays), dict[str, np.ndarray]()
         for part, segment in zip(self.cut.parts, self.segments):
             given = [slots[i] for i in part.sources]
@@ -147,6 +154,8 @@ class Plan:
             values, executor = segment.run(given, mine)
             try:
                 kept |= {name: executor.fetch(name) for name in mine}
+                if watch is not None:
+                    watch(segment, given, values, executor)
             finally:
                 segment.release(executor)
             slots += values

@@ -135,6 +135,14 @@ class Executor:
 
     def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Outputs for inputs of exactly the schedule's shapes and dtypes, C-contiguous and aligned."""
+        outputs = self.bind(inputs)
+        if self.n_steps:
+            self._start()
+        self.require_accepted()
+        return outputs
+
+    def bind(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Point the tasks to these inputs, and to new outputs, which it returns; nothing runs."""
         params = self._params
         for array, patches in zip(inputs, self._inputs):
             base = address_of(array)
@@ -145,11 +153,12 @@ class Executor:
             base = address_of(array)
             for position, offset in patches:
                 params[position] = base + offset
-        if self.n_steps:
-            self._start()
+        return outputs
+
+    def require_accepted(self) -> None:
+        """Raise ``RunError`` if a kernel met data that it refused since this was last asked."""
         if self.schedule.checks and self._status.any():
             self._refuse()
-        return outputs
 
     def _refuse(self) -> NoReturn:
         """Raise the first error that a kernel reported, in the order of the net."""
@@ -170,9 +179,9 @@ class Executor:
             self._driver(ignored, ignored + 8, block, 0, 0, 0)
 
     def run_step(self, index: int) -> None:
-        """Run one step by itself, for timing, on what the last run left in the buffers.
+        """Run one step by itself, on what is in the buffers; steps without tasks are not counted.
 
-        The inputs and outputs of that run must still exist: steps read and write them.
+        The inputs and outputs that were bound last must still exist: steps read and write them.
         """
         block = self._block
         block[Job.N_STEPS], block[Job.STEPS] = 1, self._steps[index:].ctypes.data
