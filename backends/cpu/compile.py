@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import base64
-import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from functools import cache
 from hashlib import blake2b
 from pathlib import Path
@@ -18,6 +14,7 @@ import llvmlite
 
 from graphc.backends.cache import KernelCache
 from graphc.backends.cpu.target import CpuTarget
+from graphc.backends.cpu.workers import Died, Worker, give_back, take
 from graphc.backends.load import KernelObject
 from graphc.ir import LoweringError
 
@@ -58,10 +55,6 @@ def compile_kernels(
     return found | pool.run(min(jobs or os.cpu_count() or 1, len(missing)))
 
 
-class _Died(Exception):
-    """A worker ended in the middle of a kernel."""
-
-
 class _Pool:
     """Workers that take the largest sources first from one list. A kernel whose worker died gets one more worker."""
 
@@ -71,11 +64,11 @@ class _Pool:
         self.done: dict[str, KernelObject] = {}
         self.errors: list[LoweringError] = []
         self.failures: list[BaseException] = []
-        self.workers: list[subprocess.Popen[str]] = []
+        self.working: list[Worker] = []
         self.lock, self.over = Lock(), False
 
     def run(self, jobs: int) -> dict[str, KernelObject]:
-        """Compile everything; raises ``LoweringError`` if something failed. No worker outlives the call."""
+        """Compile everything; raises ``LoweringError`` if something failed. No worker goes on after the call."""
         threads = [Thread(target=self._drain, daemon=True) for _ in range(jobs)]
         try:
             for t in threads:
@@ -85,50 +78,59 @@ class _Pool:
         finally:
             with self.lock:
                 self.over = True
-            for worker in self.workers:
-                worker.kill()  # of use only if this was interrupted: otherwise they have ended by themselves
+                working = list(self.working)
+            for worker in working:
+                worker.kill()  # there are some only if this was interrupted
         for failure in (*self.failures, *self.errors):
             raise failure
         return self.done
 
     def _drain(self) -> None:
         try:
-            worker = self._start()
+            worker = self._take_worker()
             while not self.errors and not self.failures:
                 try:
                     name, source = self.queue.pop()
                 except IndexError:
                     break
                 try:
-                    reply = _ask(worker, name, source)
-                except _Died:
-                    _end(worker)
-                    worker = self._start()
+                    reply = worker.ask(name, source)
+                except Died:
+                    self._lose(worker)
+                    worker = self._take_worker()
                     reply = self._again(worker, name, source)
-                self._take(name, reply)
-            _end(worker)
+                self._keep(name, reply)
+            with self.lock:
+                self.working.remove(worker)
+            give_back(worker)
         except BaseException as failure:
             self.failures.append(failure)
 
-    def _start(self) -> subprocess.Popen[str]:
+    def _take_worker(self) -> Worker:
         with self.lock:
             if self.over:
-                raise _Died
-            worker = _start(self.target)
-            self.workers.append(worker)
+                raise Died
+            worker = take(self.target)
+            self.working.append(worker)
         return worker
 
-    def _again(self, worker: subprocess.Popen[str], name: str, source: str) -> dict[str, str]:
+    def _lose(self, worker: Worker) -> int:
+        """Done with a worker that died: its exit status."""
+        with self.lock:
+            self.working.remove(worker)
+        return worker.end()
+
+    def _again(self, worker: Worker, name: str, source: str) -> dict[str, str]:
         try:
-            return _ask(worker, name, source)
-        except _Died:
-            code = _end(worker)
+            return worker.ask(name, source)
+        except Died:
+            code = self._lose(worker)
             raise LoweringError(
                 f"kernel {name}: the process that compiles it died twice (exit status {code})",
                 "look whether memory ran out, or something kills processes of this user; then compile again",
             ) from None
 
-    def _take(self, name: str, reply: Mapping[str, str]) -> None:
+    def _keep(self, name: str, reply: Mapping[str, str]) -> None:
         """Keep what a worker answered."""
         if "error" in reply:
             remedy = "this is a defect of graphc: please report it with the net"
@@ -138,42 +140,3 @@ class _Pool:
         self.keep(name, self.done[name])
         if self.progress:
             self.progress(len(self.done), self.total, name)
-
-
-def _ask(worker: subprocess.Popen[str], name: str, source: str) -> dict[str, str]:
-    """A worker's answer; raises ``_Died``."""
-    assert worker.stdin is not None
-    assert worker.stdout is not None
-    try:
-        worker.stdin.write(json.dumps({"name": name, "source": source}) + "\n")
-        worker.stdin.flush()
-        reply: dict[str, str] = json.loads(worker.stdout.readline())
-    except (OSError, ValueError):  # a broken pipe, or no line or half a line
-        raise _Died from None
-    return reply
-
-
-def _end(worker: subprocess.Popen[str]) -> int:
-    """Let a worker end; gives its exit status."""
-    assert worker.stdin is not None
-    assert worker.stdout is not None
-    with suppress(OSError):
-        worker.stdin.close()
-    worker.stdout.close()
-    return worker.wait()
-
-
-def _start(target: CpuTarget) -> subprocess.Popen[str]:
-    """A worker of its own session, so that Ctrl-C reaches this process alone, which then ends its workers."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("NUMBA_")}
-    environment |= {"NUMBA_CPU_NAME": target.cpu, "NUMBA_CPU_FEATURES": target.features, "PYTHONIOENCODING": "utf-8"}
-    command = [sys.executable, "-m", "graphc.backends.cpu.worker", str(target.lanes), str(int(target.fma))]
-    # -P is Python 3.11+: PYTHONSAFEPATH keeps the current folder off the path where it is known, harmless elsewhere
-    return subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        encoding="utf-8",
-        env=environment | {"PYTHONSAFEPATH": "1"},
-        start_new_session=True,
-    )

@@ -1,6 +1,6 @@
 """A compile worker: a process that turns kernel source into object code for one target, and does nothing else.
 
-Numba fixes its target when it is imported, so each target has processes of its own (``compile.py`` starts
+Numba fixes its target when it is imported, so each target has processes of its own (``workers.py`` starts
 them). Protocol: one JSON object a line on stdin ``{"name", "source"}``, one a line on stdout
 ``{"name", "symbol", "object"}`` or ``{"name", "error"}``.
 """
@@ -11,7 +11,10 @@ import base64
 import gc
 import json
 import math
+import os
 import sys
+from collections.abc import Iterator
+from threading import Timer
 from types import FunctionType
 from typing import Any, TextIO
 
@@ -22,6 +25,9 @@ from numba.core.registry import cpu_target
 
 from graphc.backends.cpu import arrays, atomics, shuffles, vector, vmath
 from graphc.backends.cpu.vocabulary import BUILTINS, check_source
+
+IDLE_SECONDS = 30.0
+KERNELS_BETWEEN_COLLECTIONS = 50
 
 
 def compile_kernel(name: str, source: str, lanes: int, fma: bool) -> tuple[str, bytes]:
@@ -58,9 +64,22 @@ def compile_kernel(name: str, source: str, lanes: int, fma: bool) -> tuple[str, 
     return result.fndesc.llvm_func_name, code
 
 
+def _lines(requests: TextIO) -> Iterator[str]:
+    """Lines until end of file; the process ends when it waits too long for one."""
+    while True:
+        clock = Timer(IDLE_SECONDS, os._exit, (0,))
+        clock.daemon = True
+        clock.start()
+        line = requests.readline()
+        clock.cancel()
+        if not line:
+            return
+        yield line
+
+
 def serve(lanes: int, fma: bool, requests: TextIO, replies: TextIO) -> None:
-    """Answer requests until end of file."""
-    for line in requests:
+    """Answer requests until end of file, or until none came for ``IDLE_SECONDS``."""
+    for count, line in enumerate(_lines(requests), 1):
         request = json.loads(line)
         try:
             symbol, code = compile_kernel(request["name"], request["source"], lanes, fma)
@@ -69,10 +88,12 @@ def serve(lanes: int, fma: bool, requests: TextIO, replies: TextIO) -> None:
             reply = {"name": request["name"], "error": f"{type(error).__name__}: {error}"}
         replies.write(json.dumps(reply) + "\n")
         replies.flush()
+        if count % KERNELS_BETWEEN_COLLECTIONS == 0:
+            gc.collect()
 
 
 if __name__ == "__main__":
-    gc.disable()  # a worker lives for seconds; collecting takes a sixth of them
+    gc.disable()  # automatic collection takes a sixth of the time
     out = sys.stdout
     sys.stdout = sys.stderr  # nothing that Numba prints may mix with replies
     serve(int(sys.argv[1]), sys.argv[2] == "1", sys.stdin, out)

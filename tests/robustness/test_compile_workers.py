@@ -14,7 +14,9 @@ import pytest
 
 from graphc.backends.cache import KernelCache
 from graphc.backends.cpu import compile as compiler
-from graphc.backends.cpu.target import find
+from graphc.backends.cpu import workers
+from graphc.backends.cpu.target import CpuTarget, find
+from graphc.backends.cpu.workers import Worker
 from graphc.ir import LoweringError
 
 DIGITS = Path(__file__).resolve().parents[2] / "examples" / "digits"
@@ -27,32 +29,62 @@ def cache(tmp_path: Path) -> KernelCache:
 
 
 def kill_first(monkeypatch: pytest.MonkeyPatch, number: int) -> list[subprocess.Popen[str]]:
-    """Have the first workers killed before they can answer."""
-    started: list[subprocess.Popen[str]] = []
-    start = compiler._start
+    """Have the first workers killed before they can answer; gives the processes of all that are taken."""
+    taken: list[subprocess.Popen[str]] = []
 
-    def start_and_kill(*arguments: object) -> subprocess.Popen[str]:
-        worker = start(*arguments)
-        started.append(worker)
-        if len(started) <= number:
-            worker.kill()
+    def take_and_kill(target: CpuTarget) -> Worker:
+        worker = Worker(target)
+        taken.append(worker.process)
+        if len(taken) <= number:
+            worker.process.kill()
         return worker
 
-    monkeypatch.setattr(compiler, "_start", start_and_kill)
-    return started
+    monkeypatch.setattr(compiler, "take", take_and_kill)
+    return taken
 
 
 def test_a_killed_worker_is_replaced(cache: KernelCache, monkeypatch: pytest.MonkeyPatch) -> None:
-    started = kill_first(monkeypatch, 1)
+    taken = kill_first(monkeypatch, 1)
     assert "nothing" in compiler.compile_kernels(SOURCE, find("native"), cache)
-    assert [w.poll() for w in started] == [-signal.SIGKILL, 0]
+    assert [p.poll() for p in taken] == [-signal.SIGKILL, None]
+
+
+def test_a_worker_waits_for_the_next_caller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    workers.end_all()
+    taken = kill_first(monkeypatch, 0)
+    compiler.compile_kernels(SOURCE, find("native"), KernelCache(tmp_path / "one"))
+    monkeypatch.undo()
+    worker = workers.take(find("native"))
+    assert worker.process is taken[0]
+    workers.give_back(worker)
+    compiler.compile_kernels(SOURCE, find("native"), KernelCache(tmp_path / "two"))
+    assert taken[0].poll() is None
+    workers.end_all()
+    assert taken[0].poll() == 0
+
+
+def test_a_waiting_worker_that_died_is_passed_over() -> None:
+    workers.end_all()
+    worker = Worker(find("native"))
+    workers.give_back(worker)
+    worker.process.kill()
+    worker.process.wait()
+    other = workers.take(find("native"))
+    assert other is not worker
+    other.kill()
+
+
+def test_a_worker_ends_when_nothing_comes() -> None:
+    script = "import io, os; from graphc.backends.cpu import worker; worker.IDLE_SECONDS = 0.1;"
+    script += "reading = os.fdopen(os.pipe()[0]); worker.serve(8, True, reading, io.StringIO())"
+    assert subprocess.run([sys.executable, "-c", script], timeout=60).returncode == 0
 
 
 def test_two_killed_workers_are_an_error(cache: KernelCache, monkeypatch: pytest.MonkeyPatch) -> None:
-    started = kill_first(monkeypatch, 2)
+    taken = kill_first(monkeypatch, 2)
     with pytest.raises(LoweringError, match=r"kernel nothing: .* died twice"):
         compiler.compile_kernels(SOURCE, find("native"), cache)
-    assert all(w.poll() is not None for w in started)
+    assert all(p.poll() is not None for p in taken)
 
 
 @pytest.mark.parametrize("state", ["file", "damaged", "read only"])
