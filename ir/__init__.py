@@ -2,6 +2,8 @@
 
 from graphc.ir.attrs import Attr as Attr
 from graphc.ir.attrs import quote as quote
+from graphc.ir.backward_pass import BackwardPass as BackwardPass
+from graphc.ir.backward_pass import differentiate as differentiate
 from graphc.ir.builder import Builder as Builder
 from graphc.ir.dot import graph_dot as graph_dot
 from graphc.ir.errors import FileError as FileError

@@ -34,14 +34,19 @@ NO_GRADIENT = "none"
 
 @dataclass(frozen=True)
 class NamedCall:
-    """An operator call by the names of its blobs, as a NetDef has it. args: values as in ``Node.attrs``."""
+    """An operator call by the names of its blobs, as a NetDef has it. args: values as in ``Node.attrs``.
+
+    device: text as in ``Node.device``, or what a frontend has for it, whose text that is. role: ``gradient`` of what a
+    gradient rule makes, ``accumulation`` of what adds gradients up, empty of other operators.
+    """
 
     type: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     args: Mapping[str, Attr] = field(default_factory=dict)
     engine: str = ""
-    device: str = ""
+    device: Any = ""
+    role: str = ""
 
     @staticmethod
     def of(node: Node) -> NamedCall:
@@ -137,8 +142,9 @@ class GradientMaker:
     ) -> None:
         """Append an operator. args: its own arguments, beside those of the call (copy) or alone."""
         own = {name: attr_of(value) for name, value in (args or {}).items()}
-        given = {**self.call.args, **own} if copy else own
-        self.operators.append(NamedCall(op, tuple(inputs), tuple(outputs), given, self.call.engine, self.call.device))
+        given = {**own, **{k: v for k, v in self.call.args.items() if k not in own}} if copy else own
+        call = self.call
+        self.operators.append(NamedCall(op, tuple(inputs), tuple(outputs), given, call.engine, call.device, "gradient"))
 
     def fail(self, message: str, help: str = "") -> NoReturn:
         """Raise ``VerifyError`` naming the operator and its blobs."""

@@ -193,7 +193,6 @@ _OTHERS = {
     "RowMul": "RowMul: GO0 I1 -> GI0; Mul: GO0 I0 -> {GI1}before_aggregate; "
     "ReduceTailSum: {GI1}before_aggregate -> GI1",
     "Scale": "Scale: GO0 -> GI0",
-    "SequenceMask": "SequenceMask: GO0 I1? -> GI0 +{grad=1}",
     "SpaceToBatch": "BatchToSpace: GO0 -> GI0",
     "SparseLengthsMean": "SparseLengthsIndicesInGradientMeanGradient: GO0 I2 I1 -> GV0@I1",
     "SparseLengthsSum": "SparseLengthsIndicesInGradientSumGradient: GO0 I2 I1 -> GV0@I1",
@@ -249,6 +248,7 @@ _MADE: dict[str, Maker] = {
     "Pow": makers.power,
     "RecurrentNetwork": makers.recurrent_network,
     "RemovePadding": makers.remove_padding,
+    "SequenceMask": makers.sequence_mask,
     "SortedSegmentWeightedSum": makers.weighted_segments,
     "SparseLengthsWeightedSum": makers.weighted_lengths,
     "SparseSortedSegmentWeightedSum": makers.weighted_segments,

@@ -248,7 +248,17 @@ def transpose(g: GradientMaker) -> None:
     """Transpose by the inverse permutation."""
     axes = tuple(g.arg("axes", ()) or ())
     inverse = {"axes": tuple(axes.index(i) for i in range(len(axes)))} if axes else {}
-    g.emit("Transpose", [g.d_output(0)], [g.d_input(0)], inverse)
+    g.emit("Transpose", [g.d_output(0)], [g.d_input(0)], _changed(g, inverse), copy=False)
+
+
+def sequence_mask(g: GradientMaker) -> None:
+    """The same mask of the gradient, with zeros in place of the fill."""
+    g.emit("SequenceMask", [g.d_output(0), *g.call.inputs[1:]], [g.d_input(0)], _changed(g, {"grad": 1}), copy=False)
+
+
+def _changed(g: GradientMaker, own: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of the call, then those of the gradient: the other way round than where they are copied."""
+    return {**{name: value for name, value in g.call.args.items() if name not in own}, **own}
 
 
 def spatial_bn(g: GradientMaker) -> None:

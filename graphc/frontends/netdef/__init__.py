@@ -3,6 +3,7 @@
 from graphc.frontends.netdef.detect import Kind as Kind
 from graphc.frontends.netdef.detect import detect as detect
 from graphc.frontends.netdef.fills import weights as weights
+from graphc.frontends.netdef.gradients import add_gradient_operators as add_gradient_operators
 from graphc.frontends.netdef.importer import import_net as import_net
 from graphc.frontends.netdef.net import Device as Device
 from graphc.frontends.netdef.net import Net as Net

@@ -1,0 +1,49 @@
+"""Gradients of a NetDef, as Caffe2's ``Net.AddGradientOperators`` appends them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from graphc.frontends.netdef.net import Device, Net, Operator
+from graphc.ir import NamedCall, differentiate
+from graphc.ir.gradient import Gradient
+
+SUM_MARK = "is_auto_gen_sum_ops:1"
+"""What Caffe2 adds to the device of an operator that adds gradients up."""
+
+
+def add_gradient_operators(
+    net: Net, losses: Sequence[str] | Mapping[str, Gradient], skip: int = 0
+) -> dict[str, str | tuple[str, str]]:
+    """Append the operators that compute the gradients of ``losses`` to a net.
+
+    losses: blobs of the net; a mapping gives the blob that holds the gradient of each (indices and values of a sparse
+    one), None for ones. skip: the first operators, to pass over, such as those that read data. Gives the gradient of
+    every blob that has one: its blob, or the indices and the values of a sparse one. Types, names, arguments, devices
+    and order are Caffe2's, but where it would compute a wrong gradient (``ir/backward_pass.py`` lists the cases).
+    Raises ``VerifyError``, naming operator and blob, where there is no gradient; the net is unchanged then.
+    """
+    made = differentiate([_call(op) for op in net.ops[skip:]], losses)
+    net.ops += map(_operator, made.operators)
+    return made.gradients
+
+
+def _call(op: Operator) -> NamedCall:
+    return NamedCall(op.type, tuple(op.inputs), tuple(op.outputs), op.args, op.engine, op.device or "")
+
+
+def _operator(call: NamedCall) -> Operator:
+    device = call.device or None
+    if call.role == "accumulation":
+        device = device or Device()
+        device = replace(device, extra_info=(*device.extra_info, SUM_MARK))
+    return Operator(
+        call.type,
+        list(call.inputs),
+        list(call.outputs),
+        dict(call.args),
+        engine=call.engine,
+        device=device,
+        is_gradient=call.role == "gradient",
+    )
