@@ -31,7 +31,7 @@ def test_the_examples_print_what_the_page_says() -> None:
             assert code == printed
             checked += 1
             printed = ""
-    assert checked == 3
+    assert checked == 4
 
 
 def test_the_sample_texts_come_back() -> None:
