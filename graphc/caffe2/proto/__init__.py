@@ -1,0 +1,1 @@
+"""Caffe2's protobuf modules, by their names in ``caffe2.proto``."""
