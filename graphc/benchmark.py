@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from graphc.backends.cpu import peak
+from graphc.ir import RunError, TensorType
 from graphc.ir.schedule import Step
 from graphc.plan import Plan
 
@@ -72,14 +73,18 @@ def _measure_segments(plan: Plan, seconds: float, seed: int) -> Timing:
     return Timing(float(np.median(runs)), min(runs), len(runs), plan.threads, flops, bandwidth, [])
 
 
-def random_inputs(plan: Plan, seed: int) -> dict[str, np.ndarray]:
-    """Standard normal floats, small integers, in the shapes that the plan was compiled for, by blob name."""
+def random_inputs(plan: Plan, seed: int, types: Mapping[str, TensorType] | None = None) -> dict[str, np.ndarray]:
+    """Standard normal floats, small integers, by blob name, in the shapes that the plan was compiled for or those of
+    ``types``. Raises ``RunError`` for a blob that is no input."""
     rng = np.random.default_rng(seed)
-    arrays = {}
+    given, arrays = dict(types or {}), {}
     for port in plan.graph.inputs:
-        dtype, shape = port.type.dtype.numpy if port.type.dtype else np.dtype(np.float32), port.type.static_shape
+        dtype = port.type.dtype.numpy if port.type.dtype else np.dtype(np.float32)
+        shape = given.pop(port.name, port.type).static_shape
         real = np.issubdtype(dtype, np.floating)
         arrays[port.name] = (rng.standard_normal(shape) if real else rng.integers(0, 2, shape)).astype(dtype)
+    if given:
+        raise RunError(f"the plan has no input '{min(given)}'", "inputs: " + ", ".join(f"'{n}'" for n in arrays))
     return arrays
 
 

@@ -127,8 +127,9 @@ def compile_graph(
     target: str = "native",
     threads: int | None = None,
     progress: Progress | None = None,
+    prepare: bool = True,
 ) -> Plan:
-    """Compile an imported graph; see ``compile``."""
+    """Compile an imported graph; see ``compile``. prepare: have the machine code now, not when the plan first runs."""
     require_threads(threads)
     machine = find(target)
     require_runnable(graph)
@@ -140,7 +141,8 @@ def compile_graph(
     optimise(graph, machine, level, pipeline)
     report("optimise", 1, 1)
     plan = Plan.build(graph, CpuLibrary(machine), threads or available_cores())
-    plan.prepare(lambda done, total: report("kernels", done, total))
+    if prepare:
+        plan.prepare(lambda done, total: report("kernels", done, total))
     return plan
 
 

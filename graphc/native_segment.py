@@ -156,9 +156,9 @@ class NativeSegment:
             return self._executor(*self.bound)
 
     @property
-    def schedules(self) -> dict[Key, Schedule]:
-        """The schedules made so far: for the sizes compiled for, and for those of the last runs."""
-        return {key: schedule for key, (schedule, _) in self._schedules.items()}
+    def schedules(self) -> dict[Key, Bound]:
+        """The schedules made so far, with their constants: for the sizes compiled for, and for those of runs."""
+        return dict(self._schedules)
 
     def twin(self, executor: Executor, memory: Sequence[np.ndarray]) -> Executor:
         """Another executor of the same schedule, in an arena and a scratch buffer that are large enough."""

@@ -30,7 +30,9 @@ IMAGE_RANK = 4
 """A batch of images is never empty; an empty list of rows, indices or boxes is a list like others."""
 
 AnySegment = NativeSegment | HostSegment
-Watch = Callable[[NativeSegment, Sequence[np.ndarray], Sequence[np.ndarray], Executor], None]
+Arrays = Sequence[np.ndarray]
+Watch = Callable[[NativeSegment, Arrays, Arrays, dict[str, np.ndarray], Executor], None]
+"""What gets to know of a native segment that has run: its inputs and outputs, the blobs fetched, its executor."""
 
 
 class Plan:
@@ -137,9 +139,9 @@ class Plan:
             self._only.release(executor)
         return outputs
 
-    def run_watched(self, inputs: Mapping[str, np.ndarray], watch: Watch) -> dict[str, np.ndarray]:
-        """As ``run``; after each native segment ``watch`` gets the segment, its inputs and outputs and its executor."""
-        return self._run_segments(self._arrays(inputs), NOTHING, watch)
+    def run_watched(self, inputs: Mapping[str, np.ndarray], watch: Watch, fetch: Sequence[str] = ()) -> None:
+        """Run, and call ``watch`` after each native segment. Raises ``RunError`` as ``run`` does."""
+        self._run_segments(self._arrays(inputs), frozenset(fetch).difference(self._output_names, self.inputs), watch)
 
     def _run_segments(
         self, arrays: list[np.ndarray], keep: frozenset[str], watch: Watch | None = None
@@ -153,11 +155,12 @@ class Plan:
             mine = keep & {r.name for node in segment.graph.nodes for r in node.results}
             values, executor = segment.run(given, mine)
             try:
-                kept |= {name: executor.fetch(name) for name in mine}
+                fetched = {name: executor.fetch(name) for name in mine}
                 if watch is not None:
-                    watch(segment, given, values, executor)
+                    watch(segment, given, values, fetched, executor)
             finally:
                 segment.release(executor)
+            kept |= fetched
             slots += values
         missing = keep - set(kept)
         if missing:

@@ -1,11 +1,10 @@
-"""Tables for people: what operators cost, what lies where in memory. Every line starts with ``//``, a comment."""
+"""Tables for people, such as what operators cost. Those that follow a text start every line with ``//``, a comment."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from graphc.ir import Graph, Value
-from graphc.ir.schedule import Schedule
 from graphc.ir.summary import node_flops, type_bytes
 
 
@@ -50,21 +49,21 @@ def graph_table(graph: Graph) -> str:
     weights = sum(type_bytes(v.type) or 0 for v in graph.constants)
     flops = sum(node_flops(n) or 0 for n in graph.nodes)
     peak = max((a for a in live if a is not None), default=None)
-    total = f"// weights {count(weights, 'B')}, {count(flops, 'FLOP')}, peak of live values {count(peak, 'B')}"
-    return "\n".join([*_aligned(rows), total])
+    total = f"weights {count(weights, 'B')}, {count(flops, 'FLOP')}, peak of live values {count(peak, 'B')}"
+    return commented([*aligned(rows), total])
 
 
-def memory_table(schedule: Schedule) -> str:
-    """Per buffer of the arena: offset, size, steps between which it lives, names; then the totals."""
-    rows = [("offset", "bytes", "steps", "values")]
-    for b in sorted(schedule.buffers, key=lambda b: (b.first, b.offset)):
-        names = ", ".join(dict.fromkeys(b.names))
-        rows.append((str(b.offset), str(b.size), f"{b.first}-{b.last}", names[:80]))
-    naive = sum(b.size for b in schedule.buffers)
-    total = f"// arena {count(schedule.arena_bytes, 'B')}; without sharing it would be {count(naive, 'B')}"
-    return "\n".join([*_aligned(rows), total])
-
-
-def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
+def aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Lines with the columns of a table below each other."""
     widths = [max(len(r[i]) for r in rows) for i in range(len(rows[0]))]
-    return ["// " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths)).rstrip() for row in rows]
+    return ["  ".join(cell.ljust(w) for cell, w in zip(row, widths)).rstrip() for row in rows]
+
+
+def printable(text: str) -> str:
+    """A line for a terminal: characters that control it, and those that no encoding has, become U+FFFD."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in text)
+
+
+def commented(lines: Iterable[str]) -> str:
+    """Lines as comments of the text formats."""
+    return "\n".join(f"// {printable(line)}".rstrip() for line in lines)

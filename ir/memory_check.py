@@ -16,6 +16,9 @@ from graphc.ir.types import TensorType
 ALIGNMENT = 64
 """Buffers start at multiples of this many bytes and own what is left of their last ones: kernels store vectors."""
 
+LIMIT = 2**63
+"""Sizes are signed 64-bit numbers."""
+
 NUMBERS = ("stride",)
 """Spaces that stand for a number, and lead nowhere."""
 
@@ -128,7 +131,7 @@ def view_extent(view: View) -> tuple[int, int]:
 
 def buffer_text(number: int, b: Buffer) -> str:
     """How messages name a buffer: number, values, bytes, steps."""
-    names = ", ".join(f"'{n}'" for n in b.names[:3]) + (", ..." if len(b.names) > 3 else "")
+    names = ", ".join(repr(n) for n in b.names[:3]) + (", ..." if len(b.names) > 3 else "")
     return f"buffer {number} ({names}; bytes {b.offset}..{b.offset + b.size}, steps {b.first}..{b.last})"
 
 
@@ -264,17 +267,17 @@ class _Proof:
         """All bytes of a fetchable blob lie in the buffer that it names, and that has it."""
         address, buffers = view.address, self.schedule.buffers
         if address.space != "arena" or not 0 <= address.index < len(buffers):
-            self.wrong("view", f"blob '{name}' lies in no buffer")
+            self.wrong("view", f"blob {name!r} lies in no buffer")
             return False
         b = buffers[address.index]
         try:
             start, end = view_extent(view)
         except ValueError as error:
-            self.wrong("view", f"blob '{name}' has no extent: {error}")
+            self.wrong("view", f"blob {name!r} has no extent: {error}")
             return False
         if start < b.offset or end > b.offset + b.size or name not in b.names:
             whose = buffer_text(address.index, b)
-            self.wrong("view", f"blob '{name}' covers bytes {start}..{end}, which are not its own in {whose}")
+            self.wrong("view", f"blob {name!r} covers bytes {start}..{end}, which are not its own in {whose}")
             return False
         return True
 
@@ -290,14 +293,16 @@ class _Proof:
         for name in sorted(keep):
             view = s.views.get(name)
             if view is None:
-                self.wrong("kept", f"blob '{name}' is to be kept and lies nowhere")
+                self.wrong("kept", f"blob {name!r} is to be kept and lies nowhere")
             elif 0 <= view.address.index < len(s.buffers) and s.buffers[view.address.index].last != len(s.steps):
                 whose = buffer_text(view.address.index, s.buffers[view.address.index])
-                self.wrong("kept", f"blob '{name}' is to be kept to the end, {len(s.steps)}, and lies in {whose}")
+                self.wrong("kept", f"blob {name!r} is to be kept to the end, {len(s.steps)}, and lies in {whose}")
 
     def claims(self, bound: int, buffer_sum: int) -> None:
         """What the schedule says of its memory is so, as far as that can be computed."""
         said, arena = self.schedule.memory, self.schedule.arena_bytes
+        if not 0 <= arena < LIMIT or not said.unshared < LIMIT:
+            self.wrong("claim", f"an arena of {arena} bytes, {said.unshared} without sharing: no machine has these")
         if said.lower_bound != bound:
             self.wrong("claim", f"the lower bound is said to be {said.lower_bound} bytes, the buffers give {bound}")
         if said.optimal and arena != bound and PROVEN not in said.method:

@@ -48,7 +48,7 @@ def graph_html(graph: Graph) -> str:
     text = "\n".join(line for _, line in graph_lines(graph))
     return (
         f'<div style="max-height:40em;overflow:auto;border:1px solid #ccc">{graph_svg(graph)}</div>'
-        f"<details><summary>text of {escape(graph.name)}</summary><pre>{escape(_plain(text))}</pre></details>"
+        f"<details><summary>text of {escape(graph.name)}</summary><pre>{escape(plain(text))}</pre></details>"
     )
 
 
@@ -74,10 +74,10 @@ def _box(centre: Point, size: tuple[float, float], lines: list[str], fill: str, 
     (x, _), (w, h) = centre, size
     top = centre[1] - h / 2
     place = f'x="{x - w / 2:.1f}" y="{top:.1f}" width="{w:.1f}" height="{h:.1f}" rx="5"'
-    parts = [f"<title>{escape(_plain(tip))}</title>", f'<rect {place} fill="{fill}" stroke="#99a"/>']
+    parts = [f"<title>{escape(plain(tip))}</title>", f'<rect {place} fill="{fill}" stroke="#99a"/>']
     for i, line in enumerate(lines):
         weight = ' font-weight="bold"' if i == 0 else ""
-        parts.append(f'<text x="{x:.1f}" y="{top + _LINE * (i + 1):.1f}"{weight}>{escape(_plain(line))}</text>')
+        parts.append(f'<text x="{x:.1f}" y="{top + _LINE * (i + 1):.1f}"{weight}>{escape(plain(line))}</text>')
     return f"<g>{''.join(parts)}</g>"
 
 
@@ -114,6 +114,6 @@ def _page(width: float, height: float, edges: list[str], boxes: list[str]) -> st
     )
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text that XML can hold: control characters and lone surrogates become U+FFFD."""
     return "".join(c if c in "\n\t" or (c >= " " and not "\ud800" <= c <= "\udfff") else "\ufffd" for c in text)

@@ -11,6 +11,7 @@ import click
 from graphc.cli.bench import bench
 from graphc.cli.catalogue import ops, passes
 from graphc.cli.check import check
+from graphc.cli.check_memory import check_memory_command
 from graphc.cli.compile import compile_command
 from graphc.cli.completion import completion
 from graphc.cli.dump import dump
@@ -31,7 +32,7 @@ def graphc() -> None:
     """
 
 
-for command in (compile_command, run, dump, check, bench, passes, ops, completion):
+for command in (compile_command, run, dump, check, check_memory_command, bench, passes, ops, completion):
     graphc.add_command(command)
 
 

@@ -11,18 +11,24 @@ from graphc.backends.cpu.target import find
 from graphc.cli.options import init_option, input_option, level_options, parse_inputs, target_option
 from graphc.compiler import chosen_pipeline, compile_graph, import_model, input_types
 from graphc.input_shapes import assume_input_shapes
-from graphc.ir import FileError, Graph, GraphcError
+from graphc.ir import FileError, Graph, GraphcError, PlanError
 from graphc.ir.dot import graph_dot
 from graphc.ir.infer import infer_types
+from graphc.ir.memory_check import check_memory
+from graphc.ir.memory_html import memory_html
+from graphc.ir.memory_svg import MemoryPicture, memory_svg
 from graphc.ir.parser import parse
 from graphc.ir.printer import print_graph
 from graphc.ir.schedule_text import print_schedule
 from graphc.ir.summary import graph_json
-from graphc.ir.svg import graph_svg
+from graphc.ir.svg import graph_html, graph_svg
+from graphc.memory import PlanMemory, plan_memory
+from graphc.memory_text import memory_notes, memory_table
 from graphc.passes import Pass, run_pipeline
 from graphc.plan import Plan, load
-from graphc.tables import graph_table, memory_table
+from graphc.tables import commented, graph_table, printable
 
+FORMATS = ("text", "dot", "svg", "html", "json")
 STAGES = ("imported", "typed", "optimised", "scheduled", "kernels")
 
 
@@ -34,7 +40,8 @@ STAGES = ("imported", "typed", "optimised", "scheduled", "kernels")
 @level_options
 @click.option("--stage", type=click.Choice(STAGES), help="Default: typed for nets, optimised for plans.")
 @click.option("--after", metavar="PASS", help="The graph after this pass, e.g. fold_batch_norm.")
-@click.option("--format", "form", type=click.Choice(["text", "dot", "svg", "json"]), default="text", show_default=True)
+@click.option("--memory", is_flag=True, help="What lies where in the arena: a table, or a picture for .svg and .html.")
+@click.option("--format", "form", type=click.Choice(FORMATS), help="Default: text, or what the output's name says.")
 @click.option("-o", "--output", type=click.Path(dir_okay=False), help="Write here instead of to standard output.")
 def dump(
     file: str,
@@ -44,7 +51,8 @@ def dump(
     level: int,
     stage: str | None,
     after: str | None,
-    form: str,
+    memory: bool,
+    form: str | None,
     output: str | None,
 ) -> None:
     """Show a NetDef, graphc's IR text or a plan at any stage.
@@ -55,8 +63,15 @@ def dump(
     graphc dump predict_net.pb --init init_net.pb --input data=1,3,227,227
     graphc dump predict_net.pb --init init_net.pb --after fuse_epilogue --format svg -o net.svg
     graphc dump plan.pkl --stage kernels
+    graphc dump plan.pkl --memory -o arena.html
     """
-    if _is_plan(file):
+    form = form or _form(output)
+    if memory and (stage or after or form == "dot"):
+        raise click.UsageError("--memory is of the finished schedule: without --stage, --after and --format dot")
+    if memory:
+        plan = load(file) if _is_plan(file) else _compile(_read(file, init_net, inputs), level, target)
+        text = show_memory(plan_memory(plan), Path(file).name, form)
+    elif _is_plan(file):
         text = _dump_plan(load(file), stage or "optimised", form, after)
     else:
         text = _dump_net(file, init_net, inputs, target, level, stage or "typed", after, form)
@@ -67,6 +82,17 @@ def dump(
             raise FileError(f"cannot write {output}: {error.strerror}", "check folder and free space") from None
     else:
         click.echo(text)
+
+
+def _form(output: str | None) -> str:
+    """What the name of the output says: the formats that have a suffix of their own, else text."""
+    suffix = Path(output or "").suffix[1:]
+    return suffix if suffix in FORMATS else "text"
+
+
+def _compile(graph: Graph, level: int, target: str) -> Plan:
+    """The plan without machine code, which nothing here needs."""
+    return compile_graph(graph, level=level, target=target, prepare=False)
 
 
 def _is_plan(file: str) -> bool:
@@ -92,7 +118,7 @@ def _show_schedule(plan: Plan, stage: str, form: str) -> str:
         return json.dumps(
             [{"schedule": print_schedule(s), "arena_bytes": s.arena_bytes} for s in plan.schedules], indent=1
         )
-    return "\n\n".join(print_schedule(s) + "\n" + memory_table(s) for s in plan.schedules)
+    return "\n\n".join(print_schedule(s) + "\n" + commented(memory_table(s, check_memory(s))) for s in plan.schedules)
 
 
 def _dump_net(
@@ -109,7 +135,7 @@ def _dump_net(
     if stage != "imported" and graph.stage == "imported":
         assume_input_shapes(graph)
     if stage in ("scheduled", "kernels"):
-        return _show_schedule(compile_graph(graph, level=level, target=target), stage, form)
+        return _show_schedule(_compile(graph, level, target), stage, form)
     if after:
         run_pipeline(graph, _up_to(chosen_pipeline(None, level, find(target)), after))
     elif stage == "optimised":
@@ -143,8 +169,22 @@ def show_graph(graph: Graph, form: str) -> str:
     """The graph as text, DOT, SVG or JSON."""
     if form == "dot":
         return graph_dot(graph)
-    if form == "svg":
-        return graph_svg(graph)
+    if form in ("svg", "html"):
+        return graph_svg(graph) if form == "svg" else graph_html(graph)
     if form == "json":
         return json.dumps(graph_json(graph), indent=1)
     return print_graph(graph) + "\n" + graph_table(graph)
+
+
+def show_memory(memory: PlanMemory, name: str, form: str) -> str:
+    """The arenas of a plan as text, SVG, HTML or JSON; raises ``PlanError`` for a picture of an unsound plan."""
+    if form == "json":
+        return json.dumps([s.to_dict() for s in memory.schedules], indent=1)
+    titles = [f"{name}, segment {s.segment}: {s.sizes}" for s in memory.schedules]
+    if form == "text":
+        tables = [[title, *memory_table(s.schedule, s.report)] for title, s in zip(titles, memory.schedules)]
+        return "\n\n".join("\n".join(map(printable, lines)) for lines in [*tables, [*memory_notes(memory)]])
+    if not memory.ok:
+        raise PlanError("the memory of this plan is not sound: there is nothing true to draw", "graphc check-memory")
+    pictures = [MemoryPicture(title, s.schedule, s.report) for title, s in zip(titles, memory.schedules)]
+    return memory_svg(pictures) if form == "svg" else memory_html(pictures)

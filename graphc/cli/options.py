@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
+import numpy as np
 
-from graphc.ir import DType, TensorType
+from graphc.ir import DType, FileError, TensorType
 
 Command = Callable[..., Any]
 
@@ -53,3 +54,12 @@ def parse_inputs(specs: Sequence[str]) -> dict[str, TensorType]:
         dtype = DType.parse(m.group(2)) if m.group(2) else DType.FLOAT
         types[m.group(1)] = TensorType(dtype, tuple(int(d) for d in re.split("[,x]", m.group(3))))
     return types
+
+
+def load_arrays(path: str) -> dict[str, np.ndarray]:
+    """The arrays of an ``.npz`` file by name; raises ``FileError``."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except Exception as error:  # NumPy raises many kinds for a damaged file
+        raise FileError(f"{path} is not an .npz file with plain arrays: {error}", "write it with numpy.savez") from None

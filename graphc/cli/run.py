@@ -11,8 +11,8 @@ import click
 import numpy as np
 
 from graphc.benchmark import random_inputs
-from graphc.cli.options import json_option, plan_argument, threads_option
-from graphc.ir import FileError, RunError
+from graphc.cli.options import json_option, load_arrays, plan_argument, threads_option
+from graphc.ir import RunError
 from graphc.pictures import Preparation, load_pictures
 from graphc.plan import Plan, load
 from graphc.runtime.atomic import replacing
@@ -78,7 +78,7 @@ def run(
         how = Preparation(size or _input_size(loaded), resize or 0, mean, scale[0], bgr, grey)
         arrays = {loaded.graph.inputs[0].name: load_pictures(pictures, how)}
     else:
-        arrays = _load_arrays(inputs) if inputs else random_inputs(loaded, random_seed or 0)
+        arrays = load_arrays(inputs) if inputs else random_inputs(loaded, random_seed or 0)
     results = loaded.run(arrays, fetch)
     if outputs:
         _save_arrays(outputs, results)
@@ -93,14 +93,6 @@ def _input_size(plan: Plan) -> int:
     if len(shape) != 4:
         raise RunError(f"the plan's input '{plan.graph.inputs[0].name}' of shape {shape} is no picture", "use --inputs")
     return shape[2]
-
-
-def _load_arrays(path: str) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except Exception as error:  # NumPy raises many kinds for a damaged file
-        raise FileError(f"{path} is not an .npz file with plain arrays: {error}", "write it with numpy.savez") from None
 
 
 def _save_arrays(path: str, arrays: dict[str, np.ndarray]) -> None:

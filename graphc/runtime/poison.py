@@ -8,7 +8,7 @@ mistake.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +27,9 @@ RED_ZONE = 4096
 
 Memory = tuple[np.ndarray, np.ndarray]
 """An arena and a scratch buffer."""
+
+Results = tuple[Sequence[np.ndarray], Mapping[str, np.ndarray]]
+"""The outputs of a run, and the blobs fetched after it."""
 
 MakeExecutor = Callable[[Memory], Executor]
 """A new executor for the schedule in question, in this memory."""
@@ -135,17 +138,18 @@ def poison_check(
     make: MakeExecutor,
     threads: int,
     inputs: Sequence[np.ndarray],
-    wanted: Sequence[np.ndarray],
+    wanted: Results,
     patterns: Sequence[int] = PATTERNS,
 ) -> list[PoisonFinding]:
-    """Run with each pattern; what was seen besides ``wanted``, the outputs of a normal run, bit by bit.
+    """Run with each pattern; what was seen besides the results of a normal run, bit by bit.
 
-    make: a new executor of the schedule for that number of threads. The schedule has to pass ``check_memory``.
+    make: a new executor of the schedule for that number of threads. wanted: the outputs of a normal run, and the blobs
+    fetched from it, which the schedule has to keep. The schedule has to pass ``check_memory``.
     """
-    kept = [a.tobytes() for a in inputs]
     findings = []
     for pattern in patterns:
-        run = PoisonedRun(schedule, make, threads, inputs, pattern)
+        mine = [a.copy() for a in inputs]
+        run = PoisonedRun(schedule, make, threads, mine, pattern)
         try:
             deque(run.steps(), maxlen=0)
         except RunError as error:
@@ -153,14 +157,21 @@ def poison_check(
             findings.append(PoisonFinding(pattern, last, f"data is refused that a normal run accepts: {error.message}"))
             continue
         findings += run.strays
-        wrong = [k for k, (a, b) in enumerate(zip(run.outputs, wanted)) if a.tobytes() != b.tobytes()]
+        changed = [p.name for p, a, b in zip(schedule.inputs, inputs, mine) if a.tobytes() != b.tobytes()]
+        if changed:
+            findings.append(PoisonFinding(pattern, 0, f"some step writes to the inputs {', '.join(changed)}"))
+        wrong = _wrong(run, wanted)
         if wrong:
-            make_run = [PoisonedRun(schedule, make, threads, inputs, p) for p in (0, pattern)]
-            names = ", ".join(f"'{schedule.outputs[k].name}'" for k in wrong)
-            findings.append(_first_difference(*make_run, names))
-    if [a.tobytes() for a in inputs] != kept:
-        findings.append(PoisonFinding(patterns[-1], 0, "a step wrote to an input"))
+            clean, poisoned = (PoisonedRun(schedule, make, threads, inputs, p) for p in (0, pattern))
+            findings.append(_first_difference(clean, poisoned, ", ".join(f"'{name}'" for name in wrong)))
     return findings
+
+
+def _wrong(run: PoisonedRun, wanted: Results) -> list[str]:
+    """The outputs and fetched blobs that are not what they were in a normal run."""
+    outputs, fetched = wanted
+    wrong = [p.name for p, a, b in zip(run.schedule.outputs, run.outputs, outputs) if a.tobytes() != b.tobytes()]
+    return wrong + [name for name, array in fetched.items() if run.executor.fetch(name).tobytes() != array.tobytes()]
 
 
 def _first_difference(clean: PoisonedRun, poisoned: PoisonedRun, names: str) -> PoisonFinding:
@@ -176,7 +187,7 @@ def _first_difference(clean: PoisonedRun, poisoned: PoisonedRun, names: str) -> 
             if _computed_from_poison(clean, poisoned, *(a.reshape(-1).view(np.uint8) for a in (x, y))):
                 return PoisonFinding(poisoned.pattern, step, _told(schedule, step, f"output {k}", names))
     last = len(schedule.steps) - 1
-    return PoisonFinding(poisoned.pattern, last, f"bytes of the outputs {names} are never written")
+    return PoisonFinding(poisoned.pattern, last, f"bytes of {names} are never written")
 
 
 def _computed_from_poison(clean: PoisonedRun, poisoned: PoisonedRun, a: np.ndarray, b: np.ndarray) -> bool:
@@ -186,6 +197,5 @@ def _computed_from_poison(clean: PoisonedRun, poisoned: PoisonedRun, a: np.ndarr
 
 
 def _told(schedule: Schedule, step: int, where: str, names: str) -> str:
-    return (
-        f"{step_text(schedule.steps[step])} computes from dead bytes what it leaves in {where}; outputs {names} differ"
-    )
+    what = step_text(schedule.steps[step])
+    return f"{what} computes from dead bytes what it leaves in {where}; what comes out different: {names}"

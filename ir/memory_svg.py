@@ -1,0 +1,235 @@
+"""The arena over time as a picture: a rectangle for each buffer, without any external program.
+
+Steps run from left to right, bytes from below; a rectangle's tooltip names its values, size, life and reasons. On the
+left every buffer has bytes of its own, on the right they lie as planned. ``docs/memory.md`` explains the picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from html import escape
+
+from graphc.ir.memory_check import MemoryReport, rounded
+from graphc.ir.schedule import Buffer, Schedule
+from graphc.ir.svg import plain
+
+FILLS = {
+    "value": "#cfe0f5",
+    "shared": "#c9ead2",
+    "copy": "#e5d5f2",
+    "workspace": "#f9dfb8",
+    "kept": "#f3ea9d",
+    "recomputed": "#f6cdcd",
+}
+"""Kind of a buffer -> its colour. value: one value; shared: several, in turn or as parts of one; copy: of a value with
+another border; workspace: of a kernel while it runs; kept: to the end, to be fetched; recomputed: computed twice."""
+
+_INK, _CURVE, _BOUND = "#223", "#a3262a", "#1f5fae"
+_MARGIN, _AXIS, _GAP, _FOOT = 16, 64, 40, 40
+_HEIGHT, _BAR, _BAR_WIDTH = 420, 16, 640
+_CHARACTER = 6.0
+
+
+@dataclass(frozen=True)
+class MemoryPicture:
+    """What is drawn of a schedule. title: a line above it. The report has no violations."""
+
+    title: str
+    schedule: Schedule
+    report: MemoryReport
+
+
+def kind(schedule: Schedule, b: Buffer) -> str:
+    """What a buffer is for: a key of ``FILLS``."""
+    if b.last == len(schedule.steps):
+        return "kept"
+    if any(reason.startswith("workspace of ") for reason in b.reasons):
+        return "workspace"
+    if any(reason.startswith("copy of ") for reason in b.reasons):
+        return "copy"
+    if not set(schedule.memory.recomputed).isdisjoint(b.names):
+        return "recomputed"
+    return "shared" if len(set(b.names)) > 1 else "value"
+
+
+def memory_svg(pictures: Sequence[MemoryPicture]) -> str:
+    """An ``<svg>`` element with the pictures below each other."""
+    parts, width, top = [], 0.0, 0.0
+    for picture in pictures:
+        wide, high, inside = _draw(picture)
+        parts.append(f'<g transform="translate(0,{top:.0f})">\n{inside}\n</g>')
+        width, top = max(width, wide), top + high
+    size = f'width="{width:.0f}" height="{top:.0f}" viewBox="0 0 {width:.0f} {top:.0f}"'
+    font = f'font-family="Helvetica, Arial, sans-serif" font-size="11" fill="{_INK}"'
+    ground = f'<rect width="{width:.0f}" height="{top:.0f}" fill="#fff"/>'
+    return "\n".join([f'<svg xmlns="http://www.w3.org/2000/svg" {size} {font}>', ground, *parts, "</svg>"])
+
+
+def _draw(p: MemoryPicture) -> tuple[float, float, str]:
+    """Width, height and elements of one picture."""
+    buffers, r = p.schedule.buffers, p.report
+    steps = max([len(p.schedule.steps), *(b.last + 1 for b in buffers)])
+    width = min(max(520.0, 5.0 * steps), 1400.0)
+    bars = _bars(p)
+    top = 56 + (_BAR + 6) * len(bars) + 34
+    left, right = _MARGIN + _AXIS, _MARGIN + 2 * _AXIS + width + _GAP
+    before = _Panel(left, top, width, steps, max(r.buffer_sum, 1))
+    after = _Panel(right, top, width, steps, max(r.arena, 1))
+    parts = [
+        f'<text x="{_MARGIN}" y="26" font-size="15" font-weight="bold">{_safe(p.title)}</text>',
+        *_bar_parts(bars),
+        *before.frame("a place for each buffer"),
+        *_rectangles(p, before, _stacked(buffers)),
+        *after.frame("as planned"),
+        *_rectangles(p, after, [b.offset for b in buffers]),
+        *_curve(p, after),
+        *_legend(p, left, top + _HEIGHT + _FOOT),
+    ]
+    return right + width + _MARGIN, top + _HEIGHT + _FOOT + 32, "\n".join(parts)
+
+
+def _stacked(buffers: Sequence[Buffer]) -> list[int]:
+    """Offsets at which no buffer shares bytes with another, in order of their first steps."""
+    offsets, at = [0] * len(buffers), 0
+    for i in sorted(range(len(buffers)), key=lambda i: (buffers[i].first, buffers[i].last, i)):
+        offsets[i] = at
+        at += rounded(buffers[i].size)
+    return offsets
+
+
+def _bars(p: MemoryPicture) -> list[tuple[str, int, str]]:
+    """Sizes to compare: what, bytes, colour."""
+    m, r = p.schedule.memory, p.report
+    bars = [("no two values share memory", m.unshared, "#d9dce3")]
+    bars += [("a place for each buffer", r.buffer_sum, "#c3cad8")] if r.buffer_sum != m.unshared else []
+    bars += [("arena, as planned", r.arena, "#7fa3d1"), ("lower bound", r.lower_bound, _BOUND)]
+    return bars
+
+
+def _bar_parts(bars: Sequence[tuple[str, int, str]]) -> Iterator[str]:
+    """Bars on one scale, each with its name before it and its bytes behind it."""
+    scale = _BAR_WIDTH / max(1, *(n for _, n, _ in bars))
+    for k, (what, n, fill) in enumerate(bars):
+        x, y = _MARGIN + 170, 44 + (_BAR + 6) * k
+        yield f'<text x="{x - 8}" y="{y + 12}" text-anchor="end">{what}</text>'
+        yield f'<rect x="{x}" y="{y}" width="{max(1.0, n * scale):.1f}" height="{_BAR}" fill="{fill}"/>'
+        yield f'<text x="{x + 8 + n * scale:.1f}" y="{y + 12}">{size_text(n)}</text>'
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """Axes of steps and bytes. left, top, width: of the plot in pixels; it is ``_HEIGHT`` high."""
+
+    left: float
+    top: float
+    width: float
+    steps: int
+    nbytes: int
+
+    def x(self, step: float) -> float:
+        """Where a step begins."""
+        return self.left + self.width * step / self.steps
+
+    def y(self, nbytes: float) -> float:
+        """Where a byte begins."""
+        return self.top + _HEIGHT * (1 - nbytes / self.nbytes)
+
+    def frame(self, title: str) -> Iterator[str]:
+        """Title, axes and ticks."""
+        bottom = self.top + _HEIGHT
+        yield f'<text x="{self.left:.1f}" y="{self.top - 10:.1f}" font-weight="bold">{title}</text>'
+        for n in _ticks(self.nbytes):
+            y = self.y(n)
+            yield f'<path d="M{self.left:.1f},{y:.1f} h{self.width:.1f}" stroke="#e4e7ee" fill="none"/>'
+            yield f'<text x="{self.left - 6:.1f}" y="{y + 4:.1f}" text-anchor="end">{size_text(n)}</text>'
+        for n in _ticks(self.steps):
+            x = self.x(n)
+            yield f'<path d="M{x:.1f},{bottom:.1f} v4" stroke="{_INK}" fill="none"/>'
+            yield f'<text x="{x:.1f}" y="{bottom + 16:.1f}" text-anchor="middle">{n}</text>'
+        yield f'<text x="{self.left + self.width:.1f}" y="{bottom + 30:.1f}" text-anchor="end">steps</text>'
+        yield f'<path d="M{self.left:.1f},{self.top:.1f} V{bottom:.1f} h{self.width:.1f}" stroke="{_INK}" fill="none"/>'
+
+
+def _ticks(most: int) -> list[int]:
+    """Round numbers from 0 up to ``most``, five to ten of them."""
+    step = 1
+    while most / step > 10:
+        step = step * 5 // 2 if str(step).startswith("2") else step * 2
+    return list(range(0, most + 1, step))
+
+
+def _rectangles(p: MemoryPicture, panel: _Panel, offsets: Sequence[int]) -> Iterator[str]:
+    for number, (b, offset) in enumerate(zip(p.schedule.buffers, offsets)):
+        if b.size:
+            yield _rectangle(panel, number, b, offset, kind(p.schedule, b))
+
+
+def _rectangle(panel: _Panel, number: int, b: Buffer, offset: int, what: str) -> str:
+    x, y = panel.x(b.first), panel.y(offset + b.size)
+    w, h = panel.x(b.last + 1) - x, panel.y(offset) - y
+    edge = ' stroke="#5b6b82" stroke-width="0.6"' if min(w, h) > 2 else ""
+    place = f'x="{x:.2f}" y="{y:.2f}" width="{w:.2f}" height="{max(h, 0.3):.2f}"'
+    tip = "\n".join([", ".join(b.names), _facts(b, offset), what, *b.reasons])
+    label = _label(x, y, w, h, b)
+    return f'<g data-buffer="{number}"><title>{_safe(tip)}</title><rect {place} fill="{FILLS[what]}"{edge}/>{label}</g>'
+
+
+def _facts(b: Buffer, offset: int) -> str:
+    return f"{size_text(b.size)} ({b.size} bytes), offset {offset}, steps {b.first} to {b.last}"
+
+
+def _label(x: float, y: float, w: float, h: float, b: Buffer) -> str:
+    """Name and size where they fit, upright in a narrow rectangle; nothing where not even a part of the name does."""
+    name = b.names[0] if b.names else ""
+    if w >= 30 and h >= 13:
+        room = h >= 27 and w >= 48
+        second = f'<tspan x="{x + 4:.1f}" dy="12" fill="#556">{size_text(b.size)}</tspan>' if room else ""
+        return f'<text x="{x + 4:.1f}" y="{y + 11:.1f}">{_safe(_cut(name, w - 8))}{second}</text>'
+    if h >= 30 and w >= 13:
+        turn = f"rotate(-90 {x + w / 2 + 4:.1f} {y + h - 4:.1f})"
+        return f'<text x="{x + w / 2 + 4:.1f}" y="{y + h - 4:.1f}" transform="{turn}">{_safe(_cut(name, h - 8))}</text>'
+    return ""
+
+
+def _cut(text: str, pixels: float) -> str:
+    room = int(pixels / _CHARACTER)
+    return text if len(text) <= room else text[: max(room - 1, 1)] + "\u2026"
+
+
+def _curve(p: MemoryPicture, panel: _Panel) -> Iterator[str]:
+    """The bytes that live at each step, and the line that no placement goes below."""
+    path = f"M{panel.x(0):.1f},{panel.y(0):.1f}"
+    for step, n in enumerate(p.report.live[: panel.steps]):
+        path += f" V{panel.y(n):.1f} H{panel.x(step + 1):.1f}"
+    bound = panel.y(p.report.lower_bound)
+    yield f'<path d="{path}" fill="none" stroke="{_CURVE}" stroke-width="1.4" pointer-events="none"/>'
+    yield (
+        f'<path d="M{panel.left:.1f},{bound:.1f} h{panel.width:.1f}" fill="none" stroke="{_BOUND}" '
+        'stroke-width="1.4" stroke-dasharray="6 4" pointer-events="none"/>'
+    )
+
+
+def _legend(p: MemoryPicture, x: float, y: float) -> Iterator[str]:
+    """The kinds that occur, then the two lines."""
+    present = {kind(p.schedule, b) for b in p.schedule.buffers}
+    entries = [(what, f'<rect y="-9" width="11" height="11" fill="{FILLS[what]}" stroke="#5b6b82"/>') for what in FILLS]
+    entries = [entry for entry in entries if entry[0] in present]
+    entries += [("bytes that live", f'<path d="M0,-4 h14" stroke="{_CURVE}" stroke-width="1.4"/>')]
+    entries += [("lower bound", f'<path d="M0,-4 h14" stroke="{_BOUND}" stroke-width="1.4" stroke-dasharray="6 4"/>')]
+    for text, mark in entries:
+        yield f'<g transform="translate({x:.0f},{y + 14:.0f})">{mark}<text x="18">{text}</text></g>'
+        x += 34 + _CHARACTER * len(text)
+
+
+def size_text(n: int) -> str:
+    """``17 B``, ``1.25 MB``, ``20.4 kB``: three digits, in powers of 1000."""
+    for factor, unit in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if n >= factor:
+            value = n / factor
+            return f"{value:.{0 if value > 99.9 else 1 if value > 9.99 else 2}f} {unit}"
+    return f"{n} B"
+
+
+def _safe(text: str) -> str:
+    return escape(plain(text))
