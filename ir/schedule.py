@@ -117,13 +117,15 @@ class Choice:
 
     rule: name of the rule of the library that made it. spec: main kernel, None where nothing runs. packed: operand
     index -> weight rearranged for the kernel; it replaces the operand, and the view that ``bind`` gets for it is dense
-    in the packed shape. cost: predicted nanoseconds on one core for the types at hand.
+    in the packed shape. cost: predicted nanoseconds on one core for the types at hand. again: the node computes what
+    another one has computed before, to save memory.
     """
 
     rule: str
     spec: KernelSpec | None = None
     packed: dict[int, np.ndarray] = field(default_factory=dict)
     cost: float = 0.0
+    again: bool = False
 
 
 @dataclass(frozen=True)
