@@ -102,7 +102,7 @@ def _segment_memory(number: int, segment: NativeSegment, key: Key, bound: Bound)
 
 def _sizes(segment: NativeSegment, shapes: Sequence[tuple[int, ...]]) -> str:
     names = [v.name for v in segment.graph.inputs]
-    return ", ".join(f"{name} {list(shape)}".replace(" [", "[") for name, shape in zip(names, shapes))
+    return ", ".join(f"{name}[{','.join(map(str, shape))}]" for name, shape in zip(names, shapes))
 
 
 def poison_plan(

@@ -40,7 +40,7 @@ def memory_notes(memory: PlanMemory) -> Iterator[str]:
 def poison_lines(results: Sequence[PoisonResult]) -> Iterator[str]:
     """What runs in poisoned memory have shown."""
     for r in results:
-        where = f"poisoned: segment {r.segment}, {r.sizes}, {r.steps} steps, {r.threads} threads"
+        where = f"poisoned: segment {r.segment}, {r.sizes}, {r.steps} steps, threads: {r.threads}"
         if not r.findings:
             patterns = " ".join(f"{p:#04x}" for p in PATTERNS)
             yield f"{where}: results equal bit for bit, patterns {patterns}"

@@ -25,10 +25,21 @@ FILLS = {
 """Kind of a buffer -> its colour. value: one value; shared: several, in turn or as parts of one; copy: of a value with
 another border; workspace: of a kernel while it runs; kept: to the end, to be fetched; recomputed: computed twice."""
 
+_EDGES = {
+    "value": "#5f8fcb",
+    "shared": "#4a9d62",
+    "copy": "#946abb",
+    "workspace": "#cb8428",
+    "kept": "#ab9610",
+    "recomputed": "#c85a5a",
+}
+"""Colours of the outlines, and of rectangles that are too thin for any."""
+
+_THIN, _MANY_STEPS = 2.5, 400
 _INK, _CURVE, _BOUND = "#223", "#a3262a", "#1f5fae"
 _MARGIN, _AXIS, _GAP, _FOOT = 16, 64, 40, 40
 _HEIGHT, _BAR, _BAR_WIDTH = 420, 16, 640
-_CHARACTER = 6.0
+_CHARACTER = 6.4
 
 
 @dataclass(frozen=True)
@@ -70,7 +81,7 @@ def _draw(p: MemoryPicture) -> tuple[float, float, str]:
     """Width, height and elements of one picture."""
     buffers, r = p.schedule.buffers, p.report
     steps = max([len(p.schedule.steps), *(b.last + 1 for b in buffers)])
-    width = min(max(520.0, 5.0 * steps), 1400.0)
+    width = min(max(560.0, 16.0 * steps), 1400.0)
     bars = _bars(p)
     top = 56 + (_BAR + 6) * len(bars) + 34
     left, right = _MARGIN + _AXIS, _MARGIN + 2 * _AXIS + width + _GAP
@@ -160,36 +171,46 @@ def _ticks(most: int) -> list[int]:
 
 
 def _rectangles(p: MemoryPicture, panel: _Panel, offsets: Sequence[int]) -> Iterator[str]:
-    for number, (b, offset) in enumerate(zip(p.schedule.buffers, offsets)):
+    buffers = p.schedule.buffers
+    for number, (b, offset, name) in enumerate(zip(buffers, offsets, _names(buffers))):
         if b.size:
-            yield _rectangle(panel, number, b, offset, kind(p.schedule, b))
+            yield _rectangle(panel, number, b, offset, kind(p.schedule, b), name)
 
 
-def _rectangle(panel: _Panel, number: int, b: Buffer, offset: int, what: str) -> str:
+def _names(buffers: Sequence[Buffer]) -> list[str]:
+    """What rectangles are called: the first value, without a folder that all have in common."""
+    names = [b.names[0] if b.names else "" for b in buffers]
+    folder = names[0].partition("/")[0] + "/" if names else ""
+    return [name.removeprefix(folder) for name in names] if all(n.startswith(folder) for n in names) else names
+
+
+def _rectangle(panel: _Panel, number: int, b: Buffer, offset: int, what: str, name: str) -> str:
     x, y = panel.x(b.first), panel.y(offset + b.size)
     w, h = panel.x(b.last + 1) - x, panel.y(offset) - y
-    edge = ' stroke="#5b6b82" stroke-width="0.6"' if min(w, h) > 2 else ""
-    place = f'x="{x:.2f}" y="{y:.2f}" width="{w:.2f}" height="{max(h, 0.3):.2f}"'
+    thin = min(w, h) < _THIN
+    paint = f'fill="{_EDGES[what]}"' if thin else f'fill="{FILLS[what]}" stroke="{_EDGES[what]}" stroke-width="0.7"'
+    place = f'x="{x:.2f}" y="{y:.2f}" width="{w:.2f}" height="{max(h, 0.6):.2f}"'
     tip = "\n".join([", ".join(b.names), _facts(b, offset), what, *b.reasons])
-    label = _label(x, y, w, h, b)
-    return f'<g data-buffer="{number}"><title>{_safe(tip)}</title><rect {place} fill="{FILLS[what]}"{edge}/>{label}</g>'
+    label = _label(x, y, w, h, name, b.size)
+    return f'<g data-buffer="{number}"><title>{_safe(tip)}</title><rect {place} {paint}/>{label}</g>'
 
 
 def _facts(b: Buffer, offset: int) -> str:
     return f"{size_text(b.size)} ({b.size} bytes), offset {offset}, steps {b.first} to {b.last}"
 
 
-def _label(x: float, y: float, w: float, h: float, b: Buffer) -> str:
-    """Name and size where they fit, upright in a narrow rectangle; nothing where not even a part of the name does."""
-    name = b.names[0] if b.names else ""
-    if w >= 30 and h >= 13:
-        room = h >= 27 and w >= 48
-        second = f'<tspan x="{x + 4:.1f}" dy="12" fill="#556">{size_text(b.size)}</tspan>' if room else ""
-        return f'<text x="{x + 4:.1f}" y="{y + 11:.1f}">{_safe(_cut(name, w - 8))}{second}</text>'
-    if h >= 30 and w >= 13:
-        turn = f"rotate(-90 {x + w / 2 + 4:.1f} {y + h - 4:.1f})"
-        return f'<text x="{x + w / 2 + 4:.1f}" y="{y + h - 4:.1f}" transform="{turn}">{_safe(_cut(name, h - 8))}</text>'
-    return ""
+def _label(x: float, y: float, w: float, h: float, name: str, size: int) -> str:
+    """The name, upright where that shows more of it, and the size below it; nothing where no part of the name fits."""
+    across = _cut(name, w - 8) if h >= 13 and w >= 30 else ""
+    along = _cut(name, h - 8) if w >= 13 and h >= 30 else ""
+    if len(along) > len(across):
+        left, bottom = x + w / 2 + 4, y + h - 4
+        place = f'x="{left:.1f}" y="{bottom:.1f}" transform="rotate(-90 {left:.1f} {bottom:.1f})"'
+        return f"<text {place}>{_safe(along)}</text>"
+    if not across:
+        return ""
+    below = f'<tspan x="{x + 4:.1f}" dy="12" fill="#556">{size_text(size)}</tspan>' if h >= 27 and w >= 50 else ""
+    return f'<text x="{x + 4:.1f}" y="{y + 11:.1f}">{_safe(across)}{below}</text>'
 
 
 def _cut(text: str, pixels: float) -> str:
@@ -202,8 +223,8 @@ def _curve(p: MemoryPicture, panel: _Panel) -> Iterator[str]:
     path = f"M{panel.x(0):.1f},{panel.y(0):.1f}"
     for step, n in enumerate(p.report.live[: panel.steps]):
         path += f" V{panel.y(n):.1f} H{panel.x(step + 1):.1f}"
-    bound = panel.y(p.report.lower_bound)
-    yield f'<path d="{path}" fill="none" stroke="{_CURVE}" stroke-width="1.4" pointer-events="none"/>'
+    bound, stroke = panel.y(p.report.lower_bound), 1.4 if panel.steps <= _MANY_STEPS else 0.7
+    yield f'<path d="{path}" fill="none" stroke="{_CURVE}" stroke-width="{stroke}" pointer-events="none"/>'
     yield (
         f'<path d="M{panel.left:.1f},{bound:.1f} h{panel.width:.1f}" fill="none" stroke="{_BOUND}" '
         'stroke-width="1.4" stroke-dasharray="6 4" pointer-events="none"/>'
@@ -213,7 +234,9 @@ def _curve(p: MemoryPicture, panel: _Panel) -> Iterator[str]:
 def _legend(p: MemoryPicture, x: float, y: float) -> Iterator[str]:
     """The kinds that occur, then the two lines."""
     present = {kind(p.schedule, b) for b in p.schedule.buffers}
-    entries = [(what, f'<rect y="-9" width="11" height="11" fill="{FILLS[what]}" stroke="#5b6b82"/>') for what in FILLS]
+    entries = [
+        (what, f'<rect y="-9" width="11" height="11" fill="{FILLS[what]}" stroke="{_EDGES[what]}"/>') for what in FILLS
+    ]
     entries = [entry for entry in entries if entry[0] in present]
     entries += [("bytes that live", f'<path d="M0,-4 h14" stroke="{_CURVE}" stroke-width="1.4"/>')]
     entries += [("lower bound", f'<path d="M0,-4 h14" stroke="{_BOUND}" stroke-width="1.4" stroke-dasharray="6 4"/>')]
