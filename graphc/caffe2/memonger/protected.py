@@ -55,7 +55,8 @@ def _fixed(op: Message) -> Iterator[str]:
     if not is_recurrent(op):
         yield from nested_names(op)
         return
-    yield from nested_names(op).difference(op.input, op.output)
+    own = {*op.input, *op.output}
+    yield from nested_names(op) - own
     for arg in op.arg:
-        if not arg.name.endswith(_RENAMED_ARGUMENTS):
-            yield from (s.decode("utf-8", "backslashreplace") for s in arg.strings)
+        said = {s.decode("utf-8", "backslashreplace") for s in arg.strings}
+        yield from said - own if arg.name.endswith(_RENAMED_ARGUMENTS) else said
