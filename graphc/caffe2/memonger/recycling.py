@@ -41,8 +41,7 @@ def compute_blob_recycling_for_dag(
     best fitting storage is taken over, otherwise that which most blobs share already. Blobs of different devices never
     share.
 
-    Raises ``MemongerError`` for positions that the net does not have, and for shareable blobs that one of the operators
-    reads before another writes them.
+    Raises ``MemongerError`` for positions that the net does not have.
     """
     message = message_of(net)
     scope = sorted(set(op_indices))
@@ -121,23 +120,14 @@ class _Recycler:
 
     def _edges(self) -> tuple[dict[int, list[int]], dict[int, int]]:
         """Per operator in scope the readers of what it writes, one entry an input; per reader how many it waits for."""
-        made_in_scope = {b for i in self.scope for b in self.net.op[i].output}
         writer: dict[str, int] = {}
         children: dict[int, list[int]] = {i: [] for i in self.scope}
         waiting = dict.fromkeys(self.scope, 0)
         for i in self.scope:
             for blob in self.net.op[i].input:
-                if blob not in self.readers or blob not in made_in_scope:
-                    continue
-                if blob not in writer:
-                    if blob in self.kept:
-                        continue
-                    raise MemongerError(
-                        f"Input {blob} was not output by an op before operator #{i} {self.net.op[i].type}",
-                        "declare it as an external input, or put its operator first",
-                    )
-                children[writer[blob]].append(i)
-                waiting[i] += 1
+                if blob in self.readers and blob in writer:
+                    children[writer[blob]].append(i)
+                    waiting[i] += 1
             writer.update(dict.fromkeys(self.net.op[i].output, i))
         return children, waiting
 
