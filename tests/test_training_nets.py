@@ -1,0 +1,59 @@
+"""The training net of the memory benchmark: names, gradients, and that its memory is shared."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from graphc.frontends.netdef import import_net
+from graphc.ir import evaluate
+
+RESNET = runpy.run_path(str(Path(__file__).resolve().parent.parent / "benchmarks" / "training_nets.py"))["resnet"]
+
+
+@pytest.fixture(scope="module")
+def small() -> Any:
+    """Two blocks, of which the second halves the picture."""
+    return RESNET((1, 1), batch=2, image=32, width=4, classes=5)
+
+
+def test_resnet50_is_caffe2s() -> None:
+    """161 parameters: 53 convolutions, 53 normalisations with scale and bias, a layer with weights and bias."""
+    made = RESNET()
+    assert len(made.parameters) == 53 + 2 * 53 + 2
+    assert len(made.statistics) == 2 * 53
+    assert sum(made.given[name].size for name in made.parameters) == 25_557_032
+    assert made.gradients["comp_2_sum_3"] == "comp_2_sum_3_grad"
+    sums = [op for op in made.net.ops if op.type == "Sum" and op.device is not None]
+    assert len(sums) == 16 - 1 + 1
+    assert sums[0].inputs == ["comp_14_sum_3_grad", "comp_15_sum_3_grad"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "conv1_w",
+        "comp_0_conv_2_w",
+        "comp_0_spatbn_2_s",
+        "comp_0_spatbn_3_b",
+        "shortcut_projection_1_w",
+        "shortcut_projection_1_spatbn_s",
+        "last_out_L5_w",
+    ],
+)
+def test_gradients_are_differences(small: Any, name: str) -> None:
+    """Along the gradient the loss grows by its square, as long as few units of the net are switched on or off."""
+    graph, feeds = import_net(small.net, None, small.given), small.example(classes=5)
+    gradient = evaluate(graph, feeds)[small.gradients[name]].astype(np.float64)
+    square = (gradient**2).sum()
+    step = 2e-4 / square
+    ends = [float(evaluate(graph, feeds | {name: _moved(feeds[name], s * step * gradient)})["loss"]) for s in (1, -1)]
+    assert (ends[0] - ends[1]) / (2 * step) == pytest.approx(square, rel=0.02)
+
+
+def _moved(array: np.ndarray, by: np.ndarray) -> np.ndarray:
+    return (array + by).astype(np.float32)
