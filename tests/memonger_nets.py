@@ -21,7 +21,7 @@ Blobs = dict[str, Any]
 def net(text: str, inputs: str = "", outputs: str = "", type: str = "") -> Any:
     """A NetDef from lines like ``Sum a b -> c``."""
     message = caffe2_pb2.NetDef(type=type, external_input=inputs.split(), external_output=outputs.split())
-    for line in text.strip().splitlines():
+    for line in filter(str.strip, text.splitlines()):
         left, right = line.split("->")
         message.op.add(type=left.split()[0], input=left.split()[1:], output=right.split())
     return message
