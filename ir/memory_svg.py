@@ -80,7 +80,7 @@ def memory_svg(pictures: Sequence[MemoryPicture]) -> str:
 def _draw(p: MemoryPicture) -> tuple[float, float, str]:
     """Width, height and elements of one picture."""
     buffers, r = p.schedule.buffers, p.report
-    steps = max([len(p.schedule.steps), *(b.last + 1 for b in buffers)])
+    steps = max([1, len(p.schedule.steps), *(b.last + 1 for b in buffers)])
     width = min(max(560.0, 16.0 * steps), 1400.0)
     bars = _bars(p)
     top = 56 + (_BAR + 6) * len(bars) + 34

@@ -184,6 +184,8 @@ def show_memory(memory: PlanMemory, name: str, form: str) -> str:
     if form == "text":
         tables = [[title, *memory_table(s.schedule, s.report)] for title, s in zip(titles, memory.schedules)]
         return "\n\n".join("\n".join(map(printable, lines)) for lines in [*tables, [*memory_notes(memory)]] if lines)
+    if not memory.schedules:
+        raise PlanError("the sizes of this plan depend on data: there is nothing to draw before a run")
     if not memory.ok:
         raise PlanError("the memory of this plan is not sound: there is nothing true to draw", "graphc check-memory")
     pictures = [MemoryPicture(title, s.schedule, s.report) for title, s in zip(titles, memory.schedules)]
