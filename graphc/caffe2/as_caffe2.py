@@ -1,0 +1,83 @@
+"""Importing this module makes ``import caffe2`` mean graphc's API in this process.
+
+``import graphc.caffe2.as_caffe2``, and afterwards ``from caffe2.python import core, workspace``,
+``from caffe2.proto import caffe2_pb2`` and all the others work. A module of ``caffe2`` is the module of graphc that it
+stands for, the same object, so that both names may be used side by side. Nothing is installed: no other process sees
+the name. A ``caffe2`` that this process has imported already is not replaced.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+from collections.abc import Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+from graphc.caffe2.modules import PACKAGE, ROOTS, exists, known, twin
+
+
+class _Package(ModuleType):
+    """``caffe2`` or ``caffe2.python``: its attributes are the modules below it."""
+
+    def __getattr__(self, name: str) -> object:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        try:
+            return importlib.import_module(f"{self.__name__}.{name}")
+        except ModuleNotFoundError as error:
+            raise AttributeError(str(error)) from None
+
+
+class _TwinLoader(Loader):
+    """Gives the module of graphc under the name of Caffe2's."""
+
+    def __init__(self) -> None:
+        self._own_spec: ModuleSpec | None = None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        """A package of this module's own for ``caffe2`` and ``caffe2.python``, else graphc's module."""
+        if spec.name in ROOTS:
+            return _Package(spec.name, sys.modules[PACKAGE].__doc__)
+        module = importlib.import_module(twin(spec.name))
+        self._own_spec = module.__spec__
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Let graphc's module be what it was: it ran when graphc's name was imported."""
+        if self._own_spec is not None:
+            module.__spec__ = self._own_spec
+
+
+class _Finder(MetaPathFinder):
+    """Finds ``caffe2`` and everything below it, or says what graphc has."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """The spec of a module of ``caffe2``; raises ``ModuleNotFoundError`` for one that graphc does not have.
+
+        The error has no ``name``: with one ``from caffe2.python import x`` would replace it by a poorer one.
+        """
+        if name != "caffe2" and not name.startswith("caffe2."):
+            return None
+        if not exists(name):
+            near = difflib.get_close_matches(name, known(), 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ModuleNotFoundError(f"graphc has no module '{name}'; it has {', '.join(known())}{hint}")
+        return ModuleSpec(name, _TwinLoader(), is_package=True)
+
+
+def install() -> None:
+    """Let ``caffe2`` mean graphc's API, unless it does already; raises ``ImportError`` where it means another one."""
+    if any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        return
+    if "caffe2" in sys.modules:
+        where = getattr(sys.modules["caffe2"], "__file__", None) or "another place"
+        raise ImportError(f"caffe2 was imported from {where} already: import graphc.caffe2.as_caffe2 before it")
+    sys.meta_path.insert(0, _Finder())
+
+
+install()

@@ -1,0 +1,69 @@
+"""A workspace inside another: it sees the blobs around it, and keeps new ones to itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from graphc.caffe2.workspace.store import Workspace
+from graphc.caffe2.workspace.values import Value
+
+
+class _ChildBlobs(dict[str, Value]):
+    """Blobs that fall back to those of the workspace around, where they exist there."""
+
+    def __init__(self, outer: dict[str, Value]) -> None:
+        super().__init__()
+        self._outer = outer
+
+    def _home(self, name: str) -> dict[str, Value]:
+        return self._outer if not dict.__contains__(self, name) and name in self._outer else self
+
+    def __contains__(self, name: object) -> bool:
+        return dict.__contains__(self, name) or name in self._outer
+
+    def __missing__(self, name: str) -> Value:
+        return self._outer[name]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """What a blob holds, here or around."""
+        try:
+            return self[name]
+        except KeyError:
+            return default
+
+    def __setitem__(self, name: str, value: Value) -> None:
+        home = self._home(name)
+        if home is self:
+            super().__setitem__(name, value)
+        else:
+            home[name] = value
+
+    def setdefault(self, name: str, default: Any = None) -> Any:
+        """What a blob holds; the default where there is none here or around."""
+        if name not in self:
+            self[name] = default
+        return self[name]
+
+    def update(self, items: Any) -> None:  # type: ignore[override]
+        """Set several blobs."""
+        for name, value in items.items():
+            self[name] = value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys([*self._outer, *dict.keys(self)]))
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+    def keys(self) -> Any:
+        """Names of the blobs here and around."""
+        return dict.fromkeys(self).keys()
+
+
+def child_of(outer: Workspace) -> Workspace:
+    """A workspace inside another one."""
+    child = Workspace(outer.root_folder)
+    child.raw = _ChildBlobs(outer.raw)
+    child.made = outer.made
+    return child

@@ -1,0 +1,300 @@
+"""A compiled stage: plans for the types of its inputs, chosen by what the blobs hold."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+
+from graphc.caffe2.workspace.errors import EnforceError
+from graphc.caffe2.workspace.stages import Stage
+from graphc.caffe2.workspace.values import Value, boxed, type_name
+from graphc.compiler import compile_graph
+from graphc.frontends.netdef import import_net
+from graphc.frontends.netdef.blobs import operator_reads
+from graphc.ir import DType, Graph, GraphcError, Quant, TensorType
+from graphc.ir.graph import FIXED_SIZES, Constant
+from graphc.ir.infer import infer_types
+from graphc.ir.location import Location
+from graphc.ir.quant_array import array_quant
+from graphc.operators import Int8Tensor, compile_operator
+from graphc.plan import Plan
+
+Signature = tuple[Any, ...]
+"""Element type, shape and scale of every input that is no weight."""
+
+_LAYERS = {
+    "Conv", "ConvTranspose", "FC", "FCTransposed", "SpatialBN", "InstanceNorm", "GroupNorm", "PRelu", "AffineChannel",
+    "ConvRelu", "Int8Conv", "Int8ConvRelu", "Int8FC",
+}  # fmt: skip
+"""Operators whose inputs after the first are weights."""
+
+
+@dataclass
+class Variant:
+    """A plan of a stage.
+
+    names: the blobs in the order of the plan's inputs. weights: the blobs that are part of the plan, with the arrays
+    that they held. outputs: the blobs that it gives. quantised: which of them are so. exact: it runs only the sizes
+    that it was compiled for. seen: inputs that it has run.
+    """
+
+    plan: Plan
+    names: list[str]
+    weights: dict[str, Value]
+    outputs: list[str]
+    quantised: list[int]
+    exact: bool
+    seen: set[Signature] = field(default_factory=set)
+
+    def ready(self, raw: Mapping[str, Value]) -> list[np.ndarray] | None:
+        """The plan's inputs, where the weights are what they were and the inputs are of sizes that it has run."""
+        for name, weight in self.weights.items():
+            if raw.get(name) is not weight:
+                return None
+        arrays = [raw.get(name) for name in self.names]
+        signature = []
+        for array in arrays:
+            if type(array) is not np.ndarray:
+                return None
+            signature.append((array.dtype, array.shape))
+        return arrays if tuple(signature) in self.seen else None  # type: ignore[return-value]
+
+    def run(self, arrays: Sequence[np.ndarray]) -> dict[str, Value]:
+        """The outputs by name; quantised ones as ``Int8Tensor``."""
+        plan = self.plan
+        found: dict[str, Value] = dict(zip(self.outputs, plan.run_arrays(arrays)))
+        for i in self.quantised:
+            found[self.outputs[i]] = made_value(found[self.outputs[i]], plan.graph.outputs[i].type)
+        return found
+
+
+@dataclass
+class Demands:
+    """What a created net learns from run to run.
+
+    wanted: blobs that were fetched though no plan gave them. varying: blobs that looked like weights and changed.
+    variant: the plan of the last run.
+    """
+
+    wanted: set[str] = field(default_factory=set)
+    varying: set[str] = field(default_factory=set)
+    variant: Variant | None = None
+
+
+class Source(Protocol):
+    """Where a stage finds what blobs hold."""
+
+    raw: dict[str, Value]
+    """What blobs hold, blobs that are yet to be computed among them."""
+    made: set[str]
+    """Blobs that operators made."""
+
+    def value(self, name: str) -> Value:
+        """What a blob holds; raises ``EnforceError`` for one that does not exist."""
+
+
+class CompiledStage:
+    """The plans of a stage.
+
+    declared: external outputs of the whole net. written: blobs that any stage of the net writes. single: the stage is
+    an operator that runs by itself, and is compiled as it is, for one thread. once: the demands of runs that give every
+    blob.
+    """
+
+    def __init__(self, stage: Stage, declared: Collection[str], written: Collection[str], single: bool = False) -> None:
+        self.stage, self.declared, self.single = stage, frozenset(declared), single
+        self.written = frozenset(written)
+        self.state = frozenset(stage.reads).intersection(stage.writes)
+        self.weight_like = _weight_like(stage)
+        self._variants: dict[Signature, list[Variant]] = {}
+        self.once = Demands()
+        self._lock = threading.RLock()
+
+    def run(self, source: Source, demands: Demands, every: bool) -> dict[str, Value]:
+        """The blobs that the stage's plan gives, for what the blobs hold.
+
+        every: give every blob that the stage writes. Raises ``GraphcError``.
+        """
+        variant = demands.variant
+        arrays = variant.ready(source.raw) if variant is not None else None
+        if variant is not None and arrays is not None:
+            return variant.run(arrays)
+        values = {n: self._present(source, n) for n in self.stage.reads}
+        with self._lock:
+            return self._select(values, demands, source.made, every)
+
+    def _present(self, source: Source, name: str) -> Value:
+        value = source.value(name)
+        if value is None:
+            position = next(i for i, op in enumerate(self.stage.expanded.ops) if name in operator_reads(op))
+            where = f"op #{self.stage.positions[position]} {self.stage.net.ops[position].type}"
+            raise EnforceError(
+                f"net '{self.stage.net.name}' {where}: blob '{name}' contains {type_name(None)}, a tensor is needed",
+                "feed it, or run the net that makes it first",
+            )
+        return value
+
+    def _select(
+        self, values: Mapping[str, Value], demands: Demands, made: Collection[str], every: bool
+    ) -> dict[str, Value]:
+        """Find a plan for the blobs, or compile one, and run it."""
+        if demands.variant is not None:
+            demands.varying |= {n for n, w in demands.variant.weights.items() if values[n] is not w}
+        weights = {} if every or self.single else self._weights(values, demands.varying, made)
+        outputs = self._outputs(demands.wanted, every)
+        names = [n for n in self.stage.reads if n not in weights]
+        signature = tuple(_signature(values[n]) for n in names)
+        key = (outputs, *((n, id(w)) for n, w in weights.items()), *map(_pattern, signature))
+        for variant in self._variants.get(key, []):
+            found = self._try(variant, values, signature)
+            if found is not None:
+                demands.variant = variant
+                return found
+        if weights:
+            self.forget_weights()
+        variant = self._compile(values, names, weights, outputs)
+        self._variants.setdefault(key, []).append(variant)
+        found = variant.run([elements(values[n]) for n in variant.names])
+        variant.seen.add(signature)
+        demands.variant = variant
+        return found
+
+    def _try(self, variant: Variant, values: Mapping[str, Value], signature: Signature) -> dict[str, Value] | None:
+        """Run a plan on sizes that may be new to it; None where it does not take them."""
+        arrays = [elements(values[n]) for n in variant.names]
+        if signature in variant.seen:
+            return variant.run(arrays)
+        if variant.exact:
+            return None
+        try:
+            found = variant.run(arrays)
+        except GraphcError:
+            return None
+        variant.seen.add(signature)
+        return found
+
+    def forget_weights(self) -> None:
+        """Forget the plans that hold weights: those of one workspace at a time are enough."""
+        self._variants = {key: plans for key, plans in self._variants.items() if not any(p.weights for p in plans)}
+
+    def _weights(self, values: Mapping[str, Value], varying: set[str], made: Collection[str]) -> dict[str, Value]:
+        """The blobs to compile into the plan: of those that the net only reads, the ones that layers read as weights
+        and the ones that operators made; but the latter not where that would leave no input at all."""
+        fixed = [n for n in self.stage.reads if n not in self.written | varying and _is_tensor(values[n])]
+        found = [n for n in fixed if n in self.weight_like or n in made]
+        if len(found) == len(self.stage.reads):
+            found = [n for n in found if n in self.weight_like]
+        return {n: values[n] for n in found}
+
+    def _outputs(self, wanted: Collection[str], every: bool) -> frozenset[str]:
+        """What the plan gives: everything; or what the net declares, changes, needs later or was asked for, and where
+        it declares and changes nothing, what no operator reads."""
+        stage = self.stage
+        if every or self.single:
+            return frozenset(stage.writes)
+        kept = self.declared.union(wanted) if self.declared or self.state else _unread(stage).union(wanted)
+        return frozenset(kept.intersection(stage.writes)) | self.state | stage.needed
+
+    def _compile(
+        self, values: Mapping[str, Value], names: Sequence[str], weights: Mapping[str, Value], outputs: frozenset[str]
+    ) -> Variant:
+        ordered = [n for n in self.stage.writes if n in outputs]
+        types = {n: value_type(n, values[n]) for n in (*names, *weights)}
+        net = replace(self.stage.net, external_inputs=[*names, *weights], external_outputs=ordered)
+        graph = import_net(net, None, types)
+        self._restore_positions(graph)
+        for v in [v for v in graph.inputs if v.name in weights]:
+            graph.inputs.remove(v)
+            v.constant = Constant(v.name, v.type, np.ascontiguousarray(elements(weights[v.name])))
+            graph.constants.append(v)
+        if self.single:
+            plan = compile_operator(graph)
+            plan.prepare()
+        else:
+            _add_single_numbers(graph)
+            plan = compile_graph(graph)
+        exact = any(note.startswith(FIXED_SIZES) for note in plan.graph.notes)
+        order = [v.name for v in plan.graph.inputs]
+        quantised = [i for i, v in enumerate(plan.graph.outputs) if v.type.quant is not None]
+        return Variant(plan, order, dict(weights), plan.outputs, quantised, exact)
+
+    def _restore_positions(self, graph: Graph) -> None:
+        """Let every node say where its operator stands in the whole net, not in the stage."""
+        for node in graph.nodes:
+            origins = (replace(o, index=self.stage.positions[o.index]) for o in node.location.origins)
+            node.location = Location(tuple(origins))
+
+
+def _add_single_numbers(graph: Graph) -> None:
+    """Give every blob of one element too: it costs nothing, and users look at losses, counters and rates."""
+    typed = graph.clone()
+    infer_types(typed)
+    single = {n for n, v in typed.blobs().items() if v.producer and v.type.is_static and v.type.size == 1}
+    for name, value in graph.blobs().items():
+        if name in single and name not in graph.output_names:
+            graph.add_output(value, name)
+
+
+def _unread(stage: Stage) -> set[str]:
+    """Blobs that are written and not read afterwards."""
+    unread: set[str] = set()
+    for op in stage.expanded.ops:
+        unread.difference_update(operator_reads(op))
+        unread.update(op.outputs)
+    return unread
+
+
+def _weight_like(stage: Stage) -> frozenset[str]:
+    """Blobs that nothing but layers reads, and those as their weights."""
+    found, other = set[str](), set[str]()
+    for op in stage.expanded.ops:
+        reads = list(operator_reads(op))
+        at = 1 if op.type in _LAYERS else len(reads)
+        found.update(reads[at:])
+        other.update(reads[:at])
+    return frozenset(found - other - {""})
+
+
+def elements(value: Value) -> np.ndarray:
+    """The array of a value as plans take it; an object in an array of no axes."""
+    if isinstance(value, Int8Tensor):
+        return np.asarray(value.data)
+    return value if isinstance(value, np.ndarray) else boxed(value)
+
+
+def made_value(array: np.ndarray, type: TensorType) -> Value:
+    """What an operator made, as blobs hold it: with scale and zero point where it has them."""
+    quant = array_quant(array) or type.quant
+    return array if quant is None else Int8Tensor(np.asarray(array), quant.scale, quant.zero_point)
+
+
+def _is_tensor(value: Value) -> bool:
+    return type(value) in (np.ndarray, Int8Tensor) and elements(value).dtype != object
+
+
+def value_type(name: str, value: Value) -> TensorType:
+    """The type of what a blob holds; raises ``EnforceError`` for an element type that graphc has not."""
+    array = elements(value)
+    try:
+        dtype = DType.of(array.dtype)
+    except TypeError as error:
+        raise EnforceError(f"blob '{name}': {error}", "feed it in another type") from None
+    quant = Quant(value.scale, value.zero_point) if isinstance(value, Int8Tensor) else array_quant(array)
+    return TensorType(dtype, tuple(array.shape), quant=quant)
+
+
+def _signature(value: Value) -> Signature:
+    array = elements(value)
+    if isinstance(value, Int8Tensor):
+        return (array.dtype, array.shape, value.scale, value.zero_point)
+    return (array.dtype, array.shape)
+
+
+def _pattern(signature: Signature) -> Signature:
+    """What of an input's signature a plan depends on: its type, and which dimensions are 0, 1 or more."""
+    dtype, shape, *quant = signature
+    return (dtype, tuple(min(d, 2) for d in shape), *quant)

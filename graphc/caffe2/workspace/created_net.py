@@ -1,0 +1,97 @@
+"""Running the stages of a net on a workspace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from graphc.caffe2.workspace.compiled import CompiledStage, Demands
+from graphc.caffe2.workspace.errors import enforced
+from graphc.caffe2.workspace.fills import FillStage
+from graphc.caffe2.workspace.host_operators import HostCall
+from graphc.caffe2.workspace.pending import Pending
+from graphc.caffe2.workspace.program import HostStage, Program
+from graphc.caffe2.workspace.values import Value
+from graphc.frontends.netdef.net import Net
+
+
+class Target(Protocol):
+    """The workspace that a net runs on."""
+
+    raw: dict[str, Value]
+    made: set[str]
+    root_folder: str
+
+    def value(self, name: str) -> Value: ...
+    def put(self, name: str, value: Value) -> None: ...
+    def remove(self, name: str) -> bool: ...
+    def names(self) -> list[str]: ...
+
+
+class CreatedNet:
+    """A net of a workspace: its program, and what its runs taught it."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.demands = [Demands() for _ in program.stages]
+        self.inner: dict[int, Program] = {}
+        self.runs = 0
+
+    @property
+    def name(self) -> str:
+        """The net's name."""
+        return self.program.net.name
+
+    def run(self, target: Target) -> None:
+        """Run it once; raises ``EnforceError``. Blobs that no plan gives are computed when they are looked at."""
+        with enforced(self.name):
+            for stage, demands in zip(self.program.stages, self.demands):
+                if isinstance(stage, CompiledStage):
+                    _run_compiled(stage, target, demands)
+                else:
+                    _run_other(stage, target, self.runs, self.inner)
+        self.runs += 1
+
+    def bound(self, target: Target) -> Callable[[], None]:
+        """A function that runs it."""
+        return lambda: self.run(target)
+
+
+def run_program(program: Program, target: Target) -> None:
+    """Run a program once, by plans that give every blob; raises ``EnforceError``."""
+    inner: dict[int, Program] = {}
+    with enforced(program.net.name):
+        for stage in program.stages:
+            if isinstance(stage, CompiledStage):
+                found = stage.run(target, stage.once, True)
+                target.raw.update(found)
+                target.made.update(found)
+            else:
+                _run_other(stage, target, 0, inner)
+
+
+def _run_compiled(stage: CompiledStage, target: Target, demands: Demands) -> None:
+    raw = target.raw
+    before = {n: raw.get(n) for n in stage.stage.reads}
+    found = stage.run(target, demands, False)
+    if len(found) < len(stage.stage.writes):
+        for n, v in before.items():
+            if type(v) is Pending:
+                before[n] = raw[n]
+        raw.update(dict.fromkeys(stage.stage.writes, Pending(stage, before, demands)))
+    raw.update(found)
+    target.made.update(stage.stage.writes)
+
+
+def _run_other(stage: FillStage | HostStage, target: Target, runs: int, inner: dict[int, Program]) -> None:
+    if isinstance(stage, FillStage):
+        for name, value in stage.run(target, runs).items():
+            target.put(name, value)
+        return
+
+    def run_net(net: Net) -> None:
+        if id(net) not in inner:
+            inner[id(net)] = Program(net)
+        run_program(inner[id(net)], target)
+
+    stage.function(HostCall(target, stage.op, stage.where, run_net))

@@ -1,0 +1,68 @@
+"""Operators that the interpreter evaluates one by one: fills, and those that draw random numbers."""
+
+from __future__ import annotations
+
+import threading
+import zlib
+from collections import Counter
+
+import numpy as np
+
+from graphc.caffe2.workspace.compiled import Source, elements, made_value
+from graphc.caffe2.workspace.stages import Stage
+from graphc.caffe2.workspace.values import Value
+from graphc.frontends.netdef.fills import is_weight, weight
+from graphc.ir import Trait, evaluate, registry
+from graphc.ir.infer import infer_types
+from graphc.operators import Int8Tensor, operator_graph
+
+_DRAWN: Counter[str] = Counter()
+"""How often operators without a seed drew random numbers for a blob, in this process."""
+_LOCK = threading.Lock()
+
+
+class FillStage:
+    """One operator. With a seed in its device option it draws Caffe2's numbers in its first run.
+
+    A further run of a created net draws other numbers, as Caffe2's does, which are not Caffe2's. Without a seed numbers
+    follow from the blob's name and how often it was drawn: they are other ones each time, and the same ones in the same
+    script.
+    """
+
+    def __init__(self, stage: Stage) -> None:
+        self.op, self.stage = stage.net.ops[0], stage
+        self.device = self.op.device or stage.net.device
+        self.spelt_out = is_weight(self.op)
+        self.random = not self.spelt_out and Trait.RANDOM in registry()[self.op.type].traits
+        self._constant: Value = None
+
+    def run(self, source: Source, runs: int) -> dict[str, Value]:
+        """The outputs by name. runs: how often the net that holds the operator ran before. Raises ``GraphcError``."""
+        if not self.spelt_out:
+            return self._evaluate(source, runs)
+        if self._constant is None:
+            array, type = weight(self.op)
+            array = np.ascontiguousarray(array).reshape(array.shape)
+            self._constant = Int8Tensor(array, type.quant.scale, type.quant.zero_point) if type.quant else array
+        return {self.op.outputs[0]: self._constant}
+
+    def _evaluate(self, source: Source, runs: int) -> dict[str, Value]:
+        inputs = [source.value(n) if n else None for n in self.op.inputs]
+        graph = operator_graph(self.op, inputs)
+        for node in graph.nodes:
+            node.device = f"cpu:0 random_seed={self._seed(runs)}" if self.random else node.device
+        infer_types(graph)
+        given = dict(zip(self.op.inputs, inputs))
+        found = evaluate(graph, {v.name: elements(given[v.name]) for v in graph.inputs})
+        return {n: made_value(found[n], v.type) for n, v in zip(graph.output_names, graph.outputs)}
+
+    def _seed(self, runs: int) -> int:
+        seed = self.device.random_seed if self.device is not None else None
+        if seed is not None and runs == 0:
+            return seed
+        name = self.op.outputs[0]
+        if seed is None:
+            with _LOCK:
+                runs = _DRAWN[name]
+                _DRAWN[name] += 1
+        return zlib.crc32(f"{name} {seed} {runs}".encode("utf-8", "surrogateescape"))

@@ -1,0 +1,101 @@
+"""Operators that run as functions of a workspace, because they have to do with more than tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn, Protocol
+
+from graphc.caffe2.workspace.errors import EnforceError
+from graphc.caffe2.workspace.values import Value, type_name
+from graphc.frontends.netdef.net import Net, Operator
+
+
+class Blobs(Protocol):
+    """What host operators see of a workspace."""
+
+    def value(self, name: str) -> Value:
+        """What a blob holds; raises ``EnforceError`` for one that does not exist."""
+
+    def put(self, name: str, value: Value) -> None:
+        """Put a value into a blob, which is made if need be."""
+
+    def remove(self, name: str) -> bool:
+        """Remove a blob; False where there is none."""
+
+    def names(self) -> list[str]:
+        """The names of all blobs."""
+
+    @property
+    def root_folder(self) -> str:
+        """The folder to which paths of files are relative."""
+
+
+class HostCall:
+    """A call of a host operator: its workspace, its arguments, and a way to run the nets in it."""
+
+    def __init__(self, blobs: Blobs, op: Operator, where: str, run_net: Callable[[Net], None]) -> None:
+        self.blobs, self.op, self.where, self.run_net = blobs, op, where, run_net
+
+    @property
+    def n_inputs(self) -> int:
+        """Number of inputs."""
+        return len(self.op.inputs)
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of outputs."""
+        return len(self.op.outputs)
+
+    def read(self, i: int) -> Value:
+        """What input ``i`` holds; fails where it holds nothing."""
+        if i >= len(self.op.inputs):
+            self.fail(f"input {i} is missing")
+        value = self.blobs.value(self.op.inputs[i])
+        if value is None:
+            self.fail(f"input '{self.op.inputs[i]}' is empty")
+        return value
+
+    def read_all(self) -> Iterator[Value]:
+        """What all inputs hold."""
+        return (self.read(i) for i in range(self.n_inputs))
+
+    def object(self, i: int, kind: type) -> Any:
+        """Input ``i``, which has to be an object of a class."""
+        value = self.read(i)
+        if not isinstance(value, kind):
+            self.fail(f"input '{self.op.inputs[i]}' is {type_name(value)}, a {kind.__name__} is needed")
+        return value
+
+    def write(self, i: int, value: Value) -> None:
+        """Put a value into output ``i``; nothing where the operator has no such output."""
+        if i < len(self.op.outputs) and self.op.outputs[i]:
+            self.blobs.put(self.op.outputs[i], value)
+
+    def arg(self, name: str, default: Any = None) -> Any:
+        """An argument; bytes as text."""
+        value = self.op.args.get(name, default)
+        return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
+
+    def strings(self, name: str) -> list[str]:
+        """An argument that is a list of texts."""
+        return [s.decode("utf-8", "surrogateescape") for s in self.op.args.get(name, ())]
+
+    def fail(self, message: str, help: str = "") -> NoReturn:
+        """Raise ``EnforceError`` that names the operator."""
+        raise EnforceError(f"{self.where} {self.op.type}: {message}", help)
+
+
+HostFunction = Callable[[HostCall], None]
+
+HOST_OPERATORS: dict[str, HostFunction] = {}
+"""Operator type -> what runs it."""
+
+
+def host_operator(*names: str) -> Callable[[HostFunction], HostFunction]:
+    """A decorator: the function runs these operators."""
+
+    def register(function: HostFunction) -> HostFunction:
+        HOST_OPERATORS.update(dict.fromkeys(names, function))
+        return function
+
+    return register

@@ -1,0 +1,39 @@
+"""Blobs that a run did not give, to be computed when somebody looks at them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from graphc.caffe2.workspace.compiled import CompiledStage, Demands
+from graphc.caffe2.workspace.errors import missing_blob
+from graphc.caffe2.workspace.values import Value
+
+
+class Pending:
+    """What stands in blobs that a plan fused away or kept to itself.
+
+    inputs: what the stage's inputs held in that run. Looking at one of the blobs runs the stage again, by a plan that
+    gives every blob, and lets later runs give that one at once.
+    """
+
+    def __init__(self, stage: CompiledStage, inputs: Mapping[str, Value], demands: Demands) -> None:
+        self._stage, self._inputs, self._demands = stage, inputs, demands
+
+    def compute(self, name: str) -> dict[str, Value]:
+        """All blobs of the stage, of which ``name`` is wanted; raises ``GraphcError``."""
+        self._demands.wanted.add(name)
+        self._demands.variant = None
+        return self._stage.run(_Inputs(self._inputs), Demands(), True)
+
+
+class _Inputs:
+    """A source of the inputs of one run."""
+
+    def __init__(self, raw: Mapping[str, Value]) -> None:
+        self.raw, self.made = dict(raw), set[str]()
+
+    def value(self, name: str) -> Value:
+        """What a blob held."""
+        if name not in self.raw:
+            raise missing_blob(name, self.raw)
+        return self.raw[name]

@@ -1,0 +1,141 @@
+"""Operators of type Python: functions of the process, which operators name by a token."""
+
+from __future__ import annotations
+
+import itertools
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from graphc.caffe2.workspace.host_operators import HostCall, host_operator
+from graphc.caffe2.workspace.values import Value, boxed, fed_value, is_boxed
+
+Function = Callable[..., Any]
+
+_FUNCTIONS: dict[str, tuple[Function, Function | None, bool]] = {}
+"""Token -> function, its gradient, and whether they get the workspace."""
+_MADE: dict[bytes, str] = {}
+"""Pickled factory -> token of the function that it made."""
+_NUMBERS = itertools.count(1)
+
+
+def python_arguments(f: Any, grad_f: Any, python_func_type: Any, pass_workspace: bool) -> dict[str, Any]:
+    """The arguments by which an operator names a function; see ``Net.Python``.
+
+    A token; for a function that a factory makes its pickle, as Caffe2 has it. Pickles are never opened: nets may come
+    from anywhere.
+    """
+    if isinstance(f, tuple) and not python_func_type:
+        if grad_f and not isinstance(grad_f, tuple):
+            raise AssertionError("A tuple has to be passed to both f and grad_f or neither.")
+        builder = _pickled(f)
+        _MADE[builder] = register_python(f, grad_f, None, pass_workspace)
+        gradient = _pickled(grad_f) if grad_f else ""
+        return {"pickled_builder": builder, "pickled_grad_builder": gradient, "pass_workspace": pass_workspace}
+    return {"token": register_python(f, grad_f, python_func_type, pass_workspace)}
+
+
+def _pickled(builder: tuple[Any, ...]) -> bytes:
+    if len(builder) != 3:
+        raise AssertionError("Expected builder tuple (func, args, kwargs)")
+    function, args, kwargs = builder
+    return pickle.dumps((function, tuple(args), dict(kwargs)))
+
+
+def register_python(f: Any, grad_f: Any = None, python_func_type: Any = None, pass_workspace: bool = False) -> str:
+    """The token of a function and its gradient."""
+    if python_func_type:
+        made = python_func_type(f)
+        f, grad_f = made.forward, made.backward
+    token = f"{getattr(f, '__module__', '')}.{getattr(f, '__qualname__', type(f).__name__)}:{next(_NUMBERS)}"
+    _FUNCTIONS[token] = (_built(f), _built(grad_f) if grad_f else None, pass_workspace)
+    return token
+
+
+def _built(f: Any) -> Function:
+    function: Function = f[0](*f[1], **f[2]) if isinstance(f, tuple) else f
+    return function
+
+
+class PythonTensor:
+    """An input or output of a Python function. data: the elements; writes to those of an output count."""
+
+    def __init__(self, value: Value = None) -> None:
+        self._value = value
+
+    @property
+    def data(self) -> Any:
+        """The elements, an array of float32 without any where nothing was set."""
+        if self._value is None:
+            self._value = np.zeros(0, np.float32)
+        return self._value
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The dimensions."""
+        return tuple(np.shape(self.data))
+
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        return self.shape
+
+    def reshape(self, shape: Any) -> None:
+        """Give it another shape; elements are kept where their number stays the same, else they are zeros."""
+        shape, old = tuple(int(d) for d in shape), self.data
+        self._value = old.reshape(shape) if old.size == np.prod(shape) else np.zeros(shape, old.dtype)
+
+    def init(self, dims: Any, dtype: Any) -> None:
+        """Make it zeros of a shape and NumPy type."""
+        self._value = np.zeros(tuple(dims), dtype)
+
+    def feed(self, array: Any) -> None:
+        """Set it to a copy of an array."""
+        self._value = fed_value("output", array)
+
+
+@host_operator("Python")
+def run_python(call: HostCall) -> None:
+    """Call a function with its inputs and outputs as lists of ``PythonTensor``."""
+    _call(call, _functions(call)[0])
+
+
+@host_operator("PythonGradient")
+def run_python_gradient(call: HostCall) -> None:
+    """Call the gradient of a function."""
+    gradient = _functions(call)[1]
+    if gradient is None:
+        call.fail("the function has no gradient", "give grad_f to net.Python")
+    _call(call, gradient)
+
+
+def _functions(call: HostCall) -> tuple[Function, Function | None, bool]:
+    builder = call.op.args.get("pickled_builder")
+    token = call.arg("token", "") if builder is None else _MADE.get(builder, "")
+    if token not in _FUNCTIONS:
+        call.fail("its function is not in this process", "create the operator with net.Python in this process")
+    return _FUNCTIONS[token]
+
+
+def _call(call: HostCall, function: Function) -> None:
+    inputs = [PythonTensor(_copied(v)) for v in call.read_all()]
+    outputs = [PythonTensor(_previous(call, n)) for n in call.op.outputs]
+    workspace = (call.blobs,) if _functions(call)[2] else ()
+    function(inputs, outputs, *workspace)
+    for i, tensor in enumerate(outputs):
+        if tensor._value is not None:
+            value = tensor._value
+            call.write(i, np.array(value) if isinstance(value, np.ndarray) else boxed(value))
+
+
+def _previous(call: HostCall, name: str) -> Value:
+    """A copy of what an output held before, which functions may write to."""
+    if name not in call.blobs.names():
+        return None
+    value = call.blobs.value(name)
+    return _copied(value) if isinstance(value, np.ndarray) and not is_boxed(value) else None
+
+
+def _copied(value: Value) -> Value:
+    return np.array(value) if isinstance(value, np.ndarray) and not is_boxed(value) else value

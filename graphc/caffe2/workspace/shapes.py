@@ -1,0 +1,71 @@
+"""Shapes and element types of a net's blobs, without running it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from graphc.caffe2.workspace.coercion import StringifyProto
+from graphc.caffe2.workspace.compiled import value_type
+from graphc.caffe2.workspace.current import current
+from graphc.caffe2.workspace.errors import enforced
+from graphc.caffe2.workspace.program import parse_net
+from graphc.caffe2.workspace.values import Value, is_boxed
+from graphc.frontends.netdef import import_net
+from graphc.frontends.netdef.blobs import free_blobs
+from graphc.frontends.netdef.nested import expand
+from graphc.ir import DType, GraphcError, TensorType
+from graphc.ir.infer import infer_node
+
+
+def InferShapesAndTypes(
+    nets: Sequence[Any],
+    blob_dimensions: Mapping[str, Sequence[int]] | None = None,
+    nets_proto: bool = False,
+    blob_types: Mapping[str, int] | None = None,
+) -> tuple[dict[str, list[int]], dict[str, int]]:
+    """Dimensions and ``DataType`` numbers by blob, for nets that run one after another.
+
+    blob_dimensions, blob_types: what the blobs hold (float32 unless said), whatever an init net puts there; without
+    them what they hold in the workspace. Blobs of unknown size are left out. nets_proto: accepted, as any form of a net
+    is understood.
+    """
+    if blob_dimensions is None:
+        values = {name: current().value(name) for name in current().names()}
+        types = {name: value_type(name, v) for name, v in values.items() if _is_tensor(v)}
+    else:
+        given = {str(k): DType(v) for k, v in (blob_types or {}).items()}
+        types = {
+            str(name): TensorType(given.get(str(name), DType.FLOAT), tuple(int(d) for d in dims))
+            for name, dims in blob_dimensions.items()
+        }
+    with enforced():
+        for net in nets:
+            found = _infer(StringifyProto(net), types)
+            types |= {n: t for n, t in found.items() if n not in (blob_dimensions or ())}
+    static = {n: t for n, t in types.items() if t.is_static and t.dtype is not None}
+    return {n: list(t.static_shape) for n, t in static.items()}, {n: _number(t) for n, t in static.items()}
+
+
+def _is_tensor(value: Value) -> bool:
+    return value is not None and not isinstance(value, bytes) and not is_boxed(value) and hasattr(value, "dtype")
+
+
+def _number(type: TensorType) -> int:
+    return 0 if type.dtype is None else type.dtype.value
+
+
+def _infer(data: bytes, known: Mapping[str, TensorType]) -> dict[str, TensorType]:
+    """The types of the blobs of a net; those after an operator whose types do not follow stay unknown."""
+    net = parse_net(data)
+    read = free_blobs(expand(net)[0])
+    graph = import_net(replace(net, external_inputs=[], external_outputs=[]), None, {
+        n: t for n, t in known.items() if n in read
+    })  # fmt: skip
+    for node in graph.nodes:
+        try:
+            infer_node(node)
+        except GraphcError:
+            continue
+    return {name: value.type for name, value in graph.blobs().items()}

@@ -1,0 +1,101 @@
+"""A net as stages: stretches of operators that are compiled, and operators that run one by one."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from graphc.caffe2.workspace.host_operators import HOST_OPERATORS
+from graphc.frontends.netdef.blobs import free_blobs, operator_reads, written_blobs
+from graphc.frontends.netdef.fills import is_weight
+from graphc.frontends.netdef.nested import expand
+from graphc.frontends.netdef.net import Net, Operator
+from graphc.ir import Trait, registry
+
+
+class Kind(enum.Enum):
+    """How a stage runs: compiled; by the interpreter, because it reads no blob or draws random numbers; by a function
+    of the workspace, because its operator has to do with more than tensors."""
+
+    COMPILED = "compiled"
+    FILL = "fill"
+    HOST = "host"
+
+
+@dataclass
+class Stage:
+    """Operators that run together.
+
+    positions: where they stand in the net. expanded: the stage's net with nested nets written out, their blobs called
+    as around them. reads: blobs that they need; writes: blobs that they make. needed: those that later stages read.
+    """
+
+    kind: Kind
+    net: Net
+    expanded: Net
+    positions: list[int]
+    reads: list[str]
+    writes: list[str]
+    needed: frozenset[str] = frozenset()
+
+
+def split_stages(net: Net) -> list[Stage]:
+    """The stages of a net, in order. A stretch of operators that read nothing is filled one by one."""
+    stages: list[Stage] = []
+    for positions in _stretches(net):
+        kind = _kind(net.ops[positions[0]])
+        reads_nothing = all(is_plain_fill(net.ops[i]) for i in positions)
+        if kind is Kind.COMPILED and not reads_nothing:
+            stages.append(_stage(net, kind, positions))
+        else:
+            stages += [_stage(net, Kind.HOST if kind is Kind.HOST else Kind.FILL, [i]) for i in positions]
+    later: set[str] = set()
+    for stage in reversed(stages):
+        stage.needed = frozenset(later.intersection(stage.writes))
+        later.update(stage.reads)
+    return stages
+
+
+def _stretches(net: Net) -> list[list[int]]:
+    """Neighbours that are compiled stand together, all others alone."""
+    found: list[list[int]] = []
+    for i, op in enumerate(net.ops):
+        joins = found and _kind(op) is Kind.COMPILED and _kind(net.ops[found[-1][0]]) is Kind.COMPILED
+        if joins:
+            found[-1].append(i)
+        else:
+            found.append([i])
+    return found
+
+
+def _stage(net: Net, kind: Kind, positions: Sequence[int]) -> Stage:
+    ops = [net.ops[i] for i in positions]
+    part = Net(net.name, ops, device=net.device)
+    inner, _ = expand(part)
+    reads, writes = [n for n in free_blobs(inner) if n], [n for n in written_blobs(inner) if n]
+    return Stage(kind, part, inner, list(positions), reads, writes)
+
+
+def _kind(op: Operator) -> Kind:
+    if not is_compiled(op):
+        return Kind.HOST
+    return Kind.FILL if Trait.RANDOM in registry()[op.type].traits else Kind.COMPILED
+
+
+def is_compiled(op: Operator) -> bool:
+    """The operator, with the nets in it, can be part of a plan."""
+    if op.type in HOST_OPERATORS and not (op.type in ("If", "While") and all(is_compiled(o) for o in _inner(op))):
+        return False
+    return op.type in registry() and all(is_compiled(o) for o in _inner(op))
+
+
+def _inner(op: Operator) -> list[Operator]:
+    return [inner for _, net in op.nets() for inner in net.ops]
+
+
+def is_plain_fill(op: Operator) -> bool:
+    """The operator reads no blob, and gives the same whenever it runs."""
+    if any(operator_reads(op)) or any(op.nets()):
+        return False
+    return is_weight(op) or not registry()[op.type].traits & (Trait.EFFECT | Trait.HOST | Trait.RANDOM)

@@ -1,0 +1,237 @@
+"""Workspace: named blobs, and the nets that were created on them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from graphc.caffe2.workspace.created_net import CreatedNet, run_program
+from graphc.caffe2.workspace.errors import EnforceError, enforced, missing_blob
+from graphc.caffe2.workspace.pending import Pending
+from graphc.caffe2.workspace.program import each_program, program_of
+from graphc.caffe2.workspace.values import SharedArray, Value, fed_value, fetched_value, type_name
+from graphc.ir import DType
+
+
+class Workspace:
+    """Blobs by name, and nets by name.
+
+    raw: what blobs hold (``values.py``), ``Pending`` for what is computed when somebody looks. made: the blobs that
+    operators made. The methods in small letters are those of Caffe2's class.
+    """
+
+    def __init__(self, root_folder: str = ".") -> None:
+        self.raw: dict[str, Value] = {}
+        self.made: set[str] = set()
+        self.created: dict[str, CreatedNet] = {}
+        self.root_folder = root_folder
+        self._lock = threading.RLock()
+
+    # ---- blobs -------------------------------------------------------------------------------------------------------
+
+    def names(self) -> list[str]:
+        """The names of all blobs, in the order in which they were made."""
+        return list(self.raw)
+
+    def value(self, name: str) -> Value:
+        """What a blob holds; raises ``EnforceError`` for one that does not exist."""
+        try:
+            value = self.raw[name]
+        except KeyError:
+            raise missing_blob(name, self.raw) from None
+        if type(value) is not Pending:
+            return value
+        with self._lock, enforced():
+            pending = self.raw[name]
+            if type(pending) is Pending:
+                for other, found in pending.compute(name).items():
+                    if self.raw.get(other) is pending:
+                        self.raw[other] = found
+            return self.raw[name]
+
+    def put(self, name: str, value: Value) -> None:
+        """Put what an operator made into a blob."""
+        self.raw[name] = value
+        self.made.add(name)
+
+    def create(self, name: str) -> None:
+        """Make an empty blob, unless there is one of the name."""
+        self.raw.setdefault(name, None)
+
+    def feed(self, name: str, given: Any) -> None:
+        """Put a copy of a user's object into a blob; raises ``ValueError``."""
+        self.raw[name] = fed_value(name, given)
+        self.made.discard(name)
+
+    def fetch(self, name: str) -> Any:
+        """A copy of a blob; raises ``EnforceError`` for one that does not exist."""
+        return fetched_value(name, self.value(name))
+
+    def remove(self, name: str) -> bool:
+        """Remove a blob; False where there is none."""
+        self.made.discard(name)
+        existed = name in self.raw
+        self.raw.pop(name, None)
+        return existed
+
+    def reset(self, root_folder: str | None = None) -> None:
+        """Remove all blobs and nets, and what plans keep of their weights."""
+        self.raw, self.made, self.created = {}, set(), {}
+        self.root_folder = self.root_folder if root_folder is None else root_folder
+        for program in each_program():
+            program.forget_weights()
+
+    # ---- nets --------------------------------------------------------------------------------------------------------
+
+    def create_program(self, data: bytes, overwrite: bool = False) -> CreatedNet:
+        """Create a net from a serialised NetDef. Its inputs have to exist; its outputs come into being, empty.
+
+        Raises ``EnforceError``.
+        """
+        program = program_of(data)
+        name = program.net.name
+        if not name:
+            raise EnforceError("Net definition should have a name.", "set net.name")
+        if name in self.created and not overwrite:
+            raise EnforceError(
+                f'I respectfully refuse to overwrite an existing net of the same name "{name}", unless you explicitly '
+                "specify overwrite=true."
+            )
+        self._require_inputs(program.reads, name, data)
+        for blob in program.writes:
+            self.raw.setdefault(blob, None)
+        self.created[name] = CreatedNet(program)
+        return self.created[name]
+
+    def _require_inputs(self, reads: list[str], net: str, data: bytes) -> None:
+        for name in reads:
+            if name not in self.raw:
+                ops = program_of(data).net.ops
+                position = next((i for i, op in enumerate(ops) if name in op.inputs), 0)
+                where = f"net '{net}' op #{position} {ops[position].type}"
+                raise missing_blob(name, self.raw, where + ": Encountered a non-existing input blob: {}")
+
+    def net(self, name: str) -> CreatedNet:
+        """A created net; raises ``EnforceError``."""
+        if name not in self.created:
+            known = ", ".join(self.created) or "none"
+            raise EnforceError(f"Can't find net {name}", f"create it first (CreateNet); nets: {known}")
+        return self.created[name]
+
+    def run_once(self, data: bytes) -> None:
+        """Run a serialised NetDef; every blob that it writes is kept."""
+        program = program_of(data)
+        self._require_inputs(program.reads, program.net.name, data)
+        run_program(program, self)
+
+    def run_operator(self, data: bytes) -> None:
+        """Run a serialised OperatorDef."""
+        program = program_of(data, single=True)
+        for name in program.reads:
+            if name not in self.raw:
+                where = f"op {program.net.ops[0].type}: Encountered a non-existing input blob: {{}}"
+                raise missing_blob(name, self.raw, where)
+        run_program(program, self)
+
+    # ---- Caffe2's class ----------------------------------------------------------------------------------------------
+
+    @property
+    def blobs(self) -> Mapping[str, Blob]:
+        """Handles of all blobs by name."""
+        return {name: Blob(self, name) for name in self.raw}
+
+    @property
+    def nets(self) -> Mapping[str, CreatedNet]:
+        """The created nets by name."""
+        return dict(self.created)
+
+    def create_blob(self, name: Any) -> Blob:
+        """A handle of a blob, which is made if need be."""
+        self.create(str(name))
+        return Blob(self, str(name))
+
+    def has_blob(self, name: Any) -> bool:
+        """There is a blob of this name."""
+        return str(name) in self.raw
+
+    def feed_blob(self, name: Any, arr: Any, device_option: Any = None) -> bool:
+        """Put a copy of an object into a blob."""
+        self.feed(str(name), arr)
+        return True
+
+    def fetch_blob(self, name: Any) -> Any:
+        """A copy of what a blob holds."""
+        return self.fetch(str(name))
+
+    def remove_blob(self, name: Any) -> None:
+        """Remove a blob."""
+        self.remove(str(name))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.raw)
+
+
+class Blob:
+    """A handle of a blob in a workspace."""
+
+    def __init__(self, workspace: Workspace, name: str) -> None:
+        self._workspace, self._name = workspace, name
+
+    def feed(self, arg: Any, device_option: Any = None) -> bool:
+        """Put a copy of an object into the blob."""
+        self._workspace.feed(self._name, arg)
+        return True
+
+    def fetch(self) -> Any:
+        """A copy of what the blob holds."""
+        return self._workspace.fetch(self._name)
+
+    def is_tensor(self) -> bool:
+        """The blob holds a tensor."""
+        return type_name(self._workspace.value(self._name)) == "caffe2::Tensor"
+
+    def tensor(self) -> Tensor:
+        """The blob's tensor, to be written to."""
+        return Tensor(self._workspace, self._name)
+
+    as_tensor = tensor
+
+
+class Tensor:
+    """A tensor in a blob, whose elements Python may write to."""
+
+    def __init__(self, workspace: Workspace, name: str) -> None:
+        self._workspace, self._name = workspace, name
+
+    @property
+    def data(self) -> np.ndarray:
+        """The elements themselves: what is written to them is in the blob."""
+        value = self._workspace.value(self._name)
+        if not isinstance(value, np.ndarray):
+            raise EnforceError(f"blob '{self._name}' contains {type_name(value)}, a tensor is needed", "feed an array")
+        if not isinstance(value, SharedArray):
+            value = np.array(value).view(SharedArray)
+            self._workspace.raw[self._name] = value
+        return value
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The dimensions."""
+        return self.data.shape
+
+    def init(self, dims: Any, dtype: int) -> None:
+        """Make it a tensor of zeros; raises ``EnforceError`` for strings."""
+        if dtype == DType.STRING.value:
+            raise EnforceError("Cannot initialize a tensor of strings from Python", "feed an array of texts")
+        self._workspace.raw[self._name] = np.zeros(tuple(dims), DType(dtype).numpy)
+
+    def feed(self, obj: Any) -> None:
+        """Put a copy of an array into it."""
+        self._workspace.feed(self._name, obj)
+
+    def fetch(self) -> Any:
+        """A copy of it."""
+        return self._workspace.fetch(self._name)
