@@ -1,4 +1,4 @@
-"""Forward and backward nets mean the same after the passes, and their memory can be proved."""
+"""Forward and backward nets mean the same after the passes, are one piece, and their memory can be proved."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from graphc.frontends.netdef import Net, Operator, add_gradient_operators, impor
 from graphc.ir import DType, TensorType, evaluate
 from graphc.ir.memory_check import check_memory
 from graphc.passes.lower import choose_kernels, lower
+from graphc.passes.segments import cut_segments
 
 FLOATS = {
     "wide": (2, 6),
@@ -128,6 +129,7 @@ def test_passes_keep_gradients(name: str) -> None:
         got = evaluate(graph, feeds)
         for blob in want:
             np.testing.assert_allclose(got[blob], want[blob], rtol=1e-4, atol=1e-6, err_msg=f"{blob} at level {level}")
+        assert len(cut_segments(graph).parts) == 1
         library = CpuLibrary(find("native"))
         schedule, _ = lower(graph, library, choose_kernels(graph, library))
         assert check_memory(schedule).ok

@@ -35,6 +35,11 @@ def fill_shape(call: Call) -> tuple[Dim, ...] | None:
     return None if base is None else base + _sizes(call, tuple(call.arg("extra_shape")))
 
 
+def shape_operand(call: Call) -> tuple[int, ...]:
+    """The input, where its elements are the shape; otherwise it only has it."""
+    return (0,) if call.arg("input_as_shape") else ()
+
+
 def _sizes(call: Call, dims: tuple[int, ...]) -> tuple[int, ...]:
     if min(dims, default=0) < 0:
         call.fail(f"shape {list(dims)} has a negative size", "give sizes from 0 on")
@@ -108,7 +113,8 @@ def _given(name: str, dtype: DType, values: str) -> None:
         args=args,
         reference=_given_reference(dtype),
         call_traits=_given_traits,
-        shape_inputs=(0,),
+        shape_inputs=shape_operand,
+        inplace=((0, 0),),
         doc=f"the tensor of type {dtype.text} that the arguments spell out",
     )
 
@@ -144,7 +150,8 @@ op(
     args=(Arg("values", "strings", (), "one string, the bytes"), Arg("dtype", "any", None), *FILL_ARGS),
     reference=_bytes_reference,
     call_traits=_given_traits,
-    shape_inputs=(0,),
+    shape_inputs=shape_operand,
+    inplace=((0, 0),),
     doc="the bytes of a string as uint8",
 )
 
@@ -208,7 +215,7 @@ op(
     reference=_constant_reference,
     call_traits=_strings_on_host,
     inplace=((0, 0),),
-    shape_inputs=(0,),
+    shape_inputs=shape_operand,
     doc="every element is value",
 )
 
@@ -226,7 +233,7 @@ op(
     args=(Arg("value", "float", 0.0), *FILL_ARGS),
     loop=_fill,
     constants=lambda call: [fill_value(call, DType.FLOAT16)],
-    shape_inputs=(0,),
+    shape_inputs=shape_operand,
     doc="every element is value, in half precision",
 )
 
@@ -268,7 +275,7 @@ op(
     loop=_diagonal,
     constants=_diagonal_constants,
     inplace=((0, 0),),
-    shape_inputs=(0,),
+    shape_inputs=shape_operand,
     doc="value on the diagonal, 0 elsewhere",
 )
 
@@ -292,7 +299,7 @@ op(
     loop=_range_fill,
     constants=lambda call: [],
     inplace=((0, 0),),
-    shape_inputs=(0,),
+    shape_inputs=shape_operand,
     doc="0, 1, 2 ... in row-major order",
 )
 

@@ -20,7 +20,7 @@ from graphc.ir.ops._half import float_to_half
 from graphc.ir.ops._rules import agree, require
 from graphc.ir.ops._updates import count
 from graphc.ir.ops.fill._twister import STATE, begin, call_seed, uniform, unit, whole
-from graphc.ir.ops.fill.fill import FILL_ARGS, fill_shape, run_shape
+from graphc.ir.ops.fill.fill import FILL_ARGS, fill_shape, run_shape, shape_operand
 from graphc.ir.types import DType, TensorType
 
 Draw = Callable[[Call, Caffe2Generator, tuple[int, ...]], np.ndarray]
@@ -67,7 +67,7 @@ def _random(
         errors=(_BOUNDS_ERROR,),
         traits=Trait.RANDOM,
         inplace=((0, 0),),
-        shape_inputs=(0,),
+        shape_inputs=shape_operand,
         doc=doc,
     )
 
