@@ -23,6 +23,7 @@ from graphc.ir.schedule import (
     Halo,
     Library,
     MemoryPlan,
+    Needs,
     Port,
     Schedule,
     Step,
@@ -90,8 +91,8 @@ class _Draft:
 class _Lowering:
     """One run of ``lower``; the fields are the state that its steps share."""
 
-    def __init__(self, graph: Graph, library: Library, choices: Choices, places: Places) -> None:
-        self.graph, self.library, self.choices = graph, library, choices
+    def __init__(self, graph: Graph, library: Library, choices: Choices, places: Places, beside: bool) -> None:
+        self.graph, self.library, self.choices, self.beside = graph, library, choices, beside
         self.at, self.calls, self.needs = places, places.calls, places.needs
         self.copies: dict[tuple[Value, Halo], Place] = {}
         self.constants: list[tuple[str, np.ndarray]] = []
@@ -114,7 +115,7 @@ class _Lowering:
     def add_step(self, tasks: Sequence[Task], reads: set[Storage], writes: set[Slice]) -> None:
         """Append a step, or join it to the last one where neither needs the other."""
         tasks = [t for t in tasks if t.units > 0]
-        if not self.steps or not self.steps[-1].independent(reads, writes):
+        if not self.steps or not self.beside or not self.steps[-1].independent(reads, writes):
             self.steps.append(_Draft())
         self.steps[-1].add(tasks, reads, writes)
         for number in _touched(tasks):
@@ -310,10 +311,20 @@ def _constant_slots(constants: Sequence[tuple[str, np.ndarray]]) -> list[Constan
     return slots
 
 
-def place_values(graph: Graph, library: Library, choices: Choices, keep: Collection[str] = ()) -> Places:
-    """Which memory each value of a graph shares with which others, in the order of its nodes."""
+def place_values(
+    graph: Graph,
+    library: Library,
+    choices: Choices,
+    keep: Collection[str] = (),
+    known: Mapping[Node, Needs] | None = None,
+) -> Places:
+    """Which memory each value of a graph shares with which others, in the order of its nodes.
+
+    known: what nodes of it need for the types at hand, where that was asked before.
+    """
     calls = {node: Call(node) for node in graph.nodes}
-    return Places(graph, {n: library.needs(calls[n], choices[n]) for n in graph.nodes}, calls, keep)
+    asked = known or {}
+    return Places(graph, {n: asked.get(n) or library.needs(calls[n], choices[n]) for n in graph.nodes}, calls, keep)
 
 
 def lower(
@@ -323,15 +334,16 @@ def lower(
     keep: Collection[str] = (),
     order: str = "as given",
     places: Places | None = None,
+    beside: bool = True,
 ) -> tuple[Schedule, list[np.ndarray]]:
     """The schedule of an optimised graph with static types, and its constants in the order of ``Schedule.constants``.
 
     keep: blobs whose memory is not reused, so that they can be fetched after a run. order: how that of the nodes was
-    chosen, for people. places: those of the values, where they are known; they serve one schedule. Raises
-    ``LoweringError``.
+    chosen, for people. places: those of the values, where they are known; they serve one schedule. beside: tasks that
+    do not need each other run side by side. Raises ``LoweringError``.
     """
     require_sizes(graph)
-    work = _Lowering(graph, library, choices, places or place_values(graph, library, choices, keep))
+    work = _Lowering(graph, library, choices, places or place_values(graph, library, choices, keep), beside)
     for node in graph.nodes:
         work.emit(node)
     work.emit_outputs()

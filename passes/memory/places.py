@@ -114,6 +114,11 @@ def view(place: Place, type: TensorType) -> View:
     return View(at.plus(skip * itemsize), type, strides, dense)
 
 
+def is_pointwise(node: Node) -> bool:
+    """Each element of the result depends on the aligned elements of the operands alone."""
+    return Trait.POINTWISE in node.opdef.traits or node.op == "g.pointwise"
+
+
 def address(storage: Storage) -> Address:
     """Where a storage begins; in the arena a provisional address, whose index names the storage."""
     space = "storage" if storage.space == "arena" else storage.space
@@ -195,7 +200,7 @@ class Places:
                 self._place_alias(node)
             elif node.op == "Concat":
                 self._place_pieces(node)
-            elif Trait.POINTWISE in node.opdef.traits or node.op == "g.pointwise":
+            elif is_pointwise(node):
                 self._place_in_place(node)
 
     def _place(self, value: Value) -> Place:
