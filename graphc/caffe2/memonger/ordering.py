@@ -102,7 +102,7 @@ def _sources_by_path(g: Graph) -> list[int]:
         if not is_source and node not in height:
             continue  # no source's longest way leads through it
         height.setdefault(node, 0)
-        following = max(g.successors(node), key=lambda child: (to_end[child], -child), default=None)
+        following: int | None = max(g.successors(node), key=lambda child: (to_end[int(child)], -child), default=None)
         branches.setdefault(following, []).append(node)
         if following is not None:
             height[following] = max(height.get(following, 0), height[node] + 1)

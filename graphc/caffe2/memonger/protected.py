@@ -59,4 +59,7 @@ def _fixed(op: Message) -> Iterator[str]:
     yield from nested_names(op) - own
     for arg in op.arg:
         said = {s.decode("utf-8", "backslashreplace") for s in arg.strings}
-        yield from said - own if arg.name.endswith(_RENAMED_ARGUMENTS) else said
+        if not arg.name.endswith(_RENAMED_ARGUMENTS):
+            yield from said
+        elif not (op.type == "RecurrentNetwork" and arg.name.startswith("backward_")):  # which its gradient reads
+            yield from said - own

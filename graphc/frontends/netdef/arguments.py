@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from graphc.frontends.netdef.blobs import RECURRENT
 from graphc.frontends.netdef.net import ArgValue, Net, TensorArg
 from graphc.ir import Arg, OpDef
 from graphc.ir.attrs import as_float32
@@ -61,7 +62,7 @@ def is_harmless(op_type: str, name: str) -> bool:
         name in HARMLESS
         or (op_type, name) in HARMLESS_ON
         or name.startswith("cudnn_")
-        or (name.endswith(".rename") and op_type == "RecurrentNetwork")
+        or (name.endswith(".rename") and op_type in RECURRENT)
     )
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from graphc.frontends.netdef.blobs import RECURRENT
 from graphc.frontends.netdef.engines import engine_type
 from graphc.frontends.netdef.net import ArgValue, Net, Operator
 from graphc.frontends.netdef.problem import Problem, problem
 from graphc.frontends.netdef.reader import read_net
+from graphc.frontends.netdef.renames import restore
 from graphc.frontends.netdef.scopes import bind_scope
 from graphc.ir import GraphcError, NetError, registry
 
@@ -43,6 +45,8 @@ def _expand_operator(net: Net, i: int, problems: list[Problem]) -> Operator:
         if value is not None:
             args[name] = value
     expanded = replace(op, args=args)
+    if op.type in RECURRENT:
+        return restore(expanded)
     return _bound(net, i, expanded, problems) if op.type == "Do" else expanded
 
 

@@ -19,7 +19,7 @@ def bind_scope(op: Operator) -> Operator:
     """
     names, scope = _bindings(op), op.inputs[-1] if op.inputs else op.name
     args = {
-        name: _renamed(value, lambda n: names.get(n, f"{scope}/{n}") if n else n) for name, value in op.args.items()
+        name: renamed(value, lambda n: names.get(n, f"{scope}/{n}") if n else n) for name, value in op.args.items()
     }
     return replace(op, args=args)
 
@@ -36,10 +36,10 @@ def _bindings(op: Operator) -> dict[str, str]:
     return {bytes(n).decode("utf-8", "backslashreplace"): outer[i] for n, i in zip(inner, index)}
 
 
-def _renamed(value: ArgValue, name: Callable[[str], str]) -> ArgValue:
+def renamed(value: ArgValue, name: Callable[[str], str]) -> ArgValue:
     """A net, or a tuple of them, with its blobs renamed, nets inside included; other values as they are."""
     if isinstance(value, tuple):
-        return tuple(_renamed(v, name) for v in value)
+        return tuple(renamed(v, name) for v in value)
     if not isinstance(value, Net):
         return value
     return replace(
@@ -52,5 +52,5 @@ def _renamed(value: ArgValue, name: Callable[[str], str]) -> ArgValue:
 
 def _renamed_operator(op: Operator, name: Callable[[str], str]) -> Operator:
     """Nets of recurrent operators have blobs of their own."""
-    args = op.args if op.type in RECURRENT else {k: _renamed(v, name) for k, v in op.args.items()}
+    args = op.args if op.type in RECURRENT else {k: renamed(v, name) for k, v in op.args.items()}
     return replace(op, inputs=[*map(name, op.inputs)], outputs=[*map(name, op.outputs)], args=args)

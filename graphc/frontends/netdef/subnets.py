@@ -36,6 +36,7 @@ from graphc.frontends.netdef.blobs import (
     written_blobs,
 )
 from graphc.frontends.netdef.net import Net, Operator
+from graphc.frontends.netdef.renames import old_names
 from graphc.ir import NetError
 from graphc.ir.attrs import Attr
 
@@ -120,7 +121,9 @@ def _check_results(op: Operator, arg: str, net: Net, results: list[str], capture
 def _recurrent(op: Operator, nets: Mapping[str, list[Net]], known: Collection[str]) -> Subnets:
     backward = {n for net in nets.get("backward_step_net", ()) for n in (*net.external_inputs, *free_blobs(net))}
     named = {v.decode("utf-8", "backslashreplace") for v in _strings(op)}
-    passed = named.union(op.outputs, backward)
+    old = old_names(op)
+    inputs_of_op, outputs_of_op = ([old.get(n, n) for n in names] for names in (op.inputs, op.outputs))
+    passed = named.union(outputs_of_op, backward)
     captured: dict[str, None] = {}
     plans: dict[str, list[SubnetPlan]] = {}
     for arg, items in nets.items():
@@ -131,8 +134,8 @@ def _recurrent(op: Operator, nets: Mapping[str, list[Net]], known: Collection[st
             outputs = [n for n in dict.fromkeys([*net.external_outputs, *written]) if n in written]
             kept = [n for n in outputs if n in net.external_outputs or n in passed or not net.external_outputs]
             plans.setdefault(arg, []).append(_plan(net, inputs, [], kept))
-            captured.update(dict.fromkeys(n for n in inputs if n in known and n not in op.inputs and n not in named))
-    names = tuple(n.encode() for n in (*op.inputs, *captured))
+            captured.update(dict.fromkeys(n for n in inputs if n in known and n not in inputs_of_op and n not in named))
+    names = tuple(n.encode() for n in (*inputs_of_op, *captured))
     return Subnets(plans, list(captured), list(op.outputs), {"operand_names": names})
 
 
