@@ -103,10 +103,6 @@ def _peak(s: SegmentMemory) -> str:
     return f"segment {s.segment}, {peak_text(s.schedule, s.report)}"
 
 
-def _peak(s: SegmentMemory) -> str:
-    return f"segment {s.segment}, {peak_text(s.schedule, s.report)}"
-
-
 def _violations(s: SegmentMemory) -> Iterator[str]:
     for violation in s.report.violations[:MOST_VIOLATIONS]:
         yield f"segment {s.segment}, {violation}"
