@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from operator import index
 
@@ -22,6 +23,14 @@ from graphc.plan import IMAGE_RANK, Plan, require_threads
 InputSpec = Mapping[str, "tuple[int, ...] | TensorType | np.ndarray"]
 Progress = Callable[[str, int, int], None]
 """``progress(stage, done, total)``"""
+
+
+def byte_count(size: int | str) -> int:
+    """A number of bytes as it is, or as text with a suffix: K, M, G for 2^10, 2^20, 2^30. Raises ``GraphcError``."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]?)(?:i?B)?", str(size).strip(), re.IGNORECASE)
+    if found is None or isinstance(size, bool):
+        raise GraphcError(f"{size!r} is no number of bytes", "give one such as 4194304, 4096K, 4M or 1.5G")
+    return int(float(found.group(1)) * 1024 ** " KMG".index(found.group(2).upper() or " "))
 
 
 def available_cores() -> int:
@@ -102,6 +111,7 @@ def compile(
     level: int = 2,
     target: str = "native",
     threads: int | None = None,
+    max_memory: int | str | None = None,
     progress: Progress | None = None,
 ) -> Plan:
     """Compile a Caffe2 net.
@@ -110,11 +120,20 @@ def compile(
     where the net does not tell a shape and none is given, one that fits is assumed (a note in ``graph.notes`` says so).
     The plan runs other sizes too. outputs: further blobs to return.
     pipeline: passes instead of those of ``level`` (0, 1, 2). target: ``native``, ``avx512``, ``avx2``, ``portable``.
-    threads: for ``Plan.run`` (default: the cores of this process). Raises ``GraphcError`` and its kinds.
+    threads: for ``Plan.run`` (default: the cores of this process). max_memory: bytes, or text such as ``"64M"``, that
+    the arena may have, where values between operators lie; weights, inputs and outputs lie outside of it. To keep to
+    it, values may be computed twice. Raises ``GraphcError`` and its kinds.
     """
     graph = import_model(predict_net, init_net, inputs)
     return compile_graph(
-        graph, outputs=outputs, pipeline=pipeline, level=level, target=target, threads=threads, progress=progress
+        graph,
+        outputs=outputs,
+        pipeline=pipeline,
+        level=level,
+        target=target,
+        threads=threads,
+        max_memory=max_memory,
+        progress=progress,
     )
 
 
@@ -126,11 +145,13 @@ def compile_graph(
     level: int = 2,
     target: str = "native",
     threads: int | None = None,
+    max_memory: int | str | None = None,
     progress: Progress | None = None,
     prepare: bool = True,
 ) -> Plan:
     """Compile an imported graph; see ``compile``. prepare: have the machine code now, not when the plan first runs."""
     require_threads(threads)
+    limit = None if max_memory is None else byte_count(max_memory)
     machine = find(target)
     require_runnable(graph)
     _add_outputs(graph, outputs)
@@ -140,7 +161,7 @@ def compile_graph(
     report("optimise", 0, 1)
     optimise(graph, machine, level, pipeline)
     report("optimise", 1, 1)
-    plan = Plan.build(graph, CpuLibrary(machine), threads or available_cores())
+    plan = Plan.build(graph, CpuLibrary(machine), threads or available_cores(), max_memory=limit)
     if prepare:
         plan.prepare(lambda done, total: report("kernels", done, total))
     return plan

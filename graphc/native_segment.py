@@ -21,6 +21,7 @@ from graphc.ir.types import OPEN_QUANT
 from graphc.lane import Lane
 from graphc.machine_code import MachineCode
 from graphc.passes.lower import choose_kernels, lower
+from graphc.passes.memory.planner import plan as plan_memory
 from graphc.passes.unroll_recurrent import has_recurrent, unroll
 from graphc.runtime.executor import Executor, aligned_zeros
 
@@ -80,17 +81,20 @@ class NativeSegment:
     # ---- making ------------------------------------------------------------------------------------------------------
 
     @staticmethod
-    def build(graph: Graph, shape_inputs: tuple[int, ...], code: MachineCode, threads: int) -> NativeSegment:
+    def build(
+        graph: Graph, shape_inputs: tuple[int, ...], code: MachineCode, threads: int, max_memory: int | None = None
+    ) -> NativeSegment:
         """Choose kernels for the segment, and lower it where its sizes are known; raises ``LoweringError``.
 
-        Sizes that depend on data are taken as ``SOME_SIZE`` for the choice. Where not even ranks are known, kernels are
-        chosen when the segment first runs.
+        max_memory: bytes that its arena may have. The nodes of the graph get the order of the plan, and below such a
+        limit some may be added that compute again what others did. Sizes that depend on data are taken as ``SOME_SIZE``
+        for the choice. Where not even ranks are known, kernels are chosen when the segment first runs.
         """
         if all(v.type.is_static for v in graph.inputs) and not shape_inputs and not _open_quants(graph.inputs):
             if has_recurrent(graph):
-                return NativeSegment(graph, (), code, threads, {}, _lower_unrolled(graph, code, NOTHING))
+                return NativeSegment(graph, (), code, threads, {}, _plan_unrolled(graph, code, max_memory))
             choices = choose_kernels(graph, code.library)
-            schedule, constants = lower(graph, code.library, choices)
+            schedule, constants = plan_memory(graph, code.library, choices, max_memory)
             aligned = {id(a): align_array(a) for a in constants}
             for choice in choices.values():
                 choice.packed = {i: aligned.get(id(a), a) for i, a in choice.packed.items()}
@@ -251,6 +255,12 @@ class NativeSegment:
                     f"blob '{name}' does not exist in the plan: it was fused away, folded, or never was",
                     f"compile with outputs=['{name}'] to keep it; blobs of this plan: {known}",
                 )
+
+
+def _plan_unrolled(graph: Graph, code: MachineCode, max_memory: int | None) -> Bound:
+    """As ``_lower_unrolled``, in the order with the lowest peak."""
+    unrolled, first = unroll(graph)
+    return plan_memory(unrolled, code.library, choose_kernels(unrolled, code.library, first=first), max_memory)
 
 
 def _lower_unrolled(graph: Graph, code: MachineCode, keep: frozenset[str]) -> Bound:

@@ -12,7 +12,7 @@ from graphc.backends.cpu.library import CpuLibrary
 from graphc.backends.cpu.target import find, native, targets
 from graphc.backends.load import KernelObject
 from graphc.host_segment import HostSegment
-from graphc.ir import DType, Graph, GraphcError, PlanError, RunError, registry
+from graphc.ir import DType, Graph, GraphcError, LoweringError, PlanError, RunError, registry
 from graphc.ir.infer import infer_types
 from graphc.ir.parser import parse
 from graphc.ir.printer import print_graph
@@ -56,10 +56,16 @@ class Plan:
     # ---- making ------------------------------------------------------------------------------------------------------
 
     @staticmethod
-    def build(graph: Graph, library: CpuLibrary, threads: int, code: MachineCode | None = None) -> Plan:
+    def build(
+        graph: Graph,
+        library: CpuLibrary,
+        threads: int,
+        code: MachineCode | None = None,
+        max_memory: int | None = None,
+    ) -> Plan:
         """Cut an optimised graph into segments, choose their kernels and lower what can be; nothing is compiled.
 
-        Raises ``LoweringError``.
+        max_memory: bytes that the arenas of the segments may have together. Raises ``LoweringError``.
         """
         code = code or MachineCode(library)
         shown = graph
@@ -67,7 +73,10 @@ class Plan:
             graph = graph.clone()
             split_sizes(graph)
         cut = cut_segments(graph)
-        parts = [_build_segment(part, code, threads) for part in cut.parts]
+        parts: list[AnySegment] = []
+        for part in cut.parts:
+            left = None if max_memory is None else max_memory - sum(map(_arena, parts))
+            parts.append(_build_segment(part, code, threads, left))
         return Plan(shown, cut, parts, threads, code)
 
     def with_threads(self, threads: int) -> Plan:
@@ -262,10 +271,21 @@ class Plan:
             raise PlanError(f"{path} is damaged: {type(error).__name__}: {error}", "compile the net again") from error
 
 
-def _build_segment(part: Segment, code: MachineCode, threads: int) -> AnySegment:
+def _build_segment(part: Segment, code: MachineCode, threads: int, max_memory: int | None) -> AnySegment:
     if part.host:
         return _host_segment(part.graph, code, threads)
-    return NativeSegment.build(part.graph, part.shape_inputs, code, threads)
+    segment = NativeSegment.build(part.graph, part.shape_inputs, code, threads, max_memory)
+    if max_memory is not None and segment.bound is None:
+        raise LoweringError(
+            "the net has sizes that depend on data: what memory they take is known when it runs",
+            "compile without --max-memory, max_memory=",
+        )
+    return segment
+
+
+def _arena(segment: AnySegment) -> int:
+    """Bytes of a segment's arena for the sizes compiled for."""
+    return segment.bound[0].arena_bytes if isinstance(segment, NativeSegment) and segment.bound else 0
 
 
 def _host_segment(graph: Graph, code: MachineCode, threads: int) -> HostSegment:
@@ -389,8 +409,9 @@ def _native_segment(
     choices = {}
     for node, choice in zip(graph.nodes, plain["choices"]):
         if choice is not None:
-            rule, spec, packed = choice
-            choices[node] = Choice(rule, KernelSpec(*spec) if spec else None, {i: constants[s] for i, s in packed})
+            rule, spec, packed, again = choice
+            operands = {i: constants[s] for i, s in packed}
+            choices[node] = Choice(rule, KernelSpec(*spec) if spec else None, operands, again=again)
     bound = None
     if "schedule" in plain:
         bound = parse_schedule(plain["schedule"]), [constants[s] for s in plain["constants"]]
@@ -410,7 +431,7 @@ def _plain_choice(choice: Choice | None, slot_of: Mapping[int, int]) -> tuple[An
     if choice is None:
         return None
     packed = tuple((i, slot_of[id(a)]) for i, a in choice.packed.items() if id(a) in slot_of)
-    return choice.rule, (choice.spec.template, choice.spec.params) if choice.spec else None, packed
+    return choice.rule, (choice.spec.template, choice.spec.params) if choice.spec else None, packed, choice.again
 
 
 def require_threads(threads: int | None) -> None:

@@ -38,6 +38,11 @@ from graphc.plan import Plan
 @click.option("--pipeline", help="Passes instead of a level, e.g. infer_types,canonicalize,fold_constants.")
 @click.option("--keep", multiple=True, metavar="BLOB", help="A further blob that the plan returns. Repeatable.")
 @click.option("--native", is_flag=True, help="Store machine code in the plan too.")
+@click.option(
+    "--max-memory",
+    metavar="BYTES",
+    help="The arena has at most so many bytes (suffixes K, M, G); values may be computed twice for it.",
+)
 @click.option("-o", "--output", required=True, type=click.Path(dir_okay=False), help="The plan file to write.")
 @json_option
 def compile_command(
@@ -50,6 +55,7 @@ def compile_command(
     pipeline: str | None,
     keep: tuple[str, ...],
     native: bool,
+    max_memory: str | None,
     output: str,
     as_json: bool,
 ) -> None:
@@ -70,6 +76,7 @@ def compile_command(
             level=level,
             target=target,
             threads=threads,
+            max_memory=max_memory,
             progress=report,
         )
     plan.save(output, native=native)
@@ -90,6 +97,10 @@ def _facts(plan: Plan, output: str, seconds: float) -> dict[str, Any]:
         "kernels": len(plan.kernels),
         "weight_bytes": sum(a.nbytes for a in plan.weights),
         "arena_bytes": sum(s.arena_bytes for s in schedules),
+        "arena_lower_bound": sum(s.memory.lower_bound for s in schedules),
+        "recomputed": [name for s in schedules for name in s.memory.recomputed],
+        "recomputed_flops": sum(s.memory.recomputed_flops for s in schedules),
+        "recomputed_bytes": sum(s.memory.recomputed_bytes for s in schedules),
         "seconds": round(seconds, 3),
         "notes": plan.graph.notes,
     }
@@ -97,6 +108,11 @@ def _facts(plan: Plan, output: str, seconds: float) -> dict[str, Any]:
 
 def _sentence(facts: dict[str, Any]) -> str:
     notes = "".join(f"note: {n}\n" for n in facts["notes"])
+    if facts["recomputed"]:
+        notes += (
+            f"note: {len(facts['recomputed'])} values are computed twice to save memory: "
+            f"{facts['recomputed_flops'] / 1e9:.3g} GFLOP and {facts['recomputed_bytes'] / 1e6:.3g} MB more\n"
+        )
     return (
         f"{notes}{facts['plan']}: target {facts['target']}, {facts['steps']} steps, {facts['kernels']} kernels, "
         f"{facts['weight_bytes'] / 1e6:.1f} MB of weights, {facts['arena_bytes'] / 1e6:.1f} MB of memory, "
