@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 
@@ -14,24 +15,38 @@ from random_nets import NetMaker
 
 from graphc.backends.cpu.library import CpuLibrary
 from graphc.backends.cpu.target import find
+from graphc.ir import Graph, LoweringError
 from graphc.ir.memory_check import check_memory
 from graphc.ir.schedule import Address, Buffer, Schedule, Task
 from graphc.passes import LEVELS, run_pipeline, with_block
 from graphc.passes.lower import choose_kernels, lower
+from graphc.passes.memory.planner import plan
 
 TARGET = find("avx2")
+LIBRARY = CpuLibrary(TARGET)
 NETS = st.tuples(st.integers(0, 10_000), st.sampled_from((0, 1, 2)))
 FEW = settings(max_examples=25, derandomize=True, deadline=None, database=None)
+
+
+def optimised(seed: int, level: int) -> Graph:
+    """A random net, ready to be lowered."""
+    made = NetMaker(seed, batch="2")
+    graph = made.graph(made.r.randrange(3, 25))
+    run_pipeline(graph, with_block(LEVELS[level], TARGET.lanes))
+    return graph
 
 
 @cache
 def lowered(seed: int, level: int, keep: tuple[str, ...] = ()) -> Schedule:
     """The schedule of a random net, with no machine code."""
-    made = NetMaker(seed, batch="2")
-    graph = made.graph(made.r.randrange(3, 25))
-    run_pipeline(graph, with_block(LEVELS[level], TARGET.lanes))
-    library = CpuLibrary(TARGET)
-    return lower(graph, library, choose_kernels(graph, library), keep)[0]
+    graph = optimised(seed, level)
+    return lower(graph, LIBRARY, choose_kernels(graph, LIBRARY), keep)[0]
+
+
+def planned(seed: int, level: int, limit: int | None = None) -> Schedule:
+    """The schedule in the best order, below a limit of bytes; raises ``LoweringError`` where there is none."""
+    graph = optimised(seed, level)
+    return plan(graph, LIBRARY, choose_kernels(graph, LIBRARY), limit)[0]
 
 
 @FEW
@@ -56,6 +71,20 @@ def test_kept_blobs_live_to_the_end(net: tuple[int, int], r: random.Random) -> N
         number = schedule.views[name].address.index
         early = with_buffer(schedule, number, last=len(schedule.steps) - 1)
         assert "kept" in rules(early, keep)
+
+
+@FEW
+@given(NETS, st.sampled_from((0.95, 0.8)))
+def test_plans_in_the_best_order_and_below_a_limit_pass(net: tuple[int, int], share: float) -> None:
+    """However the operators are ordered, and whatever is computed twice."""
+    free = planned(*net)
+    assert check_memory(free).violations == ()
+    assert free.arena_bytes <= lowered(*net).arena_bytes
+    limit = int(share * free.arena_bytes)
+    with suppress(LoweringError):  # some nets have no plan below it
+        limited = planned(*net, limit)
+        assert check_memory(limited).violations == ()
+        assert limited.arena_bytes <= limit
 
 
 # ---- what a defect of the planner would do ---------------------------------------------------------------------------
