@@ -10,7 +10,7 @@ import graphc.caffe2
 PACKAGE = "graphc.caffe2"
 ROOTS = ("caffe2", "caffe2.python")
 """Packages that stand for ``graphc.caffe2`` itself."""
-_PRIVATE = ("__main__", "arguments", "as_caffe2", "modules", "operator_types", "tensor_proto")
+_PRIVATE = ("__main__", "arguments", "as_caffe2", "database", "modules", "operator_types", "tensor_proto")
 """Modules that only graphc has."""
 
 

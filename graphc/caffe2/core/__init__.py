@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from graphc.caffe2 import _import_c_extension as C  # noqa: F401
 from graphc.caffe2 import scope as scope
 from graphc.caffe2 import utils as utils
 from graphc.caffe2 import workspace as workspace

@@ -213,21 +213,20 @@ class Net:
         self._net.op.extend(copies.op)
         self._op_outputs.update(op.output)
 
-    def reroute_tensor(
-        self, tensor: Any, new_producer: Message, can_modify: Sequence[Message] | None = None
-    ) -> list[Message]:
-        """Let another operator make what the readers of a tensor read; the operators that were changed.
+    def reroute_tensor(self, tensor: Any, new_producer: Message, can_modify: Sequence[Message] | None = None) -> int:
+        """Insert an operator behind the one that makes a tensor, and let readers of the tensor read its first output.
 
-        new_producer: an operator of the net that reads ``tensor``. can_modify: only these are changed.
+        can_modify: only these operators are changed. Gives the number of operators that were.
         """
-        changed, seen = [], False
-        for op in self.Proto().op:
-            if op is new_producer or op == new_producer:
-                seen = True
-            elif seen and str(tensor) in op.input and (can_modify is None or op in can_modify):
-                op.input[:] = [new_producer.output[0] if name == str(tensor) else name for name in op.input]
-                changed.append(op)
-        return changed
+        name, operators = str(tensor), list(self.Proto().op)
+        changed = [op for op in operators if name in op.input and (can_modify is None or op in can_modify)]
+        for op in changed:
+            op.input[:] = [new_producer.output[0] if blob == name else blob for blob in op.input]
+        outputs = self._net.external_output
+        outputs[:] = [new_producer.output[0] if blob == name else blob for blob in outputs]
+        maker = max((i for i, op in enumerate(operators) if name in op.output), default=-1)
+        self.insert_op_at_idx(new_producer, maker + 1)
+        return len(changed)
 
     def _ExtendOps(self, new_ops: Any) -> None:
         self._net.op.extend(new_ops)
@@ -482,10 +481,10 @@ def _are_pairs(items: Any) -> bool:
 
 
 def _callers() -> list[Frame]:
-    """File, line and function of the calls that led here, the innermost first, without this module's own."""
+    """File, line and function of the calls that led here, the innermost first, without those of this package."""
     frame, found = sys._getframe(1), list[Frame]()
     while frame is not None:
-        if frame.f_code.co_filename != __file__:
+        if frame.f_globals.get("__package__") != __package__:
             found.append((frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name))
         frame = frame.f_back  # type: ignore[assignment]
     return found

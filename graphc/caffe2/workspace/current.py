@@ -19,6 +19,16 @@ def current() -> Workspace:
     return _WORKSPACES[_CURRENT[0]]
 
 
+class _Current:
+    """``Workspace.current``: always the current workspace of the process."""
+
+    def __get__(self, instance: object, owner: type) -> Workspace:
+        return current()
+
+
+Workspace.current = _Current()
+
+
 def CurrentWorkspace() -> str:
     """The name of the current workspace."""
     return _CURRENT[0]

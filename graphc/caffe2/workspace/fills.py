@@ -10,15 +10,17 @@ import numpy as np
 
 from graphc.caffe2.workspace.compiled import Source, elements, made_value
 from graphc.caffe2.workspace.stages import Stage
-from graphc.caffe2.workspace.values import Value
+from graphc.caffe2.workspace.values import Value, nbytes
 from graphc.frontends.netdef.fills import is_weight, weight
 from graphc.ir import Trait, evaluate, registry
 from graphc.ir.infer import infer_types
-from graphc.operators import Int8Tensor, operator_graph
+from graphc.operators import operator_graph
 
 _DRAWN: Counter[str] = Counter()
 """How often operators without a seed drew random numbers for a blob, in this process."""
 _LOCK = threading.Lock()
+KEPT = 1 << 20
+"""Bytes of the largest tensor that is kept for the next run."""
 
 
 class FillStage:
@@ -32,19 +34,21 @@ class FillStage:
     def __init__(self, stage: Stage) -> None:
         self.op, self.stage = stage.net.ops[0], stage
         self.device = self.op.device or stage.net.device
-        self.spelt_out = is_weight(self.op)
-        self.random = not self.spelt_out and Trait.RANDOM in registry()[self.op.type].traits
-        self._constant: Value = None
+        self.random = Trait.RANDOM in registry()[self.op.type].traits
+        self._made: dict[str, Value] | None = None
 
     def run(self, source: Source, runs: int) -> dict[str, Value]:
         """The outputs by name. runs: how often the net that holds the operator ran before. Raises ``GraphcError``."""
-        if not self.spelt_out:
-            return self._evaluate(source, runs)
-        if self._constant is None:
+        if self._made is not None:
+            return self._made
+        if not is_weight(self.op):
+            made = self._evaluate(source, runs)
+        else:
             array, type = weight(self.op)
-            array = np.ascontiguousarray(array).reshape(array.shape)
-            self._constant = Int8Tensor(array, type.quant.scale, type.quant.zero_point) if type.quant else array
-        return {self.op.outputs[0]: self._constant}
+            made = {self.op.outputs[0]: made_value(np.ascontiguousarray(array).reshape(array.shape), type)}
+        if not (self.random or self.op.inputs) and sum(map(nbytes, made.values())) <= KEPT:
+            self._made = made
+        return made
 
     def _evaluate(self, source: Source, runs: int) -> dict[str, Value]:
         inputs = [source.value(n) if n else None for n in self.op.inputs]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from google.protobuf.message import DecodeError
 
@@ -16,6 +18,14 @@ from graphc.operators import Int8Tensor
 
 def serialize_value(name: str, value: Value) -> bytes:
     """The bytes of a ``BlobProto``: a tensor, a quantised one, or a text; raises ``EnforceError`` for other objects."""
+    (data,) = serialize_chunks(name, value, max(getattr(value, "size", 0), 1))
+    return data
+
+
+def serialize_chunks(name: str, value: Value, chunk: int) -> list[bytes]:
+    """``BlobProto`` messages of a value, for a tensor one for every ``chunk`` elements; raises ``EnforceError``."""
+    if isinstance(value, np.ndarray) and not is_boxed(value):
+        return [_tensor_chunk(name, value, at, chunk) for at in range(0, max(value.size, 1), chunk)]
     blob = caffe2_pb2.BlobProto()
     blob.name = name
     if isinstance(value, bytes):
@@ -23,14 +33,39 @@ def serialize_value(name: str, value: Value) -> bytes:
     elif isinstance(value, Int8Tensor):
         blob.type = "Int8TensorCPU"
         _fill_quantised(blob.qtensor, name, value)
-    elif isinstance(value, np.ndarray) and not is_boxed(value):
-        blob.type = "Tensor"
-        blob.tensor.CopyFrom(NumpyArrayToCaffe2Tensor(value, name))
-        blob.tensor.segment.begin, blob.tensor.segment.end = 0, value.size
     else:
         raise EnforceError(f"blob '{name}' contains {type_name(value)}, which cannot be serialised", "save tensors")
+    return [blob.SerializeToString()]
+
+
+def _tensor_chunk(name: str, array: np.ndarray, start: int, chunk: int) -> bytes:
+    part = array.reshape(-1)[start : start + chunk]
+    blob = caffe2_pb2.BlobProto()
+    blob.name, blob.type = name, "Tensor"
+    blob.tensor.CopyFrom(NumpyArrayToCaffe2Tensor(part, name))
+    blob.tensor.dims[:] = array.shape
+    blob.tensor.segment.begin, blob.tensor.segment.end = start, start + part.size
     data: bytes = blob.SerializeToString()
     return data
+
+
+def join_chunks(blobs: Sequence[Message]) -> Value:
+    """The tensor whose chunks these ``BlobProto`` hold; raises ``EnforceError`` where some are missing."""
+    parts = sorted((blob.tensor for blob in blobs), key=lambda tensor: tensor.segment.begin)
+    shape, end = tuple(parts[0].dims), 0
+    arrays = []
+    for tensor in parts:
+        if tensor.segment.begin != end:
+            raise EnforceError(f"blob '{blobs[0].name}' lacks the elements from {end} on", "save it again")
+        end = tensor.segment.end
+        flat = type(tensor)()
+        flat.CopyFrom(tensor)
+        flat.dims[:] = [end - tensor.segment.begin]
+        arrays.append(Caffe2TensorToNumpyArray(flat))
+    try:
+        return np.concatenate(arrays).reshape(shape)
+    except ValueError:
+        raise EnforceError(f"blob '{blobs[0].name}' of shape {shape} has {end} elements", "save it again") from None
 
 
 def _fill_quantised(message: Message, name: str, value: Int8Tensor) -> None:

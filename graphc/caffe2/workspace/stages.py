@@ -7,16 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from graphc.caffe2.workspace.host_operators import HOST_OPERATORS
-from graphc.frontends.netdef.blobs import free_blobs, operator_reads, written_blobs
-from graphc.frontends.netdef.fills import is_weight
+from graphc.frontends.netdef.blobs import free_blobs, written_blobs
 from graphc.frontends.netdef.nested import expand
 from graphc.frontends.netdef.net import Net, Operator
 from graphc.ir import Trait, registry
 
 
 class Kind(enum.Enum):
-    """How a stage runs: compiled; by the interpreter, because it reads no blob or draws random numbers; by a function
-    of the workspace, because its operator has to do with more than tensors."""
+    """How a stage runs: compiled; by the interpreter, because it is a fill among fills or draws random numbers; by a
+    function of the workspace, because its operator has to do with more than tensors."""
 
     COMPILED = "compiled"
     FILL = "fill"
@@ -41,12 +40,12 @@ class Stage:
 
 
 def split_stages(net: Net) -> list[Stage]:
-    """The stages of a net, in order. A stretch of operators that read nothing is filled one by one."""
+    """The stages of a net, in order. A stretch of nothing but fills, as init nets are, is filled one by one."""
     stages: list[Stage] = []
     for positions in _stretches(net):
         kind = _kind(net.ops[positions[0]])
-        reads_nothing = all(is_plain_fill(net.ops[i]) for i in positions)
-        if kind is Kind.COMPILED and not reads_nothing:
+        only_fills = all(is_plain_fill(net.ops[i]) for i in positions)
+        if kind is Kind.COMPILED and not only_fills:
             stages.append(_stage(net, kind, positions))
         else:
             stages += [_stage(net, Kind.HOST if kind is Kind.HOST else Kind.FILL, [i]) for i in positions]
@@ -95,7 +94,6 @@ def _inner(op: Operator) -> list[Operator]:
 
 
 def is_plain_fill(op: Operator) -> bool:
-    """The operator reads no blob, and gives the same whenever it runs."""
-    if any(operator_reads(op)) or any(op.nets()):
-        return False
-    return is_weight(op) or not registry()[op.type].traits & (Trait.EFFECT | Trait.HOST | Trait.RANDOM)
+    """The operator makes a tensor from its arguments and perhaps the shape of another, the same whenever it runs."""
+    record = registry()[op.type]
+    return record.family == "fill.fill" and not record.traits & (Trait.EFFECT | Trait.HOST | Trait.RANDOM)

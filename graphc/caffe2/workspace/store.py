@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+from graphc.caffe2.proto import caffe2_pb2
+from graphc.caffe2.workspace.coercion import StringifyProto
 from graphc.caffe2.workspace.created_net import CreatedNet, run_program
 from graphc.caffe2.workspace.errors import EnforceError, enforced, missing_blob
 from graphc.caffe2.workspace.pending import Pending
@@ -20,8 +22,10 @@ class Workspace:
     """Blobs by name, and nets by name.
 
     raw: what blobs hold (``values.py``), ``Pending`` for what is computed when somebody looks. made: the blobs that
-    operators made. The methods in small letters are those of Caffe2's class.
+    operators made. current: the workspace of the process. The methods in small letters are those of Caffe2's class.
     """
+
+    current: ClassVar[Any]
 
     def __init__(self, root_folder: str = ".") -> None:
         self.raw: dict[str, Value] = {}
@@ -147,6 +151,22 @@ class Workspace:
     def nets(self) -> Mapping[str, CreatedNet]:
         """The created nets by name."""
         return dict(self.created)
+
+    def create_net(self, net: Any, overwrite: bool = False) -> CreatedNet:
+        """Create a net; raises ``EnforceError``."""
+        with enforced():
+            return self.create_program(StringifyProto(net), overwrite)
+
+    def run(self, obj: Any) -> bool:
+        """Run a net or an operator, given as an object or a message; raises ``ValueError`` for anything else."""
+        proto = obj.Proto() if hasattr(obj, "Proto") else obj
+        if isinstance(proto, caffe2_pb2.NetDef):
+            self.run_once(proto.SerializeToString())
+        elif isinstance(proto, caffe2_pb2.OperatorDef):
+            self.run_operator(proto.SerializeToString())
+        else:
+            raise ValueError(f"Don't know how to do Workspace.run() on {type(obj)}")
+        return True
 
     def create_blob(self, name: Any) -> Blob:
         """A handle of a blob, which is made if need be."""

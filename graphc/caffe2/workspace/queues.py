@@ -1,0 +1,127 @@
+"""Host operators that pass blobs between threads. Rules from Caffe2's ``blobs_queue.cc``."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+
+import numpy as np
+
+from graphc.caffe2.workspace.host_operators import HostCall, host_operator
+from graphc.caffe2.workspace.values import Value
+
+Row = list[Value]
+
+
+class BlobsQueue:
+    """Rows of ``num_blobs`` values, up to ``capacity``. Until it is closed writers wait for room, readers for rows."""
+
+    def __init__(self, capacity: int, num_blobs: int) -> None:
+        self.capacity, self.num_blobs = capacity, num_blobs
+        self._rows: deque[Row] = deque()
+        self._closed = False
+        self._changed = threading.Condition()
+
+    def put(self, row: Row) -> bool:
+        """Append a row, waiting for room; False where the queue is closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or len(self._rows) < self.capacity)
+            if self._closed:
+                return False
+            self._rows.append(row)
+            self._changed.notify_all()
+            return True
+
+    def get(self, timeout: float | None) -> Row | None:
+        """The next row, waiting for one; None where the queue is closed and empty, or the time (seconds) is over."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or bool(self._rows), timeout)
+            if not self._rows:
+                return None
+            self._changed.notify_all()
+            return self._rows.popleft()
+
+    def close(self) -> None:
+        """Refuse further rows; those that are in it can still be read."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+
+@host_operator("CreateBlobsQueue")
+def create_blobs_queue(call: HostCall) -> None:
+    """A queue."""
+    capacity = call.arg("capacity", 1)
+    if capacity < 1:
+        call.fail(f"argument capacity is {capacity}", "give a number from 1 on")
+    call.write(0, BlobsQueue(capacity, call.arg("num_blobs", 1)))
+
+
+def _enqueue(call: HostCall) -> bool:
+    queue, row = call.object(0, BlobsQueue), list(call.read_all())[1:]
+    if len(row) != queue.num_blobs:
+        call.fail(f"it was given {len(row)} blobs, the queue has {queue.num_blobs}", "name as many as num_blobs")
+    return bool(queue.put(row))
+
+
+@host_operator("EnqueueBlobs")
+def enqueue_blobs(call: HostCall) -> None:
+    """Append the inputs after the first as a row; fails where the queue is closed."""
+    if not _enqueue(call):
+        call.fail("the queue is closed", "use SafeEnqueueBlobs, whose last output says so")
+
+
+@host_operator("SafeEnqueueBlobs")
+def safe_enqueue_blobs(call: HostCall) -> None:
+    """Append the inputs after the first as a row; the last output is true where the queue is closed."""
+    done = _enqueue(call)
+    call.write(call.n_outputs - 1, np.array(not done, np.bool_))
+
+
+def _dequeue(call: HostCall, n: int) -> list[Value] | None:
+    """The values of the next row, or those of several rows joined; None where there are none."""
+    queue = call.object(0, BlobsQueue)
+    if n != queue.num_blobs:
+        call.fail(f"it has {n} outputs for blobs, the queue {queue.num_blobs}", "name as many as num_blobs")
+    timeout = call.arg("timeout_secs", 0.0)
+    rows: list[Row] = []
+    wanted = max(call.arg("num_records", 1), 1)
+    while len(rows) < wanted and (row := queue.get(timeout if timeout > 0 else None)) is not None:
+        rows.append(row)
+    if not rows:
+        return None
+    return rows[0] if wanted == 1 else [np.concatenate(column) for column in zip(*rows)]
+
+
+@host_operator("DequeueBlobs")
+def dequeue_blobs(call: HostCall) -> None:
+    """The next row; fails where the queue is closed and empty, or the time is over."""
+    values = _dequeue(call, call.n_outputs)
+    if values is None:
+        call.fail(
+            "the queue is closed and empty, or the time is over", "use SafeDequeueBlobs, whose last output says so"
+        )
+    for i, value in enumerate(values):
+        call.write(i, value)
+
+
+@host_operator("SafeDequeueBlobs")
+def safe_dequeue_blobs(call: HostCall) -> None:
+    """The next row, or ``num_records`` rows joined; the last output is true where there were none."""
+    values = _dequeue(call, call.n_outputs - 1)
+    for i, value in enumerate(values or ()):
+        call.write(i, value)
+    call.write(call.n_outputs - 1, np.array(values is None, np.bool_))
+
+
+@host_operator("CloseBlobsQueue")
+def close_blobs_queue(call: HostCall) -> None:
+    """Close a queue."""
+    call.object(0, BlobsQueue).close()
+
+
+@host_operator("Free")
+def free(call: HostCall) -> None:
+    """Empty the outputs."""
+    for i in range(call.n_outputs):
+        call.write(i, None)
