@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from graphc.frontends.netdef import import_net
-from graphc.ir import evaluate
+from graphc.ir import evaluate, infer_types
+from graphc.ir.summary import node_flops
 
 RESNET = runpy.run_path(str(Path(__file__).resolve().parent.parent / "benchmarks" / "training_nets.py"))["resnet"]
 
@@ -31,6 +32,18 @@ def test_resnet50_is_caffe2s() -> None:
     sums = [op for op in made.net.ops if op.type == "Sum" and op.device is not None]
     assert len(sums) == 16 - 1 + 1
     assert sums[0].inputs == ["comp_14_sum_3_grad", "comp_15_sum_3_grad"]
+
+
+def test_operations_are_counted() -> None:
+    """Gradients of filters and of images take a convolution's multiply-adds each; ResNet-50 has 4.09e9 of them."""
+    made = RESNET(batch=1)
+    graph = import_net(made.net, None, made.given)
+    infer_types(graph)
+    flops = {op: sum(node_flops(n) or 0 for n in graph.nodes if n.op == op) for op in ("Conv", "ConvGradient")}
+    assert flops["ConvGradient"] == 2 * flops["Conv"]
+    assert flops["Conv"] / 2 == pytest.approx(4.087e9, rel=1e-3)
+    (fc,) = (n for n in graph.nodes if n.op == "FCGradient")
+    assert node_flops(fc) == 2 * 2 * 2048 * 1000 + 1000
 
 
 @pytest.mark.parametrize(

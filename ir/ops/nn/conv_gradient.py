@@ -164,6 +164,13 @@ def _conv_constants(call: Call) -> Sequence[Any]:
     return [*sweep_constants(call), call.arg("group"), int(bool(call.arg("no_bias")))]
 
 
+def _conv_flops(call: Call) -> int:
+    """Those of the convolution for each of the gradients of filter and input, plus the bias."""
+    filters, dy = call.type(1).static_shape, call.type(2)
+    biased = not call.arg("no_bias")
+    return dy.size * (2 * math.prod(filters) // max(filters[0], 1) * (call.n_outputs - biased) + biased)
+
+
 for _suffix in ("", "1D", "2D", "3D"):
     op(
         f"Conv{_suffix}Gradient",
@@ -175,6 +182,7 @@ for _suffix in ("", "1D", "2D", "3D"):
         scratch=_conv_scratch,
         constants=_conv_constants,
         reference=_conv_reference,
+        flops=_conv_flops,
         doc="gradients of Conv: filter, bias (unless no_bias), input where asked for",
     )
 

@@ -137,6 +137,13 @@ _FC_ARGS = (
     *HINTS,
 )
 
+
+def _fc_flops(call: Call) -> int:
+    """Two for each element of W and row of X for each of their gradients, plus the bias."""
+    dy = call.type(2)
+    return dy.size * (2 * call.type(1).size // max(dy.static_shape[-1], 1) * (call.n_outputs - 1) + 1)
+
+
 for _name in ("FCGradient", "FCTransposedGradient"):
     op(
         _name,
@@ -148,5 +155,6 @@ for _name in ("FCGradient", "FCTransposedGradient"):
         scratch=_fc_scratch,
         constants=_fc_constants,
         reference=_fc_reference,
+        flops=_fc_flops,
         doc=f"gradients of {_name[: -len('Gradient')]}",
     )
