@@ -48,7 +48,7 @@ class Entry:
             "inputs": [_plain_port(p, self.dtypes) for p in r.inputs],
             "outputs": [_plain_port(p, {}) for p in r.outputs],
             "arguments": {a.name: _plain_argument(a) for a in r.args},
-            "inplace": [list(pair) for pair in r.inplace],
+            "inplace": [list(pair) for pair in _pairs(r)],
             "how": list(self.how),
             "targets": list(self.targets),
             "gradient": gradient_text(r),
@@ -177,7 +177,7 @@ def _takes(r: OpDef, attrs: Mapping[str, Attr], i: int | None, dtype: DType | No
 
 def _pairs(r: OpDef) -> list[tuple[int, int]]:
     last = len(r.inputs) - 1, len(r.outputs) - 1
-    return [(min(i, last[0]), min(o, last[1])) for i, o in r.inplace]
+    return list(dict.fromkeys((min(i, last[0]), min(o, last[1])) for i, o in (*r.inplace, *r.enforced)))
 
 
 def _plain_port(p: Port, dtypes: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:

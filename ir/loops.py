@@ -80,7 +80,8 @@ def run_loop(call: Call, arrays: Sequence[np.ndarray | None]) -> list[np.ndarray
     """The results of a call by its loop, uncompiled; its size pass comes before it.
 
     Outputs and scratch are zero-filled arrays of the inferred types, absent inputs and outputs empty float32 arrays.
-    The call's result types get what the size pass finds.
+    The call's result types get what the size pass finds. Arguments come as float64, with which arithmetic has the types
+    and the infinities that it has in machine code.
     Raises ``RunError`` with the record's text where the loop returns the number of an error.
     """
     opdef, types, nothing = call.opdef, [r.type for r in call.node.results], np.zeros(0, np.float32)
@@ -89,7 +90,7 @@ def run_loop(call: Call, arrays: Sequence[np.ndarray | None]) -> list[np.ndarray
     carried = given[call.n_inputs :]
     if not carried and opdef.scratch:
         carried = _zeros(call, opdef.scratch(call))
-    arguments = opdef.loop_arguments(call)
+    arguments = [np.float64(a) if isinstance(a, float) else a for a in opdef.loop_arguments(call)]
     if opdef.sizes is not None:
         dims = np.zeros(open_dims(types), np.int64)
         _check(call, opdef.sizes(*_by_port(opdef.inputs, inputs, nothing), dims, *carried, *arguments))

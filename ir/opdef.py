@@ -158,6 +158,10 @@ class Call:
         raise VerifyError(f"{node.location}: {node.op} ({ins}) -> {outs}: {message}", help)
 
 
+Pairs = tuple[tuple[int, int], ...]
+EACH: Pairs = tuple((i, i) for i in range(1000))
+"""Every input with the output of its number, of operators with any number of them."""
+
 Infer = Callable[[Call], Sequence[TensorType]]
 Reference = Callable[..., Sequence[np.ndarray]]
 
@@ -178,7 +182,7 @@ class OpDef:
     them open. shape_inputs: inputs whose elements ``infer`` needs for the output shapes, or these of a call.
     reference(call, *arrays): meaning in NumPy, of all outputs; needed where neither ``scalar`` nor ``loop`` is given.
     call_traits(call): traits that hold for this call besides ``traits`` (Dropout is the identity at test time).
-    inplace: pairs (input, output) that Caffe2 lets share a blob.
+    inplace: pairs (input, output) that Caffe2 lets share a blob; enforced: those that it wants to share one.
     gradient: which operators compute it (``ir/gradient.py`` has the forms); None: asking for it is an error.
     flops(call): multiply-adds count twice.
     """
@@ -200,7 +204,8 @@ class OpDef:
     reference: Reference | None = None
     traits: Trait = Trait.NONE
     call_traits: Callable[[Call], Trait] | None = None
-    inplace: tuple[tuple[int, int], ...] = ()
+    inplace: Pairs = ()
+    enforced: Pairs = ()
     gradient: str | Callable[[GradientMaker], None] | None = None
     flops: Callable[[Call], int] | None = None
     family: str = field(default="", compare=False)
@@ -211,6 +216,10 @@ class OpDef:
         """
         traits = self.traits | self.call_traits(call) if self.call_traits else self.traits
         return traits | Trait.HOST if self.loop is not None and _has_strings(call) else traits
+
+    def may_share(self, i: int, k: int) -> bool:
+        """Caffe2 lets input ``i`` and output ``k`` have one name."""
+        return (i, k) in self.inplace or (i, k) in self.enforced
 
     def arg(self, name: str) -> Arg:
         """The argument's record; raises ``VerifyError`` with the known ones."""

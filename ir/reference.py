@@ -53,7 +53,10 @@ def evaluate_node(node: Node, arrays: Sequence[Array | None]) -> list[Array]:
     n = len(arrays) - n_epilogue_operands(node)
     call = _concrete(node, arrays[:n])
     is_open = [OPEN_QUANT in (r.type.quant, own.type.quant) for r, own in zip(call.node.results, node.results)]
-    results = _apply(call)
+    try:
+        results = _apply(call)
+    except MemoryError as error:
+        raise RunError(f"{node.location}: {node.op}: there is no memory: {error}", "use smaller sizes") from None
     if any(is_open):
         results = [with_quant(a, r.type.quant) if o else a for a, r, o in zip(results, call.node.results, is_open)]
     if isinstance(epilogue, Graph):

@@ -54,7 +54,8 @@ def test_loop_widens_what_grows() -> None:
     name: "grow" external_input: "more" external_input: "x" external_output: "x"
     op { type: "While" input: "more" output: "x"
       arg { name: "loop_net" n { name: "body" external_input: "x"
-        op { type: "Concat" input: "x" input: "x" output: "x" output: "split" arg { name: "axis" i: 0 } } } }
+        op { type: "Concat" input: "x" input: "x" output: "xx" output: "split" arg { name: "axis" i: 0 } }
+        op { type: "Copy" input: "xx" output: "x" } } }
       arg { name: "cond_net" n { name: "test" op { type: "IsEmpty" input: "x" output: "more" } } } }
     """
     graph = import_net(read_net(text.encode()), inputs={"x": TensorType.parse("float[2,3]")})

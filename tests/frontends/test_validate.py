@@ -39,6 +39,7 @@ def test_every_problem_at_once() -> None:
     kinds = [(p.kind, p.index, p.subject) for p in report.problems]
     assert kinds == [
         ("arity", 0, "input"),
+        ("in place", 0, "y"),
         ("argument", 1, "alpha"),
         ("argument", 2, "alhpa"),
         ("operator", 3, "Nonsense"),
@@ -47,10 +48,32 @@ def test_every_problem_at_once() -> None:
         ("wiring", 3, "q"),
         ("wiring", -1, "never"),
     ]
-    assert report.problems[2].remedy == "near names: alpha"
-    text = str(report.problems[1])
+    assert report.problems[3].remedy == "near names: alpha"
+    text = str(report.problems[2])
     assert text.startswith("net 'n' op #1 LeakyRelu 'the_name' (x -> y): argument 'alpha' is the string 'big'")
     assert json.loads(json.dumps(report.to_dict()))["problems"][0]["op_type"] == "Relu"
+
+
+def test_blobs_that_may_and_that_must_be_shared() -> None:
+    """Caffe2's schemas: Conv cannot work in place, Iter cannot work otherwise, Relu and Dropout can do both."""
+    good = [op("Relu", "x", "x"), op("Dropout", "x", "x mask", is_test=1), op("Mul", "w x", "x"), op("Iter", "i", "i")]
+    assert check(Net("n", good, ["x", "w", "i"], ["x", "i"])).ok
+    bad = [op("Conv", "x w", "x", kernel=1), op("Iter", "i", "next"), op("Sum", "w x", "x")]
+    problems = check(Net("n", bad, ["x", "w", "i"], ["x", "next"])).problems
+    assert [(p.kind, p.index, p.remedy) for p in problems] == [
+        ("in place", 0, "give the output a name of its own"),
+        ("in place", 1, "name the output 'i'"),
+        ("in place", 2, "give the output a name of its own"),
+    ]
+    assert "input 0 and output 0 are both 'x', Conv cannot work in place there" in str(problems[0])
+    assert "Iter changes input 0, 'i', but its output 0 is named 'next'" in str(problems[1])
+
+
+def test_more_blobs_than_ports_of_an_operator_in_place() -> None:
+    names = " ".join(f"b{i}" for i in range(20))
+    assert check(Net("n", [op("DataCouple", names, names)], names.split(), ["b19"])).ok
+    swapped = op("DataCouple", "a b", "b a")
+    assert [p.kind for p in check(Net("n", [swapped], ["a", "b"], ["a"])).problems] == ["in place"] * 4
 
 
 def test_a_step_net_in_a_string_is_looked_into() -> None:

@@ -139,12 +139,22 @@ def _channels_order(call: Call) -> Order:
 
 
 def _tile(call: Call, ins: Sequence[View], outs: Sequence[View], target: CpuTarget) -> list[Step]:
-    """The dimension is the one that grew; elements of inputs are not known here."""
-    sizes = list(zip(ins[0].type.static_shape, outs[0].type.static_shape))
-    axis = next((d for d, (old, new) in enumerate(sizes) if old != new), 0)
-    size = sizes[axis][0]
-    copies = sizes[axis][1] // max(size, 1)
-    return [tuple(t for k in range(copies) for t in _move(ins[0], _part(outs[0], axis, k * size, size), target))]
+    """The dimension is the one that grew; elements of inputs are not known here. The copies are a dimension more."""
+    source, result = ins[0], outs[0]
+    shape, grown = source.type.static_shape, result.type.static_shape
+    if 0 in grown:
+        return []
+    axis = next((d for d, (old, new) in enumerate(zip(shape, grown)) if old != new), 0)
+    copies, step = grown[axis] // shape[axis], shape[axis] * result.strides[axis]
+    task = strided_copy(
+        (*shape[:axis], copies, *shape[axis:]),
+        (*result.strides[:axis], step, *result.strides[axis:]),
+        (*source.strides[:axis], 0, *source.strides[axis:]),
+        (result.address, source.address),
+        source.type.dtype.itemsize if source.type.dtype else 4,
+        target,
+    )
+    return [(task,)]
 
 
 def _shuffle(call: Call, ins: Sequence[View], outs: Sequence[View], target: CpuTarget) -> list[Step]:

@@ -41,7 +41,7 @@ class Report:
 
 
 def check(predict: Net, init: Net | None = None) -> Report:
-    """List every unsupported operator, unknown or ill-typed argument, missing port, bad weight and wiring error.
+    """List every unsupported operator, unknown or ill-typed argument, wrong port, bad weight and wiring error.
 
     Of the init net only the operators count that the predict net needs. Raises nothing.
     """
@@ -86,6 +86,8 @@ def _operator_problems(net: Net, i: int) -> Iterator[Problem]:
         reason = _arity(what, ports, len(names)) if _counts(op, what) else ""
         if reason:
             yield problem("arity", net, i, what, reason, f"{what}s: {_port_text(ports)}")
+    if not any(op.nets()):  # nested nets may write any blob
+        yield from _sharing_problems(net, i, record)
 
 
 def _counts(op: Operator, what: str) -> bool:
@@ -117,6 +119,19 @@ def _argument_problems(net: Net, i: int, record: OpDef) -> Iterator[Problem]:
             known = [a.name for a in record.args]
             remedy = near(name, known, f"known: {', '.join(known) or 'none'}")
             yield problem("argument", net, i, name, f"argument '{name}' is unknown to {op.type}", remedy)
+
+
+def _sharing_problems(net: Net, i: int, record: OpDef) -> Iterator[Problem]:
+    """Inputs and outputs with one name where Caffe2 wants two, and with two names where it wants one."""
+    op = net.ops[i]
+    for j, name in enumerate(op.inputs):
+        for k in (k for k, out in enumerate(op.outputs) if name and out == name and not record.may_share(j, k)):
+            reason = f"input {j} and output {k} are both '{name}', {op.type} cannot work in place there"
+            yield problem("in place", net, i, name, reason, "give the output a name of its own")
+    for j, k in record.enforced:
+        if j < len(op.inputs) and k < len(op.outputs) and op.inputs[j] != op.outputs[k]:
+            reason = f"{op.type} changes input {j}, '{op.inputs[j]}', but its output {k} is named '{op.outputs[k]}'"
+            yield problem("in place", net, i, op.outputs[k], reason, f"name the output '{op.inputs[j]}'")
 
 
 def _arity(what: str, ports: Sequence[Port], n: int) -> str:

@@ -32,8 +32,11 @@ _SAMPLED = (
     Arg("aligned", "int", 0, "shift by half a pixel, so that pixel centres match"),
 )
 MOST_SAMPLES = 65536
-MOST_PIXELS = 1e30
 """Per direction and bin; boxes that need more are refused."""
+MOST_RATIO = 1024
+MOST_TOGETHER = MOST_RATIO * MOST_RATIO
+"""Samples of a bin of a rotated box."""
+MOST_PIXELS = 1e30
 ENTRIES = 4096
 """Samples of a rotated box that are taken together."""
 
@@ -48,6 +51,8 @@ def roi_shape(call: Call, columns: tuple[int, ...], first: int = 0) -> Shape | N
     bins = tuple(bounded(call, call.arg(n), 1, n) for n in ("pooled_h", "pooled_w"))
     if not math.isfinite(call.arg("spatial_scale")):
         call.fail(f"argument spatial_scale is {call.arg('spatial_scale')}")
+    if call.opdef.has_arg("sampling_ratio") and call.arg("sampling_ratio") > MOST_RATIO:
+        call.fail(f"argument sampling_ratio is {call.arg('sampling_ratio')}", f"give it at most {MOST_RATIO}")
     order = call.arg("order")
     if order not in ("NCHW", "NHWC"):
         call.fail(f"order '{order}' is not known", "use NCHW or NHWC")
@@ -408,7 +413,7 @@ def _rotated_box(
     if not abs(angle) < 1e9:
         return 1
     rows, columns = sample_count(h, bins_y, ratio), sample_count(w, bins_x, ratio)
-    if rows < 0 or columns < 0:
+    if rows < 0 or columns < 0 or rows * columns > MOST_TOGETHER:
         return 1
     angle = angle * math.pi / 180.0
     cos, sin = np.float32(math.cos(angle)), np.float32(math.sin(angle))

@@ -154,7 +154,7 @@ def legacy_align(call: Call, i: int, a: int = 0, b: int = 1) -> Shape:
     rank = call.type(a).rank
     if i != b or rank is None or not call.arg("broadcast"):
         return shape
-    return (1,) if product(shape) == 1 else along(shape, legacy_axis(call, a, b), rank)
+    return (1,) * min(rank, 1) if product(shape) == 1 else along(shape, legacy_axis(call, a, b), rank)
 
 
 def binary_shape(call: Call, a: int = 0, b: int = 1) -> Shape | None:

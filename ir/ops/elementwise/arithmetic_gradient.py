@@ -139,7 +139,7 @@ for _name, _loop, _doc in (
         loop=_loop,
         scratch=_binary_scratch,
         constants=_flags,
-        inplace=((0, 0),) if _name == "Mul" else ((0, 0), (0, 1)),
+        inplace=((0, 0), (0, 1)),
         doc=f"{_doc}, summed up over the dimensions along which the operand was broadcast.",
     )
 

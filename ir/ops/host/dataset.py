@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from graphc.ir.opdef import Arg, Call, Trait, op
+from graphc.ir.opdef import EACH, Arg, Call, Trait, op
 from graphc.ir.ops._rules import bounded, require, require_rank
 from graphc.ir.ops._segments import rows_of
 from graphc.ir.types import UNKNOWN, DType, TensorType
@@ -133,6 +133,6 @@ op(
     args=(_FIELDS, Arg("multiple_of", "int", 1, "the number of records left is a multiple of this")),
     reference=_trim,
     traits=Trait.HOST,
-    inplace=tuple((i, i) for i in range(16)),
+    enforced=EACH,
     doc="A dataset without the records after the last whole batch.",
 )

@@ -212,7 +212,7 @@ op(
     args=(Arg("skip_first_entry", "int", 0, "the first item stands for unknown keys"),),
     reference=_load,
     traits=Trait.HOST | Trait.EFFECT,
-    inplace=((0, 0),),
+    enforced=((0, 0),),
     doc="A dictionary with the items as its keys.",
 )
 
@@ -241,7 +241,7 @@ op(
     outputs="handle",
     reference=lambda call, handle: [boxed(replace(_unboxed(call, handle, Index), frozen=True))],
     traits=Trait.HOST | Trait.EFFECT,
-    inplace=((0, 0),),
+    enforced=((0, 0),),
     doc="A dictionary that takes no further keys.",
 )
 op(

@@ -33,6 +33,8 @@ def _pad_infer(call: Call) -> list[TensorType]:
     for size, head, tail in zip(spatial(call, shape), pads[:2], pads[2:]):
         if mode == "reflect" and isinstance(size, int) and max(head, tail) >= size:
             call.fail(f"a border of {max(head, tail)} cannot be reflected from {size} pixels", "use less padding")
+        if mode == "edge" and size == 0 and head + tail > 0:
+            call.fail("X has no pixels, so there is no edge to repeat", "use mode constant")
         image.append(size + (head + tail))
     return [x.with_shape(join_shape(call, *batch_and_channels(call, shape), tuple(image)))]
 

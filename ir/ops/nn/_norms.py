@@ -5,7 +5,6 @@ An image batch is items x channels x places; in NHWC order the channels lie side
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -60,7 +59,7 @@ def _moments(x: np.ndarray, at: int, depth: int, s: int, cs: int, ss: int, epsil
         for j in range(s):
             away = x.flat[at + k * cs + j * ss] - center
             square += away * away
-    return center, 1.0 / math.sqrt(square / count + epsilon)
+    return center, 1.0 / np.sqrt(square / count + epsilon)
 
 
 def group_norm_gradient(
@@ -161,7 +160,7 @@ def layer_norm_gradient(
     """Gradients of ``layer_norm`` from what it saved."""
     rows, n = span(x.shape, 0, axis), span(x.shape, axis, len(x.shape))
     for i in range(rows):
-        center, scale = float(mean.flat[i]), 1.0 / float(deviation.flat[i])
+        center, scale = float(mean.flat[i]), 1.0 / np.float64(deviation.flat[i])
         along, level = 0.0, 0.0
         for j in range(n):
             p = i * n + j
@@ -191,7 +190,7 @@ def rms_norm(
         total = 0.0
         for j in range(n):
             total += float(x.flat[i * n + j]) * float(x.flat[i * n + j])
-        scale = 1.0 / math.sqrt(total / max(n, 1) + epsilon)
+        scale = 1.0 / np.sqrt(total / max(n, 1) + epsilon)
         inverse.flat[i] = scale
         for j in range(n):
             y.flat[i * n + j] = x.flat[i * n + j] * scale * gamma.flat[j] + beta.flat[j]
@@ -229,7 +228,7 @@ def normalize(x: np.ndarray, y: np.ndarray, axis: int, power: int, floor: float)
         for j in range(n):
             v = float(x.flat[at + j * step])
             total += v * v if power == 2 else abs(v)
-        norm = max(math.sqrt(total), floor) if power == 2 else total
+        norm = max(np.sqrt(total), floor) if power == 2 else total
         for j in range(n):
             y.flat[at + j * step] = np.float32(x.flat[at + j * step] / norm) if norm > 0 else np.float32(0)
 
@@ -243,7 +242,7 @@ def normalize_gradient(x: np.ndarray, dy: np.ndarray, dx: np.ndarray, axis: int,
             v = float(x.flat[at + j * step])
             square += v * v
             along += v * dy.flat[at + j * step]
-        norm = max(math.sqrt(square), floor)
+        norm = max(np.sqrt(square), floor)
         for j in range(n):
             p = at + j * step
             dx.flat[p] = np.float32(dy.flat[p] / norm - x.flat[p] / norm * (along / norm / norm))
@@ -283,7 +282,7 @@ def batch_norm(
             share = momentum if n > 0 else 1.0
             new_mean.flat[k] = np.float32(share * old_mean + (1.0 - share) * center)
             new_var.flat[k] = np.float32(share * old_var + (1.0 - share) * unbiased)
-        inverse = 1.0 / math.sqrt(spread + epsilon)
+        inverse = 1.0 / np.sqrt(spread + epsilon)
         if not test and n > 0:
             saved_mean.flat[k], saved_inverse.flat[k] = np.float32(center), np.float32(inverse)
         factor = np.float32(scale.flat[k] * inverse)

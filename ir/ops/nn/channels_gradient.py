@@ -90,6 +90,9 @@ def _affine_infer(call: Call) -> list[TensorType]:
     learnable = bool(call.arg("is_learnable"))
     if call.n_inputs != 2 + learnable:
         call.fail(f"{call.n_inputs} inputs", f"is_learnable={int(learnable)} wants dY{', X' * learnable} and scale")
+    if call.n_outputs != 1 + 2 * learnable:
+        wanted = f"is_learnable={int(learnable)} gives dX{', dscale and dbias' * learnable}"
+        call.fail(f"{call.n_outputs} outputs", wanted)
     if learnable:
         dy = dy.with_shape(merge_shapes(call, dy.shape, require(call, 1, FLOAT).shape, "the shapes of dY and X differ"))
     scale = require(call, 1 + learnable, FLOAT)

@@ -42,6 +42,12 @@ def _axis_infer(call: Call) -> list[TensorType]:
     return [x]
 
 
+def _softmax_infer(call: Call) -> list[TensorType]:
+    """Y has the type of X, float; ``axis`` lies within its dimensions."""
+    require(call, 0, (DType.FLOAT,))
+    return _axis_infer(call)
+
+
 def _softmax_reference(call: Call, x: np.ndarray) -> Sequence[np.ndarray]:
     axis = call.arg("axis") % x.ndim
     rows = x.reshape(math.prod(x.shape[:axis]), math.prod(x.shape[axis:]))
@@ -53,7 +59,7 @@ def _softmax_reference(call: Call, x: np.ndarray) -> Sequence[np.ndarray]:
 
 op(
     "Softmax",
-    _axis_infer,
+    _softmax_infer,
     inputs="X",
     outputs="Y",
     args=(Arg("axis", "int", 1, "X is flattened to a matrix before this dimension"), ORDER, *HINTS),
@@ -123,6 +129,9 @@ def _bn_infer(call: Call) -> list[TensorType]:
     for i, what in enumerate(("scale", "bias", "mean", "var"), 1):
         if call.has(i) or i < 3 or not training:
             require(call, i)
+            c = vector(call, i, c, f"length of {what}")
+    for i, what in ((5, "sums"), (6, "sumsq")):
+        if call.has(i):
             c = vector(call, i, c, f"length of {what}")
     return [x] + [TensorType(x.dtype, (c,))] * (call.n_outputs - 1)
 
@@ -227,7 +236,8 @@ op(
     constants=_bn_constants,
     reference=_bn_reference,
     call_traits=_bn_traits,
-    inplace=((0, 0), (3, 1), (4, 2)),
+    inplace=((0, 0), (5, 3), (6, 4)),
+    enforced=((3, 1), (4, 2)),
     flops=lambda call: 2 * call.type(0).size,
     doc="Batch normalisation per channel. saved_var is 1 / sqrt(var + epsilon) of the batch.",
 )
@@ -255,6 +265,8 @@ def _lrn_reference(call: Call, x: np.ndarray) -> Sequence[np.ndarray]:
     widths = [(0, 0)] * 4
     widths[axis] = (before, size - 1 - before)
     square = np.pad(x * x, widths)
+    if not x.shape[axis]:
+        return [x, x][: call.n_outputs]
     window = np.lib.stride_tricks.sliding_window_view(square, size, axis=axis).sum(axis=-1)
     scale = np.float32(call.arg("bias")) + np.float32(call.arg("alpha") / size) * window
     return [x * scale ** np.float32(-call.arg("beta")), scale][: call.n_outputs]

@@ -325,7 +325,7 @@ op(
     ),
     loop=_bn_loop,
     constants=lambda call: [int(nhwc(call)), call.arg("num_batches")],
-    inplace=((2, 0),),
+    inplace=((2, 0), (5, 1), (6, 2)),
     doc="gradients of SpatialBN in training",
 )
 

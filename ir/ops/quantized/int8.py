@@ -25,20 +25,21 @@ from graphc.ir.ops._window import (
     window,
 )
 from graphc.ir.ops.quantized._fixed_point import clamped, half_even, q31, requantised, scaled_q31
-from graphc.ir.types import UNKNOWN, Dim, DType, Quant, TensorType, dims_agree
+from graphc.ir.types import OPEN_QUANT, UNKNOWN, Dim, DType, Quant, TensorType, dims_agree
 
 ORDER_NHWC = Arg("order", "string", b"NHWC", "NHWC, the only order of int8 operators")
 Y_QUANT = (Arg("Y_scale", "float", 1.0, "scale of the result"), Arg("Y_zero_point", "int", 0, "its zero point"))
 INT8_WINDOW = (*(a for a in WINDOW_ARGS if a.name != "order"), ORDER_NHWC, *Y_QUANT)
+SMALLEST_SCALE = float(np.finfo(np.float32).tiny)
 SCALE_TOLERANCE = 1e-5
 """Relative difference up to which two scales that have to be equal are."""
 
 
 def result_quant(call: Call) -> Quant:
-    """Scale and zero point that the arguments give the result; fails for a scale that is not positive."""
+    """Scale and zero point that the arguments give the result; fails for a scale that is no positive normal float."""
     scale, zero = call.arg("Y_scale"), call.arg("Y_zero_point")
-    if not scale > 0:
-        call.fail(f"argument 'Y_scale' is {scale}, a positive scale is needed")
+    if not SMALLEST_SCALE <= scale < math.inf:
+        call.fail(f"argument 'Y_scale' is {scale}, a finite scale of at least {SMALLEST_SCALE:.3g} is needed")
     if not 0 <= zero <= 255:
         call.fail(f"argument 'Y_zero_point' is {zero}, a value in 0 ... 255 is needed")
     return Quant(scale, zero)
@@ -52,6 +53,8 @@ def quant_of(call: Call, i: int) -> Quant:
             f"input {i} ({call.input_name(i)}) is not quantised",
             "feed it through Int8Quantize, or give its type a scale and a zero point",
         )
+    if quant != OPEN_QUANT and not 0 < quant.scale < math.inf:
+        call.fail(f"input {i} ({call.input_name(i)}) has the scale {quant.scale}, a positive finite one is needed")
     return quant
 
 

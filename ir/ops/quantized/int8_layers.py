@@ -10,7 +10,7 @@ import numpy as np
 from graphc.ir.opdef import Arg, Call, op
 from graphc.ir.ops._rules import axis_of, require_rank
 from graphc.ir.ops._window import output_image, window
-from graphc.ir.ops.quantized._fixed_point import clamped, half_even, shifted
+from graphc.ir.ops.quantized._fixed_point import LIMIT, clamped, half_even, shifted
 from graphc.ir.ops.quantized.int8 import (
     INT8_WINDOW,
     ORDER_NHWC,
@@ -119,6 +119,7 @@ def _average_constants(relu: bool) -> Callable[[Call], Sequence[float]]:
 
 def _half_away(x: float) -> int:
     """The nearest integer, of two the one farther from zero."""
+    x = min(max(x, -LIMIT), LIMIT)
     return math.floor(x + 0.5) if x >= 0.0 else -math.floor(0.5 - x)
 
 

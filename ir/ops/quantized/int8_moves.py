@@ -311,8 +311,8 @@ op(
 def _resize_type(call: Call) -> list[TensorType]:
     """(N, rows * height_scale, columns * width_scale, C), rounded down in float32."""
     x, scales = int8_input(call, 0), [np.float32(call.arg(n)) for n in ("height_scale", "width_scale")]
-    if min(scales) <= 0:
-        call.fail("height_scale and width_scale have to be positive")
+    if not all(0 < s < np.inf for s in scales):
+        call.fail(f"height_scale and width_scale are {scales[0]} and {scales[1]}, positive finite scales are needed")
     if x.shape is None:
         return [TensorType(DType.UINT8, None, quant=kept_quant(call))]
     if len(x.shape) != 4:

@@ -9,6 +9,7 @@ import numpy as np
 
 from graphc.ir.opdef import Arg, Call, op
 from graphc.ir.ops._rules import require, require_rank
+from graphc.ir.ops.detection.roi import MOST_RATIO, MOST_TOGETHER
 from graphc.ir.ops.quantized._fixed_point import clamped, half_even, scaled_gemmlowp
 from graphc.ir.ops.quantized.int8 import ORDER_NHWC, Y_QUANT, int8_input, int8_type, quant_of, result_quant
 from graphc.ir.types import UNKNOWN, DType, TensorType
@@ -27,6 +28,8 @@ def _type(call: Call) -> list[TensorType]:
     if call.arg("order") != "NHWC":
         call.fail(f"order '{call.arg('order')}' is not supported by int8 operators", "export the net in order NHWC")
     bins = (call.arg("pooled_h"), call.arg("pooled_w"))
+    if call.arg("sampling_ratio") > MOST_RATIO:
+        call.fail(f"argument sampling_ratio is {call.arg('sampling_ratio')}", f"give it at most {MOST_RATIO}")
     if min(bins) <= 0:
         call.fail(f"pooled_h and pooled_w are {bins[0]} and {bins[1]}, positive sizes are needed")
     if rois is not None and (len(rois) != 2 or (isinstance(rois[1], int) and rois[1] not in (4, 5))):
@@ -87,6 +90,8 @@ def _align(
         bin_h, bin_w = height / np.float32(bins_h), width / np.float32(bins_w)
         rows = sampling_ratio if sampling_ratio > 0 else math.ceil(bin_h)
         columns = sampling_ratio if sampling_ratio > 0 else math.ceil(bin_w)
+        if rows * columns > MOST_TOGETHER:
+            return NOT_FINITE
         part, shift = x_scale / (y_scale * 255.0 * (rows * columns)), 0
         if not part < 1.0:
             return LARGE_SCALE
@@ -133,7 +138,7 @@ op(
     errors=(
         "RoIs name an image that X does not have",
         "X_scale is not below 255 times Y_scale: the result's scale is too small",
-        "RoIs has a coordinate that is not a number, or far outside",
+        "RoIs has a coordinate that is not a number, or a box that is too large to be sampled",
     ),
     doc="RoIAlign of uint8 NHWC features",
 )

@@ -235,6 +235,6 @@ op(
     args=(Arg("offset", "int", -1, "first time step at step 0"), Arg("window", "int", -1, "time steps")),
     loop=_link,
     errors=("timestep lies outside of the outer blob",),
-    inplace=((1, 1),),
+    enforced=((1, 1),),
     doc="cuts the time steps that a step net sees out of a blob over all of them",
 )

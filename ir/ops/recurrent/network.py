@@ -11,7 +11,8 @@ import numpy as np
 from graphc.ir.graph import Graph
 from graphc.ir.infer import infer_subgraph
 from graphc.ir.opdef import Arg, Call, Trait, op, shape_operands
-from graphc.ir.types import Dim, DType, TensorType
+from graphc.ir.ops._rules import require
+from graphc.ir.types import Dim, DType, TensorType, dims_agree
 
 Size = TypeVar("Size")
 NETWORK_ARGS = (
@@ -63,12 +64,24 @@ def _state_shapes(call: Call) -> dict[str, tuple[Dim, ...]]:
     time = call.type(0).shape
     found: dict[str, tuple[Dim, ...]] = {}
     for name, i in zip(map(name_text, call.arg("recurrent_states")), call.arg("initial_recurrent_state_ids")):
-        if i >= call.n_inputs:
+        if not 0 <= i < call.n_inputs:
             call.fail(f"argument 'initial_recurrent_state_ids' names input {i}, there are {call.n_inputs}")
-        initial = call.type(i).shape
+        initial = require(call, i, (DType.FLOAT,)).shape
+        if time is not None and initial is not None:
+            _check_initial(call, i, time, initial)
         if time is not None and initial is not None and len(time) >= 2:
             found[name] = (time[0] + initial_steps(initial), time[1], initial[-1])
     return found
+
+
+def _check_initial(call: Call, i: int, time: tuple[Dim, ...], initial: tuple[Dim, ...]) -> None:
+    """Fail unless input ``i`` is (width), (batch, width) or (initial steps, batch, width); a batch of 1 serves all."""
+    if len(time) < 2:
+        call.fail(f"input 0 has the shape {time}, time steps and a batch are needed")
+    if not 1 <= len(initial) <= 3:
+        call.fail(f"input {i}, an initial state, has the shape {initial}, 1 to 3 dimensions are needed")
+    if len(initial) > 1 and initial[-2] != 1 and not dims_agree(initial[-2], time[1]):
+        call.fail(f"input {i}, an initial state, has a batch of {initial[-2]}, input 0 one of {time[1]}")
 
 
 def operand_names(call: Call) -> list[str]:
@@ -143,6 +156,10 @@ def _network_types(call: Call) -> list[TensorType]:
     step = call.node.attrs.get("step_net")
     if isinstance(step, Graph):
         infer_subgraph(step, [_step_type(call, v.name, states) for v in step.inputs])
+    known = set(map(name_text, call.arg("recurrent_states")))
+    for source in map(name_text, call.arg("alias_src")):
+        if source not in known:
+            call.fail(f"argument 'alias_src' names '{source}', which is no recurrent state", f"known: {sorted(known)}")
     parts = zip(call.arg("alias_src"), call.arg("alias_dst"), call.arg("alias_offset"))
     types = [_alias_type(states, name_text(source), offset) for source, _, offset in parts]
     return types[: call.n_outputs] + [TensorType()] * (call.n_outputs - len(types))
@@ -173,7 +190,10 @@ def _recurrent_network(call: Call, *arrays: np.ndarray) -> list[np.ndarray]:
         for name, value in zip(step.output_names, results):
             link = links.get(name)
             if link is not None and link.external in states:
-                states[link.external][t + link.offset : t + link.offset + link.window] = value
+                part = states[link.external][t + link.offset : t + link.offset + link.window]
+                if part.size != value.size:
+                    call.fail(f"step {t} gives '{name}' the shape {value.shape}, its state has {part.shape} there")
+                part[...] = value
         blobs = {name: _step_input(call, name, links, states, arrays, t) for name in (call.arg("timestep"), *links)}
         workspaces.steps.append(blobs | dict(zip((v.name for v in step.inputs), inputs)))
         workspaces.steps[-1].update(zip(step.output_names, results))

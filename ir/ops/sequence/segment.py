@@ -20,7 +20,6 @@ from graphc.ir.ops._segments import (
     NOT_SORTED,
     add_row,
     count_sorted,
-    first_dim,
     int_vector,
     length_of,
     outside,
@@ -310,7 +309,7 @@ def _gradient_infer(call: Call) -> list[TensorType]:
     rows_of(call, i)
     if i:
         require(call, 0, FLOAT)
-        count = first_dim(call, 0, count, "first dimension")
+        count = agree(call, length_of(call, 0), count, "number of SCALARS")
     return [with_rows(grads.shape, count)]
 
 

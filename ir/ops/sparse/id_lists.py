@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.ir.opdef import Arg, Call, Trait, op
+from graphc.ir.opdef import EACH, Arg, Call, Trait, op
 from graphc.ir.ops._rules import agree, bounded, merge_shapes, product, require, require_rank
 from graphc.ir.ops._segments import INTS, copy_row, int_vector, length_of, row_size, rows_of
 from graphc.ir.ops._sorting import argsort
@@ -274,7 +274,7 @@ op(
     args=(Arg("num_to_collect", "int", -1, "rows of a full buffer"),),
     loop=_collect,
     constants=_window_rows,
-    inplace=((0, 0), (1, 1), (4, 2)),
+    enforced=((0, 0), (1, 1), (4, 2)),
     errors=("NEXT: the cursor is outside of the buffer", "NUM_VISITED is negative"),
     doc="A buffer of the last rows of all batches so far.",
 )
@@ -328,6 +328,6 @@ op(
     outputs="outputs*",
     reference=lambda call, *arrays: list(arrays),
     traits=Trait.HOST,
-    inplace=tuple((i, i) for i in range(8)),
+    enforced=EACH,
     doc="The inputs: all of them are there before any of the outputs is.",
 )

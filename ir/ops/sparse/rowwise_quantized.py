@@ -189,8 +189,8 @@ def _separate(x: Array, y: Array, scale_bias: Array) -> int:
         scale_bias[r, 1] = low
         inverse = np.float32(np.float32(1) / scale_bias[r, 0])
         for j in range(size if span >= np.float32(1e-10) else 0):
-            value = (x.flat[r * size + j] - low) * inverse
-            y.flat[r * size + j] = np.uint8(min(max(math.floor(value + np.float32(0.5)), 0), 255))
+            value = np.floor((x.flat[r * size + j] - low) * inverse + np.float32(0.5))
+            y.flat[r * size + j] = clipped(value, 255)
     return 0
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.ir.opdef import Arg, Call, Trait, op
+from graphc.ir.opdef import EACH, Arg, Call, Trait, op
 from graphc.ir.ops._half import float_of, float_to_half
 from graphc.ir.ops._rules import NUMERIC, agree, product, require, require_rank
 from graphc.ir.ops._segments import BAD_INDEX, FLOAT, INTS, copy_row, int_vector, outside, row_size, rows_of
@@ -65,7 +65,7 @@ for _name, _type in (("SparseNormalize", "float"), ("Float16SparseNormalize", "h
         ),
         loop=_normalize,
         errors=(BAD_INDEX,),
-        inplace=((0, 0),),
+        enforced=((0, 0),),
         doc=f"{_type} rows scaled to a Euclidean length.",
     )
 
@@ -107,7 +107,7 @@ op(
     ),
     loop=_regularize,
     errors=(BAD_INDEX,),
-    inplace=((0, 0),),
+    enforced=((0, 0),),
     doc="Rows made smaller by L1 or L2 regularisation.",
 )
 
@@ -147,7 +147,7 @@ op(
     outputs="OUTPUT",
     loop=_assign,
     errors=(BAD_INDEX,),
-    inplace=((0, 0),),
+    enforced=((0, 0),),
     doc="DATA with the rows at INDICES replaced, of equal indices by the last.",
 )
 
@@ -201,7 +201,7 @@ op(
     outputs="OUTPUT",
     loop=_weighted_sum,
     errors=(BAD_INDEX,),
-    inplace=((0, 0),),
+    enforced=((0, 0),),
     doc="X_0, of which the rows at INDICES become weighted sums of them and the rows of all X.",
 )
 
@@ -241,7 +241,7 @@ op(
     outputs="output_tensor",
     loop=_copy_rows,
     errors=(BAD_INDEX,),
-    inplace=((0, 0),),
+    enforced=((0, 0),),
     doc="A matrix in which the rows at indices are all the same.",
 )
 op(
@@ -293,7 +293,7 @@ op(
     args=(Arg("counter_halflife", "int", -1, "iterations after which a count is half; without effect below 1"),),
     loop=_count,
     errors=(BAD_INDEX,),
-    inplace=((0, 0), (1, 1)),
+    enforced=((0, 0), (1, 1)),
     doc="How often rows were used, older uses counting less, and when they were used last.",
 )
 
@@ -324,6 +324,6 @@ op(
     inputs="X*#",
     outputs="Y*#",
     loop=_coalesce,
-    inplace=tuple((i, i) for i in range(8)),
+    inplace=EACH,
     doc="The inputs, and a vector of all their elements. The outputs share no memory.",
 )

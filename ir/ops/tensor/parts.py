@@ -207,6 +207,8 @@ for _name in ("Split", "DepthSplit"):
 def _lengths_sizes(call: Call, size: Dim) -> list[Dim]:
     """Sizes of a SplitByLengths call's outputs along its dimension of ``size``; fails unless they add up."""
     n, shape, lengths = call.n_outputs, require_rank(call, 1, 1), constant_ints(call, 1)
+    if n == 0:
+        call.fail("it has no outputs", "name an output for each part")
     if shape is not None and isinstance(shape[0], int) and shape[0] % n:
         call.fail(f"{shape[0]} lengths cannot be divided among {n} outputs", "give a multiple of the outputs")
     if lengths is None:
@@ -424,6 +426,6 @@ op(
     outputs="A",
     loop=_append,
     reference=_append_reference,
-    inplace=((0, 0),),
+    enforced=((0, 0),),
     doc="The rows of A, then those of B.",
 )

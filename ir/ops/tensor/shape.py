@@ -16,10 +16,12 @@ VIEW = Trait.VIEW
 IDENTITY = Trait.IDENTITY
 
 
-def _identity(name: str, doc: str, *args: Arg, inputs: str = "X", inplace: bool = False) -> None:
+def _identity(
+    name: str, doc: str, *args: Arg, inputs: str = "X", inplace: bool = False, infer: Infer = same_type
+) -> None:
     op(
         name,
-        same_type,
+        infer,
         family=__name__,
         inputs=inputs,
         outputs="Y",
@@ -31,14 +33,22 @@ def _identity(name: str, doc: str, *args: Arg, inputs: str = "X", inplace: bool 
     )
 
 
+def _named_type(call: Call) -> list[TensorType]:
+    """The type of X; the argument ``name`` has to be given."""
+    if not call.given("name"):
+        call.fail("argument 'name' is missing", "give the other name of the blob, or use Copy")
+    return list(same_type(call))
+
+
 _identity("Copy", "The input.")
 _identity("Alias", "The input, in the same memory.")
 _identity(
     "AliasWithName",
     "The input under another name.",
-    Arg("name", "string", b"invalid_name", "the other name"),
+    Arg("name", "string", None, "the other name"),
     Arg("is_backward", "int", 0, "the gradient has the name"),
     inplace=True,
+    infer=_named_type,
 )
 _identity("StopGradient", "The input; no gradient flows back.", inplace=True)
 _identity("EnsureDense", "The input; its gradient is made dense.", inplace=True)

@@ -196,6 +196,6 @@ for _form, _by_row in (("SparseAdagrad", 0), ("RowWiseSparseAdagrad", 1)):
                 loop=_weighted if _is_weighted else _fused,
                 constants=_constants(_by_row, _approx) if _is_weighted else _constants(int(_kind == "Mean"), _by_row),
                 errors=ERRORS,
-                inplace=((0, 0), (1, 1)),
+                enforced=((0, 0), (1, 1)),
                 doc=f"the gradient of SparseLengths{_kind}, and {_form} by it",
             )

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.ir.opdef import Arg, Call, Trait, op
+from graphc.ir.opdef import EACH, Arg, Call, Trait, op
 from graphc.ir.ops._updates import blend, equal_counts, floats, iteration, one_element, root
 from graphc.ir.scalar import Expr, ScalarOps
 from graphc.ir.types import Dim, DType, TensorType
@@ -38,7 +38,7 @@ op(
     inputs="iter?",
     outputs="iter",
     loop=_iter,
-    inplace=((0, 0),),
+    enforced=((0, 0),),
     family=__name__,
     doc="counts up by one; without an input it starts from zero",
 )
@@ -55,7 +55,7 @@ op(
     outputs="iter",
     reference=_atomic_iter,
     traits=Trait.HOST,
-    inplace=((1, 0),),
+    enforced=((1, 0),),
     doc="Iter under a mutex that other threads share; a plan runs in one",
 )
 
@@ -442,6 +442,6 @@ op(
     outputs="Y*",
     args=(Arg("scale", "float", 1.0),),
     loop=_scale_blobs,
-    inplace=tuple((i, i) for i in range(8)),
+    inplace=EACH,
     doc="every input times scale",
 )

@@ -94,7 +94,8 @@ op(
     args=(Arg("momentum", "float", 0.0), Arg("nesterov", "int", 0)),
     loop=_sparse_momentum,
     errors=(BAD_ROW,),
-    inplace=((0, 0), (1, 1), (3, 2)),
+    inplace=((0, 0),),
+    enforced=((1, 1), (3, 2)),
     doc="MomentumSGDUpdate of the rows at indices",
 )
 
@@ -177,7 +178,7 @@ op(
     loop=_sparse_adagrad,
     constants=adagrad_constants,
     errors=(BAD_ROW,),
-    inplace=((0, 0), (1, 1)),
+    enforced=((0, 0), (1, 1)),
     doc="Adagrad of the rows at indices",
 )
 
@@ -268,7 +269,7 @@ op(
     loop=_row_adagrad,
     constants=lambda call: [*adagrad_constants(call), call.arg("counter_halflife")],
     errors=(BAD_ROW,),
-    inplace=((0, 0), (1, 1)),
+    enforced=((0, 0), (1, 1)),
     doc="Adagrad of the rows at indices with one moment for a row: the mean square of its gradient",
 )
 
@@ -322,7 +323,7 @@ op(
     args=ADADELTA_ARGS,
     loop=_sparse_adadelta,
     errors=(BAD_ROW,),
-    inplace=((0, 0), (1, 1), (2, 2)),
+    enforced=((0, 0), (1, 1), (2, 2)),
     doc="Adadelta of the rows at indices",
 )
 
@@ -371,7 +372,7 @@ op(
     args=FTRL_ARGS,
     loop=_sparse_ftrl,
     errors=(BAD_ROW,),
-    inplace=((0, 0), (1, 1)),
+    enforced=((0, 0), (1, 1)),
     doc="Ftrl of the rows at indices",
 )
 
@@ -422,7 +423,7 @@ op(
     args=STORM_ARGS,
     loop=_sparse_storm,
     errors=(BAD_ROW,),
-    inplace=((0, 0), (1, 1), (2, 2)),
+    enforced=((0, 0), (1, 1), (2, 2)),
     doc="Storm of the rows at indices",
 )
 
@@ -464,6 +465,6 @@ op(
     args=(EPSILON,),
     loop=_sparse_wngrad,
     errors=(BAD_ROW,),
-    inplace=((0, 0), (1, 1)),
+    enforced=((0, 0), (1, 1)),
     doc="Wngrad of the rows at indices; seq_b grows without epsilon",
 )

@@ -109,7 +109,7 @@ op(
     loop=_sparse_adam,
     constants=lambda call: [*adam_constants(call), call.arg("enableRAdam")],
     errors=(BAD_ROW,),
-    inplace=((0, 0), (1, 1), (2, 2)),
+    enforced=((0, 0), (1, 1), (2, 2)),
     doc="Adam of the rows at indices",
 )
 
@@ -160,7 +160,7 @@ op(
     args=ADAM_ARGS,
     loop=_row_adam,
     errors=(BAD_ROW,),
-    inplace=((0, 0), (1, 1), (2, 2)),
+    enforced=((0, 0), (1, 1), (2, 2)),
     doc="Adam of the rows at indices with one second moment for a row",
 )
 
@@ -246,6 +246,6 @@ op(
     args=ADAM_ARGS,
     loop=_smart_adam,
     errors=(BAD_ROW,),
-    inplace=((0, 0), (1, 1), (2, 2), (3, 3)),
+    enforced=((0, 0), (1, 1), (2, 2), (3, 3)),
     doc="Adam of the rows at indices, whose moments decay for the iterations in which they were not seen",
 )
