@@ -20,14 +20,33 @@ from typing import Any, TextIO
 
 import numpy as np
 from numba import njit, types
-from numba.core.compiler import Flags, compile_extra
+from numba.core.compiler import CompilerBase, Flags, compile_extra
+from numba.core.compiler_machinery import PassManager
 from numba.core.registry import cpu_target
+from numba.core.typed_passes import NativeLowering, NoPythonBackend, NopythonTypeInference, PreLowerStripPhis
+from numba.core.untyped_passes import FixupArgs, IRProcessing, ReconstructSSA, TranslateByteCode
 
 from graphc.backends.cpu import arrays, atomics, shuffles, vector, vmath
 from graphc.backends.cpu.vocabulary import BUILTINS, check_source
 
 IDLE_SECONDS = 30.0
 KERNELS_BETWEEN_COLLECTIONS = 50
+
+
+class KernelCompiler(CompilerBase):
+    """The passes that generated source needs. Numba's others look for what it never has (closures, lists, ``with``)
+    and take up to a third of the time; the code is the same."""
+
+    def define_pipelines(self) -> list[PassManager]:
+        """The one pipeline."""
+        passes = PassManager("graphc")
+        for step in (
+            *(TranslateByteCode, FixupArgs, IRProcessing, ReconstructSSA),
+            *(NopythonTypeInference, PreLowerStripPhis, NativeLowering, NoPythonBackend),
+        ):
+            passes.add_pass(step, step.__name__)
+        passes.finalize()
+        return [passes]
 
 
 def compile_kernel(name: str, source: str, lanes: int, fma: bool) -> tuple[str, bytes]:
@@ -57,7 +76,9 @@ def compile_kernel(name: str, source: str, lanes: int, fma: bool) -> tuple[str, 
     typing, target = cpu_target.typing_context, cpu_target.target_context
     target.refresh()
     typing.refresh()
-    result = compile_extra(typing, target, scope[name], (types.intp,) * 4, types.none, flags, {})
+    result = compile_extra(
+        typing, target, scope[name], (types.intp,) * 4, types.none, flags, {}, pipeline_class=KernelCompiler
+    )
     code = result.library._get_compiled_object()
     if b".numba.unresolved" in code:
         raise ValueError(f"kernel {name}: a function calls itself with arguments of other types")
