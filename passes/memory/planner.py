@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from graphc.ir import Graph, LoweringError, Node
+from graphc.ir.memory_check import check_memory
 from graphc.ir.schedule import Choice, Library, Schedule
 from graphc.passes.lower import lower, place_values
 from graphc.passes.memory.order import best_order
@@ -104,8 +105,9 @@ class _Fit:
     def refusal(self) -> LoweringError:
         """Why there is no plan: what lives at the peak of the smallest one."""
         schedule = self.best[0]
-        step = peak_step(schedule)
-        live = sorted((b for b in schedule.buffers if b.first <= step <= b.last), key=lambda b: -b.size)
+        report = check_memory(schedule)
+        step = report.peak_step
+        live = [schedule.buffers[i] for i in report.at_peak]
         named = ", ".join(f"'{b.names[0]}' {b.size:,}" for b in live[:SHOWN])
         rest = f" and {len(live) - SHOWN} more" if len(live) > SHOWN else ""
         tasks = ", ".join(dict.fromkeys(f"'{t.label}'" for t in schedule.steps[step] if t.label))
@@ -116,13 +118,3 @@ class _Fit:
             f"the smallest arena that was found has {schedule.arena_bytes:,} bytes: --max-memory "
             f"{schedule.arena_bytes}, or use a smaller batch or smaller images",
         )
-
-
-def peak_step(schedule: Schedule) -> int:
-    """The first step with the most live bytes."""
-    change = [0] * (len(schedule.steps) + 2)
-    for b in schedule.buffers:
-        change[b.first] += b.size
-        change[b.last + 1] -= b.size
-    live = list(np.cumsum(change)[: max(1, len(schedule.steps))])
-    return live.index(max(live))
