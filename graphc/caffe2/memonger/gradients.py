@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from graphc.caffe2.memonger.nets import Net, message_of, names
 from graphc.caffe2.memonger.recycling import compute_blob_recycling_for_dag
 from graphc.caffe2.memonger.report import log
-from graphc.caffe2.memonger.verify import require_same
 from graphc.frontends.netdef.schema import Message
 
 
@@ -37,12 +36,9 @@ def share_grad_blobs(
     ops = [i for i, op in enumerate(message.op) if gradients.intersection((*op.input, *op.output))]
     shareable = gradients | (_activations(message) if share_activations else set())
     heads, started = names(losses), time.perf_counter()
-    dont_share = set(names(dont_share_blobs))
-    found = compute_blob_recycling_for_dag(
-        message, heads, ops, shareable, scope, dont_share | kept | set(heads), blob_shapes or {}
-    )
+    dont_share = kept.union(names(dont_share_blobs), heads)
+    found = compute_blob_recycling_for_dag(message, heads, ops, shareable, scope, dont_share, blob_shapes or {})
     log.info("Memonger memory optimization took %.3f secs", time.perf_counter() - started)
-    require_same(message, found, {*kept, *dont_share, *heads, *message.external_output})
     return found
 
 

@@ -16,13 +16,17 @@ def compute_assignments_greedy(
     """
     assignments = init_assignments or []
     placed = {name for a in assignments for name, _ in a}
+    sizes = [largest(a) for a in assignments]
     for name, candidate in ranges_sorted:
         if name in placed:
             continue
-        fitting = [a for a in assignments if is_compatible(candidate, a, ())]
+        size = candidate.size or 0
+        fitting = [i for i, a in enumerate(assignments) if is_compatible(candidate, a, ())]
         if fitting:
-            size = candidate.size or 0
-            min(fitting, key=lambda a: abs(largest(a) - size)).append((name, candidate))
+            best = min(fitting, key=lambda i: abs(sizes[i] - size))
+            assignments[best].append((name, candidate))
+            sizes[best] = max(sizes[best], size)
         else:
             assignments.append([(name, candidate)])
+            sizes.append(size)
     return assignments

@@ -1,7 +1,9 @@
 """Assignments of live ranges with the least bytes, by dynamic programming over the blobs in order of definition.
 
 A state is what matters of an assignment of the first k blobs for those to come: how large each piece of storage is,
-and until when it is in use. Two assignments with the same state are interchangeable, so one of them is kept.
+and until when it is in use. All states after the same blob have the same blobs alive. Of two states one is enough if
+its pieces, those of the same blobs and those that are free compared by size, are nowhere larger: whatever the other
+goes on to do, it can do too, for no more bytes.
 """
 
 from __future__ import annotations
@@ -9,11 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from graphc.caffe2.memonger.greedy import compute_assignments_greedy
 from graphc.caffe2.memonger.ranges import Assignment, LiveRange, NamedRange, get_memory_usage, largest
 from graphc.caffe2.memonger.report import log
 
-MAX_STATES = 2000
+MAX_STATES = 300
 """States kept after each blob. Beyond, the cheapest are kept, and the result need not be optimal."""
 
 _FREE = -2
@@ -63,8 +67,9 @@ def compute_assignments_dp(
         following = _distinct(n for n in every if _cost(n) <= bound)
         if counter is not None:
             counter[0] += len(following)
-        cut = cut or len(following) > MAX_STATES
-        states = sorted(following, key=_cost)[:MAX_STATES]
+        states = _undominated(following)
+        cut = cut or len(states) > MAX_STATES
+        states = states[:MAX_STATES]
     if cut:
         log.warning("Too many assignments to try all: the result may need more than the least memory.")
     found = [_assignments(state, start) for state in states[:1]]
@@ -99,11 +104,28 @@ def _placements(state: _State, blob: NamedRange) -> Iterator[_State]:
     yield (*state, _Piece(size, until, -1, _Link(blob, None)))
 
 
+def _signature(state: _State) -> tuple[tuple[int, int], ...]:
+    """The pieces' last uses and sizes, the free ones last and the larger ones first."""
+    return tuple(sorted(((p.until, p.size) for p in state), reverse=True))
+
+
 def _distinct(states: Iterable[_State]) -> list[_State]:
-    found: dict[tuple[tuple[int, int], ...], _State] = {}
-    for state in states:
-        found.setdefault(tuple(sorted((p.size, p.until) for p in state)), state)
-    return list(found.values())
+    return list({_signature(state): state for state in states}.values())
+
+
+def _undominated(states: list[_State]) -> list[_State]:
+    """Those of the states that no other makes superfluous, the cheapest first; stops once there are too many."""
+    width = max(map(len, states), default=0)
+    sizes = np.zeros((len(states), width), np.int64)
+    for row, state in zip(sizes, states):
+        row[: len(state)] = [size for _, size in _signature(state)]
+    kept: list[int] = []
+    for i in sorted(range(len(states)), key=lambda k: _cost(states[k])):
+        if not (sizes[kept] <= sizes[i]).all(axis=1).any():
+            kept.append(i)
+        if len(kept) > MAX_STATES:
+            break
+    return [states[i] for i in kept]
 
 
 def _cost(state: _State) -> int:

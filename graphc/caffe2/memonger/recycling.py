@@ -16,6 +16,7 @@ from graphc.caffe2.memonger.nets import Net, blobs_of, copy_of, message_of, name
 from graphc.caffe2.memonger.order import ancestors
 from graphc.caffe2.memonger.protected import external_inputs, fixed_names
 from graphc.caffe2.memonger.report import MemongerError, log
+from graphc.caffe2.memonger.verify import require_same
 from graphc.frontends.netdef.schema import Message
 
 Device = tuple[int, int]
@@ -41,7 +42,7 @@ def compute_blob_recycling_for_dag(
     best fitting storage is taken over, otherwise that which most blobs share already. Blobs of different devices never
     share.
 
-    Raises ``MemongerError`` for positions that the net does not have.
+    Raises ``MemongerError`` for positions that the net does not have, and where the result does not verify.
     """
     message = message_of(net)
     scope = sorted(set(op_indices))
@@ -52,9 +53,10 @@ def compute_blob_recycling_for_dag(
     recycler.run()
     mapping = recycler.mapping(namescope)
     _tell(recycler, mapping)
-    copy = copy_of(message)
-    apply_assignments(copy, mapping)
-    return copy
+    found = copy_of(message)
+    apply_assignments(found, mapping)
+    require_same(message, found, kept)
+    return found
 
 
 def _tell(recycler: _Recycler, mapping: Mapping[str, str]) -> None:
@@ -76,10 +78,15 @@ def _ratio(before: int, after: int) -> tuple[int, int, float]:
 class _Group:
     """Blobs that share storage. touched: mask of all operators that touch one. size: elements of the largest."""
 
+    number: int
     members: list[str]
     touched: int
     device: Device
     size: int
+
+    def is_over(self, i: int, before: int) -> bool:
+        """All operators that touch it come before operator ``i``, of which ``before`` is the mask of ancestors."""
+        return self.touched.bit_length() <= i and not self.touched & ~before
 
 
 class _Recycler:
@@ -104,7 +111,7 @@ class _Recycler:
         self.reads_left = {blob: len(ops) for blob, ops in self.readers.items()}
         self.group_of: dict[str, _Group] = {}
         self.groups: list[_Group] = []
-        self.free: list[_Group] = []
+        self.free: dict[int, _Group] = {}
         self.visited: set[int] = set()
         self.elements_saved = 0
 
@@ -156,7 +163,7 @@ class _Recycler:
         for blob in dict.fromkeys(self.net.op[i].output):
             if self._may_share(blob) and blob not in self.group_of and self.first_writer[blob] == i:
                 self._place(blob, i)
-        self.free += [g for g in released if not any(g is f for f in self.free)]
+        self.free.update((g.number, g) for g in released)
 
     def _may_share(self, blob: str) -> bool:
         return blob in self.shareable and blob not in self.kept
@@ -173,18 +180,18 @@ class _Recycler:
         return self.group_of[blob]
 
     def _new_group(self, blob: str) -> _Group:
-        group = _Group([blob], self.touched[blob], self._device(blob), self._size(blob))
+        group = _Group(len(self.groups), [blob], self.touched[blob], self._device(blob), self._size(blob))
         self.groups.append(group)
         return group
 
     def _place(self, blob: str, i: int) -> None:
         device, size = self._device(blob), self._size(blob)
-        usable = [g for g in self.free if g.device == device and not g.touched & ~self.before[i]]
+        usable = [g for g in self.free.values() if g.device == device and g.is_over(i, self.before[i])]
         if not usable:
             self.group_of[blob] = self._new_group(blob)
             return
         group = min(usable, key=lambda g: _fit(g, size) if self.shapes else (0, -len(g.members), g.members[0]))
-        self.free = [g for g in self.free if g is not group]
+        del self.free[group.number]
         self.elements_saved += min(group.size, size)
         group.size = max(group.size, size)
         group.members.append(blob)
