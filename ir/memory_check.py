@@ -19,6 +19,9 @@ ALIGNMENT = 64
 LIMIT = 2**63
 """Sizes are signed 64-bit numbers."""
 
+MOST_UNITS = 2**31
+"""Units of a step: threads claim them by a word that holds the next one in half of its bits."""
+
 NUMBERS = ("stride",)
 """Spaces that stand for a number, and lead nowhere."""
 
@@ -74,6 +77,7 @@ def check_memory(schedule: Schedule, keep: Collection[str] = ()) -> MemoryReport
     sane = [i for i, b in enumerate(schedule.buffers) if proof.buffer(i, b)]
     proof.overlaps(sane)
     uses = proof.addresses()
+    proof.units()
     views = sum(proof.view(name, view) for name, view in schedule.views.items())
     proof.survivors(keep)
     live = live_bytes(schedule, sane)
@@ -244,6 +248,15 @@ class _Proof:
                 where = f"{address.space}[{address.index}]{address.offset:+d}"
                 self.wrong("address", f"{_task_text(step, task)} points to {where}, which does not exist")
         return uses
+
+    def units(self) -> None:
+        """Every task has work, and no more than the word in which threads count the units of a step can hold."""
+        for step, tasks in enumerate(self.schedule.steps):
+            for task in tasks:
+                if task.units < 1:
+                    self.wrong("units", f"{_task_text(step, task)} has {task.units} units")
+            if sum(task.units for task in tasks) >= MOST_UNITS:
+                self.wrong("units", f"step {step} has {MOST_UNITS} units or more")
 
     def arena_address(self, step: int, task: Task, address: Address) -> None:
         """It lies in the buffer that it names, and the buffer lives at this step."""

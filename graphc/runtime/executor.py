@@ -183,8 +183,21 @@ class Executor:
 
         The inputs and outputs that were bound last must still exist: steps read and write them.
         """
+        self._start_only(self._steps[index])
+
+    def run_task(self, index: int, number: int) -> None:
+        """Run one task of a step by itself, as ``run_step`` does; not one without units."""
+        at, _, share = self._steps[index]
+        before, self._tasks[at + number, 3] = int(self._tasks[at + number, 3]), 0
+        try:
+            self._start_only(np.array([at + number, 1, share], np.int64))
+        finally:
+            self._tasks[at + number, 3] = before
+
+    def _start_only(self, step: np.ndarray) -> None:
+        """Run one row of the table of steps."""
         block = self._block
-        block[Job.N_STEPS], block[Job.STEPS] = 1, self._steps[index:].ctypes.data
+        block[Job.N_STEPS], block[Job.STEPS] = 1, step.ctypes.data
         try:
             self._start()
         finally:

@@ -1,21 +1,23 @@
 """Runs in poisoned memory: what a schedule calls dead is filled with a pattern, and nothing may change.
 
 A run like this, step by step through the same kernels, shows what addresses alone cannot: how far a kernel reads and
-writes. Outputs that differ were computed from dead bytes; bytes that change outside a step's buffers were written to by
-mistake.
+writes. Outputs that differ were computed from dead bytes, or by tasks that depend on others of their step; bytes that
+change outside a task's buffers were written to by mistake.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from graphc.ir.errors import RunError
 from graphc.ir.memory_check import buffer_text, rounded
-from graphc.ir.schedule import Address, Schedule, Step
+from graphc.ir.schedule import Address, Schedule, Step, Task
 from graphc.runtime.executor import Executor, aligned_zeros
 
 PATTERNS = (0xFF, 0x7F, 0xFE)
@@ -49,13 +51,23 @@ class PoisonFinding:
 
 
 class PoisonedRun:
-    """One run, step by step. outputs: in order, complete when ``steps`` is at its end. strays: writes to bytes that
-    belong to no buffer of the step that wrote them."""
+    """One run, step by step, and in each step one task after another, from the last to the first unless ``forwards``,
+    because they must not depend on each other.
+
+    outputs: in order, complete when ``steps`` is at its end. strays: writes to bytes that belong to no buffer of the
+    task that wrote them.
+    """
 
     def __init__(
-        self, schedule: Schedule, make: MakeExecutor, threads: int, inputs: Sequence[np.ndarray], pattern: int
+        self,
+        schedule: Schedule,
+        make: MakeExecutor,
+        threads: int,
+        inputs: Sequence[np.ndarray],
+        pattern: int,
+        forwards: bool = False,
     ) -> None:
-        self.schedule, self.pattern = schedule, pattern
+        self.schedule, self.pattern, self.forwards = schedule, pattern, forwards
         self._memory = aligned_zeros(schedule.arena_bytes + 2 * RED_ZONE)
         self._memory[:] = pattern
         self.arena = self._memory[RED_ZONE : RED_ZONE + schedule.arena_bytes]
@@ -74,7 +86,8 @@ class PoisonedRun:
         for k, step in enumerate(self.schedule.steps):
             if step:
                 self._poison(k)
-                self._run_guarded(k, number)
+                for task in range(len(step)) if self.forwards else reversed(range(len(step))):
+                    self._run_task(k, number, task)
                 number += 1
             yield k
         self.executor.require_accepted()
@@ -86,23 +99,26 @@ class PoisonedRun:
             self.arena[start:end] = self.pattern
         self._scratch[:] = self.pattern
 
-    def _run_guarded(self, step: int, number: int) -> None:
-        """Run a step, and look whether it changed bytes outside the buffers that its tasks name."""
-        ranges = gaps(self.schedule, named_buffers(self.schedule.steps[step]))
+    def _run_task(self, step: int, number: int, k: int) -> None:
+        """Run a task, and look whether it changed bytes outside the buffers that it names."""
+        task = self.schedule.steps[step][k]
+        if not task.units:
+            return
+        ranges = gaps(self.schedule, named_buffers((task,)))
         before = [self.arena[start:end].copy() for start, end in ranges]
-        self.executor.run_step(number)
+        self.executor.run_task(number, k)
         for (start, end), old in zip(ranges, before):
             if not np.array_equal(self.arena[start:end], old):
                 at = start + int(np.flatnonzero(self.arena[start:end] != old)[0])
-                self._stray(step, f"wrote to byte {at} of the arena, {self._owner(step, at)}")
+                self._stray(step, task, f"wrote to byte {at} of the arena, {self._owner(step, at)}")
                 self.arena[start:end] = old
         for zone, where in ((self._memory[:RED_ZONE], "before"), (self._memory[-RED_ZONE:], "after")):
             if (zone != self.pattern).any():
-                self._stray(step, f"wrote {where} the arena")
+                self._stray(step, task, f"wrote {where} the arena")
                 zone[:] = self.pattern
 
-    def _stray(self, step: int, text: str) -> None:
-        self.strays.append(PoisonFinding(self.pattern, step, f"{step_text(self.schedule.steps[step])} {text}"))
+    def _stray(self, step: int, task: Task, text: str) -> None:
+        self.strays.append(PoisonFinding(self.pattern, step, f"{step_text((task,))} {text}"))
 
     def _owner(self, step: int, at: int) -> str:
         for i, b in enumerate(self.schedule.buffers):
@@ -162,8 +178,9 @@ def poison_check(
             findings.append(PoisonFinding(pattern, 0, f"some step writes to the inputs {', '.join(changed)}"))
         wrong = _wrong(run, wanted)
         if wrong:
-            clean, poisoned = (PoisonedRun(schedule, make, threads, inputs, p) for p in (0, pattern))
-            findings.append(_first_difference(clean, poisoned, ", ".join(f"'{name}'" for name in wrong)))
+            step, why = _cause(partial(PoisonedRun, schedule, make, threads, inputs), pattern)
+            names = ", ".join(f"'{name}'" for name in wrong)
+            findings.append(PoisonFinding(pattern, step, f"{why}; what comes out different: {names}"))
     return findings
 
 
@@ -174,28 +191,36 @@ def _wrong(run: PoisonedRun, wanted: Results) -> list[str]:
     return wrong + [name for name, array in fetched.items() if run.executor.fetch(name).tobytes() != array.tobytes()]
 
 
-def _first_difference(clean: PoisonedRun, poisoned: PoisonedRun, names: str) -> PoisonFinding:
-    """The first step whose results depend on the pattern, both runs in lockstep."""
-    schedule = clean.schedule
-    for step, _ in zip(clean.steps(), poisoned.steps()):
-        for number in sorted(named_buffers(schedule.steps[step])):
-            b = schedule.buffers[number]
-            part = slice(b.offset, b.offset + b.size)
-            if _computed_from_poison(clean, poisoned, clean.arena[part], poisoned.arena[part]):
-                return PoisonFinding(poisoned.pattern, step, _told(schedule, step, buffer_text(number, b), names))
-        for k, (x, y) in enumerate(zip(clean.outputs, poisoned.outputs)):
-            if _computed_from_poison(clean, poisoned, *(a.reshape(-1).view(np.uint8) for a in (x, y))):
-                return PoisonFinding(poisoned.pattern, step, _told(schedule, step, f"output {k}", names))
-    last = len(schedule.steps) - 1
-    return PoisonFinding(poisoned.pattern, last, f"bytes of {names} are never written")
+def _cause(run: Callable[..., PoisonedRun], pattern: int) -> tuple[int, str]:
+    """The first step whose results depend on the order of its tasks, or else on the pattern; and what it does."""
+    cases = [
+        (run(pattern, forwards=True), run(pattern), "has tasks that depend on each other and write to"),
+        (run(0), run(pattern), "computes from dead bytes what it leaves in"),
+    ]
+    for a, b, what in cases:
+        found = _first_difference(a, b)
+        if found:
+            step, where = found
+            return step, f"{step_text(a.schedule.steps[step])} {what} {where}"
+    return len(cases[0][0].schedule.steps) - 1, "bytes of a result are not written, or dead at the end"
 
 
-def _computed_from_poison(clean: PoisonedRun, poisoned: PoisonedRun, a: np.ndarray, b: np.ndarray) -> bool:
-    """Some byte differs and is not simply one that neither run has written."""
-    unwritten = (a == clean.pattern) & (b == poisoned.pattern)
-    return bool(((a != b) & ~unwritten).any())
+def _first_difference(a: PoisonedRun, b: PoisonedRun) -> tuple[int, str] | None:
+    """The first step after which bytes that were computed differ, and where; both runs go side by side."""
+    schedule = a.schedule
+    with suppress(RunError):  # at the end, where nothing has been found
+        for step, _ in zip(a.steps(), b.steps()):
+            for number in sorted(named_buffers(schedule.steps[step])):
+                buffer = schedule.buffers[number]
+                part = slice(buffer.offset, buffer.offset + buffer.size)
+                if _differ(a, b, a.arena[part], b.arena[part]):
+                    return step, buffer_text(number, buffer)
+            for port, x, y in zip(schedule.outputs, a.outputs, b.outputs):
+                if _differ(a, b, x.reshape(-1).view(np.uint8), y.reshape(-1).view(np.uint8)):
+                    return step, f"output '{port.name}'"
+    return None
 
 
-def _told(schedule: Schedule, step: int, where: str, names: str) -> str:
-    what = step_text(schedule.steps[step])
-    return f"{what} computes from dead bytes what it leaves in {where}; what comes out different: {names}"
+def _differ(a: PoisonedRun, b: PoisonedRun, x: np.ndarray, y: np.ndarray) -> bool:
+    """Some byte differs, and is not simply one that neither run has written."""
+    return bool(((x != y) & ~((x == a.pattern) & (y == b.pattern))).any())

@@ -139,6 +139,13 @@ def test_numbers_without_limits() -> None:
     assert "claim" in rules(replace(chain(), arena_bytes=-64))
 
 
+@pytest.mark.parametrize("units", [0, -1, 2**31, 2**70])
+def test_units(units: int) -> None:
+    schedule = chain()
+    schedule.steps[1] = (replace(schedule.steps[1][0], units=units),)
+    assert rules(schedule) == ["units"]
+
+
 def test_ports_and_outputs() -> None:
     schedule = chain()
     schedule.outputs.append(Port("z", FLOATS))
