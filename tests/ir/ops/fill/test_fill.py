@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import operator_cases
 import pytest
+from operator_calls import refusal
 
 from graphc.ir.errors import VerifyError
 from graphc.ir.opdef import Call, lookup
@@ -88,3 +89,8 @@ def test_xavier_is_uniform_within_its_bound() -> None:
     bound = np.sqrt(3 / 75)
     assert abs(y).max() <= bound
     assert y.std() == pytest.approx(bound / np.sqrt(3), rel=0.05)
+
+
+def test_diagonals_go_on_where_a_matrix_is_high() -> None:
+    assert answer("DiagonalFill", shape=(4, 2), value=1.0).tolist() == [[1, 0], [0, 1], [0, 0], [1, 0]]
+    assert "negative size" in refusal("ConstantFill", shape=(-2, 3))

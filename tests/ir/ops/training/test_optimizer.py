@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from operator_calls import answer, answers, call, f32, refusal, types
 
-from graphc.ir.errors import RunError
+from graphc.ir.errors import RunError, VerifyError
 from graphc.ir.reference import evaluate_node
 
 RATE = f32([0.5])
@@ -317,3 +317,15 @@ def test_lars_and_adaption() -> None:
     np.testing.assert_allclose(answer("LearningRateAdaption", one, x, x, lr_alpha=0.25), [0.75], rtol=1e-6)
     plain = answer("LearningRateAdaption", one, x, x, lr_alpha=0.25, normalized_lr_adaption=0)
     np.testing.assert_allclose(plain, [1 - 0.25 * 25], rtol=1e-6)
+
+
+def test_weighted_sum_is_a_step_of_sgd() -> None:
+    (w,) = answers("WeightedSum", f32(1, 2), f32(1), f32(10, 20), f32(-0.5))
+    assert w.tolist() == [-4, -8]
+    with pytest.raises(VerifyError, match="come in pairs"):
+        answers("WeightedSum", f32(1), f32(1), f32(1))
+
+
+def test_counters() -> None:
+    assert answers("Iter")[0].tolist() == [1]
+    assert answers("Iter", np.array([4], np.int64))[0].tolist() == [5]
