@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -108,3 +110,12 @@ def test_a_typed_graph_gives_the_same_as_an_imported_one() -> None:
     before = evaluate(graph, {"x": X})["y"]
     infer_types(graph)
     np.testing.assert_array_equal(evaluate(graph, {"x": X})["y"], before)
+
+
+def test_no_memory_is_an_error_of_the_run(loop_op: OpDef, monkeypatch: pytest.MonkeyPatch) -> None:
+    def reference(call: Call, x: np.ndarray) -> list[np.ndarray]:
+        raise MemoryError("192 GiB")
+
+    monkeypatch.setitem(opdef.registry.__globals__["_REGISTRY"], "t.head", replace(loop_op, reference=reference))
+    with pytest.raises(RunError, match=r"t\.head: there is no memory: 192 GiB"):
+        run("input %x %y = t.head(%x) {n=2} output %y", x=np.arange(5, dtype=np.int32))

@@ -13,9 +13,9 @@ from graphc.frontends.netdef.net import Net
 class Problem:
     """One thing that stops a net from being imported.
 
-    kind: ``operator`` (graphc has none of the type), ``argument``, ``arity``, ``in place``, ``weight`` or ``wiring``. net,
-    index: the operator's place; index -1 for the net as a whole. subject: what is wrong: an operator type, an argument,
-    a blob.
+    kind: ``operator`` (graphc has none of the type), ``argument``, ``arity``, ``in place``, ``weight`` or ``wiring``.
+    net, index: the operator's place; index -1 for the net as a whole. subject: what is wrong: an operator type, an
+    argument, a blob.
     """
 
     kind: str

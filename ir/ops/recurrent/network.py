@@ -153,13 +153,13 @@ def _is_state(call: Call, link: Link) -> bool:
 def _network_types(call: Call) -> list[TensorType]:
     """Outputs that ``alias_dst`` lists are parts of states; the others (step workspaces) are opaque."""
     states = _state_shapes(call)
-    step = call.node.attrs.get("step_net")
-    if isinstance(step, Graph):
-        infer_subgraph(step, [_step_type(call, v.name, states) for v in step.inputs])
     known = set(map(name_text, call.arg("recurrent_states")))
     for source in map(name_text, call.arg("alias_src")):
         if source not in known:
             call.fail(f"argument 'alias_src' names '{source}', which is no recurrent state", f"known: {sorted(known)}")
+    step = call.node.attrs.get("step_net")
+    if isinstance(step, Graph):
+        infer_subgraph(step, [_step_type(call, v.name, states) for v in step.inputs])
     parts = zip(call.arg("alias_src"), call.arg("alias_dst"), call.arg("alias_offset"))
     types = [_alias_type(states, name_text(source), offset) for source, _, offset in parts]
     return types[: call.n_outputs] + [TensorType()] * (call.n_outputs - len(types))

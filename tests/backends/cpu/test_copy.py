@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from harness import Bound, Machine, Memory, get, make_view, put, window_of
+from harness import (
+    Bound,
+    Machine,
+    Memory,
+    Placement,
+    bind_call,
+    build_call,
+    get,
+    make_view,
+    put,
+    run_call,
+    window_of,
+)
 
 from graphc.backends.cpu.kernels.copy import strided_copy
 from graphc.ir.schedule import NO_HALO, Address, Choice, Task, View
@@ -94,3 +106,15 @@ def test_halo(machine, shape, halo) -> None:
         assert not wide.any()
         wide[...] = np.frombuffer(b"\xff" * 4, np.float32)[0]
         np.testing.assert_array_equal(before, memory.buffer)
+
+
+@pytest.mark.parametrize(("axis", "tiles"), [(0, 37), (1, 2), (2, 5), (2, 1000)])
+def test_tiles_are_one_task(machine, axis: int, tiles: int) -> None:
+    """However many they are: a task for each of 2**31 tiles would have no end."""
+    for slices, dtype in ((False, np.float32), (True, np.float32), (False, np.float64)):
+        x = np.random.default_rng(3).standard_normal((3, 4, 2, 7)).astype(dtype)
+        call = build_call("Tile", [x], target=machine.target, attrs={"tiles": tiles, "axis": axis})
+        place = Placement(slices=slices)
+        (got,) = run_call(machine, call, [x], place)
+        np.testing.assert_array_equal(got, np.concatenate([x] * tiles, axis))
+        assert [len(step) for step in bind_call(machine, call, [x], place).steps] == [1]

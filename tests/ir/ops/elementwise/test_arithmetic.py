@@ -156,3 +156,9 @@ def test_every_pointwise_record_has_a_meaning() -> None:
     for record in registry().values():
         if Trait.POINTWISE in record.traits and Trait.INTERNAL not in record.traits:
             assert record.scalar, record.name
+
+
+def test_one_element_broadcasts_with_none_of_the_dimensions_of_a_scalar() -> None:
+    for op, want in (("LT", True), ("Add", 3.0)):
+        y = answer(op, np.float32(1), f32([2]), broadcast=1)
+        assert (y.shape, y.tolist()) == ((), want)

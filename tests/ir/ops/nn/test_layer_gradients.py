@@ -264,3 +264,19 @@ def test_columns_and_back_count_the_windows_of_a_pixel() -> None:
     (columns,) = answers("Im2Col", ones, kernel=2)
     assert columns.shape == (1, 8, 2, 2)
     assert answers("Col2Im", columns, ones, kernel=2)[0][0, 0].tolist() == [[1, 2, 1], [2, 4, 2], [1, 2, 1]]
+
+
+def test_affine_channel_has_one_output_or_three() -> None:
+    given = ["float[1,2,3,3]", "float[1,2,3,3]", "float[2]"]
+    assert "2 outputs" in refusal("AffineChannelGradient", *given, outputs=2, is_learnable=1)
+    assert "3 outputs" in refusal("AffineChannelGradient", given[0], given[2], outputs=3)
+
+
+@pytest.mark.parametrize("op", ["GroupNormGradient", "InstanceNormGradient"])
+def test_a_root_of_a_negative_number_is_not_a_number(op: str) -> None:
+    """As in machine code; an epsilon below zero makes it."""
+    x, ones = np.ones((1, 2, 2, 2), np.float32), np.ones(2, np.float32)
+    few = np.ones((1, 1), np.float32)
+    inputs = [x, x, ones, ones, few, few] if op == "GroupNormGradient" else [x, ones, ones, x]
+    args: dict[str, Any] = {"group": 1} if op == "GroupNormGradient" else {}
+    assert answers(op, *inputs, outputs=3, epsilon=-1.0, **args)[0].shape == x.shape

@@ -130,3 +130,17 @@ def test_products() -> None:
     assert types("BatchMatMul", "float[7,1,2,3]", "float[5,3,4]", broadcast=1) == ["float[7,5,2,4]"]
     assert types("BatchMatMul", "float[3]", "float[3]", broadcast=1) == ["float[1]"]
     assert "broadcast" in refusal("BatchMatMul", "float[7,2,3]", "float[3,4]")
+
+
+def test_softmax_takes_float_alone() -> None:
+    assert "float16" in refusal("Softmax", "float16[2,3]")
+
+
+def test_lrn_of_no_channels() -> None:
+    assert [a.shape for a in answers("LRN", image(1, 0, 4, 4), outputs=2, size=5)] == [(1, 0, 4, 4)] * 2
+
+
+def test_sums_of_other_batches_have_one_number_for_each_channel() -> None:
+    vectors = ["float[3]"] * 4
+    assert "length of sums" in refusal("SpatialBN", "float[2,3,4,4]", *vectors, "float[2]", "float[3]", outputs=5)
+    assert "length of sumsq" in refusal("SpatialBN", "float[2,3,4,4]", *vectors, "float[3]", "float[0]", outputs=5)

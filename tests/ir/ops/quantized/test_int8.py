@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import operator_cases
 import pytest
 
-from graphc.ir.errors import VerifyError
+from graphc.ir.errors import RunError, VerifyError
 from graphc.ir.graph import Node, Value
 from graphc.ir.opdef import Call
 from graphc.ir.reference import evaluate_node
@@ -80,3 +82,33 @@ def test_order_nchw_is_refused() -> None:
     x, w = int8(np.zeros((1, 2, 2, 1)), 1.0, 0), int8(np.zeros((1, 1, 1, 1)), 1.0, 0)
     with pytest.raises(VerifyError, match="order 'NCHW' is not supported"):
         answer("Int8Conv", x, w, kernel=1, order=b"NCHW")
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-45, math.inf, math.nan])
+def test_scales_of_a_result_are_normal_numbers(scale: float) -> None:
+    with pytest.raises(VerifyError, match="a finite scale of at least"):
+        answer("Int8AveragePool", int8(np.ones((1, 2, 2, 1)), 1.0, 0), kernel=2, Y_scale=scale)
+
+
+def test_scales_of_inputs_are_positive() -> None:
+    with pytest.raises(VerifyError, match="a positive finite one is needed"):
+        answer("Int8AveragePool", int8(np.ones((1, 2, 2, 1)), -1.0, 0), kernel=2)
+
+
+def test_a_mean_beyond_all_numbers_is_the_greatest() -> None:
+    x = int8(np.full((1, 2, 2, 1), 255), 3e38, 0)
+    assert answer("Int8AveragePool", x, kernel=2, Y_scale=2e-38).ravel().tolist() == [255]
+
+
+def test_an_infinite_scale_of_an_image_is_refused() -> None:
+    with pytest.raises(VerifyError, match="positive finite scales"):
+        answer("Int8ResizeNearest", int8(np.ones((1, 2, 2, 1)), 1.0, 0), height_scale=math.inf)
+
+
+@pytest.mark.parametrize("size", [5e5, 1e30, math.inf, math.nan])
+def test_boxes_too_large_to_be_sampled(size: float) -> None:
+    x, box = int8(np.ones((1, 2, 2, 1)), 1.0, 0), np.array([[0, 0, size, size]], np.float32)
+    with pytest.raises(RunError, match="too large to be sampled"):
+        answer("Int8RoIAlign", x, box)
+    with pytest.raises(VerifyError, match="sampling_ratio"):
+        answer("Int8RoIAlign", x, box, sampling_ratio=10**6)

@@ -9,7 +9,7 @@ from operator_calls import answer, answers, f32, refusal
 import graphc
 from graphc.frontends.netdef import import_net, read_net
 from graphc.ir import Graph, TensorType, evaluate, infer_types
-from graphc.ir.errors import RunError
+from graphc.ir.errors import RunError, VerifyError
 
 LENGTHS, STEP = np.array([2, 5], np.int32), np.array([3], np.int32)
 
@@ -223,3 +223,30 @@ def test_gradients_have_the_shapes_of_the_inputs() -> None:
     infer_types(graph)
     shapes = {n: str(v.type) for n, v in zip(graph.output_names, graph.outputs)}
     assert shapes == {"all": "float[3,2,1]", "x_grad": "float[3,2,1]", "w_grad": "float[1]", "h0_grad": "float[2,1]"}
+
+
+def recurrent_step(first: str, x: str = "float[3,2,1]", state: str = "states") -> Graph:
+    """The network alone. first: the type of the initial state. state: its name."""
+    args = RECURRENT_ARGS.replace('"states"', f'"{state}"', 1)
+    text = f"""name: "net" external_input: "x" external_input: "h0" external_input: "w" external_output: "all"
+      op {{ type: "RecurrentNetwork" input: "x" input: "h0" input: "w" output: "all" output: "last" output: "spaces"
+        {args} }}"""
+    types = {"x": x, "h0": first, "w": "float[1]"}
+    return import_net(read_net(text.encode()), inputs={n: TensorType.parse(t) for n, t in types.items()})
+
+
+@pytest.mark.parametrize(("first", "message"), [("float[1,12,1]", "a batch of 12"), ("float[1,1,2,1]", "1 to 3")])
+def test_initial_states_of_another_shape_are_refused(first: str, message: str) -> None:
+    with pytest.raises(VerifyError, match=message):
+        infer_types(recurrent_step(first))
+
+
+def test_aliases_of_what_is_no_state_are_refused() -> None:
+    with pytest.raises(VerifyError, match="'states', which is no recurrent state"):
+        infer_types(recurrent_step("float[2,1]", state="other"))
+
+
+def test_a_state_that_changes_its_width_is_refused() -> None:
+    inputs = {"x": random(3, 2, 4), "h0": random(1, 2, 1), "w": np.ones(1, np.float32)}
+    with pytest.raises(VerifyError, match=r"step 0 gives 'h' the shape \(1, 2, 4\)"):
+        evaluate(recurrent_step("float[1,2,1]", x="float[3,2,4]"), inputs)

@@ -171,3 +171,9 @@ def test_partition_sends_rows_where_their_keys_belong():
     packed = answers("LengthsPartition", i32(2, 2), keys, outputs=4, pack_first_input=1)
     np.testing.assert_array_equal(packed[3], [0, 1])
     assert "multiple" in refusal("LengthsPartition", "int32[2]", "int64[4]", outputs=3)
+
+
+def test_weights_of_lengths_to_an_infinite_power() -> None:
+    lengths = np.array([1, 2], np.int32)
+    assert answer("LengthsToWeights", lengths, power=float("-inf")).tolist() == [1, np.inf, np.inf]
+    assert answer("LengthsToWeights", lengths, power=float("inf")).tolist() == [1, 0, 0]

@@ -102,3 +102,9 @@ def test_ranges_and_their_gradients(name: str):
                 x[i, j] += step
                 lines.append((np.stack([RANGES[name](x[:3]), RANGES[name](x[3:])]) * grads).sum())
             assert got[i, j] == pytest.approx((lines[0] - lines[1]) / 2e-4, abs=1e-3)
+
+
+def test_scalars_of_a_gradient_are_a_vector() -> None:
+    for op in ("UnsortedSegmentWeightedSumGradient", "SortedSegmentWeightedSumGradient"):
+        assert "wants 1" in refusal(op, "float[4,1]", "float[3,8]", "int32[4]")
+        assert "number of SCALARS" in refusal(op, "float[3]", "float[3,8]", "int32[4]")

@@ -145,3 +145,8 @@ def test_searched_limits_lose_less():
 def test_bytes_as_weights():
     got = answer("ByteWeightDequant", np.array([0, 255, 51], np.uint8), min=-1.0, max=4.0, shape=[3, 1])
     np.testing.assert_allclose(got, [[-1], [4], [0]], atol=1e-6)
+
+
+def test_what_is_not_a_number_has_code_0() -> None:
+    codes, _ = answers("FloatToRowwiseQuantized8Bits", f32([[0, np.nan, 255, 9.4]]), outputs=2)
+    assert codes.tolist() == [[0, 0, 255, 9]]

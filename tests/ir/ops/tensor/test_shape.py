@@ -220,3 +220,8 @@ def test_one_hot() -> None:
     assert types("OneHot", "int64[N]", "int64[1]") == ["float[N,?]"]
     with pytest.raises(RunError, match="OneHot"):
         answer("OneHot", ints(3), ints(3))
+
+
+def test_the_other_name_is_given() -> None:
+    assert types("AliasWithName", "float[3]", name="other") == ["float[3]"]
+    assert "'name' is missing" in refusal("AliasWithName", "float[3]")
