@@ -41,7 +41,7 @@ def _set_single(argument: Message, value: Any) -> bool:
     if type(value) is float:
         argument.f = value
     elif type(value) in (int, bool):
-        argument.i = value
+        argument.i = int(value)
     elif isinstance(value, bytes | str):
         argument.s = _bytes(value)
     elif isinstance(value, caffe2_pb2.NetDef):

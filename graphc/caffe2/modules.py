@@ -10,7 +10,7 @@ import graphc.caffe2
 PACKAGE = "graphc.caffe2"
 ROOTS = ("caffe2", "caffe2.python")
 """Packages that stand for ``graphc.caffe2`` itself."""
-_PRIVATE = ("__main__", "arguments", "as_caffe2", "database", "modules", "operator_types", "tensor_proto")
+_PRIVATE = ("arguments", "as_caffe2", "database", "modules", "operator_types", "tensor_proto")
 """Modules that only graphc has."""
 
 
@@ -32,5 +32,7 @@ def exists(name: str) -> bool:
 
 def known() -> list[str]:
     """The modules of ``caffe2`` that graphc has, sorted."""
-    found = (m.name for m in pkgutil.iter_modules(graphc.caffe2.__path__) if m.name not in _PRIVATE)
+    found = (
+        m.name for m in pkgutil.iter_modules(graphc.caffe2.__path__) if m.name not in _PRIVATE and m.name[0] != "_"
+    )
     return sorted(f"caffe2.{n}" if n == "proto" else f"caffe2.python.{n}" for n in found)

@@ -42,7 +42,7 @@ def _elements(array: np.ndarray, dtype: DType) -> list[object]:
         return [v.encode("utf-8") if isinstance(v, str) else bytes(v) for v in flat.tolist()]
     if dtype is DType.FLOAT16:
         return list(flat.astype(np.float16).view(np.uint16).tolist())
-    return list(flat.tolist())
+    return list((flat.astype(np.int32) if dtype is DType.BOOL else flat).tolist())
 
 
 def Caffe2TensorToNumpyArray(tensor: Message) -> np.ndarray:

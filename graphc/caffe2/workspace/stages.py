@@ -44,8 +44,7 @@ def split_stages(net: Net) -> list[Stage]:
     stages: list[Stage] = []
     for positions in _stretches(net):
         kind = _kind(net.ops[positions[0]])
-        only_fills = all(is_plain_fill(net.ops[i]) for i in positions)
-        if kind is Kind.COMPILED and not only_fills:
+        if kind is Kind.COMPILED and not all(is_plain_fill(net.ops[i]) for i in positions):
             stages.append(_stage(net, kind, positions))
         else:
             stages += [_stage(net, Kind.HOST if kind is Kind.HOST else Kind.FILL, [i]) for i in positions]

@@ -1,0 +1,178 @@
+"""Operators and nets run: blobs in place, blobs that nobody gave, weights that change, errors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from graphc.caffe2 import core, workspace
+from graphc.caffe2.workspace.current import current
+from graphc.caffe2.workspace.pending import Pending
+
+
+def feed(**blobs: object) -> None:
+    for name, value in blobs.items():
+        workspace.FeedBlob(name, np.asarray(value, np.float32))
+
+
+def test_operators() -> None:
+    feed(x=[-1, 2])
+    op = core.CreateOperator("Relu", "x", "x")
+    assert workspace.RunOperatorOnce(op) is True
+    assert workspace.FetchBlob("x").tolist() == [0, 2]
+    feed(x=[[-3], [4], [5]])
+    assert workspace.RunOperatorOnce(op.SerializeToString()) is True
+    assert workspace.FetchBlob("x").tolist() == [[0], [4], [5]]
+    scale = core.CreateOperator("Scale", "x", "x", scale=2.0)
+    assert workspace.RunOperatorMultiple(scale, 3) is True
+    assert workspace.RunOperatorsOnce([op, scale]) is True
+    assert workspace.FetchBlob("x").tolist() == [[0], [64], [80]]
+
+
+def test_a_net_of_which_every_blob_can_be_fetched() -> None:
+    feed(x=np.arange(-100, 100))
+    net = core.Net("lazy")
+    net.Relu("x", "a")
+    net.Scale("a", "b", scale=2.0)
+    net.Relu("b", "c")
+    net.Proto().external_output.append("c")
+    workspace.CreateNet(net)
+    assert workspace.HasBlob("b")
+    workspace.RunNet(net)
+    assert isinstance(current().raw["b"], Pending)
+    feed(x=np.zeros(200))  # what a run read counts, not what its inputs became
+    assert np.array_equal(workspace.FetchBlob("b"), 2 * np.maximum(np.arange(-100, 100), 0))
+    workspace.RunNet(net)
+    assert not isinstance(current().raw["b"], Pending)
+    assert not workspace.FetchBlob("b").any()
+
+
+def test_blobs_in_place_and_counters() -> None:
+    workspace.FeedBlob("it", np.array([5], np.int64))
+    feed(x=[1])
+    net = core.Net("place")
+    net.Iter("it", "it")
+    net.Scale("x", "x", scale=3.0)
+    workspace.CreateNet(net)
+    assert workspace.RunNet(net.Name(), num_iter=3) is True
+    assert workspace.FetchBlob("it").tolist() == [8]
+    assert workspace.FetchBlob("x").tolist() == [27]
+
+
+def test_weights_that_change_are_noticed() -> None:
+    net = core.Net("weights")
+    net.FC(["x", "w", "b"], "y")
+    workspace.RunOperatorOnce(core.CreateOperator("ConstantFill", [], "w", shape=[2, 2], value=1.0))
+    feed(x=[[1, 2]], b=[0, 10])
+    workspace.CreateNet(net)
+    workspace.RunNet(net)
+    assert workspace.FetchBlob("y").tolist() == [[3, 13]]
+    workspace.RunOperatorOnce(core.CreateOperator("ConstantFill", [], "w", shape=[2, 2], value=2.0))
+    workspace.RunNet(net)
+    assert workspace.FetchBlob("y").tolist() == [[6, 16]]
+    feed(b=[1, 1], x=[[1, 1], [2, 2]])
+    workspace.RunNet(net)
+    assert workspace.FetchBlob("y").tolist() == [[5, 5], [9, 9]]
+    tensor = current().blobs["w"].tensor()
+    tensor.data[...] = 0
+    workspace.RunNet(net)
+    tensor.data[...] = 1
+    workspace.RunNet(net)
+    assert workspace.FetchBlob("y").tolist() == [[3, 3], [5, 5]]
+
+
+def test_init_nets_draw_numbers() -> None:
+    net = core.Net("init")
+    net.XavierFill([], "w", shape=[50, 100])
+    net.GaussianFill([], "g", shape=[1000], std=2.0, mean=1.0, random_seed=3)
+    net.ConstantFill("w", "zeros")
+    workspace.RunNetOnce(net)
+    first, seeded = workspace.FetchBlobs(["w", "g"])
+    workspace.RunNetOnce(net)
+    again, same = workspace.FetchBlobs(["w", "g"])
+    assert np.abs(first).max() <= np.sqrt(3 / 100)  # Xavier's bound for 100 inputs
+    assert not np.array_equal(first, again)
+    assert np.array_equal(seeded, same)
+    assert abs(seeded.mean() - 1) < 0.3
+    assert workspace.FetchBlob("zeros").shape == (50, 100)
+    workspace.CreateNet(net)
+    workspace.RunNet(net, 2)
+    assert not np.array_equal(workspace.FetchBlob("g"), seeded)
+
+
+def test_arguments_that_caffe2_ignores(caplog: pytest.LogCaptureFixture) -> None:
+    op = core.CreateOperator("GaussianFill", [], "x", shape=[2], run_once=0)
+    workspace.RunOperatorOnce(op)
+    assert workspace.FetchBlob("x").shape == (2,)
+    assert "GaussianFill has no argument 'run_once'" in caplog.text or not caplog.records
+
+
+def test_errors_of_nets() -> None:
+    net = core.Net("errors")
+    net.Relu("there", "y")
+    with pytest.raises(RuntimeError, match=r"op #0 Relu: Encountered a non-existing input blob: there"):
+        workspace.CreateNet(net)
+    workspace.CreateNet(net, input_blobs=["there"])
+    with pytest.raises(RuntimeError, match="refuse to overwrite an existing net"):
+        workspace.CreateNet(net)
+    assert workspace.CreateNet(net, overwrite=True) is True
+    with pytest.raises(RuntimeError, match=r"blob 'there' contains nullptr \(uninitialized\)"):
+        workspace.RunNet(net)
+    assert workspace.RunNet(net, allow_fail=True) is False
+    feed(there=[-1])
+    workspace.RunNet(net)
+    assert workspace.FetchBlob("y").tolist() == [0]
+    with pytest.raises(RuntimeError, match=r"Can't find net errorrs"):
+        workspace.RunNet("errorrs")
+    net.Proto().name = ""
+    with pytest.raises(RuntimeError, match="should have a name"):
+        workspace.CreateNet(net)
+
+
+def test_errors_say_what_and_where() -> None:
+    feed(x=[[1, 2]], w=[[1, 2, 3]], b=[1])
+    net = core.Net("wrong")
+    net.Relu("x", "a")
+    net.FC(["a", "w", "b"], "y")
+    with pytest.raises(RuntimeError, match=r"op #1 FC|wrong #?1") as error:
+        workspace.RunNetOnce(net)
+    assert "test_running.py" in str(error.value)
+    net.Proto().op[1].type = "FCC"
+    with pytest.raises(RuntimeError, match="graphc has no operator 'FCC'"):
+        workspace.RunNetOnce(net)
+    assert workspace.FetchBlob("x").tolist() == [[1, 2]]
+
+
+def test_nets_in_the_workspace() -> None:
+    feed(x=[1])
+    net = core.Net("listed")
+    net.Relu("x", "y")
+    workspace.CreateNet(net)
+    assert workspace.Nets() == ["listed"]
+    workspace.DeleteNet(net)
+    assert workspace.Nets() == []
+
+
+def test_benchmarks() -> None:
+    feed(x=np.ones(1000))
+    net = core.Net("timed")
+    net.Relu("x", "y")
+    net.Scale("y", "z", scale=2.0)
+    workspace.CreateNet(net)
+    times = workspace.BenchmarkNet(net.Name(), 1, 3, True)
+    assert len(times) == 3
+    assert all(t >= 0 for t in times)
+    assert len(workspace.BenchmarkNet(net.Name(), 0, 1, False)) == 1
+
+
+def test_shapes_without_a_run() -> None:
+    net = core.Net("shapes")
+    net.FC(["x", "w", "b"], "y")
+    net.Unique("labels", "u")
+    given = {"x": [7, 3], "w": [5, 3], "b": [5], "labels": [4]}
+    shapes, types = workspace.InferShapesAndTypes([net], given, blob_types={"labels": core.DataType.INT64})
+    assert shapes == {**given, "y": [7, 5]}
+    assert (types["y"], types["labels"]) == (core.DataType.FLOAT, core.DataType.INT64)
+    feed(x=np.ones((2, 3)), w=np.ones((4, 3)), b=np.ones(4))
+    workspace.FeedBlob("labels", np.arange(3))
+    assert workspace.InferShapesAndTypes([net.Proto()], nets_proto=True)[0]["y"] == [2, 4]
