@@ -164,6 +164,12 @@ class NativeSegment:
         """The schedules made so far, with their constants: for the sizes compiled for, and for those of runs."""
         return dict(self._schedules)
 
+    def bind(self, arrays: Sequence[np.ndarray]) -> None:
+        """Have a schedule for inputs like these, whose elements are not read; for segments without shape inputs."""
+        quants = tuple(array_quant(arrays[i]) for i in self._open_inputs)
+        with self._lock:
+            self._schedule(Key(tuple(a.shape for a in arrays), NOTHING, (), quants), arrays)
+
     def twin(self, executor: Executor, memory: Sequence[np.ndarray]) -> Executor:
         """Another executor of the same schedule, in an arena and a scratch buffer that are large enough."""
         with self._lock:

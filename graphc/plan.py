@@ -12,7 +12,7 @@ from graphc.backends.cpu.library import CpuLibrary
 from graphc.backends.cpu.target import find, native, targets
 from graphc.backends.load import KernelObject
 from graphc.host_segment import HostSegment
-from graphc.ir import DType, Graph, GraphcError, LoweringError, PlanError, RunError, registry
+from graphc.ir import DType, Graph, GraphcError, LoweringError, PlanError, RunError, TensorType, registry
 from graphc.ir.infer import infer_types
 from graphc.ir.parser import parse
 from graphc.ir.printer import print_graph
@@ -203,6 +203,14 @@ class Plan:
         if self._only is None:
             raise RunError("the net has sizes that depend on data: it runs as several segments, not as one schedule")
         return self._only.executor()
+
+    def bind(self, types: Mapping[str, TensorType]) -> None:
+        """Lower the net for inputs of other sizes, without a run; for nets of one segment. Raises ``RunError``."""
+        if self._only is None:
+            raise RunError("the net has sizes that depend on data", "run it on inputs of these sizes")
+        wanted = {v.name: v.type for v in self.graph.inputs} | dict(types)
+        arrays = {n: np.empty(t.static_shape, t.dtype.numpy if t.dtype else np.float32) for n, t in wanted.items()}
+        self._only.bind(self._arrays(arrays))
 
     def _usage(self) -> str:
         return "inputs: " + ", ".join(f"'{n}': {t}" for n, t in self.inputs.items())

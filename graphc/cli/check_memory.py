@@ -41,17 +41,20 @@ def check_memory_command(
 ) -> None:
     """Prove that no two values of a plan that live at one time share memory, and that nothing reads what is gone.
 
-    The proof reads the plan and runs nothing. --run and --poison run it on random inputs, those of --inputs, or random
-    ones of the sizes of --input. Exit code 0: the memory is sound; 1: it is not; 2: bad input.
+    The proof reads the plan, also for the sizes of --input, and runs nothing. --run and --poison run it on random
+    inputs of these sizes, or on those of --inputs. Exit code 0: the memory is sound; 1: it is not; 2: bad input.
 
     \b
-    graphc check-memory plan.pkl
+    graphc check-memory plan.pkl --input data=4,3,224,224
     graphc check-memory plan.pkl --poison --input data=4,3,224,224
     """
-    if not (run or poison) and (file or inputs or fetch):
-        raise click.UsageError("--inputs, --input and --fetch say what to run on: give --run or --poison, too")
+    if not (run or poison) and (file or fetch):
+        raise click.UsageError("--inputs and --fetch are for a run: give --run or --poison, too")
     loaded = load(plan, max(threads or THREADS))
     memory, poisoned = plan_memory(loaded), list[PoisonResult]()
+    if memory.ok and inputs and not (run or poison):
+        loaded.bind(parse_inputs(inputs))
+        memory = plan_memory(loaded)
     if memory.ok and (run or poison):
         arrays = _arrays(loaded, file, inputs)
         loaded.run(arrays, fetch)

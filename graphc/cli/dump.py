@@ -69,7 +69,7 @@ def dump(
     if memory and (stage or after or form == "dot"):
         raise click.UsageError("--memory is of the finished schedule: without --stage, --after and --format dot")
     if memory:
-        plan = load(file) if _is_plan(file) else _compile(_read(file, init_net, inputs), level, target)
+        plan = _bound(file, inputs) if _is_plan(file) else _compile(_read(file, init_net, inputs), level, target)
         text = show_memory(plan_memory(plan), Path(file).name, form)
     elif _is_plan(file):
         text = _dump_plan(load(file), stage or "optimised", form, after)
@@ -88,6 +88,14 @@ def _form(output: str | None) -> str:
     """What the name of the output says: the formats that have a suffix of their own, else text."""
     suffix = Path(output or "").suffix[1:]
     return suffix if suffix in FORMATS else "text"
+
+
+def _bound(file: str, inputs: tuple[str, ...]) -> Plan:
+    """The plan, with a schedule for these inputs, too."""
+    plan = load(file)
+    if inputs:
+        plan.bind(parse_inputs(inputs))
+    return plan
 
 
 def _compile(graph: Graph, level: int, target: str) -> Plan:

@@ -80,7 +80,21 @@ def test_runs_on_arrays(command: Command, plan: str, tmp_path: Path) -> None:
     np.savez(tmp_path / "in.npz", data=np.ones((2, 1, 8, 8), np.float32))
     assert "data[2,1,8,8]" in command("check-memory", plan, "--run", "--inputs", str(tmp_path / "in.npz"))
     assert "no input 'image'" in command("check-memory", plan, "--run", "--input", "image=1,1,8,8", code=2)
-    assert "--run or --poison" in command("check-memory", plan, "--input", "data=1,1,8,8", code=2)
+    assert "--run or --poison" in command("check-memory", plan, "--fetch", "conv1", code=2)
+
+
+def test_other_sizes_without_a_run(command: Command, plan: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object) -> None:
+        raise AssertionError("a kernel is compiled")
+
+    monkeypatch.setattr("graphc.machine_code.MachineCode.load", refuse)
+    text = command("check-memory", plan, "--input", "data=7,1,8,8")
+    assert text.count("holds") == 2
+    assert "data[7,1,8,8]" in text
+    text = command("dump", plan, "--memory", "--input", "data=7,1,8,8")
+    assert text.count("equal to the lower bound") == 2
+    for wrong in ("data=1,2,8,8", "data=1,1,8", "image=1,1,8,8"):
+        command("check-memory", plan, "--input", wrong, code=2)
 
 
 @pytest.mark.parametrize(
