@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graphc.ir import TensorType
+from graphc.ir import GraphcError, TensorType
 from graphc.ir.memory_check import MemoryReport, check_memory, view_extent
+from graphc.ir.memory_svg import MemoryPicture, memory_svg
 from graphc.ir.schedule import (
     Address,
     Buffer,
@@ -23,6 +25,7 @@ from graphc.ir.schedule import (
     Task,
     View,
 )
+from graphc.ir.schedule_text import parse_schedule, print_schedule
 
 KERNEL = KernelSpec.make("k")
 STEPS = 6
@@ -230,3 +233,30 @@ def test_overlaps_and_the_bound_by_brute_force(drawn: list[tuple[int, int, tuple
     assert report.held_longer == tuple(range(len(buffers))), "no task uses any of them"
     disjoint = all(len(set(line)) == len(line) for line in lines)
     assert ("overlap" in {v.rule for v in report.violations}) != disjoint
+
+
+NUMBER = re.compile(r"(?<![\w\"])-?\d+")
+EXTREMES = st.sampled_from(("0", "-1", "1", "7", "64", str(2**31), str(2**63), str(-(2**63)), str(10**400)))
+
+
+@settings(max_examples=300, derandomize=True, deadline=None, database=None)
+@given(st.integers(0, 10**6), EXTREMES, st.integers(0, 10**6), EXTREMES)
+def test_any_number_may_be_anything(i: int, new: str, j: int, other: str) -> None:
+    """Two numbers of the text are replaced. The checker answers, and what it passes has every address in its buffer."""
+    text = print_schedule(chain())
+    for at, value in ((i, new), (j, other)):
+        found = list(NUMBER.finditer(text))
+        m = found[at % len(found)]
+        text = text[: m.start()] + value + text[m.end() :]
+    try:
+        schedule = parse_schedule(text)
+    except GraphcError:
+        return
+    if check_memory(schedule).ok:
+        memory_svg([MemoryPicture("fuzz", schedule, check_memory(schedule))])
+        for k, tasks in enumerate(schedule.steps):
+            for a in (p for t in tasks for p in t.params if isinstance(p, Address) and p.space == "arena"):
+                b = schedule.buffers[a.index]
+                assert b.first <= k <= b.last
+                assert 0 <= b.offset <= a.offset < b.offset + max(b.size, 1)
+                assert b.offset + b.size <= schedule.arena_bytes
