@@ -21,7 +21,6 @@ from graphc.ir.types import OPEN_QUANT
 from graphc.lane import Lane
 from graphc.machine_code import MachineCode
 from graphc.passes.lower import choose_kernels, lower
-from graphc.passes.memory.planner import plan as plan_memory
 from graphc.passes.unroll_recurrent import has_recurrent, unroll
 from graphc.runtime.executor import Executor, aligned_zeros
 
@@ -94,7 +93,7 @@ class NativeSegment:
             if has_recurrent(graph):
                 return NativeSegment(graph, (), code, threads, {}, _plan_unrolled(graph, code, max_memory))
             choices = choose_kernels(graph, code.library)
-            schedule, constants = plan_memory(graph, code.library, choices, max_memory)
+            schedule, constants = _plan_memory(graph, code, choices, max_memory)
             aligned = {id(a): align_array(a) for a in constants}
             for choice in choices.values():
                 choice.packed = {i: aligned.get(id(a), a) for i, a in choice.packed.items()}
@@ -266,7 +265,13 @@ class NativeSegment:
 def _plan_unrolled(graph: Graph, code: MachineCode, max_memory: int | None) -> Bound:
     """As ``_lower_unrolled``, in the order with the lowest peak."""
     unrolled, first = unroll(graph)
-    return plan_memory(unrolled, code.library, choose_kernels(unrolled, code.library, first=first), max_memory)
+    return _plan_memory(unrolled, code, choose_kernels(unrolled, code.library, first=first), max_memory)
+
+
+def _plan_memory(graph: Graph, code: MachineCode, choices: dict[Node, Choice], max_memory: int | None) -> Bound:
+    from graphc.passes.memory.planner import plan  # a process that runs plans has no use for the planner
+
+    return plan(graph, code.library, choices, max_memory)
 
 
 def _lower_unrolled(graph: Graph, code: MachineCode, keep: frozenset[str]) -> Bound:

@@ -34,6 +34,10 @@ LATE_IMPORTS = {
     ("graphc.ir.graph", "graphc.ir.printer"): "str(graph) is a convenience; the printer is written against Graph",
     ("graphc.ir.graph", "graphc.ir.svg"): "so is a graph's picture in a notebook; the drawing is written against Graph",
     (
+        "graphc.native_segment",
+        "graphc.passes.memory.planner",
+    ): "a process that runs plans lowers at most; the planner is for one that compiles",
+    (
         "graphc.backends.cpu.target",
         "llvmlite",
     ): "naming a target needs no LLVM; asking for this machine's features does",
