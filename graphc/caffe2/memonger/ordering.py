@@ -118,5 +118,6 @@ def _leaves(branches: dict[int | None, list[int]], height: dict[int, int]) -> li
         below = branches.get(node, [])
         if node is not None and not below:
             found.append(node)
-        stack += sorted(below, key=lambda child: (height[child], -child))
+        higher_last: list[int] = sorted(below, key=lambda child: (height[child], -child))
+        stack += higher_last
     return found
