@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import pytest
 
 from graphc.ir import Graph, Location, Origin
 from graphc.ir.builder import Builder
@@ -29,6 +30,26 @@ def test_dce_keeps_effects_and_unread_results_of_live_operators(net: Net, check:
     y = b.node("Dropout", [x], {"is_test": 1}, ["y", "mask"])
     b.output(y.results[0])
     assert check(Dce(), graph, {"x": X["x"].reshape(1, 2)}, changed=False) == ["Dropout"]
+
+
+@pytest.mark.parametrize("biased", [True, False])
+def test_dce_leaves_out_the_gradient_of_the_first_input(net: Net, check: Check, biased: bool) -> None:
+    """And only that: the gradients of weights and bias stay, read or not."""
+    graph, b = net
+    x, w, dy = b.input("x", "float[1,1,3,3]"), b.input("w", "float[1,1,2,2]"), b.input("dy", "float[1,1,2,2]")
+    names = ["dw", "db", "dx"] if biased else ["dw", "dx"]
+    made = b.node("ConvGradient", [x, w, dy], {"kernel": 2, "no_bias": int(not biased)}, names)
+    layer = b.node(
+        "FCGradient", [b.op("Flatten", [x]), b.input("v", "float[2,9]"), b.input("dz", "float[1,2]")], {}, "abc"
+    )
+    b.output(made.results[0])
+    b.output(layer.results[0])
+    random = np.random.default_rng(0)
+    feeds = {v.name: random.random(v.type.static_shape, dtype=np.float32) for v in graph.inputs}
+    check(Dce(), graph, feeds)
+    assert [r.name for r in made.results] == names[:-1]
+    assert [r.name for r in layer.results] == ["a", "b"]
+    assert not Dce().run(graph)
 
 
 def test_cse_merges_equal_calls_and_their_users(net: Net, check: Check) -> None:

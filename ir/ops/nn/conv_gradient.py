@@ -155,9 +155,10 @@ def _conv_loop(
 
 
 def _conv_scratch(call: Call) -> Sequence[TensorType]:
-    """Columns of X and of dX, of a group of an image."""
+    """Columns of X and, where it is asked for, of dX, of a group of an image."""
     pixels = math.prod(d for d in output_image(call) or () if isinstance(d, int))
-    return [columns_type(call.type(1), pixels)] * 2
+    given = call.n_outputs > (1 if call.arg("no_bias") else 2)
+    return [columns_type(call.type(1), pixels), columns_type(call.type(1), pixels if given else 0)]
 
 
 def _conv_constants(call: Call) -> Sequence[Any]:
