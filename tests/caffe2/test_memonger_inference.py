@@ -81,6 +81,13 @@ def test_objects_with_a_message_serve_as_nets(optimised: Callable[[Any], Any]) -
 
 
 @BOTH
+@pytest.mark.parametrize("wrong", ["net.pb", b"", None, 3, caffe2_pb2.OperatorDef()])
+def test_what_is_no_net_is_refused(optimised: Callable[[Any], Any], wrong: object) -> None:
+    with pytest.raises(memonger.MemongerError, match="is not a net"):
+        optimised(wrong)
+
+
+@BOTH
 def test_declared_outputs_keep_their_blobs(optimised: Callable[[Any], Any]) -> None:
     found = optimised(net(CHAIN + "\nRelu y -> z\nRelu z -> q\nRelu q -> p", "x w b", "d y p"))
     assert {"d", "y", "p"} <= {b for op in found.op for b in op.output}

@@ -12,7 +12,7 @@ from graphc.caffe2.memonger.assignments import (
     compute_blob_assignments,
     verify_assignments,
 )
-from graphc.caffe2.memonger.nets import Net, copy_of, names
+from graphc.caffe2.memonger.nets import Net, copy_of, message_of, names
 from graphc.caffe2.memonger.order import dependencies
 from graphc.caffe2.memonger.ordering import Graph, compute_interference_graph, topological_sort_traversal
 from graphc.caffe2.memonger.protected import external_inputs, fixed_names, results
@@ -48,7 +48,7 @@ def optimize_interference(
     The net given is not changed; the result runs in order only. Raises ``MemongerError`` for an order that does not
     keep the edges, an unknown ``algo``, sizes that lack a blob.
     """
-    found = copy_of(net)
+    found = copy_of(message_of(net))
     order = list(ordering_function(compute_interference_graph(found.op)))
     _require_order(found, order)
     ordered = [copy_of(found.op[i]) for i in order]

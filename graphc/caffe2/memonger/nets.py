@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from graphc.caffe2.memonger.report import MemongerError
 from graphc.frontends.netdef import parse_text
 from graphc.frontends.netdef.schema import Message
 
@@ -13,13 +14,17 @@ Net = Any
 
 
 def message_of(net: Net) -> Message:
-    """The NetDef message of a net; it is not copied."""
-    return net.Proto() if hasattr(net, "Proto") else net
+    """The NetDef message of a net; it is not copied. Raises ``MemongerError`` for anything else."""
+    message = net.Proto() if hasattr(net, "Proto") else net
+    if not hasattr(message, "op") or not hasattr(message, "external_output"):
+        raise MemongerError(
+            f"a {type(message).__name__} is not a net", "give a NetDef message, parsed, or an object with Proto()"
+        )
+    return message
 
 
-def copy_of(net: Net) -> Message:
-    """A copy of the net's message, of the same class."""
-    message = message_of(net)
+def copy_of(message: Message) -> Message:
+    """A copy of a message, of the same class."""
     copy = type(message)()
     copy.CopyFrom(message)
     return copy

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-from graphc.caffe2.memonger.nets import Net, copy_of, names
+from graphc.caffe2.memonger.nets import Net, copy_of, message_of, names
 from graphc.caffe2.memonger.protected import external_inputs, fixed_names, results
 from graphc.frontends.netdef.schema import Message
 
@@ -18,7 +18,7 @@ def release_blobs_when_used(
     declares no output those whose last value no operator reads, and blobs that ``Alias`` or nested nets depend on.
     selector_fun: says of a blob whether it may be freed.
     """
-    net = copy_of(netproto)
+    net = copy_of(message_of(netproto))
     read = {b for op in net.op for b in op.input}
     kept = {*names(dont_free_blobs), *net.external_output, *external_inputs(net), *fixed_names(net), *results(net)}
     last = {b: i for i, op in enumerate(net.op) for b in (*op.input, *op.output)}
