@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -12,14 +13,21 @@ from graphc.ir.graph import Constant
 from graphc.ir.infer import infer_node
 from graphc.ir.loops import run_loop
 
-SubPlan = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
+
+class SubPlan(Protocol):
+    """A compiled sub-graph."""
+
+    def run_arrays(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Outputs in order for arrays in the order of the inputs."""
+
+
 Compile = Callable[[Graph], SubPlan]
 
 
 class HostSegment:
     """A graph of one node whose record is a Python function. Its sub-graphs are compiled when they first run.
 
-    compile_graph(graph): a sub-graph with the types of its inputs set, as a function of arrays.
+    compile_graph(graph): the plan of a sub-graph with the types of its inputs set.
     """
 
     def __init__(self, graph: Graph, compile_graph: Compile) -> None:
@@ -31,6 +39,11 @@ class HostSegment:
     def weights(self) -> list[np.ndarray]:
         """The weights that the operator reads."""
         return [v.data for v in self.graph.constants if v.data is not None]
+
+    @property
+    def inner(self) -> list[SubPlan]:
+        """The sub-graphs compiled so far."""
+        return list(self._subs.values())
 
     def run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The results of the operator for arrays in the order of the graph's inputs; raises ``GraphcError``."""
@@ -52,7 +65,7 @@ class HostSegment:
                 for v, a in zip(twin.inputs, arrays):
                     v.type = TensorType(DType.of(a.dtype), tuple(a.shape), quant=v.type.quant)
                 self._subs[key] = self._compile(twin)
-        return self._subs[key](arrays)
+        return self._subs[key].run_arrays(arrays)
 
 
 def _results(call: Call, values: Sequence[np.ndarray | None]) -> Sequence[np.ndarray]:

@@ -18,10 +18,10 @@ from graphc.runtime.poison import PoisonFinding, poison_check
 
 @dataclass(frozen=True)
 class SegmentMemory:
-    """A schedule and what was found in it. segment: the number of its segment in the plan. sizes: its inputs, as text.
-    keep: the blobs that it keeps to be fetched."""
+    """A schedule and what was found in it. segment: the number of its segment in the plan; after a point, that of a
+    segment of its sub-graphs. sizes: its inputs, as text. keep: the blobs that it keeps to be fetched."""
 
-    segment: int
+    segment: str
     sizes: str
     keep: tuple[str, ...]
     schedule: Schedule
@@ -57,7 +57,7 @@ class PlanMemory:
     in Python, outside the arena."""
 
     schedules: tuple[SegmentMemory, ...]
-    unbound: tuple[int, ...]
+    unbound: tuple[str, ...]
     python: tuple[str, ...]
 
     @property
@@ -70,27 +70,39 @@ class PlanMemory:
 class PoisonResult:
     """A schedule's runs in poisoned memory: of which segment and sizes, on how many threads, and what was seen."""
 
-    segment: int
+    segment: str
     sizes: str
     threads: int
     steps: int
     findings: tuple[PoisonFinding, ...]
 
 
-def plan_memory(plan: Plan) -> PlanMemory:
-    """The proof for every schedule that the plan has: those compiled for, and those that runs have asked for."""
-    found, unbound, python = [], [], []
-    for number, segment in enumerate(plan.segments):
-        if not isinstance(segment, NativeSegment):
-            python.append(segment.graph.nodes[0].op)
+def plan_memory(plan: Plan, prefix: str = "") -> PlanMemory:
+    """The proof for every schedule that the plan has: those compiled for, and those that runs have asked for.
+
+    prefix: before the numbers of its segments.
+    """
+    found, unbound, python = list[SegmentMemory](), list[str](), list[str]()
+    for k, segment in enumerate(plan.segments):
+        number = f"{prefix}{k}"
+        if isinstance(segment, NativeSegment):
+            bounds = segment.schedules
+            found += [_segment_memory(number, segment, key, bound) for key, bound in bounds.items()]
+            unbound += [] if bounds else [number]
             continue
-        bounds = segment.schedules
-        found += [_segment_memory(number, segment, key, bound) for key, bound in bounds.items()]
-        unbound += [] if bounds else [number]
+        python.append(segment.graph.nodes[0].op)
+        for i, inner in enumerate(segment.inner):
+            if isinstance(inner, Plan):
+                below = plan_memory(inner, f"{number}.{i}.")
+                found, unbound, python = (
+                    [*found, *below.schedules],
+                    [*unbound, *below.unbound],
+                    [*python, *below.python],
+                )
     return PlanMemory(tuple(found), tuple(unbound), tuple(python))
 
 
-def _segment_memory(number: int, segment: NativeSegment, key: Key, bound: Bound) -> SegmentMemory:
+def _segment_memory(number: str, segment: NativeSegment, key: Key, bound: Bound) -> SegmentMemory:
     schedule, constants = bound
     report = check_memory(schedule, key.keep)
     slots, arrays = [c.nbytes for c in schedule.constants], [a.nbytes for a in constants]
@@ -135,5 +147,5 @@ def _poison(
         make = partial(segment.twin, executor)
         findings = poison_check(schedule, make, plan.threads, given, (values, fetched))
     sizes = _sizes(segment, [a.shape for a in given])
-    number = plan.segments.index(segment)
+    number = str(plan.segments.index(segment))
     results.append(PoisonResult(number, sizes, plan.threads, len(schedule.steps), tuple(findings)))

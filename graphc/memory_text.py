@@ -31,8 +31,7 @@ def memory_lines(memory: PlanMemory) -> Iterator[str]:
 def memory_notes(memory: PlanMemory) -> Iterator[str]:
     """What of a plan has no schedule, or none yet."""
     if memory.unbound:
-        numbers = ", ".join(map(str, memory.unbound))
-        yield f"not proved, because their sizes depend on data (--run proves what a run makes): segments {numbers}"
+        yield f"not proved before a run, because their sizes depend on data: segments {', '.join(memory.unbound)}"
     if memory.python:
         yield f"outside the arena, because they run in Python: {', '.join(memory.python)}"
 
@@ -96,7 +95,7 @@ def _row(s: SegmentMemory) -> tuple[str, ...]:
         verdict += ", optimal"
     numbers = (len(s.schedule.steps), len(s.schedule.buffers), r.addresses)
     memory = (r.arena, r.lower_bound, s.schedule.memory.unshared)
-    return (str(s.segment), sizes[:60], *map(str, numbers), *(size_text(n) for n in memory), verdict)
+    return (s.segment, sizes[:60], *map(str, numbers), *(size_text(n) for n in memory), verdict)
 
 
 def _peak(s: SegmentMemory) -> str:

@@ -297,11 +297,11 @@ def _arena(segment: AnySegment) -> int:
 
 
 def _host_segment(graph: Graph, code: MachineCode, threads: int) -> HostSegment:
-    def compile_graph(inner: Graph) -> Callable[[Sequence[np.ndarray]], list[np.ndarray]]:
+    def compile_graph(inner: Graph) -> Plan:
         infer_types(inner)
         plan = Plan.build(inner, code.library, threads, code)
         plan.prepare()
-        return plan.run_arrays
+        return plan
 
     return HostSegment(graph, compile_graph)
 

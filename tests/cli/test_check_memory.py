@@ -13,6 +13,7 @@ import pytest
 
 import graphc
 from graphc.cli import app
+from graphc.frontends.netdef import Net, Operator, write_net
 from graphc.ir import DType, TensorType
 from graphc.ir.builder import Builder
 from graphc.ir.graph import Graph
@@ -164,3 +165,14 @@ def test_dump_of_a_net_compiles_nothing(command: Command, monkeypatch: pytest.Mo
 def test_no_picture_of_an_unsound_plan(command: Command, plan: str, tmp_path: Path) -> None:
     bad = tampered(plan, tmp_path / "bad.pkl", r"arena=\d+", "arena=64")
     assert "not sound" in command("dump", bad, "--memory", "--format", "svg", code=2)
+
+
+def test_graphs_inside_operators_that_run_in_python(command: Command, tmp_path: Path) -> None:
+    branch = Net("branch", [Operator("Relu", ["x"], ["y"])], ["x"], ["y"])
+    branches = {"then_net": branch, "else_net": branch}
+    net = Net("n", [Operator("If", ["c"], ["y"], branches)], ["c", "x"], ["y"])
+    types = {"c": TensorType(DType.BOOL, (1,)), "x": TensorType(DType.FLOAT, (4, 4))}
+    graphc.compile(write_net(net), inputs=types).save(tmp_path / "if.pkl")
+    assert "run in Python: If" in command("check-memory", str(tmp_path / "if.pkl"))
+    (inner,) = json.loads(command("check-memory", str(tmp_path / "if.pkl"), "--run", "--json"))["schedules"]
+    assert inner["segment"] == "0.0.0"
