@@ -9,9 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from graphc.backends.cpu.library import CpuLibrary
+from graphc.backends.cpu.target import find
+from graphc.compiler import optimise
 from graphc.frontends.netdef import import_net
 from graphc.ir import evaluate, infer_types
+from graphc.ir.memory_check import check_memory
 from graphc.ir.summary import node_flops
+from graphc.passes.lower import choose_kernels
+from graphc.passes.memory.planner import plan
 
 RESNET = runpy.run_path(str(Path(__file__).resolve().parent.parent / "benchmarks" / "training_nets.py"))["resnet"]
 
@@ -66,6 +72,39 @@ def test_gradients_are_differences(small: Any, name: str) -> None:
     step = 2e-4 / square
     ends = [float(evaluate(graph, feeds | {name: _moved(feeds[name], s * step * gradient)})["loss"]) for s in (1, -1)]
     assert (ends[0] - ends[1]) / (2 * step) == pytest.approx(square, rel=0.02)
+
+
+def test_memory_of_resnet50() -> None:
+    """Shared, it takes less than 60 % of what the blobs take alone; half of that again for 2 % more operations."""
+    made = RESNET()
+    graph = import_net(made.net, None, made.given)
+    infer_types(graph)
+    own = {r.name: r.type.nbytes for node in graph.nodes for r in node.results if r.name not in graph.output_names}
+    optimise(graph, find("native"))
+    library = CpuLibrary(find("native"))
+    choices = choose_kernels(graph, library)
+    shared, _ = plan(graph, library, choices)
+    assert shared.arena_bytes < 0.6 * sum(own.values())
+    flops = sum(node_flops(node) or 0 for node in graph.nodes)
+    tight, _ = plan(graph, library, choices, shared.arena_bytes // 2)
+    assert tight.arena_bytes <= shared.arena_bytes // 2
+    assert check_memory(tight).ok
+    assert 0 < tight.memory.recomputed_flops < 0.02 * flops
+
+
+def test_values_computed_again_are_the_same() -> None:
+    made = RESNET((2, 2), batch=8, image=32, width=4, classes=5)
+    feeds = made.example(classes=5)
+    graph = optimise(import_net(made.net, None, made.given), find("native"))
+    want, before = evaluate(graph, feeds), len(graph.nodes)
+    library = CpuLibrary(find("native"))
+    choices = choose_kernels(graph, library)
+    free, _ = plan(graph, library, choices)
+    tight, _ = plan(graph, library, choices, int(0.6 * free.arena_bytes))
+    assert len(graph.nodes) - before == len(tight.memory.recomputed) > 5
+    assert check_memory(tight).ok
+    got = evaluate(graph, feeds)
+    assert all(np.array_equal(got[name], want[name]) for name in want)
 
 
 def _moved(array: np.ndarray, by: np.ndarray) -> np.ndarray:
