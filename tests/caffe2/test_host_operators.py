@@ -172,7 +172,7 @@ def test_counters_and_flags() -> None:
     run("CreateMutex", [], "m")
     workspace.FeedBlob("n", np.array([1], np.int32))
     run("AtomicFetchAdd", ["m", "n", "n"], ["n", "old"])
-    assert (workspace.FetchBlob("n").tolist(), workspace.FetchBlob("old").tolist()) == ([2], [1])
+    assert (workspace.FetchBlob("n").tolist(), workspace.FetchBlob("old").tolist()) == (2, 1)
 
 
 def test_control_flow_around_them() -> None:

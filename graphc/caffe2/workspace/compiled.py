@@ -211,7 +211,8 @@ class CompiledStage:
             graph.inputs.remove(v)
             v.constant = Constant(v.name, v.type, np.ascontiguousarray(elements(weights[v.name])))
             graph.constants.append(v)
-        if self.single:
+        empty = any(v.type.is_static and v.type.size == 0 for v in graph.inputs)
+        if self.single or empty:  # plans of nets refuse empty pictures
             plan = compile_operator(graph)
             plan.prepare()
         else:

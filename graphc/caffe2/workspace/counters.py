@@ -100,11 +100,12 @@ def create_mutex(call: HostCall) -> None:
 
 @host_operator("AtomicFetchAdd", "AtomicFetchAdd64")
 def atomic_fetch_add(call: HostCall) -> None:
-    """Add input 2 to input 1 under the mutex; outputs: the sum, and the value before."""
+    """Add input 2 to input 1 under the mutex; outputs of no axes: the sum, and the value before."""
     mutex, value, step = call.object(0, Mutex), call.read(1), call.read(2)
     with mutex.lock:
-        call.write(0, value + step)
-        call.write(1, value)
+        before = np.asarray(value).reshape(())
+        call.write(0, np.array(before + np.asarray(step).reshape(()), before.dtype))
+        call.write(1, before)
 
 
 @host_operator("CreateAtomicBool")
@@ -122,5 +123,5 @@ def conditional_set_atomic_bool(call: HostCall) -> None:
 
 @host_operator("CheckAtomicBool")
 def check_atomic_bool(call: HostCall) -> None:
-    """Whether a flag is set."""
-    call.write(0, _truth(call.object(0, Flag).value))
+    """Whether a flag is set, as a vector of one."""
+    call.write(0, np.array([call.object(0, Flag).value], np.bool_))

@@ -114,11 +114,12 @@ def _save(call: HostCall, path: str, first: int) -> None:
     if len(names) != call.n_inputs - first or len(set(names)) != len(names):
         call.fail(f"{len(names)} names for {call.n_inputs - first} blobs", "name each blob once")
     chunk = call.arg("chunk_size", CHUNK)
-    records = [
-        (f"{name}{SEPARATOR}{k}".encode(), data)
-        for i, name in enumerate(names)
-        for k, data in enumerate(serialize_chunks(name, call.read(first + i), chunk if chunk > 0 else CHUNK))
-    ]
+    records = []
+    for i, name in enumerate(names):
+        value = call.read(first + i)
+        for k, data in enumerate(serialize_chunks(name, value, chunk if chunk > 0 else CHUNK)):
+            key = f"{name}{SEPARATOR}{k}" if isinstance(value, np.ndarray) else name
+            records.append((key.encode("utf-8", "surrogateescape"), data))
     database = open_database(call.arg("db_type", "leveldb"), _path(call, path), NEW)
     database.write(records)
     database.close()

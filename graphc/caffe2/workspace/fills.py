@@ -9,10 +9,10 @@ from collections import Counter
 import numpy as np
 
 from graphc.caffe2.workspace.compiled import Source, elements, made_value
-from graphc.caffe2.workspace.stages import Stage
+from graphc.caffe2.workspace.stages import Stage, draws_numbers
 from graphc.caffe2.workspace.values import Value, nbytes
 from graphc.frontends.netdef.fills import is_weight, weight
-from graphc.ir import Trait, evaluate, registry
+from graphc.ir import evaluate
 from graphc.ir.infer import infer_types
 from graphc.operators import operator_graph
 
@@ -34,7 +34,7 @@ class FillStage:
     def __init__(self, stage: Stage) -> None:
         self.op, self.stage = stage.net.ops[0], stage
         self.device = self.op.device or stage.net.device
-        self.random = Trait.RANDOM in registry()[self.op.type].traits
+        self.random = draws_numbers(self.op)
         self._made: dict[str, Value] | None = None
 
     def run(self, source: Source, runs: int) -> dict[str, Value]:

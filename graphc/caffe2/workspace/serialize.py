@@ -44,6 +44,9 @@ def _tensor_chunk(name: str, array: np.ndarray, start: int, chunk: int) -> bytes
     blob.name, blob.type = name, "Tensor"
     blob.tensor.CopyFrom(NumpyArrayToCaffe2Tensor(part, name))
     blob.tensor.dims[:] = array.shape
+    blob.tensor.device_detail.device_type = 0
+    if blob.tensor.data_type == blob.tensor.FLOAT:
+        blob.tensor.data_format = 0
     blob.tensor.segment.begin, blob.tensor.segment.end = start, start + part.size
     data: bytes = blob.SerializeToString()
     return data
@@ -72,7 +75,7 @@ def _fill_quantised(message: Message, name: str, value: Int8Tensor) -> None:
     array = np.asarray(value.data)
     message.dims.extend(array.shape)
     message.data_type = DType.of(array.dtype).value
-    message.precision, message.is_signed = 8 * array.dtype.itemsize, array.dtype.kind == "i"
+    message.precision, message.is_signed = 8, False
     message.scale, message.bias = value.scale, float(value.zero_point)
     message.name = name
     message.data.extend(array.astype(np.int64).ravel().tolist())

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from graphc.caffe2.workspace.host_operators import HOST_OPERATORS
 from graphc.frontends.netdef.blobs import free_blobs, written_blobs
+from graphc.frontends.netdef.engines import engine_type
 from graphc.frontends.netdef.nested import expand
 from graphc.frontends.netdef.net import Net, Operator
-from graphc.ir import Trait, registry
+from graphc.ir import OpDef, Trait, registry
 
 
 class Kind(enum.Enum):
@@ -78,14 +79,25 @@ def _stage(net: Net, kind: Kind, positions: Sequence[int]) -> Stage:
 def _kind(op: Operator) -> Kind:
     if not is_compiled(op):
         return Kind.HOST
-    return Kind.FILL if Trait.RANDOM in registry()[op.type].traits else Kind.COMPILED
+    return Kind.FILL if draws_numbers(op) else Kind.COMPILED
+
+
+def record_of(op: Operator) -> OpDef | None:
+    """The record that the operator runs, which may be that of its engine."""
+    return registry().get(engine_type(op.type, op.engine))
+
+
+def draws_numbers(op: Operator) -> bool:
+    """The operator draws random numbers."""
+    record = record_of(op)
+    return record is not None and Trait.RANDOM in record.traits
 
 
 def is_compiled(op: Operator) -> bool:
     """The operator, with the nets in it, can be part of a plan."""
     if op.type in HOST_OPERATORS and not (op.type in ("If", "While") and all(is_compiled(o) for o in _inner(op))):
         return False
-    return op.type in registry() and all(is_compiled(o) for o in _inner(op))
+    return record_of(op) is not None and all(is_compiled(o) for o in _inner(op))
 
 
 def _inner(op: Operator) -> list[Operator]:
@@ -94,5 +106,5 @@ def _inner(op: Operator) -> list[Operator]:
 
 def is_plain_fill(op: Operator) -> bool:
     """The operator makes a tensor from its arguments and perhaps the shape of another, the same whenever it runs."""
-    record = registry()[op.type]
-    return record.family == "fill.fill" and not record.traits & (Trait.EFFECT | Trait.HOST | Trait.RANDOM)
+    record = record_of(op)
+    return record is not None and record.family == "fill.fill"
