@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from graphc.ir.memory_check import MemoryReport
 from graphc.ir.memory_svg import kind, size_text
-from graphc.ir.schedule import Schedule
+from graphc.ir.schedule import MemoryPlan, Schedule
 from graphc.memory import PlanMemory, PoisonResult, SegmentMemory
 from graphc.runtime.poison import PATTERNS, step_text
-from graphc.tables import aligned
+from graphc.tables import aligned, count
 
 MOST_VIOLATIONS = 20
 """Lines of what is wrong; the rest is counted."""
@@ -58,6 +58,7 @@ def memory_table(schedule: Schedule, report: MemoryReport) -> Iterator[str]:
         rows.append((str(i), kind(schedule, b), str(b.size), str(b.offset), life, names[:60], reasons[:80]))
     yield from aligned(rows)
     yield totals_text(schedule, report)
+    yield from _recomputed(schedule.memory)
     yield peak_text(schedule, report)
 
 
@@ -72,6 +73,12 @@ def totals_text(schedule: Schedule, report: MemoryReport) -> str:
     shared = f"; without sharing {m.unshared} bytes, {m.unshared / arena:.1f} times as much" if arena else ""
     how = f"; offsets: {m.method}; order: {m.order}" if m.method else ""
     return f"arena {arena} bytes, {beside}{shared}{how}"
+
+
+def _recomputed(m: MemoryPlan) -> Iterator[str]:
+    if m.recomputed:
+        cost = f"{count(m.recomputed_flops, 'FLOP')} and {size_text(m.recomputed_bytes)} of memory traffic"
+        yield f"computed twice, for {cost}: {', '.join(m.recomputed)}"
 
 
 def peak_text(schedule: Schedule, report: MemoryReport) -> str:

@@ -18,6 +18,7 @@ from graphc.cli.options import (
     input_option,
     json_option,
     level_options,
+    max_memory_option,
     net_argument,
     parse_inputs,
     target_option,
@@ -38,11 +39,7 @@ from graphc.plan import Plan
 @click.option("--pipeline", help="Passes instead of a level, e.g. infer_types,canonicalize,fold_constants.")
 @click.option("--keep", multiple=True, metavar="BLOB", help="A further blob that the plan returns. Repeatable.")
 @click.option("--native", is_flag=True, help="Store machine code in the plan too.")
-@click.option(
-    "--max-memory",
-    metavar="BYTES",
-    help="The arena has at most so many bytes (suffixes K, M, G); values may be computed twice for it.",
-)
+@max_memory_option
 @click.option("-o", "--output", required=True, type=click.Path(dir_okay=False), help="The plan file to write.")
 @json_option
 def compile_command(

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from graphc.backends.cpu.target import find
-from graphc.cli.options import init_option, input_option, level_options, parse_inputs, target_option
+from graphc.cli.options import init_option, input_option, level_options, max_memory_option, parse_inputs, target_option
 from graphc.compiler import chosen_pipeline, compile_graph, import_model, input_types
 from graphc.input_shapes import assume_input_shapes
 from graphc.ir import FileError, Graph, GraphcError, PlanError
@@ -41,6 +41,7 @@ STAGES = ("imported", "typed", "optimised", "scheduled", "kernels")
 @click.option("--stage", type=click.Choice(STAGES), help="Default: typed for nets, optimised for plans.")
 @click.option("--after", metavar="PASS", help="The graph after this pass, e.g. fold_batch_norm.")
 @click.option("--memory", is_flag=True, help="What lies where in the arena: a table, or a picture for .svg and .html.")
+@max_memory_option
 @click.option("--format", "form", type=click.Choice(FORMATS), help="Default: text, or what the output's name says.")
 @click.option("-o", "--output", type=click.Path(dir_okay=False), help="Write here instead of to standard output.")
 def dump(
@@ -52,6 +53,7 @@ def dump(
     stage: str | None,
     after: str | None,
     memory: bool,
+    max_memory: str | None,
     form: str | None,
     output: str | None,
 ) -> None:
@@ -64,12 +66,16 @@ def dump(
     graphc dump predict_net.pb --init init_net.pb --after fuse_epilogue --format svg -o net.svg
     graphc dump plan.pkl --stage kernels
     graphc dump plan.pkl --memory -o arena.html
+    graphc dump predict_net.pb --init init_net.pb --memory --max-memory 2M
     """
     form = form or _form(output)
     if memory and (stage or after or form == "dot"):
         raise click.UsageError("--memory is of the finished schedule: without --stage, --after and --format dot")
+    if max_memory and (not memory or _is_plan(file)):
+        raise click.UsageError("--max-memory is for nets, together with --memory")
     if memory:
-        plan = _bound(file, inputs) if _is_plan(file) else _compile(_read(file, init_net, inputs), level, target)
+        graph = None if _is_plan(file) else _read(file, init_net, inputs)
+        plan = _compile(graph, level, target, max_memory) if graph else _bound(file, inputs)
         text = show_memory(plan_memory(plan), Path(file).name, form)
     elif _is_plan(file):
         text = _dump_plan(load(file), stage or "optimised", form, after)
@@ -98,9 +104,9 @@ def _bound(file: str, inputs: tuple[str, ...]) -> Plan:
     return plan
 
 
-def _compile(graph: Graph, level: int, target: str) -> Plan:
+def _compile(graph: Graph, level: int, target: str, max_memory: str | None = None) -> Plan:
     """The plan without machine code, which nothing here needs."""
-    return compile_graph(graph, level=level, target=target, prepare=False)
+    return compile_graph(graph, level=level, target=target, max_memory=max_memory, prepare=False)
 
 
 def _is_plan(file: str) -> bool:

@@ -28,6 +28,11 @@ input_option = click.option(
 target_option = click.option(
     "--target", default="native", show_default=True, help="Instruction set: native, avx512, avx2, portable."
 )
+max_memory_option = click.option(
+    "--max-memory",
+    metavar="BYTES",
+    help="The arena has at most so many bytes (suffixes K, M, G); values may be computed twice for it.",
+)
 threads_option = click.option("--threads", type=click.IntRange(1, 512), help="Threads of a run (default: all cores).")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
