@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Integers = NDArray[np.int64]
+Floats = NDArray[np.float64]
 
 ALIGNMENT = 64
 """Bytes: a cache line, and the widest vector."""
