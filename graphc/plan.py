@@ -195,7 +195,7 @@ class Plan:
 
     def run_arrays(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Outputs in order for arrays in the order of the inputs, which may be empty ones; for graphs inside graphs."""
-        out = self._run_segments([np.asarray(a, order="C") for a in arrays], NOTHING)
+        out = self._run_arrays([np.asarray(a, order="C") for a in arrays], NOTHING)
         return [out[n] for n in self._output_names]
 
     def executor(self) -> Executor:
