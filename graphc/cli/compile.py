@@ -107,7 +107,7 @@ def _sentence(facts: dict[str, Any]) -> str:
     notes = "".join(f"note: {n}\n" for n in facts["notes"])
     if facts["recomputed"]:
         notes += (
-            f"note: {len(facts['recomputed'])} values are computed twice to save memory: "
+            f"note: values computed twice to save memory: {len(facts['recomputed'])}, for "
             f"{facts['recomputed_flops'] / 1e9:.3g} GFLOP and {facts['recomputed_bytes'] / 1e6:.3g} MB more\n"
         )
     return (

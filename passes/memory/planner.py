@@ -110,11 +110,10 @@ class _Fit:
         live = [schedule.buffers[i] for i in report.at_peak]
         named = ", ".join(f"'{b.names[0]}' {b.size:,}" for b in live[:SHOWN])
         rest = f" and {len(live) - SHOWN} more" if len(live) > SHOWN else ""
-        tasks = ", ".join(dict.fromkeys(f"'{t.label}'" for t in schedule.steps[step] if t.label))
+        tasks = ", ".join(dict.fromkeys(f"'{t.label or t.kernel.template}'" for t in schedule.steps[step]))
         return LoweringError(
-            f"no plan was found whose arena has at most {self.limit:,} bytes: step {step}"
-            + (f", which computes {tasks}," if tasks else "")
-            + f" needs these at one time (bytes): {named}{rest}",
+            f"no plan was found whose arena has at most {self.limit:,} bytes: step {step}, which computes {tasks}, "
+            f"needs these at one time (bytes): {named}{rest}",
             f"the smallest arena that was found has {schedule.arena_bytes:,} bytes: --max-memory "
             f"{schedule.arena_bytes}, or use a smaller batch or smaller images",
         )
