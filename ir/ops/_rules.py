@@ -32,13 +32,22 @@ def same_type(call: Call) -> list[TensorType]:
 
 
 def require(call: Call, i: int, dtypes: Sequence[DType] = FLOATS) -> TensorType:
-    """Type of input ``i``; fails unless its dtype is unknown or among ``dtypes``."""
+    """Type of input ``i``; fails unless its dtype is unknown or among ``dtypes``.
+
+    Where these are FLOATS, inputs 0 and ``i`` cannot be one float and one half: no operator of Caffe2 mixes them.
+    """
     t = call.type(i)
     if t.dtype is not None and t.dtype not in dtypes:
         names = ", ".join(d.text for d in dtypes)
         call.fail(
             f"input {i} ({call.input_name(i)}) is {t.dtype.text}, the operator takes {names}",
             "insert a Cast, or feed the input in one of these types",
+        )
+    first = call.type(0).dtype if call.has(0) else None
+    if dtypes is FLOATS and first in FLOATS and first is not None and t.dtype not in (first, None):
+        call.fail(
+            f"inputs 0 ({call.input_name(0)}) and {i} ({call.input_name(i)}) are {first.text} and {t.dtype.text}",
+            "insert FloatToHalf or HalfToFloat: both must have one type",
         )
     return t
 

@@ -163,12 +163,17 @@ def _argument_codes(call: Call) -> list[str] | None:
 
 def _is_number(value: object) -> bool:
     if isinstance(value, tuple):
-        return all(isinstance(v, (int, float)) and math.isfinite(v) for v in value)
+        return all(isinstance(v, (int, float)) and not math.isnan(v) for v in value)
     return value is None or isinstance(value, (int, float))
 
 
 def _text(value: object) -> str:
-    return f"({''.join(repr(v) + ',' for v in value)})" if isinstance(value, tuple) else repr(value)
+    return f"({''.join(_written(v) + ',' for v in value)})" if isinstance(value, tuple) else repr(value)
+
+
+def _written(v: float) -> str:
+    """A number as Python writes it, infinities as numbers beyond all others."""
+    return repr(v) if math.isfinite(v) else "1e999" if v > 0 else "-1e999"
 
 
 def _choose(call: Call, target: CpuTarget) -> Choice | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -114,5 +113,5 @@ def suppress_softly(
 
 def _weight(share: Any, sigma: Any, thresh: Any, method: int) -> Any:
     if method == GAUSSIAN:
-        return np.float32(math.exp(-np.float32(share * share) / np.float32(sigma)))
+        return np.float32(np.exp(-np.float32(share * share) / np.float32(sigma)))
     return np.float32(1) - share if share > np.float32(thresh) else np.float32(1)

@@ -289,7 +289,7 @@ def _key_point(heat: Array, out: Array, box: Array, softmax: int, j: int) -> Non
         total = 0.0
         for r in range(size):
             for s in range(size):
-                total += math.exp(float(heat[r, s]) - middle)
+                total += np.exp(float(heat[r, s]) - middle)
         out[3, j] = 1.0 / total
 
 

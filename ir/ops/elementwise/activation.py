@@ -267,7 +267,7 @@ def _glu_loop(x: Any, y: Any, blocks: Any, size: Any) -> None:
     """A block of ``size`` elements of the first half comes before one of the second."""
     for b in range(blocks):
         for i in range(size):
-            gate = np.float32(1) / (np.float32(1) + np.float32(math.exp(-x.flat[(2 * b + 1) * size + i])))
+            gate = np.float32(1) / (np.float32(1) + np.float32(np.exp(-x.flat[(2 * b + 1) * size + i])))
             y.flat[b * size + i] = x.flat[2 * b * size + i] * gate
 
 

@@ -450,8 +450,9 @@ op(
 
 def _yuv_infer(call: Call) -> list[TensorType]:
     """Z has the type of X, (N, 3, H, W); mean and standard deviation are (1, C)."""
-    x, shape = require(call, 0), require_rank(call, 0, 4)
+    x, shape = require(call, 0, (DType.FLOAT,)), require_rank(call, 0, 4)
     for i in (1, 2):
+        require(call, i, (DType.FLOAT,))
         stats = require_rank(call, i, 2)
         if shape is not None and stats is not None:
             agree(call, stats[0], 1, f"rows of {call.input_name(i)}")

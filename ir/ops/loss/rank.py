@@ -296,7 +296,7 @@ def _lambda_session(
         return 0.0
     ideal, found = 0.0, 0.0
     for i in range(n):
-        gain[i] = r.flat[first + i] if as_loss and not exp_gain else math.exp(r.flat[first + i] * math.log(2.0))
+        gain[i] = r.flat[first + i] if as_loss and not exp_gain else np.exp(r.flat[first + i] * math.log(2.0))
         discount[i] = math.log(2.0) / math.log(2.0 + _rank(y, first, n, i))
         ideal += gain[i] * math.log(2.0) / math.log(2.0 + _rank(r, first, n, i))
         found += gain[i] * discount[i]

@@ -28,10 +28,10 @@ def _loop(positions: np.ndarray, y: np.ndarray, size: int, alpha: float, amplitu
             for k in range(size):
                 angle = math.nan
                 if position > 0:
-                    angle = math.exp(math.log(position) - math.log(alpha) * k / size)
+                    angle = np.exp(math.log(position) - math.log(alpha) * k / size)
                 elif position == 0 and k == size - 1:
                     angle = 0.0
-                y[i, j, k] = np.float32(amplitude * math.sin(angle + (math.pi / 2 if k % 2 == 1 else 0.0)))
+                y[i, j, k] = np.float32(amplitude * np.sin(angle + (math.pi / 2 if k % 2 == 1 else 0.0)))
 
 
 op(

@@ -70,7 +70,7 @@ def _batch_type(relu: bool) -> Callable[[Call], list[TensorType]]:
 
 
 def _slope(scale: np.ndarray, var: np.ndarray, c: int, epsilon: float) -> Any:
-    return scale[c] * (np.float32(1.0) / np.float32(math.sqrt(var[c] + np.float32(epsilon))))
+    return scale[c] * (np.float32(1.0) / np.float32(np.sqrt(var[c] + np.float32(epsilon))))
 
 
 def _batch_range(

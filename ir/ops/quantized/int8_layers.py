@@ -294,7 +294,7 @@ def _probability_type(call: Call) -> list[TensorType]:
 def _sigmoid(x: np.ndarray, y: np.ndarray, table: np.ndarray, scale: float, zero: int) -> None:
     for v in range(256):
         real = np.float32(scale) * np.float32(v - zero)
-        table[v] = clamped(half_even(256.0 / (1.0 + math.exp(-real))), 0, 255)
+        table[v] = clamped(half_even(256.0 / (1.0 + np.exp(-real))), 0, 255)
     for i in range(x.size):
         y.flat[i] = table[x.flat[i]]
 
@@ -319,7 +319,7 @@ def _softmax(x: np.ndarray, y: np.ndarray, table: np.ndarray, columns: int, scal
     """In integers: a table of exponentials relative to the row's maximum, then a rounded division."""
     units = min(4294967295.0 / max(columns, 1), EXPONENT_UNITS)
     for v in range(256):
-        table[v] = half_even(units * math.exp(scale * (v - 255.0)))
+        table[v] = half_even(units * np.exp(scale * (v - 255.0)))
     for first in range(0, x.size, max(columns, 1)):
         greatest, total = 0, 0
         for c in range(first, first + columns):

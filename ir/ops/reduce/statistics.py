@@ -438,7 +438,7 @@ def _perplexity_loop(x: Any, y: Any) -> None:
     total = 0.0
     for i in range(x.size):
         total += math.log(x[i]) if x[i] > 0 else (-math.inf if x[i] == 0 else math.nan)
-    y.flat[0] = math.exp(-total / max(x.size, 1))
+    y.flat[0] = np.exp(-total / max(x.size, 1))
 
 
 op(

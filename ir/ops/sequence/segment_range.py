@@ -85,7 +85,7 @@ def slope(x: Any, out: Any, grad: Any, rows: Any, how: int) -> Any:
         return grad
     if how == MEAN:
         return np.float32(grad * (1.0 / rows))
-    value = grad * np.float32(math.exp(x - out))
+    value = grad * np.float32(np.exp(x - out))
     return value / np.float32(rows) if how == LOG_MEAN_EXP else value
 
 

@@ -25,7 +25,7 @@ def _bucketize_infer(call: Call) -> list[TensorType]:
     if x.shape is not None and not x.shape:
         call.fail("the data is a scalar, it needs a dimension")
     b = _boundaries(call)
-    if not b or any(not low <= high for low, high in itertools.pairwise(b)):
+    if not b or b[0] != b[0] or any(not low <= high for low, high in itertools.pairwise(b)):
         call.fail("argument 'boundaries' is empty or does not ascend", "give the bounds of the buckets in order")
     return [TensorType(DType.INT32, x.shape)]
 

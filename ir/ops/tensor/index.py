@@ -72,7 +72,7 @@ def _gather(
     match: int,
     wrap: int,
 ) -> int:
-    for b in range(outer):
+    for b in range(outer if match else max(outer, 1)):  # indices are checked where there is nothing to choose from, too
         for i in range(picks):
             at = int(indices.flat[b * picks + i if match else i])
             if wrap and at < 0:
@@ -80,7 +80,7 @@ def _gather(
             if at < 0 or at >= rows:
                 return 1
             source, target = (b * rows + at) * inner, (b * picks + i) * inner
-            for j in range(inner):
+            for j in range(inner if outer > 0 else 0):
                 output.flat[target + j] = data.flat[source + j]
     return 0
 

@@ -162,3 +162,8 @@ def test_one_element_broadcasts_with_none_of_the_dimensions_of_a_scalar() -> Non
     for op, want in (("LT", True), ("Add", 3.0)):
         y = answer(op, np.float32(1), f32([2]), broadcast=1)
         assert (y.shape, y.tolist()) == ((), want)
+
+
+def test_a_gate_far_below_zero_is_shut() -> None:
+    """exp(1e10) is infinite in machine code, an error in Python's ``math``."""
+    assert answer("Glu", f32([[5, -1e10], [5, 1e10]]), dim=1).tolist() == [[0], [5]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from operator_calls import answer, call, f32, refusal, types
 
 RNG = np.random.default_rng(1)
@@ -104,3 +105,11 @@ def test_flops_count_multiply_and_add() -> None:
     fc = call("FC", "float[2,10]", "float[5,10]", "float[5]")
     assert fc.opdef.flops
     assert fc.opdef.flops(fc) == 2 * 5 * (2 * 10 + 1)
+
+
+@pytest.mark.parametrize("op", ["Conv", "ConvTranspose"])
+def test_float_and_half_are_not_mixed(op: str) -> None:
+    types = ["float[1,2,4,4]", "float[2,2,1,1]", "float[2]"]
+    for i in (1, 2):
+        mixed = [t.replace("float", "float16") if k == i else t for k, t in enumerate(types)]
+        assert "are float and float16" in refusal(op, *mixed, kernel=1)

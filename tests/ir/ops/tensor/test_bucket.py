@@ -16,6 +16,7 @@ def ints(*values: int) -> np.ndarray:
 def test_buckets() -> None:
     assert answer("Bucketize", f32(2, 4, 1, 0.1), boundaries=[0.1, 2.5]).tolist() == [1, 2, 1, 0]
     assert "ascend" in refusal("Bucketize", "float[3]", boundaries=[2.0, 1.0])
+    assert "ascend" in refusal("Bucketize", "float[3]", boundaries=[float("nan")])
     x, lengths = f32([[0.5, 9], [3, 1]]), np.array([2, 1], np.int32)
     got = answer("BatchBucketize", x, np.array([0, 1], np.int32), f32(1, 2, 5), lengths)
     assert got.tolist() == [[0, 1], [2, 0]]

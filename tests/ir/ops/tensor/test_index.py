@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from operator_calls import answer, f32, refusal, types
+from operator_calls import answer, call, f32, refusal, types
 
 from graphc.ir.errors import RunError
+from graphc.ir.infer import infer_node
+from graphc.ir.loops import run_loop
 
 
 def ints(*values: int) -> np.ndarray:
@@ -39,3 +41,15 @@ def test_scatter_replaces_along_a_dimension() -> None:
     with pytest.raises(RunError, match="INDICES"):
         answer("Scatter", data, np.array([[3], [0]]), f32([[5], [7]]), axis=1)
     assert "only axis" in refusal("Scatter", "float[2,3]", "int64[3,1]", "float[3,1]", axis=1)
+
+
+def test_indices_are_checked_for_an_empty_batch_too() -> None:
+    """By the NumPy form, and by the loop, as it is compiled."""
+    data = np.zeros((0, 3, 2), np.float32)
+    assert answer("BatchGather", data, ints(2)).shape == (0, 1, 2)
+    with pytest.raises(RunError, match="from 3 to 3"):
+        answer("BatchGather", data, ints(3))
+    made = call("BatchGather", data, ints(3))
+    infer_node(made.node)
+    with pytest.raises(RunError, match="index"):
+        run_loop(made, [data, ints(3)])
