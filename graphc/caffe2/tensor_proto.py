@@ -64,9 +64,9 @@ def Caffe2TensorToNumpyArray(tensor: Message) -> np.ndarray:
 
 def _flat(tensor: Message, dtype: DType) -> np.ndarray:
     if tensor.HasField("raw_data"):
-        return np.frombuffer(tensor.raw_data, dtype.numpy.newbyteorder("<")).astype(dtype.numpy)
+        return np.array(np.frombuffer(tensor.raw_data, dtype.numpy.newbyteorder("<")), dtype.numpy)
     if tensor.byte_data and dtype.numpy.itemsize == 1:
-        return np.frombuffer(tensor.byte_data, dtype.numpy).copy()
+        return np.array(np.frombuffer(tensor.byte_data, dtype.numpy))
     values = getattr(tensor, _FIELDS.get(dtype, "int32_data"))
     if dtype is DType.STRING:
         strings = np.empty(len(values), object)

@@ -130,8 +130,8 @@ def _rule(call: NamedCall, d_outputs: Sequence[Gradient]) -> tuple[list[NamedCal
 def _python_gradient(call: NamedCall, d_outputs: Sequence[Gradient]) -> tuple[list[NamedCall], list[Gradient]]:
     """PythonGradient: reads inputs, outputs and gradients of the outputs, writes gradients of the inputs; of both only
     those that the arguments list, where these list any."""
-    outputs = list(call.args.get("grad_output_indices") or range(len(call.outputs)))  # type: ignore[call-overload]
-    inputs = list(call.args.get("grad_input_indices") or range(len(call.inputs)))  # type: ignore[call-overload]
+    outputs = _indices(call, "grad_output_indices", len(call.outputs))
+    inputs = _indices(call, "grad_input_indices", len(call.inputs))
     given = [d_outputs[i] for i in outputs]
     if not all(isinstance(g, str) for g in given):
         raise EnforceError(
@@ -142,3 +142,10 @@ def _python_gradient(call: NamedCall, d_outputs: Sequence[Gradient]) -> tuple[li
     found: list[Gradient] = [f"{n}_grad" if i in inputs else None for i, n in enumerate(call.inputs)]
     writes = tuple(f"{call.inputs[i]}_grad" for i in inputs)
     return [NamedCall("PythonGradient", reads, writes, call.args, call.engine, call.device, "gradient")], found
+
+
+def _indices(call: NamedCall, name: str, count: int) -> list[int]:
+    """The numbers that an argument lists, all of them where it lists none."""
+    listed = call.args.get(name)
+    found = [i for i in listed if isinstance(i, int)] if isinstance(listed, tuple) else []
+    return found or list(range(count))

@@ -160,7 +160,7 @@ class Net:
             blob = item if is_blob else self.GivenTensorStringFill([], self.NextName("log"), shape=[], values=[item])
             self.Print(blob, [])
 
-    def AddGradientOperators(self, ys: Any, skip: int = 0) -> dict[str, Any]:
+    def AddGradientOperators(self, ys: Any, skip: int = 0) -> dict[BlobReference, Any]:
         """Append the operators that compute the gradients of blobs.
 
         ys: blobs whose gradient is one, or a dict from blob to its gradient, None for one. skip: so many operators at

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from graphc.caffe2.workspace.child import child_of
 from graphc.caffe2.workspace.errors import EnforceError
 from graphc.caffe2.workspace.store import Workspace
 from graphc.frontends.netdef.schema import Message
+
+Run = Callable[[], None]
 
 
 def run_plan(plan: Message, workspace: Workspace) -> None:
@@ -32,7 +35,7 @@ class _Runner:
     def instances(self, step: Message, workspace: Workspace) -> None:
         """Run a step, or so many copies of it at once as it says."""
         count = max(step.num_concurrent_instances, 1)
-        self._together([lambda: self._step(step, workspace)] * count)
+        self._together([partial(self._step, step, workspace)] * count)
 
     def _step(self, step: Message, workspace: Workspace) -> None:
         own = child_of(workspace) if step.create_workspace else workspace
@@ -49,7 +52,7 @@ class _Runner:
             if name not in workspace.created and name in self.nets:
                 workspace.create_program(self.nets[name])
 
-    def _report(self, step: Message, workspace: Workspace) -> Callable[[], None] | None:
+    def _report(self, step: Message, workspace: Workspace) -> Run | None:
         return workspace.net(step.report_net).bound(workspace) if step.report_net else None
 
     def _goes_on(self, step: Message, iteration: int) -> bool:
@@ -61,24 +64,19 @@ class _Runner:
 
     def _once(self, step: Message, workspace: Workspace, iteration: int) -> bool:
         """Run what is in a step once; False where its blob, or a failure, ends it."""
+        substeps = [s for s in step.substep if iteration == 0 or not s.only_once]
         if step.concurrent_substeps:
-            self._together([lambda s=s: self.instances(s, workspace) for s in self._substeps(step, iteration)])
+            self._together([partial(self.instances, s, workspace) for s in substeps])
             return not self._stopped(step, workspace)
-        timed = [s for s in self._substeps(step, iteration) if s.run_every_ms]
-        with _AllRepeated([(lambda s=s: self.instances(s, workspace), s.run_every_ms / 1000) for s in timed]):
-            parts = [
-                lambda s=s: self.instances(s, workspace) for s in self._substeps(step, iteration) if s not in timed
-            ]
+        timed = [s for s in substeps if s.run_every_ms]
+        with _AllRepeated([(partial(self.instances, s, workspace), s.run_every_ms / 1000) for s in timed]):
+            parts: list[Run] = [partial(self.instances, s, workspace) for s in substeps if not s.run_every_ms]
             parts += [workspace.net(name).bound(workspace) for name in step.network]
             for part in parts:
                 part()
                 if self.stop.is_set() or self._stopped(step, workspace):
                     return False
         return True
-
-    @staticmethod
-    def _substeps(step: Message, iteration: int) -> list[Message]:
-        return [s for s in step.substep if iteration == 0 or not s.only_once]
 
     @staticmethod
     def _stopped(step: Message, workspace: Workspace) -> bool:
@@ -89,14 +87,14 @@ class _Runner:
             raise EnforceError(f"should_stop_blob '{step.should_stop_blob}' is no bool", "fill it with one bool")
         return bool(value.reshape(-1)[0])
 
-    def _together(self, parts: Sequence[Callable[[], None]]) -> None:
+    def _together(self, parts: Sequence[Run]) -> None:
         """Run parts at once, each in a thread; the first failure stops the others and is raised."""
         if len(parts) == 1:
             parts[0]()
             return
         failures: list[BaseException] = []
 
-        def guarded(part: Callable[[], None]) -> None:
+        def guarded(part: Run) -> None:
             try:
                 part()
             except BaseException as error:
@@ -115,7 +113,7 @@ class _Runner:
 class _Repeated:
     """Within the block a function is called every so many seconds, and once at its end."""
 
-    def __init__(self, function: Callable[[], None] | None, seconds: float) -> None:
+    def __init__(self, function: Run | None, seconds: float) -> None:
         self._function, self._seconds, self._done = function, seconds, threading.Event()
         self._thread = threading.Thread(target=self._repeat, daemon=True)
 
@@ -139,7 +137,7 @@ class _Repeated:
 class _AllRepeated:
     """Several functions, each with its interval in seconds."""
 
-    def __init__(self, functions: Sequence[tuple[Callable[[], None], float]]) -> None:
+    def __init__(self, functions: Sequence[tuple[Run, float]]) -> None:
         self._all = [_Repeated(function, seconds) for function, seconds in functions]
 
     def __enter__(self) -> None:

@@ -103,8 +103,8 @@ def parse_net(data: bytes) -> Net:
     except DecodeError:
         message = None
     if message is not None and not message.op:
-        names = [list(message.external_input), list(message.external_output)]
-        return Net(message.name, [], *names, type=message.type)
+        inputs, outputs = list(message.external_input), list(message.external_output)
+        return Net(message.name, [], inputs, outputs, type=message.type)
     return read_net(data)
 
 

@@ -232,10 +232,11 @@ class Tensor:
         value = self._workspace.value(self._name)
         if not isinstance(value, np.ndarray):
             raise EnforceError(f"blob '{self._name}' contains {type_name(value)}, a tensor is needed", "feed an array")
-        if not isinstance(value, SharedArray):
-            value = np.array(value).view(SharedArray)
-            self._workspace.raw[self._name] = value
-        return value
+        if isinstance(value, SharedArray):
+            return value
+        shared: np.ndarray = np.array(value).view(SharedArray)
+        self._workspace.raw[self._name] = shared
+        return shared
 
     @property
     def shape(self) -> tuple[int, ...]:

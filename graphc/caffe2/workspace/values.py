@@ -36,7 +36,7 @@ def fed_value(name: str, given: Any) -> Value:
         return given.encode("utf-8") if isinstance(given, str) else given
     if isinstance(given, caffe2_pb2.TensorProto):
         return Caffe2TensorToNumpyArray(given)
-    if isinstance(given, tuple) and hasattr(given, "zero_point"):
+    if isinstance(given, Int8Tensor):
         return Int8Tensor(_array(name, given.data), float(given.scale), int(given.zero_point))
     if hasattr(given, "detach") and hasattr(given, "numpy"):
         given = given.detach().cpu().numpy()
