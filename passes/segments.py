@@ -64,13 +64,16 @@ def is_host(node: Node) -> bool:
 
 
 def _phases(graph: Graph) -> dict[Node, int]:
-    """When a node can run: even phases are native, odd ones in Python; effects stay in order."""
+    """When a node can run: even phases are native, odd ones in Python; effects stay in order.
+
+    What Python computes from inputs alone comes before all else, in phase -1.
+    """
     phase: dict[Node, int] = {}
-    effect = 0
+    effect = -1
     for node in graph.nodes:
         host, shapes = is_host(node), shape_operands(node)
         needed = [_after(phase[v.producer], host, i in shapes) for i, v in enumerate(node.operands) if v and v.producer]
-        at = max(needed, default=0)
+        at = max(needed, default=-1 if host else 0)
         is_effect = Trait.EFFECT in node.opdef.traits_of(Call(node))
         at = max(at, effect) if is_effect else at
         phase[node] = at + (at % 2 != host)
