@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from graphc.caffe2 import _import_c_extension as C  # noqa: F401
-from graphc.caffe2.workspace import control, counters, files, python_functions, queues  # noqa: F401  (they register operators)
+from graphc.caffe2.workspace import control, counters, datasets, files, python_functions, queues  # noqa: F401  (they register operators)
 from graphc.caffe2.workspace.coercion import GetNetName as GetNetName
 from graphc.caffe2.workspace.coercion import StringifyBlobName as StringifyBlobName
 from graphc.caffe2.workspace.coercion import StringifyNetName as StringifyNetName

@@ -125,3 +125,45 @@ def free(call: HostCall) -> None:
     """Empty the outputs."""
     for i in range(call.n_outputs):
         call.write(i, None)
+
+
+class RebatchingQueue(BlobsQueue):
+    """A queue of single rows of tensors, which are read in batches of any size."""
+
+
+@host_operator("CreateRebatchingQueue")
+def create_rebatching_queue(call: HostCall) -> None:
+    """A queue of rows."""
+    call.write(0, RebatchingQueue(max(call.arg("capacity", 1), 1), call.arg("num_blobs", 1)))
+
+
+@host_operator("EnqueueRebatchingQueue")
+def enqueue_rebatching_queue(call: HostCall) -> None:
+    """Append the inputs after the first as a row, with ``enqueue_batch`` every row of theirs."""
+    queue, tensors = call.object(0, RebatchingQueue), [np.asarray(v) for v in list(call.read_all())[1:]]
+    if len(tensors) != queue.num_blobs:
+        call.fail(f"it was given {len(tensors)} blobs, the queue has {queue.num_blobs}", "name as many as num_blobs")
+    whole = not call.arg("enqueue_batch", 0)
+    if not whole and len({len(t) if t.ndim else -1 for t in tensors}) > 1:
+        call.fail("the batches differ in length", "give tensors with as many rows each")
+    rows = [tensors] if whole else [[t[i] for t in tensors] for i in range(len(tensors[0]))]
+    if not all(queue.put(list(row)) for row in rows):
+        call.fail("the queue is closed", "enqueue before it is closed")
+
+
+@host_operator("DequeueRebatchingQueue")
+def dequeue_rebatching_queue(call: HostCall) -> None:
+    """The next ``num_elements`` rows, fewer of a queue that is closed; fails where there are none."""
+    queue, rows = call.object(0, RebatchingQueue), list[Row]()
+    while len(rows) < max(call.arg("num_elements", 1), 1) and (row := queue.get(None)) is not None:
+        rows.append(row)
+    if not rows:
+        call.fail("the queue is closed and empty", "ask less often, or look at what the producer says")
+    for i, column in enumerate(zip(*rows)):
+        call.write(i, np.stack(column))
+
+
+@host_operator("CloseRebatchingQueue")
+def close_rebatching_queue(call: HostCall) -> None:
+    """Close a queue."""
+    call.object(0, RebatchingQueue).close()
