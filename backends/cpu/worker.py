@@ -30,7 +30,6 @@ from graphc.backends.cpu import arrays, atomics, shuffles, vector, vmath
 from graphc.backends.cpu.vocabulary import BUILTINS, check_source
 
 IDLE_SECONDS = 30.0
-KERNELS_BETWEEN_COLLECTIONS = 50
 
 
 class KernelCompiler(CompilerBase):
@@ -100,7 +99,7 @@ def _lines(requests: TextIO) -> Iterator[str]:
 
 def serve(lanes: int, fma: bool, requests: TextIO, replies: TextIO) -> None:
     """Answer requests until end of file, or until none came for ``IDLE_SECONDS``."""
-    for count, line in enumerate(_lines(requests), 1):
+    for line in _lines(requests):
         request = json.loads(line)
         try:
             symbol, code = compile_kernel(request["name"], request["source"], lanes, fma)
@@ -109,12 +108,10 @@ def serve(lanes: int, fma: bool, requests: TextIO, replies: TextIO) -> None:
             reply = {"name": request["name"], "error": f"{type(error).__name__}: {error}"}
         replies.write(json.dumps(reply) + "\n")
         replies.flush()
-        if count % KERNELS_BETWEEN_COLLECTIONS == 0:
-            gc.collect()
 
 
 if __name__ == "__main__":
-    gc.disable()  # automatic collection takes a sixth of the time
+    gc.disable()  # collecting takes a sixth of the time, and nobody asks a worker for many kernels
     out = sys.stdout
     sys.stdout = sys.stderr  # nothing that Numba prints may mix with replies
     serve(int(sys.argv[1]), sys.argv[2] == "1", sys.stdin, out)

@@ -15,6 +15,9 @@ from threading import Lock
 
 from graphc.backends.cpu.target import CpuTarget
 
+KERNELS = 50
+"""As many make a worker retire: Numba keeps what it compiled, some megabytes a kernel."""
+
 
 class Died(Exception):
     """A worker ended before it answered."""
@@ -24,7 +27,7 @@ class Worker:
     """A process that turns kernel source into object code for a target (``worker.py``)."""
 
     def __init__(self, target: CpuTarget) -> None:
-        self.target = target
+        self.target, self.answers = target, 0
         environment = {k: v for k, v in os.environ.items() if not k.startswith("NUMBA_")}
         environment |= {"NUMBA_CPU_NAME": target.cpu, "NUMBA_CPU_FEATURES": target.features}
         # -P is Python 3.11+: PYTHONSAFEPATH keeps the current folder off the path where it is known, harmless elsewhere
@@ -49,6 +52,7 @@ class Worker:
             reply: dict[str, str] = json.loads(self.process.stdout.readline())
         except (OSError, ValueError):  # a broken pipe, or no line or half a line
             raise Died from None
+        self.answers += 1
         return reply
 
     def end(self) -> int:
@@ -84,6 +88,9 @@ def take(target: CpuTarget) -> Worker:
 
 def give_back(worker: Worker) -> None:
     """Let a worker that has answered everything wait for the next caller; it ends by itself when none comes."""
+    if worker.answers >= KERNELS:
+        worker.end()
+        return
     with _lock:
         _idle.setdefault(worker.target, []).append(worker)
 

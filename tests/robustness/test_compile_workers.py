@@ -74,6 +74,13 @@ def test_a_waiting_worker_that_died_is_passed_over() -> None:
     other.kill()
 
 
+def test_a_worker_that_has_done_enough_retires(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "KERNELS", 1)
+    taken = kill_first(monkeypatch, 0)
+    compiler.compile_kernels(SOURCE, find("native"), KernelCache(tmp_path))
+    assert [p.poll() for p in taken] == [0]
+
+
 def test_a_worker_ends_when_nothing_comes() -> None:
     script = "import io, os; from graphc.backends.cpu import worker; worker.IDLE_SECONDS = 0.1;"
     script += "reading = os.fdopen(os.pipe()[0]); worker.serve(8, True, reading, io.StringIO())"
