@@ -8,6 +8,8 @@ import pytest
 from memonger_nets import lines, net
 
 from graphc.caffe2 import memonger
+from graphc.caffe2.memonger import ordering
+from graphc.ir import GraphcError
 
 pytest.importorskip("networkx")
 
@@ -96,3 +98,9 @@ def test_an_order_of_ones_own() -> None:
 def test_a_bad_algorithm() -> None:
     with pytest.raises(memonger.MemongerError):
         memonger.optimize_interference(net("Relu x -> a"), [], algo="GREEDY")  # type: ignore[arg-type]
+
+
+def test_without_networkx(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ordering, "networkx", None)
+    with pytest.raises(GraphcError, match="needs networkx"):
+        graph("Copy x -> a")
