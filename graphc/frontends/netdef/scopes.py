@@ -18,9 +18,7 @@ def bind_scope(op: Operator) -> Operator:
     ``WORKSPACE/NAME``: another Do with the same workspace sees them. Raises ``NetError`` for bindings that do not fit.
     """
     names, scope = _bindings(op), op.inputs[-1] if op.inputs else op.name
-    args = {
-        name: renamed(value, lambda n: names.get(n, f"{scope}/{n}") if n else n) for name, value in op.args.items()
-    }
+    args = {name: renamed(value, lambda n: names.get(n, f"{scope}/{n}") if n else n) for name, value in op.args.items()}
     return replace(op, args=args)
 
 
