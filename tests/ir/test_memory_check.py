@@ -218,7 +218,7 @@ LIVES = st.tuples(st.integers(0, STEPS - 1), st.integers(0, STEPS)).filter(lambd
 BUFFERS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 200), LIVES), max_size=8)
 
 
-@settings(max_examples=200, derandomize=True, deadline=None, database=None)
+@settings(max_examples=100, derandomize=True, deadline=None, database=None)
 @given(BUFFERS)
 def test_overlaps_and_the_bound_by_brute_force(drawn: list[tuple[int, int, tuple[int, int]]]) -> None:
     buffers = [Buffer((f"b{i}",), 64 * at, size, *life) for i, (at, size, life) in enumerate(drawn)]
@@ -239,7 +239,7 @@ NUMBER = re.compile(r"(?<![\w\"])-?\d+")
 EXTREMES = st.sampled_from(("0", "-1", "1", "7", "64", str(2**31), str(2**63), str(-(2**63)), str(10**400)))
 
 
-@settings(max_examples=300, derandomize=True, deadline=None, database=None)
+@settings(max_examples=150, derandomize=True, deadline=None, database=None)
 @given(st.integers(0, 10**6), EXTREMES, st.integers(0, 10**6), EXTREMES)
 def test_any_number_may_be_anything(i: int, new: str, j: int, other: str) -> None:
     """Two numbers of the text are replaced. The checker answers, and what it passes has every address in its buffer."""

@@ -25,7 +25,7 @@ from graphc.passes.memory.planner import plan
 TARGET = find("avx2")
 LIBRARY = CpuLibrary(TARGET)
 NETS = st.tuples(st.integers(0, 10_000), st.sampled_from((0, 1, 2)))
-FEW = settings(max_examples=25, derandomize=True, deadline=None, database=None)
+FEW = settings(max_examples=12, derandomize=True, deadline=None, database=None)
 
 
 def optimised(seed: int, level: int) -> Graph:
