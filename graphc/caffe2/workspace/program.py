@@ -19,7 +19,7 @@ from graphc.frontends.netdef.nested import expand
 from graphc.frontends.netdef.net import Net
 from graphc.ir.ops.unsupported import refusal
 
-MOST_PROGRAMS = 2000
+MOST_PROGRAMS = 1000
 """Programs that a process keeps; the oldest is forgotten first."""
 LARGEST = 1 << 20
 """Bytes of the largest net that is kept; what is larger is weights."""

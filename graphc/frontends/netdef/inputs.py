@@ -100,8 +100,8 @@ def _notes(net: Net, name: str, filled: bool, named: bool) -> list[str]:
     if filled:
         why = "named by the caller" if named else "its fill is a placeholder of one element"
         return [f"'{name}' is an input, though the init net fills it: {why}"]
-    later = produced_later(net, name)
-    if later is not None and name not in net.external_inputs:
+    later = None if name in net.external_inputs else produced_later(net, name)
+    if later is not None:
         return [f"'{name}' is an input: it is read before op #{later} {net.ops[later].type} writes it"]
     return []
 
