@@ -118,6 +118,8 @@ class Judge:
 
     def _difference(self, got: Sequence[Tensor], want: Sequence[Tensor]) -> str:
         for i, (a, b) in enumerate(zip(got, want)):
+            if isinstance(b, np.ndarray) and b.ndim == 0 and b.dtype == object and not isinstance(b.item(), bytes):
+                continue  # an object that lives within a run
             with np.errstate(all="ignore"):
                 same = self.reader.close(recorded(a), recorded(b))
             if not same:

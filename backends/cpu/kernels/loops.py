@@ -142,11 +142,13 @@ def _work_types(call: Call) -> list[TensorType]:
 
 
 LONG = 64
-"""Lists of more numbers are arrays among the parameters: Numba compiles long tuples slowly, and none of 1000."""
+"""Tuples of more numbers are arrays among the parameters: Numba compiles long ones slowly, and none of 1000."""
 
 
 def _argument_codes(call: Call) -> list[str] | None:
-    """Of each argument ``i`` or ``f`` for a number passed at run time, ``I`` or ``F`` for a long list, or a literal.
+    """Of each argument ``i`` or ``f`` for a number passed at run time, ``I`` or ``F`` for many, or a literal.
+
+    Lists and long tuples are passed at run time, short tuples are a part of the kernel.
 
     None if one is text or a graph.
     """
@@ -154,15 +156,19 @@ def _argument_codes(call: Call) -> list[str] | None:
     for value in call.opdef.loop_arguments(call):
         if not _is_number(value):
             return None
-        if isinstance(value, tuple) and len(value) > LONG:
+        if isinstance(value, (tuple, list)) and _is_long(value):
             codes.append("I" if all(isinstance(v, int) for v in value) else "F")
         else:
             codes.append({int: "i", bool: "i", float: "f"}.get(type(value)) or _text(value))
     return codes
 
 
+def _is_long(value: Sequence[float]) -> bool:
+    return isinstance(value, list) or len(value) > LONG
+
+
 def _is_number(value: object) -> bool:
-    if isinstance(value, tuple):
+    if isinstance(value, (tuple, list)):
         return all(isinstance(v, (int, float)) and not math.isnan(v) for v in value)
     return value is None or isinstance(value, (int, float))
 
@@ -307,8 +313,8 @@ def _number(value: object) -> list[int]:
     """An argument as a parameter: the bits of a float, a long list's length, nothing for what the specification has."""
     if isinstance(value, float):
         return [float_bits(value)]
-    if isinstance(value, tuple):
-        return [len(value)] if len(value) > LONG else []
+    if isinstance(value, (tuple, list)):
+        return [len(value)] if _is_long(value) else []
     return [int(value)] if isinstance(value, int) else []
 
 

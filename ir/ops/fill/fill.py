@@ -316,31 +316,38 @@ def _range_type(call: Call) -> list[TensorType]:
 
 def _range_sizes(start: np.ndarray, stop: np.ndarray, step: np.ndarray, dims: np.ndarray, whole: int, n: int) -> int:
     """Caffe2 rounds up by comparing the reached with the wanted distance, whatever the sign of the step."""
-    by = step.flat[0] if n == 3 else start.flat[0] * 0 + 1
-    if by == 0:
+    if n == 3 and step.flat[0] == 0:
         return 1
-    distance = start.flat[0] if n == 1 else stop.flat[0] - start.flat[0]
     if whole:
-        d, s = int(distance), int(by)
+        s = np.int64(step.flat[0]) if n == 3 else np.int64(1)
+        d = np.int64(start.flat[0]) if n == 1 else np.int64(stop.flat[0]) - np.int64(start.flat[0])
         length = abs(d) // abs(s)
         if (d < 0) != (s < 0):
             length = -length
         if length * s < d:
             length += 1
     else:
-        steps = np.ceil(distance / by)
-        if steps > 2147483647:
-            return 2
-        length = int(steps) if steps > 0 else 0
+        distance = start.flat[0] if n == 1 else stop.flat[0] - start.flat[0]
+        steps = np.ceil(distance / step.flat[0] if n == 3 else distance)
+        length = np.int64(min(steps, 4e9)) if steps > 0 else np.int64(0)
     dims[0] = max(length, 0)
-    return 0
+    return 2 if length > 2147483647 else 0
 
 
 def _range(start: np.ndarray, stop: np.ndarray, step: np.ndarray, y: np.ndarray, whole: int, n: int) -> int:
-    by = step.flat[0] if n == 3 else start.flat[0] * 0 + 1
-    first = start.flat[0] * 0 if n == 1 else start.flat[0]
-    for i in range(y.size):
-        y[i] = first + i * by
+    """Whole numbers are computed as such: an absent input counts as one of float32."""
+    if whole:
+        origin, s = (
+            np.int64(0) if n == 1 else np.int64(start.flat[0]),
+            np.int64(step.flat[0]) if n == 3 else np.int64(1),
+        )
+        for i in range(y.size):
+            y[i] = origin + i * s
+    else:
+        by = step.flat[0] if n == 3 else start.flat[0] * 0 + 1
+        first = start.flat[0] * 0 if n == 1 else start.flat[0]
+        for i in range(y.size):
+            y[i] = first + i * by
     return 0
 
 
@@ -352,7 +359,7 @@ op(
     sizes=_range_sizes,
     loop=_range,
     constants=lambda call: [int(call.type(0).dtype in INTS), call.n_inputs],
-    errors=("the step is 0", "the step is too small: there are more than 2**31 numbers"),
+    errors=("the step is 0", "there are more than 2**31 numbers: the step is too small, or stop too far away"),
     doc="start, start + step ... below stop; one input is stop alone",
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -29,6 +30,8 @@ from graphc.ir.types import OPEN_QUANT, DType, TensorType
 
 SPATIAL = 3
 """Spatial dimensions of the loops; missing ones are 1."""
+Numbers = Sequence[int]
+Ends = tuple[int, int]
 
 
 def _pooled(call: Call) -> Shape | None:
@@ -42,12 +45,14 @@ def _pooled(call: Call) -> Shape | None:
     return join_shape(call, n, c, image)
 
 
-def geometry(call: Call) -> tuple[int, ...]:
-    """Images, steps of image, channel and the three spatial dimensions in X, their sizes, and the window's.
+COUNT, CHANNELS, X_IMAGE, X_CHANNEL, Y_IMAGE, Y_CHANNEL, DIMENSIONS = range(7)
+"""Places in the numbers of ``geometry``: of images and channels how many and the steps, then the dimensions."""
+SIZE, X_STEP, Y_STEP, OUT, KERNEL, STRIDE, HEAD, FIELDS = range(8)
+"""Places in the numbers of a dimension: of image, result and window."""
 
-    n, channels, x_image, x_channel, (size, x_step, out, kernel, stride, head) of three dimensions; then y's steps:
-    y_image, y_channel, y_step of three dimensions.
-    """
+
+def geometry(call: Call) -> list[int]:
+    """Sizes and steps of X and Y, and the window; fails for windows that the engine does not have."""
     shape, win = call.type(0).static_shape, window(call)
     _check_window(call, win)
     out = [d for d in output_image(call) or () if isinstance(d, int)]
@@ -57,8 +62,8 @@ def geometry(call: Call) -> tuple[int, ...]:
     sizes, out = [1] * rest + sizes, [1] * rest + out
     kernel, stride, heads = ([k] * rest + list(v) for k, v in ((1, win.kernel), (1, win.stride), (0, win.heads)))
     x_steps, y_steps = _steps(sizes, channels, last), _steps(out, channels, last)
-    dims = [n for i in range(3) for n in (sizes[i], x_steps[2 + i], out[i], kernel[i], stride[i], heads[i])]
-    return (shape[0], channels, *x_steps[:2], *dims, *y_steps)
+    dims = zip(sizes, x_steps[2:], y_steps[2:], out, kernel, stride, heads)
+    return [shape[0], channels, *x_steps[:2], *y_steps[:2], *(n for dimension in dims for n in dimension)]
 
 
 def _check_window(call: Call, win: Window) -> None:
@@ -90,99 +95,62 @@ def _max_type(call: Call) -> list[TensorType]:
     return [TensorType(quantised_dtype(call), shape, quant=OPEN_QUANT if x.dtype is DType.FLOAT else x.quant)]
 
 
-def _start(position: int, stride: int, head: int) -> int:
-    return max(position * stride - head, 0)
+def _of(g: Numbers, d: int, field: int) -> int:
+    """A number of dimension d of 3."""
+    return g[DIMENSIONS + FIELDS * d + field]
 
 
-def _end(position: int, stride: int, head: int, kernel: int, size: int) -> int:
-    return min(position * stride - head + kernel, size)
+def _under(g: Numbers, d: int, i: int) -> tuple[int, int]:
+    """The pixels of the image that lie under window i, in dimension d: the first, and the one behind the last."""
+    low = i * _of(g, d, STRIDE) - _of(g, d, HEAD)
+    return max(low, 0), min(low + _of(g, d, KERNEL), _of(g, d, SIZE))
+
+
+def _place(g: Numbers, at: int, a: int, b: int, e: int) -> int:
+    """A pixel of the channel of X that begins at ``at``."""
+    return at + a * _of(g, 0, X_STEP) + b * _of(g, 1, X_STEP) + e * _of(g, 2, X_STEP)
+
+
+def _target(g: Numbers, n: int, c: int, i: int, j: int, k: int) -> int:
+    """An element of Y."""
+    to = n * g[Y_IMAGE] + c * g[Y_CHANNEL]
+    return to + i * _of(g, 0, Y_STEP) + j * _of(g, 1, Y_STEP) + k * _of(g, 2, Y_STEP)
 
 
 def _average_range(
-    x: np.ndarray,
-    images: int,
-    channels: int,
-    x_image: int,
-    x_channel: int,
-    d0: int,
-    p0: int,
-    o0: int,
-    k0: int,
-    t0: int,
-    h0: int,
-    d1: int,
-    p1: int,
-    o1: int,
-    k1: int,
-    t1: int,
-    h1: int,
-    d2: int,
-    p2: int,
-    o2: int,
-    k2: int,
-    t2: int,
-    h2: int,
-    y_image: int,
-    y_channel: int,
-    q0: int,
-    q1: int,
-    q2: int,
-    x_scale: float,
-    x_zero: int,
-    positive: int,
-    sparse: int,
+    x: np.ndarray, g: Numbers, x_scale: float, x_zero: int, positive: int, sparse: int
 ) -> tuple[float, int]:
     """Scale and zero point for the means that float32 inputs would give."""
     low = high = np.float32(0.0)
     first = True
-    for n in range(images):
-        for c in range(channels):
-            at = n * x_image + c * x_channel
-            for i in range(o0):
-                for j in range(o1):
-                    for k in range(o2):
-                        total, count = np.float32(0.0), 0
-                        for a in range(_start(i, t0, h0), _end(i, t0, h0, k0, d0)):
-                            for b in range(_start(j, t1, h1), _end(j, t1, h1, k1, d1)):
-                                for e in range(_start(k, t2, h2), _end(k, t2, h2, k2, d2)):
-                                    total += real(x, at + a * p0 + b * p1 + e * p2, x_scale > 0.0, x_scale, x_zero)
-                                    count += 1
-                        value = total / np.float32(count) if count > 0 else total
+    for n in range(g[COUNT]):
+        for c in range(g[CHANNELS]):
+            at = n * g[X_IMAGE] + c * g[X_CHANNEL]
+            for i in range(_of(g, 0, OUT)):
+                for j in range(_of(g, 1, OUT)):
+                    for k in range(_of(g, 2, OUT)):
+                        value = _real_mean(x, g, at, _under(g, 0, i), _under(g, 1, j), _under(g, 2, k), x_scale, x_zero)
                         low, high = (value, value) if first else (min(low, value), max(high, value))
                         first = False
     return range_parameters(low, high, positive, sparse)
 
 
+def _real_mean(
+    x: np.ndarray, g: Numbers, at: int, deep: Ends, high: Ends, wide: Ends, x_scale: float, x_zero: int
+) -> Any:
+    total, count = np.float32(0.0), 0
+    for a in range(deep[0], deep[1]):
+        for b in range(high[0], high[1]):
+            for e in range(wide[0], wide[1]):
+                total += real(x, _place(g, at, a, b, e), x_scale > 0.0, x_scale, x_zero)
+                count += 1
+    return total / np.float32(count) if count > 0 else total
+
+
 def _average_sizes(
     x: np.ndarray,
     dims: np.ndarray,
-    images: int,
-    channels: int,
-    x_image: int,
-    x_channel: int,
-    d0: int,
-    p0: int,
-    o0: int,
-    k0: int,
-    t0: int,
-    h0: int,
-    d1: int,
-    p1: int,
-    o1: int,
-    k1: int,
-    t1: int,
-    h1: int,
-    d2: int,
-    p2: int,
-    o2: int,
-    k2: int,
-    t2: int,
-    h2: int,
-    y_image: int,
-    y_channel: int,
-    q0: int,
-    q1: int,
-    q2: int,
+    g: Numbers,
     x_scale: float,
     x_zero: int,
     scale: float,
@@ -191,73 +159,14 @@ def _average_sizes(
     sparse: int,
     as_float: int,
 ) -> None:
-    found, found_zero = _average_range(
-        x,
-        images,
-        channels,
-        x_image,
-        x_channel,
-        d0,
-        p0,
-        o0,
-        k0,
-        t0,
-        h0,
-        d1,
-        p1,
-        o1,
-        k1,
-        t1,
-        h1,
-        d2,
-        p2,
-        o2,
-        k2,
-        t2,
-        h2,
-        y_image,
-        y_channel,
-        q0,
-        q1,
-        q2,
-        x_scale,
-        x_zero,
-        positive,
-        sparse,
-    )
+    found, found_zero = _average_range(x, g, x_scale, x_zero, positive, sparse)
     report(dims, found, found_zero)
 
 
 def _average(
     x: np.ndarray,
     y: np.ndarray,
-    images: int,
-    channels: int,
-    x_image: int,
-    x_channel: int,
-    d0: int,
-    p0: int,
-    o0: int,
-    k0: int,
-    t0: int,
-    h0: int,
-    d1: int,
-    p1: int,
-    o1: int,
-    k1: int,
-    t1: int,
-    h1: int,
-    d2: int,
-    p2: int,
-    o2: int,
-    k2: int,
-    t2: int,
-    h2: int,
-    y_image: int,
-    y_channel: int,
-    q0: int,
-    q1: int,
-    q2: int,
+    g: Numbers,
     x_scale: float,
     x_zero: int,
     scale: float,
@@ -267,152 +176,55 @@ def _average(
     as_float: int,
 ) -> None:
     if not scale > 0.0:
-        scale, zero = _average_range(
-            x,
-            images,
-            channels,
-            x_image,
-            x_channel,
-            d0,
-            p0,
-            o0,
-            k0,
-            t0,
-            h0,
-            d1,
-            p1,
-            o1,
-            k1,
-            t1,
-            h1,
-            d2,
-            p2,
-            o2,
-            k2,
-            t2,
-            h2,
-            y_image,
-            y_channel,
-            q0,
-            q1,
-            q2,
-            x_scale,
-            x_zero,
-            positive,
-            sparse,
-        )
+        scale, zero = _average_range(x, g, x_scale, x_zero, positive, sparse)
     given = x_scale > 0.0
     x_scale, x_zero = parameters(x, x_scale, x_zero, sparse)
-    for n in range(images):
-        for c in range(channels):
-            at, to = n * x_image + c * x_channel, n * y_image + c * y_channel
-            for i in range(o0):
-                for j in range(o1):
-                    for k in range(o2):
+    for n in range(g[COUNT]):
+        for c in range(g[CHANNELS]):
+            at = n * g[X_IMAGE] + c * g[X_CHANNEL]
+            for i in range(_of(g, 0, OUT)):
+                for j in range(_of(g, 1, OUT)):
+                    for k in range(_of(g, 2, OUT)):
                         total, count = 0, 0
-                        for a in range(_start(i, t0, h0), _end(i, t0, h0, k0, d0)):
-                            for b in range(_start(j, t1, h1), _end(j, t1, h1, k1, d1)):
-                                for e in range(_start(k, t2, h2), _end(k, t2, h2, k2, d2)):
-                                    total += number(x, at + a * p0 + b * p1 + e * p2, given, x_scale, x_zero) - x_zero
+                        deep, high, wide = _under(g, 0, i), _under(g, 1, j), _under(g, 2, k)
+                        for a in range(deep[0], deep[1]):
+                            for b in range(high[0], high[1]):
+                                for e in range(wide[0], wide[1]):
+                                    total += number(x, _place(g, at, a, b, e), given, x_scale, x_zero) - x_zero
                                     count += 1
                         unit = np.float32(x_scale) / np.float32(scale) / np.float32(max(count, 1))
                         mean = half_even(np.float32(np.float32(total) * unit + np.float32(zero)))
-                        store(y, to + i * q0 + j * q1 + k * q2, clamped(mean, 0, HIGH), scale, zero, as_float)
+                        store(y, _target(g, n, c, i, j, k), clamped(mean, 0, HIGH), scale, zero, as_float)
 
 
 def _max_sizes(
-    x: np.ndarray,
-    dims: np.ndarray,
-    images: int,
-    channels: int,
-    x_image: int,
-    x_channel: int,
-    d0: int,
-    p0: int,
-    o0: int,
-    k0: int,
-    t0: int,
-    h0: int,
-    d1: int,
-    p1: int,
-    o1: int,
-    k1: int,
-    t1: int,
-    h1: int,
-    d2: int,
-    p2: int,
-    o2: int,
-    k2: int,
-    t2: int,
-    h2: int,
-    y_image: int,
-    y_channel: int,
-    q0: int,
-    q1: int,
-    q2: int,
-    x_scale: float,
-    x_zero: int,
-    sparse: int,
-    as_float: int,
+    x: np.ndarray, dims: np.ndarray, g: Numbers, x_scale: float, x_zero: int, sparse: int, as_float: int
 ) -> None:
     found, found_zero = parameters(x, x_scale, x_zero, sparse)
     report(dims, found, found_zero)
 
 
-def _maximum(
-    x: np.ndarray,
-    y: np.ndarray,
-    images: int,
-    channels: int,
-    x_image: int,
-    x_channel: int,
-    d0: int,
-    p0: int,
-    o0: int,
-    k0: int,
-    t0: int,
-    h0: int,
-    d1: int,
-    p1: int,
-    o1: int,
-    k1: int,
-    t1: int,
-    h1: int,
-    d2: int,
-    p2: int,
-    o2: int,
-    k2: int,
-    t2: int,
-    h2: int,
-    y_image: int,
-    y_channel: int,
-    q0: int,
-    q1: int,
-    q2: int,
-    x_scale: float,
-    x_zero: int,
-    sparse: int,
-    as_float: int,
-) -> None:
+def _maximum(x: np.ndarray, y: np.ndarray, g: Numbers, x_scale: float, x_zero: int, sparse: int, as_float: int) -> None:
     given = x_scale > 0.0
     x_scale, x_zero = parameters(x, x_scale, x_zero, sparse)
-    for n in range(images):
-        for c in range(channels):
-            at, to = n * x_image + c * x_channel, n * y_image + c * y_channel
-            for i in range(o0):
-                for j in range(o1):
-                    for k in range(o2):
+    for n in range(g[COUNT]):
+        for c in range(g[CHANNELS]):
+            at = n * g[X_IMAGE] + c * g[X_CHANNEL]
+            for i in range(_of(g, 0, OUT)):
+                for j in range(_of(g, 1, OUT)):
+                    for k in range(_of(g, 2, OUT)):
                         best = 0
-                        for a in range(_start(i, t0, h0), _end(i, t0, h0, k0, d0)):
-                            for b in range(_start(j, t1, h1), _end(j, t1, h1, k1, d1)):
-                                for e in range(_start(k, t2, h2), _end(k, t2, h2, k2, d2)):
-                                    best = max(best, number(x, at + a * p0 + b * p1 + e * p2, given, x_scale, x_zero))
-                        store(y, to + i * q0 + j * q1 + k * q2, best, x_scale, x_zero, as_float)
+                        deep, high, wide = _under(g, 0, i), _under(g, 1, j), _under(g, 2, k)
+                        for a in range(deep[0], deep[1]):
+                            for b in range(high[0], high[1]):
+                                for e in range(wide[0], wide[1]):
+                                    best = max(best, number(x, _place(g, at, a, b, e), given, x_scale, x_zero))
+                        store(y, _target(g, n, c, i, j, k), best, x_scale, x_zero, as_float)
 
 
-def _max_constants(call: Call) -> Sequence[float]:
+def _max_constants(call: Call) -> Sequence[Any]:
     flags = (int(call.arg("preserve_activation_sparsity")), int(call.arg("dequantize_output")))
-    return (*geometry(call), *input_numbers(call, 0), *flags)
+    return (geometry(call), *input_numbers(call, 0), *flags)
 
 
 dnnlowp(
@@ -425,7 +237,7 @@ dnnlowp(
     args=WINDOW_ARGS,
     loop=_average,
     sizes=_average_sizes,
-    constants=lambda call: (*geometry(call), *input_numbers(call, 0), *output_numbers(call)),
+    constants=lambda call: (geometry(call), *input_numbers(call, 0), *output_numbers(call)),
     doc="mean over windows in fixed point",
 )
 dnnlowp(

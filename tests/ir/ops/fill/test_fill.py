@@ -7,9 +7,11 @@ import operator_cases
 import pytest
 from operator_calls import refusal
 
-from graphc.ir.errors import VerifyError
+from graphc.frontends.netdef import Operator
+from graphc.ir.errors import RunError, VerifyError
 from graphc.ir.opdef import Call, lookup
 from graphc.ir.types import DType
+from graphc.operators import run_operator
 
 
 def call(op: str, *inputs: np.ndarray, **args: object) -> Call:
@@ -94,3 +96,14 @@ def test_xavier_is_uniform_within_its_bound() -> None:
 def test_diagonals_go_on_where_a_matrix_is_high() -> None:
     assert answer("DiagonalFill", shape=(4, 2), value=1.0).tolist() == [[1, 0], [0, 1], [0, 0], [1, 0]]
     assert "negative size" in refusal("ConstantFill", shape=(-2, 3))
+
+
+def test_a_range_of_whole_numbers_is_exact() -> None:
+    """Beyond 2**53, where float64 has gaps; compiled, too, where absent inputs have another type."""
+    big = np.array([2**60 + 1]), np.array([2**60 + 4])
+    assert answer("Range", *big).tolist() == [2**60 + 1, 2**60 + 2, 2**60 + 3]
+    (compiled,) = run_operator(Operator("Range", ["a", "b"], ["y"]), big)
+    assert compiled.tolist() == [2**60 + 1, 2**60 + 2, 2**60 + 3]
+    for far in (2**31, 2**63 - 1):
+        with pytest.raises(RunError, match=r"more than 2\*\*31"):
+            run_operator(Operator("Range", ["a"], ["y"]), [np.array([far])])
