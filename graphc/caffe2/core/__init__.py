@@ -25,6 +25,10 @@ from graphc.caffe2.core.device import InferOpBlobDevicesAsDict as InferOpBlobDev
 from graphc.caffe2.core.device import InferOpDeviceAsBlobDevices as InferOpDeviceAsBlobDevices
 from graphc.caffe2.core.device import device_equal as device_equal
 from graphc.caffe2.core.device import device_option_equal as device_option_equal
+from graphc.caffe2.core.engines import SetEnginePref as SetEnginePref
+from graphc.caffe2.core.engines import SetGlobalEnginePref as SetGlobalEnginePref
+from graphc.caffe2.core.engines import SetOpEnginePref as SetOpEnginePref
+from graphc.caffe2.core.engines import SetPerOpEnginePref as SetPerOpEnginePref
 from graphc.caffe2.core.execution import ExecutionStep as ExecutionStep
 from graphc.caffe2.core.execution import Plan as Plan
 from graphc.caffe2.core.execution import execution_step as execution_step

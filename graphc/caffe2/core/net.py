@@ -244,6 +244,12 @@ class Net:
         self._external_input_map = set(self._net.external_input)
         self._recreate_lookup_tables = False
 
+    def _CheckLookupTables(self) -> None:
+        """Raise ``AssertionError`` unless the net remembers what its operators make and what it reads."""
+        outputs = {name for op in self._net.op for name in op.output}
+        if outputs - self._op_outputs or set(self._net.external_input) - self._external_input_map:
+            raise AssertionError(f"net {self} has forgotten blobs")
+
     def BlobIsDefined(self, blob: Any) -> bool:
         """An operator of the net makes the blob, or it is an external input."""
         if self._recreate_lookup_tables:

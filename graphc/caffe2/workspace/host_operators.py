@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn, Protocol
 
+import numpy as np
+
 from graphc.caffe2.workspace.errors import EnforceError
-from graphc.caffe2.workspace.values import Value, type_name
+from graphc.caffe2.workspace.values import Value, boxed, is_boxed, type_name
 from graphc.frontends.netdef.net import Net, Operator
+from graphc.operators import Int8Tensor
 
 
 class Blobs(Protocol):
@@ -62,12 +65,17 @@ class HostCall:
     def object(self, i: int, kind: type) -> Any:
         """Input ``i``, which has to be an object of a class."""
         value = self.read(i)
+        if is_boxed(value):
+            value = value.item()
         if not isinstance(value, kind):
             self.fail(f"input '{self.op.inputs[i]}' is {type_name(value)}, a {kind.__name__} is needed")
         return value
 
     def write(self, i: int, value: Value) -> None:
-        """Put a value into output ``i``; nothing where the operator has no such output."""
+        """Put a value into output ``i``, an object as an array of no axes, as plans pass it on; nothing where the
+        operator has no such output."""
+        if not (value is None or isinstance(value, np.ndarray | bytes | Int8Tensor)):
+            value = boxed(value)
         if i < len(self.op.outputs) and self.op.outputs[i]:
             self.blobs.put(self.op.outputs[i], value)
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from graphc.caffe2.workspace.host_operators import HostCall, host_operator
-from graphc.caffe2.workspace.values import Value, boxed, fed_value, is_boxed
+from graphc.caffe2.workspace.values import Value, fed_value, is_boxed
 
 Function = Callable[..., Any]
 
@@ -125,8 +125,7 @@ def _call(call: HostCall, function: Function) -> None:
     function(inputs, outputs, *workspace)
     for i, tensor in enumerate(outputs):
         if tensor._value is not None:
-            value = tensor._value
-            call.write(i, np.array(value) if isinstance(value, np.ndarray) else boxed(value))
+            call.write(i, _copied(tensor._value))
 
 
 def _previous(call: HostCall, name: str) -> Value:

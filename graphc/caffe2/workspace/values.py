@@ -7,7 +7,7 @@ A value is one of:
 - ``Int8Tensor``: a quantised tensor;
 - ``bytes``: a text that is no tensor;
 - None: nothing yet;
-- any other object: what operators made that is no tensor.
+- any other object that operators made, in an array of no axes.
 """
 
 from __future__ import annotations
