@@ -1,8 +1,9 @@
 """Elementary functions on vectors: ``vexp``, ``vlog``, ``vtanh``, ``vsigmoid``, ``verf``, ``vpow``, ``vsin``, ``vcos``.
 
 Each inlines to arithmetic alone, with no call into a library; it is built once for vectors and once, as ``sexp`` and
-so on, for single floats. Errors stay below 2.5 ulp (sin and cos: for |x| < 4e8); infinities, NaN, zeros and denormals
-give what IEEE 754 asks. The polynomials are minimax fits (Lawson's iteration) on the reduced ranges.
+so on, for single floats. Errors stay below 2.5 ulp, those of exp and tanh below 1.6 (sin and cos: for |x| < 4e8);
+infinities, NaN, zeros and denormals give what IEEE 754 asks. The polynomials are minimax fits (Lawson's iteration) on
+the reduced ranges.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ from graphc.backends.cpu import elements
 from graphc.backends.cpu.vector import F32, I32, I64, VectorType, call_llvm, define
 
 F64 = ir.DoubleType()
-EXP = (0.5000000078434, 0.1666666685686, 0.0416662682628, 0.00833326516843, 0.00139461897707, 0.000199179702083)
+EXP = (0.49999993443869, 0.16666520573528, 0.04166838873236, 0.00836872393976, 0.00138145838934)
+"""e**r = 1 + r + r * r * p(r) for |r| <= ln(2) / 2, to 3e-9 of it."""
+EXP_WIDE = (0.50000034581, 0.16666614242, 0.041661274529, 0.0083360997690, 0.0014104345771, 0.00019611751241)
+"""The same for |r| <= ln(2), to 1.4e-8."""
 LOG = (0.66666665641274, 0.40000336222553, 0.28537238152020, 0.23583571680997)
 LOG_WIDE = (
     0.66666666666586727,
@@ -42,14 +46,7 @@ EXP2_WIDE = (
     1.5310081497688088e-05,
     1.326406824375681e-06,
 )
-TANH = (
-    -0.33333330906671604,
-    0.13333209763791709,
-    -0.053947204268998267,
-    0.021702967104296922,
-    -0.008182673856876068,
-    0.0021475368606293293,
-)
+TANH = (-0.33333298713, 0.13331214165, -0.05356193685, 0.01874406194)
 ERF_SMALL = (
     1.128379167063158,
     -0.37612638483808192,
@@ -221,20 +218,28 @@ def _suffixed(name: str, t: Any) -> str:
 
 
 def exp(x: Number) -> Number:
-    """e**x: 2**n * e**r with |r| <= ln(2) / 2; two factors of 2**(n / 2) reach denormals and infinity."""
+    """e**x: 4**n * e**r with |r| <= ln(2); two factors of 2**n reach denormals and infinity."""
     x = x.more(89.0).pick(89.0, x)
     x = x.less(-104.0).pick(-104.0, x)
-    rounded = x.times_plus(1 / math.log(2), ROUND32)
-    n = rounded - ROUND32
-    r = n.times_plus(-LN2_LOW, n.times_plus(-LN2_HIGH, x))
-    e = (r * r).times_plus(r.poly(EXP), r + 1.0)
-    power = rounded.as_type(I32) - rounded.const(ROUND32).as_type(I32)
-    half = power >> 1
-    return e * _power_of_two(half) * _power_of_two(power - half)
+    r, power = _reduced(x, 2 * math.log(2), 2 * LN2_HIGH, 2 * LN2_LOW)
+    return (_expm1(r, EXP_WIDE) + 1.0) * power * power
 
 
-def _power_of_two(n: Number) -> Number:
-    return ((n + 127) << 23).as_type(F32)
+def _reduced(x: Number, unit: float, high: float, low: float, bias: int = 0) -> tuple[Number, Number]:
+    """(r, 2**(n + bias)) with x = n * unit + r and |r| <= unit / 2; high + low: the unit, in two parts.
+
+    NaN stays NaN in r. n + bias has to lie between -126 and 127.
+    """
+    zero = ROUND32 + 127 + bias  # rounding leaves the exponent field of the power in the low bits
+    rounded = x.times_plus(1 / unit, zero)
+    n = rounded - zero
+    r = n.times_plus(-high, x)
+    return n.times_plus(-low, r) if low else r, (rounded.as_type(I32) << 23).as_type(F32)
+
+
+def _expm1(r: Number, coefficients: Sequence[float]) -> Number:
+    """e**r - 1 on the range of the coefficients."""
+    return (r * r).times_plus(r.poly(coefficients), r)
 
 
 def _split(x: Number) -> tuple[Number, Number]:
@@ -266,18 +271,26 @@ def log(x: Number) -> Number:
 
 
 def sigmoid(x: Number) -> Number:
-    """1 / (1 + exp(-x)), through exp(-|x|), which cannot overflow."""
-    e = exp(-x.abs())
-    y = x.less(0.0).pick(e, 1.0) / (e + 1.0)
-    return x.nan().pick(x, y)
+    """1 / (1 + exp(-x)) by e = exp(-|x|), which cannot overflow: 1 / (1 + e) or e / (1 + e).
+
+    Numerator and denominator are scaled by 2**32, so that one power of two holds the smallest e.
+    """
+    a = -x.abs()
+    a = a.less(-104.0).pick(-104.0, a)
+    r, power = _reduced(a, math.log(2), LN2_HIGH, LN2_LOW, 32)
+    e = (_expm1(r, EXP) + 1.0) * power
+    return x.less(0.0).pick(e, 2.0**32) / (e + 2.0**32)
 
 
 def tanh(x: Number) -> Number:
-    """A polynomial below 0.625, 1 - 2 / (exp(2x) + 1) above."""
-    a, z = x.abs(), x * x
+    """A polynomial below 0.4, e / (e + 2) with e = exp(2|x|) - 1 above; from 10 on it is 1."""
+    a = x.abs()
+    a = a.more(10.0).pick(10.0, a)
+    z = a * a
     small = (a * z).times_plus(z.poly(TANH), a)
-    large = 1.0 - 2.0 / (exp(a + a) + 1.0)
-    return a.less(0.625).pick(small, large).with_sign_of(x)
+    r, power = _reduced(a, math.log(2) / 2, math.log(2) / 2, 0.0)
+    e = power.times_plus(_expm1(r + r, EXP), power - 1.0)
+    return a.less(0.4).pick(small, e / (e + 2.0)).with_sign_of(x)
 
 
 def erf(x: Number) -> Number:
