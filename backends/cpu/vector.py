@@ -87,6 +87,10 @@ def _memory(lanes: int, vec: Any, vt: Any) -> dict[str, Any]:
     def store(b: Any, a: Any, off: Any, v: Any) -> None:
         b.store(v, cast(b, a, off), align=4)
 
+    def stream(b: Any, a: Any, off: Any, v: Any) -> None:
+        whole = b.store(v, cast(b, a, off), align=4 * lanes)
+        whole.set_metadata("nontemporal", b.module.add_metadata([I32(1)]))
+
     def load_masked(b: Any, a: Any, off: Any, n: Any) -> Any:
         name = f"llvm.masked.load.v{lanes}f32.p0"
         args = [cast(b, a, off), I32(4), lane_mask(b, n, lanes), ir.Constant(vec, [0.0] * lanes)]
@@ -116,6 +120,8 @@ def _memory(lanes: int, vec: Any, vt: Any) -> dict[str, Any]:
     return {
         "vload": define("vload", vt, (ip, ip), lambda b, a, o: b.load(cast(b, a, o), align=4)),
         "vstore": define("vstore", types.void, (ip, ip, vt), store),
+        "vstream": define("vstream", types.void, (ip, ip, vt), stream),
+        "fence": define("fence", types.void, (), lambda b: b.fence("seq_cst")),
         "vloadm": define("vloadm", vt, (ip, ip, ip), load_masked),
         "vstorem": define("vstorem", types.void, (ip, ip, ip, vt), store_masked),
         "vload_u1": define("vload_u1", vt, (ip, ip), load_bytes),
@@ -161,6 +167,8 @@ def _arithmetic(lanes: int, vec: Any, vt: Any, mt: Any, fma: bool) -> dict[str, 
         # the second operand is returned where the first is NaN, as x86's maxps does
         "vmax": define("vmax", vt, (vt, vt), lambda b, x, y: b.select(b.fcmp_ordered(">", x, y), x, y)),
         "vmin": define("vmin", vt, (vt, vt), lambda b, x, y: b.select(b.fcmp_ordered("<", x, y), x, y)),
+        "vmaximum": define("vmaximum", vt, (vt, vt), lambda b, x, y: _of_both(b, ">", x, y)),
+        "vminimum": define("vminimum", vt, (vt, vt), lambda b, x, y: _of_both(b, "<", x, y)),
         "vwhere": define("vwhere", vt, (mt, vt, vt), lambda b, m, x, y: b.select(m, x, y)),
         "mand": define("mand", mt, (mt, mt), lambda b, x, y: b.and_(x, y)),
         "mor": define("mor", mt, (mt, mt), lambda b, x, y: b.or_(x, y)),
@@ -178,26 +186,34 @@ def _arithmetic(lanes: int, vec: Any, vt: Any, mt: Any, fma: bool) -> dict[str, 
     return names
 
 
+def _of_both(b: Any, op: str, x: Any, y: Any) -> Any:
+    """The larger or smaller operand; NaN where either is.
+
+    Compared in one order it is NaN where the second is, in the other where the first is: the bits of both together.
+    """
+    bits = ir.VectorType(I32, x.type.count)
+    picks = (b.select(b.fcmp_ordered(op, one, other), one, other) for one, other in ((x, y), (y, x)))
+    return b.bitcast(b.or_(*(b.bitcast(v, bits) for v in picks)), x.type)
+
+
 def _horizontal(lanes: int, vt: Any) -> dict[str, Any]:
     """Reductions over the lanes, as a tree: the order of additions does not depend on the target's LLVM."""
 
     def reduce(combine: Callable[..., Any]) -> Callable[..., Any]:
         def build(b: Any, v: Any) -> Any:
-            parts = [b.extract_element(v, I32(i)) for i in range(lanes)]
-            while len(parts) > 1:
-                half = len(parts) // 2
-                parts = [combine(b, parts[i], parts[i + half]) for i in range(half)]
-            return parts[0]
+            undefined, half = ir.Constant(v.type, ir.Undefined), lanes // 2
+            while half:
+                low, high = (ir.Constant(ir.VectorType(I32, half), list(range(n, n + half))) for n in (0, half))
+                v = combine(b, b.shuffle_vector(v, undefined, low), b.shuffle_vector(v, undefined, high))
+                undefined, half = ir.Constant(v.type, ir.Undefined), half // 2
+            return b.extract_element(v, I32(0))
 
         return build
 
-    def pick(op: str) -> Callable[..., Any]:
-        return lambda b, x, y: b.select(b.fcmp_ordered(op, x, y), x, y)
-
     return {
         "vhsum": define("vhsum", types.float32, (vt,), reduce(lambda b, x, y: b.fadd(x, y))),
-        "vhmax": define("vhmax", types.float32, (vt,), reduce(pick(">"))),
-        "vhmin": define("vhmin", types.float32, (vt,), reduce(pick("<"))),
+        "vhmax": define("vhmax", types.float32, (vt,), reduce(lambda b, x, y: _of_both(b, ">", x, y))),
+        "vhmin": define("vhmin", types.float32, (vt,), reduce(lambda b, x, y: _of_both(b, "<", x, y))),
         "vlane": define("vlane", types.float32, (vt, types.intp), lambda b, v, i: b.extract_element(v, i)),
     }
 

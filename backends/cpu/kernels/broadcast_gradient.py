@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from graphc.backends.cpu.kernels import costs
 from graphc.backends.cpu.kernels.pointwise import bind_text, make_spec
-from graphc.backends.cpu.kernels.reduce import reduction_spec, reduction_task, serves
+from graphc.backends.cpu.kernels.reduce import Extent, reduction_spec, reduction_task, serves
 from graphc.backends.cpu.rules import Rule
 from graphc.backends.cpu.target import CpuTarget
 from graphc.ir.opdef import Call
@@ -98,19 +98,18 @@ def _bind(
     then: list[Task] = []
     for part, out, result in zip(parts, outs, call.node.results):
         views = [v for i in part.operands if (v := ins[i]) is not None]
-        source = views[0].address
+        shapes, source = [full[i] for i in part.operands], views[0].address
         if not part.axes:
             whole = View(out.address, g, strides)
-            first += _tasks(bind_text(part.text, views, [full[i] for i in part.operands], whole, result.name, g.size))
+            first += _tasks(bind_text(part.text, views, shapes, whole, result.name, target, g.size))
             continue
         if not part.sums_gradient and g.size:  # without elements there is no workspace, and nothing to read
             made = View(workspace, g, strides)
-            first += _tasks(bind_text(part.text, views, [full[i] for i in part.operands], made, result.name, g.size))
+            first += _tasks(bind_text(part.text, views, shapes, made, result.name, target, g.size))
             source, workspace = workspace, workspace.plus(_room(g.nbytes))
         spec = reduction_spec(shape, part.axes, "sum")
-        then.append(
-            reduction_task(spec, source, out.address, shape, part.axes, part.divisor, target.lanes, result.name)
-        )
+        extent = Extent.of(shape, part.axes)
+        then.append(reduction_task(spec, source, out.address, extent, part.divisor, result.name))
     then = [task for task in then if task.units]
     return [tuple(tasks) for tasks in (first, then) if tasks]
 

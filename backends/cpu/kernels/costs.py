@@ -31,6 +31,13 @@ def cached_ns(nbytes: float) -> float:
     return nbytes / CACHE
 
 
+def outgrows_caches(nbytes: int, target: CpuTarget) -> bool:
+    """A result of so many bytes is best written past the caches: it and an operand of its size do not fit the last one
+    together, so its beginning would be lost before anyone reads it.
+    """
+    return 2 * nbytes >= target.l3
+
+
 def overlapped_ns(work: float, nbytes: float) -> float:
     """Time of ``work`` while weights of ``nbytes`` come from memory ahead of their use."""
     stream = stream_ns(nbytes)

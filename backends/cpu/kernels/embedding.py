@@ -16,12 +16,13 @@ from graphc.ir.opdef import Call
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
 from graphc.ir.types import DType
 
-PARAMS = ("data", "rows", "columns", "width", "indices", "count", "weights", "starts", "y", "status")
-"""columns: numbers of a row; width: its bytes. starts: where the runs begin among the indices, and their end."""
+PARAMS = ("data", "rows", "columns", "width", "indices", "count", "weights", "starts", "y", "status", "ahead")
+"""columns: numbers of a row; width: its bytes. starts: where the runs begin among the indices, and their end.
+ahead: so many rows later is what is fetched."""
 BAD_LENGTHS, BAD_INDEX = 1, 2
 """The numbers of these errors in the records of all these operators."""
-AHEAD = 16
-"""So many rows later is what is fetched ahead."""
+AHEAD_BYTES, LEAST_AHEAD, MOST_AHEAD = 16 << 10, 16, 64
+"""What is fetched ahead: rows of so many bytes together, which a first-level cache holds besides those in use."""
 VECTORS = (8, 4, 2, 1)
 """How many vectors of a row are summed at once, the most first."""
 LINE = 64
@@ -91,11 +92,8 @@ def _sum(s: Lines, spec: KernelSpec, places: Sequence[str], lanes: int, part: bo
             s(f"st_i8(status, 0, {BAD_INDEX})")
             s("break")
         if spec["index"]:
-            with s.block(f"if k + {AHEAD} < count:"):
-                s(f"later = data + {_row(spec, f'k + {AHEAD}')} * width")
-                size = 1 if bytes_ else 4
-                for line in range(0, size * lanes * len(places), LINE):
-                    s(f"prefetch(later + c * {size} + {line}, 0)")
+            with s.block("if k + ahead < count:"):
+                _fetch(s, spec, lanes * len(places), part)
         s("row = data + at * width")
         if bytes_:
             s("scale, bias = ld_f4(row + columns, 0), ld_f4(row + columns, 1)")
@@ -113,6 +111,16 @@ def _sum(s: Lines, spec: KernelSpec, places: Sequence[str], lanes: int, part: bo
         total = f"vadd(a{i}, vsplat(biases))" if bytes_ else f"a{i}"
         total = f"vmul({total}, factor)" if spec.int("mean") else total
         s(f"vstorem(out, {place}, columns - c, {total})" if part else f"vstore(out, {place}, {total})")
+
+
+def _fetch(s: Lines, spec: KernelSpec, columns: int, part: bool) -> None:
+    """Ask for the lines of a later row's columns, and for the last one by its end: rows need not begin with a line."""
+    size = 1 if spec["table"] == "u1" else 4
+    s(f"later = data + {_row(spec, 'k + ahead')} * width")
+    for line in range(0, size * columns, LINE):
+        s(f"prefetch(later + c * {size} + {line}, 0)")
+    whole_floats = size == 4 and not part
+    s(f"prefetch(later + {f'c * 4 + {4 * columns}' if whole_floats else 'width'} - 4, 0)")
 
 
 def _row(spec: KernelSpec, k: str) -> str:
@@ -171,6 +179,7 @@ def _bind(
         *(data.address, rows, columns, width),
         *(indices.address if indices else 0, count, weights.address if weights else 0),
         *(workspace, outs[0].address, Address("status")),
+        max(LEAST_AHEAD, min(MOST_AHEAD, AHEAD_BYTES // max(width, 1))),
     )
     second = Task(choice.spec, params, runs, label, 2 * count * columns, _read(call) + outs[0].type.nbytes)
     return [(first,), (second,)]

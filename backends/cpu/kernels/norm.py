@@ -59,9 +59,9 @@ def emit(spec: KernelSpec, target: CpuTarget) -> str:
         s("count = vsplat(f4(total))")
         with s.block("for u in range(lo, hi):"):
             s("q = u * total")
-            _sum(s, lanes, "v")
+            _sum(s, lanes, "{0}")
             s("mean = vdiv(vsplat(vhsum(a0)), count)")
-            _sum(s, lanes, "vmul(vsub(v, mean), vsub(v, mean))")
+            _sum(s, lanes, "vmul(vsub({0}, mean), vsub({0}, mean))")
             s("deviation = vsqrt(vadd(vdiv(vsplat(vhsum(a0)), count), epsilon))")
             s("inverse = vdiv(vsplat(f4(1)), deviation)")
             if spec.int("statistics"):
@@ -72,7 +72,7 @@ def emit(spec: KernelSpec, target: CpuTarget) -> str:
 
 
 def _sum(s: Lines, lanes: int, term: str) -> None:
-    """``a0``: lanes whose sum is that of the terms of a stretch."""
+    """``a0``: lanes whose sum is that of the terms of a stretch; term: that of a vector ``{0}``."""
     start_stretch(s, "vzero()")
     add_stretch(s, lanes, "vadd", term, "vzero()", "total")
     join_stretch(s, "vadd")

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from graphc.backends.cpu.kernels import nest
+from graphc.backends.cpu.kernels import costs, nest
+from graphc.backends.cpu.kernels.alignment import LONG, until_aligned
 from graphc.backends.cpu.kernels.nest import Nest
 from graphc.backends.cpu.pointwise import emit as emit_text
 from graphc.backends.cpu.pointwise import text_of_call
@@ -29,19 +30,25 @@ def make_spec(text: str, modes: str, blocked: bool) -> KernelSpec:
 
 
 def emit(spec: KernelSpec, target: CpuTarget) -> str:
-    """Source of a pointwise kernel; parameters: the nest (result first), then lanes of ``m`` operands."""
+    """Source of a pointwise kernel; parameters: the nest (result first), lanes of ``m`` operands, streams.
+
+    streams: 1 where the result is to go past the caches (plain results only).
+    """
     modes, text, blocked = str(spec["modes"]), str(spec["body"]), spec.int("blocked")
     names = ["y", *(f"x{i}" for i in range(len(modes)))]
     s = Lines()
     with s.block(f"def {spec.name}(p, lo, hi, tid):"):
         last = nest.head(s, names)
-        s(f"lanes = ld(p, {last})")
+        s(f"lanes, streams = ld(p, {last}), ld(p, {last + 1})")
         with s.block("for u in range(lo, hi):"):
             nest.decode(s, names)
             with s.block("for r in range(top, bottom):"):
                 _run(s, modes, text, target.lanes, blocked)
                 for name in names:
                     s(f"{name}_o += {name}_r")
+        if not blocked:
+            with s.block("if streams != 0:"):
+                s("fence()")
     return s.text()
 
 
@@ -52,20 +59,31 @@ def _run(s: Lines, modes: str, text: str, lanes: int, blocked: int) -> None:
         )
         if hoisted:
             s(f"v{i} = {hoisted.format(i)}")
-    if not blocked:
-        s(f"whole = start + (stop - start) // {lanes} * {lanes}")
-    with s.block(f"for i in range(start, {'stop' if blocked else 'whole'}, {lanes}):"):
-        loads = {
-            "v": "vload(x{0}, x{0}_o + i)",
-            "p": "vbcast(x{0}, x{0}_o + i)",
-            "q": f"vbcast(x{{0}}, x{{0}}_o + i // {lanes})",
-        }
+    loads = {
+        "v": "vload(x{0}, x{0}_o + i)",
+        "p": "vbcast(x{0}, x{0}_o + i)",
+        "q": f"vbcast(x{{0}}, x{{0}}_o + i // {lanes})",
+    }
+    if blocked:
+        with s.block(f"for i in range(start, stop, {lanes}):"):
+            _body(s, modes, text, loads)
+            s("vstore(y, y_o + i, result)")
+        return
+    s("first, past = start, 0")
+    with s.block(f"if stop - start >= {LONG * lanes}:"):
+        s(f"first, past = start + ({until_aligned('y', 'y_o + start', lanes)}), streams")
+    s(f"whole = first + (stop - first) // {lanes} * {lanes}")
+    with s.block(f"for i in range(first, whole, {lanes}):"):
         _body(s, modes, text, loads)
-        s("vstore(y, y_o + i, result)")
-    if not blocked:
-        with s.block("if whole < stop:"):
-            _body(s, modes, text, {"v": "vloadm(x{0}, x{0}_o + whole, stop - whole)"})
-            s("vstorem(y, y_o + whole, stop - whole, result)")
+        with s.block("if past != 0:"):
+            s("vstream(y, y_o + i, result)")
+        with s.block("else:"):
+            s("vstore(y, y_o + i, result)")
+    with s.block("for end in range(2):"):
+        s("i, left = (whole, stop - whole) if end else (start, first - start)")
+        with s.block("if left > 0:"):
+            _body(s, modes, text, {"v": "vloadm(x{0}, x{0}_o + i, left)"})
+            s("vstorem(y, y_o + i, left, result)")
 
 
 def _body(s: Lines, modes: str, text: str, loads: dict[str, str]) -> None:
@@ -160,27 +178,35 @@ def operand_strides(view: View, full: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def bind_text(
-    text: str, ins: Sequence[View], shapes: Sequence[tuple[int, ...]], out: View, label: str, flops: int = 0
+    text: str,
+    ins: Sequence[View],
+    shapes: Sequence[tuple[int, ...]],
+    out: View,
+    label: str,
+    target: CpuTarget,
+    flops: int = 0,
 ) -> list[Step]:
     """The steps that compute a text: shapes are those under which the operands broadcast with the result."""
     total = out.type.nbytes + sum(4 * math.prod(s) for s in shapes)
     if out.type.layout.block > 1:
         tasks = _blocked_tasks(text, ins, shapes, out)
     else:
-        tasks = [_plain_task(text, ins, shapes, out)]
+        tasks = [_plain_task(text, ins, shapes, out, target)]
     done = tuple(Task(t.kernel, t.params, t.units, label, flops, total) for t in tasks if t.units)
     return [done] if done else []
 
 
-def _plain_task(text: str, ins: Sequence[View], shapes: Sequence[tuple[int, ...]], out: View) -> Task:
+def _plain_task(
+    text: str, ins: Sequence[View], shapes: Sequence[tuple[int, ...]], out: View, target: CpuTarget
+) -> Task:
     strides = [operand_strides(v, s) for v, s in zip(ins, shapes)]
     made = Nest.make(out.type.static_shape, [out.strides, *strides])
     straight = bool(made.sizes) and made.inner[0] == 1 and set(made.inner) <= {0, 1}
     units = made.cut(straight, 1)
+    streams = units.run >= LONG * target.lanes and costs.outgrows_caches(out.type.nbytes, target)
     modes = "".join("v" if straight and m else "b" for m in made.inner[1:])
-    return Task(
-        make_spec(text, modes, False), (*units.params([out.address, *(v.address for v in ins)]), 0), units.count
-    )
+    params = (*units.params([out.address, *(v.address for v in ins)]), 0, int(streams))
+    return Task(make_spec(text, modes, False), params, units.count)
 
 
 def _blocked_tasks(text: str, ins: Sequence[View], shapes: Sequence[tuple[int, ...]], out: View) -> list[Task]:
@@ -197,7 +223,7 @@ def _blocked_tasks(text: str, ins: Sequence[View], shapes: Sequence[tuple[int, .
         wanted = [lanes, *({"v": lanes, "p": lanes, "q": 1}.get(m, 0) for m in modes)]
         units = made.cut(bool(made.sizes) and list(made.inner) == wanted, lanes)
         addresses = [v.address.plus(4 * first * s[1]) for v, s in zip([out, *ins], strides)]
-        tasks.append(Task(make_spec(text, modes, True), (*units.params(addresses), valid), units.count))
+        tasks.append(Task(make_spec(text, modes, True), (*units.params(addresses), valid, 0), units.count))
     return tasks
 
 
@@ -228,7 +254,8 @@ def _bind(
     present = inputs(call)
     views = [v for i in present if (v := ins[i]) is not None]
     shapes = [s for i in present if (s := full_shape(call, i)) is not None]
-    return bind_text(str(choice.spec["body"]), views, shapes, outs[0], call.node.results[0].name, outs[0].type.size)
+    label, size = call.node.results[0].name, outs[0].type.size
+    return bind_text(str(choice.spec["body"]), views, shapes, outs[0], label, target, size)
 
 
 TEMPLATES = (Template("pointwise", emit),)

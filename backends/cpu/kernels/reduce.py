@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -22,18 +23,22 @@ from graphc.ir.ops.reduce.reduce import reduced_axes, reduced_ends
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Step, Task, View
 from graphc.ir.types import DType
 
-PARAMS = ("x", "y", "k1", "s2", "s1", "n1", "t1", "n0", "t0", "columns", "chunks", "chunk", "divisor")
+PARAMS = (
+    *("x", "y", "k1", "s2", "s1", "n1", "t1", "n0", "t0"),
+    *("columns", "chunks", "chunk", "pieces", "piece", "divisor"),
+)
 """Kept dimensions around: k1 elements in the inner of two, strides s2, s1. Reduced ones: n1 elements t1 apart, in each
-n0 elements t0 apart. columns: kept elements side by side, in chunks; 1 for rows. divisor: bits of float32."""
-COLUMN_CHUNK = 8
+n0 elements t0 apart, these in pieces that are results of their own. columns: kept elements side by side, in chunks;
+1 for rows. divisor: bits of float32."""
+COLUMN_CHUNK = 512
+"""Columns of a unit; their accumulators stay in the first-level cache."""
+ROWS, AHEAD = 4, 8
+"""Rows that are added to the accumulators at once, and how far ahead others are fetched."""
+UNITS, PIECE = 64, 1 << 15
+"""Reductions of fewer units are cut into pieces, unless a piece would have fewer elements."""
 
 ELEMENT = {"sum": "{0}", "max": "{0}", "min": "{0}", "abs": "vabs({0})", "square": "vmul({0}, {0})"}
-COMBINE = {"sum": "vadd", "max": "larger", "min": "smaller", "abs": "vadd", "square": "vadd"}
-HELPERS = {
-    "max": "def larger(a, v):\n    return vwhere(visnan(v), v, vmax(v, a))\n\n\n",
-    "min": "def smaller(a, v):\n    return vwhere(visnan(v), v, vmin(v, a))\n\n\n",
-}
-"""Maximum and minimum that are not a number once an element is none: vmax alone gives its second operand then."""
+COMBINE = {"sum": "vadd", "max": "vmaximum", "min": "vminimum", "abs": "vadd", "square": "vadd"}
 START = {"max": "vsplat(f4(-np.inf))", "min": "vsplat(f4(np.inf))"}
 ACROSS = {"max": "vhmax", "min": "vhmin"}
 
@@ -41,70 +46,97 @@ ACROSS = {"max": "vhmax", "min": "vhmin"}
 def emit_rows(spec: KernelSpec, target: CpuTarget) -> str:
     """Source of ``reduce_rows{what, root}``: a unit is one element of the result."""
     s, lanes, what = Lines(), target.lanes, str(spec["what"])
-    combine, element, start = COMBINE[what], ELEMENT[what], START.get(what, "vzero()")
+    combine, start = COMBINE[what], START.get(what, "vzero()")
     with s.block(f"def {spec.name}(p, lo, hi, tid):"):
         _head(s)
         with s.block("for u in range(lo, hi):"):
-            s("o = u // k1 * s2 + u % k1 * s1")
+            _piece(s, "u")
             start_stretch(s, start)
             with s.block("for i in range(n1):"):
                 s("q = o + i * t1")
-                add_stretch(s, lanes, combine, element.format("v"), start, "n0")
+                add_stretch(s, lanes, combine, ELEMENT[what], start, "count")
             join_stretch(s, combine)
             s(f"across = {ACROSS.get(what, 'vhsum')}(a0)")
-            if what in ACROSS:
-                with s.block("if vhsum(vwhere(visnan(a0), vsplat(f4(1)), vzero())) > f4(0):"):
-                    s("across = f4(np.nan)")
             s("total = vdiv(vsplat(across), divisors)")
             s(f"sts(y, u, vlane({_root(spec)}, 0))")
-    return HELPERS.get(what, "") + s.text()
+    return s.text()
 
 
 def emit_columns(spec: KernelSpec, target: CpuTarget) -> str:
     """Source of ``reduce_columns{what, root}``: a unit is a chunk of neighbouring columns.
 
-    A whole chunk has an accumulator for each vector, so that memory is read in stretches of the chunk's width.
+    The result holds the accumulators, so that memory is read in long stretches, several rows at a time; what does not
+    fill a vector goes down its columns by itself.
     """
     s, lanes = Lines(), target.lanes
     with s.block(f"def {spec.name}(p, lo, hi, tid):"):
         _head(s)
         with s.block("for u in range(lo, hi):"):
-            s("first = u % chunks * chunk")
             s("g = u // chunks")
-            s("o = g // k1 * s2 + g % k1 * s1")
-            with s.block("if first + chunk <= columns:"):
-                _chunk(s, spec, lanes)
-            with s.block("else:"), s.block(f"for c in range(first, columns, {lanes}):"):
-                s("left = columns - c")
-                with s.block(f"if left >= {lanes}:"):
-                    _column(s, spec, "vload(x, {0})", "vstore(y, g * columns + c, {0})")
-                with s.block("else:"):
-                    _column(s, spec, "vloadm(x, {0}, left)", "vstorem(y, g * columns + c, left, {0})")
-    return HELPERS.get(str(spec["what"]), "") + s.text()
+            s("first = (u - g * chunks) * chunk")
+            _piece(s, "g")
+            s("o += first")
+            s("out = g * columns + first")
+            s("width = min(chunk, columns - first)")
+            s(f"whole = width // {lanes} * {lanes}")
+            _whole_columns(s, spec, lanes)
+            with s.block("if whole < width:"):
+                _last_columns(s, spec)
+    return s.text()
 
 
-def _chunk(s: Lines, spec: KernelSpec, lanes: int) -> None:
+def _whole_columns(s: Lines, spec: KernelSpec, lanes: int) -> None:
+    each = f"for j in range(0, whole, {lanes}):"
+    with s.block(each):
+        s(f"vstore(y, out + j, {START.get(str(spec['what']), 'vzero()')})")
+    s(f"many = count // {ROWS} * {ROWS}")
+    with s.block("for i in range(n1):"):
+        s("q = o + i * t1")
+        for rows, loop in ((ROWS, f"for k in range(0, many, {ROWS}):"), (1, "for k in range(many, count):")):
+            with s.block(loop), s.block(each):
+                _add_rows(s, spec, rows)
+    with s.block(each):
+        s("total = vdiv(vload(y, out + j), divisors)")
+        s(f"vstore(y, out + j, {_root(spec)})")
+
+
+def _add_rows(s: Lines, spec: KernelSpec, rows: int) -> None:
+    """Add some rows to the accumulators."""
     what = str(spec["what"])
-    for j in range(COLUMN_CHUNK):
-        s(f"a{j} = {START.get(what, 'vzero()')}")
-    with s.block("for i in range(n1):"), s.block("for k in range(n0):"):
-        s("q = o + first + i * t1 + k * t0")
-        for j in range(COLUMN_CHUNK):
-            s(f"v = vload(x, q + {j * lanes})")
-            s(f"a{j} = {COMBINE[what]}(a{j}, {ELEMENT[what].format('v')})")
-    for j in range(COLUMN_CHUNK):
-        s(f"total = vdiv(a{j}, divisors)")
-        s(f"vstore(y, g * columns + first + {j * lanes}, {_root(spec)})")
+    s("at = q + k * t0 + j")
+    for r in range(rows):
+        s(f"v{r} = vload(x, at + {r} * t0)")
+    if rows > 1:
+        for r in range(rows):
+            s(f"prefetch(x, at + {AHEAD + r} * t0)")
+    s(f"vstore(y, out + j, {_combined(what, [f'v{r}' for r in range(rows)], 'vload(y, out + j)')})")
 
 
-def _column(s: Lines, spec: KernelSpec, load: str, store: str) -> None:
+def _combined(what: str, vectors: list[str], total: str) -> str:
+    """Source: the elements of some vectors, by pairs, and ``total``."""
+    parts = [ELEMENT[what].format(v) for v in vectors]
+    while len(parts) > 1:
+        parts = [f"{COMBINE[what]}({a}, {b})" for a, b in zip(parts[::2], parts[1::2])]
+    return f"{COMBINE[what]}({parts[0]}, {total})"
+
+
+def _last_columns(s: Lines, spec: KernelSpec) -> None:
     what = str(spec["what"])
+    s("left = width - whole")
     s(f"a = {START.get(what, 'vzero()')}")
-    with s.block("for i in range(n1):"), s.block("for k in range(n0):"):
-        s(f"v = {load.format('o + c + i * t1 + k * t0')}")
-        s(f"a = {COMBINE[what]}(a, {ELEMENT[what].format('v')})")
+    with s.block("for i in range(n1):"), s.block("for k in range(count):"):
+        s("v = vloadm(x, o + whole + i * t1 + k * t0, left)")
+        s(f"a = {_combined(what, ['v'], 'a')}")
     s("total = vdiv(a, divisors)")
-    s(store.format(_root(spec)))
+    s(f"vstorem(y, out + whole, left, {_root(spec)})")
+
+
+def _piece(s: Lines, number: str) -> None:
+    """``o``: where the reduced elements of a result, or of a piece of it, begin; ``count``: how many of the inner."""
+    s(f"r = {number} // pieces")
+    s(f"begin = ({number} - r * pieces) * piece")
+    s("count = min(piece, n0 - begin)")
+    s("o = r // k1 * s2 + r % k1 * s1 + begin * t0")
 
 
 def _root(spec: KernelSpec) -> str:
@@ -177,27 +209,79 @@ def reduction_spec(shape: Sequence[int], axes: Sequence[int], what: str) -> Kern
     return KernelSpec.make("reduce_rows" if rows else "reduce_columns", what=what, root=root)
 
 
+@dataclass(frozen=True)
+class Extent:
+    """The loops of a reduction. columns: kept elements side by side, 1 for rows; the others are (size, stride).
+
+    inner, around: reduced dimensions. kept: two dimensions, the inner first.
+    """
+
+    columns: int
+    inner: tuple[int, int]
+    around: tuple[int, int]
+    kept: tuple[tuple[int, int], tuple[int, int]]
+
+    @staticmethod
+    def of(shape: Sequence[int], axes: Sequence[int]) -> Extent:
+        """The loops for a dense array."""
+        dims = merged(shape, axes)
+        columns = 1 if not dims or dims[0][2] else dims.pop(0)[0]
+        reduced = [*((n, stride) for n, stride, kind in dims if kind), (1, 0), (1, 0)]
+        kept = [*((n, stride) for n, stride, kind in dims if not kind), (1, 0), (1, 0)]
+        return Extent(columns, reduced[0], reduced[1], (kept[0], kept[1]))
+
+    @property
+    def chunks(self) -> int:
+        """Chunks of columns."""
+        return -(-self.columns // COLUMN_CHUNK)
+
+    @property
+    def results(self) -> int:
+        """Results, those side by side counted once."""
+        return self.kept[0][0] * self.kept[1][0]
+
+    @property
+    def pieces(self) -> int:
+        """Into how many pieces a result is cut, so that threads can share few large ones."""
+        units = self.results * self.chunks
+        if self.around[0] > 1 or not 0 < units < UNITS:
+            return 1
+        most = self.inner[0] * min(self.columns, COLUMN_CHUNK) // PIECE
+        pieces = max(1, min(most, UNITS // units))
+        return -(-self.inner[0] // -(-self.inner[0] // pieces)) if pieces > 1 else 1
+
+
 def reduction_task(
-    spec: KernelSpec,
-    x: Address,
-    y: Address,
-    shape: Sequence[int],
-    axes: Sequence[int],
-    divisor: float,
-    lanes: int,
-    label: str,
+    spec: KernelSpec, x: Address, y: Address, extent: Extent, divisor: float, label: str, pieces: int = 1
 ) -> Task:
-    """The task that reduces a dense array at ``x`` over ``axes`` to one at ``y``; it has no units for no results."""
-    dims = merged(shape, axes)
-    columns = 1 if not dims or dims[0][2] else dims.pop(0)[0]
-    inner, outer = [*[d for d in dims if d[2]], (1, 0, True), (1, 0, True)], [d for d in dims if not d[2]]
-    (n0, t0, _), (n1, t1, _) = inner[:2]
-    (k1, s1, _), (k2, s2, _) = [*outer, (1, 0, False), (1, 0, False)][:2]
-    chunk = COLUMN_CHUNK * lanes
-    chunks = -(-columns // chunk)
-    params = (x, y, k1, s2, s1, n1, t1, n0, t0, columns, chunks, chunk, _bits(divisor))
-    size = math.prod(shape)
-    return Task(spec, params, k1 * k2 * chunks, label, size, 4 * size)
+    """The task that reduces a dense array at ``x`` to one at ``y``; it has no units for no results.
+
+    Where results are cut, ``y`` has an element for each piece, those of a result one after the other.
+    """
+    (n0, t0), (n1, t1), ((k1, s1), (k2, s2)) = extent.inner, extent.around, extent.kept
+    piece = -(-n0 // pieces)
+    loops = (k1, s2, s1, n1, t1, n0, t0, extent.columns, extent.chunks, COLUMN_CHUNK, pieces, piece)
+    size = k1 * k2 * n1 * n0 * extent.columns
+    return Task(spec, (x, y, *loops, _bits(divisor)), k1 * k2 * pieces * extent.chunks, label, size, 4 * size)
+
+
+def _steps(
+    spec: KernelSpec, x: Address, y: Address, workspace: Address, extent: Extent, divisor: float, label: str
+) -> list[Step]:
+    """One step, or two where results are cut: pieces go to the workspace."""
+    pieces = extent.pieces
+    if pieces == 1:
+        task = reduction_task(spec, x, y, extent, divisor, label)
+        return [(task,)] if task.units else []
+    what = str(spec["what"])
+    first = KernelSpec.make(spec.template, what=what, root=0)
+    second = KernelSpec.make(spec.template, what=what if what in ACROSS else "sum", root=spec.int("root"))
+    shape = (extent.results, pieces, extent.columns)
+    joined = Extent.of(shape[:2] if spec.template == "reduce_rows" else shape, (1,))
+    return [
+        (reduction_task(first, x, workspace, extent, 1.0, label, pieces),),
+        (reduction_task(second, workspace, y, joined, divisor, label),),
+    ]
 
 
 def _choose(call: Call, target: CpuTarget) -> Choice | None:
@@ -212,7 +296,14 @@ def _choose(call: Call, target: CpuTarget) -> Choice | None:
 
 
 def _needs(call: Call, choice: Choice, target: CpuTarget) -> Needs:
-    return Needs(dense=frozenset({0}), dense_out=True)
+    extent = _extent(call)
+    room = 4 * extent.results * extent.pieces * extent.columns if extent.pieces > 1 else 0
+    return Needs(dense=frozenset({0}), dense_out=True, workspace=room)
+
+
+def _extent(call: Call) -> Extent:
+    shape = call.type(0).static_shape
+    return Extent.of(shape, _meaning(call)[1](call, len(shape)))
 
 
 def _bind(
@@ -222,14 +313,12 @@ def _bind(
     assert x is not None
     assert choice.spec is not None
     shape, (what, axes) = x.type.static_shape, _meaning(call)
-    over = axes(call, len(shape))
     if not x.type.size and what in ACROSS:  # sums of nothing are 0
         raise LoweringError(f"{call.node.location}: {call.node.op} of no elements", "feed at least one element")
     average = what == "mean" or (call.opdef.has_arg("average") and call.arg("average"))
-    divisor = float(max(math.prod(shape[i] for i in over), 1) if average else 1)
+    divisor = float(max(math.prod(shape[i] for i in axes(call, len(shape))), 1) if average else 1)
     label = call.node.results[0].name
-    task = reduction_task(choice.spec, x.address, y.address, shape, over, divisor, target.lanes, label)
-    return [(task,)] if task.units else []
+    return _steps(choice.spec, x.address, y.address, workspace, _extent(call), divisor, label)
 
 
 def _bits(value: float) -> int:

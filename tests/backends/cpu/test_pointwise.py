@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
-from harness import Machine, Placement, bind_call, build_call, run_call
+from harness import Bound, Machine, Memory, Placement, bind_call, build_call, get, make_view, put, run_call
 
+from graphc.backends.cpu.kernels.nest import CHUNK
+from graphc.backends.cpu.library import CpuLibrary
 from graphc.ir.graph import Graph, Node, Value
 from graphc.ir.opdef import Call
 from graphc.ir.reference import evaluate_node
+from graphc.ir.schedule import Address, View
 from graphc.ir.types import TensorType
 
 PLAIN = Placement()
@@ -158,3 +161,19 @@ def test_against_the_reference(machine, case) -> None:
     got = run_call(machine, call, case.operands, case.place)
     want = evaluate_node(call.node, list(case.operands))[0] if case.want is None else case.want
     np.testing.assert_allclose(got[0], want, rtol=3e-6, atol=1e-6)
+
+
+def test_results_past_the_caches(machine) -> None:
+    library = CpuLibrary(replace(machine.target, l3=4096))
+    for n in (2 * CHUNK + 7, 2 * CHUNK + 300):  # the last run is too short for it, or not
+        x, memory = data(n), Memory()
+        call = build_call("Sqr", [x], target=machine.target)
+        source = make_view(memory, call.type(0))
+        for misalign in (0, 4, 16):
+            result = View(Address("arena", memory.allocate(4 * n, misalign)), call.type(0), (1,))
+            memory.make()
+            put(memory, source, x)
+            steps = library.bind(call, library.choose(call), [source], [result], Address("arena"))
+            assert steps[0][0].params[-1] == 1
+            Bound(machine, steps, [source], [result], memory, [], library.choose(call), 0, 0).run()
+            np.testing.assert_array_equal(get(memory, result), x * x)

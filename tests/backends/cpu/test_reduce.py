@@ -6,7 +6,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from harness import Machine, build_call, run_call
+from harness import Machine, bind_call, build_call, run_call
 
 from graphc.ir.reference import evaluate_node
 
@@ -59,6 +59,15 @@ def test_wide_columns(machine: Machine) -> None:
     for columns in (127, 128, 129, 300):
         check(machine, "ReduceSum", data(9, columns), axes=(0,))
         check(machine, "ReduceMax", data(2, 3, columns), axes=(1,))
+
+
+@pytest.mark.parametrize("op", ["ReduceMean", "ReduceMax", "ReduceL2"])
+def test_few_large_results_are_cut_into_pieces(machine: Machine, op: str) -> None:
+    for shape, axes in [((300, 701), (0, 1)), ((2, 90001), (1,)), ((3, 1500, 70), (1,)), ((70001, 1), (0,))]:
+        x = data(*shape)
+        call = build_call(op, [x], target=machine.target, attrs={"axes": axes})
+        assert len(bind_call(machine, call, [x]).steps) == 2
+        check(machine, op, x, axes=axes)
 
 
 @pytest.mark.parametrize("op", ["ReduceMax", "ReduceMin"])
