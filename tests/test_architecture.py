@@ -45,6 +45,14 @@ LATE_IMPORTS = {
         "graphc.backends.load",
         "llvmlite",
     ): "LLVM is loaded by the process that runs kernels, not by one that looks at plans",
+    (
+        "graphc.passes.memory.allocate",
+        "graphc.passes.memory.exact",
+    ): "the exact search is compiled by Numba; most plans do without it",
+    (
+        "graphc.passes.memory.allocate",
+        "graphc.passes.memory.minimise",
+    ): "so it is for what makes decisions with it",
 }
 """(module, imported module) -> why the import stands inside a function."""
 

@@ -8,6 +8,7 @@ import traceback
 
 import click
 
+from graphc.cli.allocate import allocate_command
 from graphc.cli.bench import bench
 from graphc.cli.catalogue import ops, passes
 from graphc.cli.check import check
@@ -32,7 +33,18 @@ def graphc() -> None:
     """
 
 
-for command in (compile_command, run, dump, check, check_memory_command, bench, passes, ops, completion):
+for command in (
+    compile_command,
+    run,
+    dump,
+    check,
+    check_memory_command,
+    allocate_command,
+    bench,
+    passes,
+    ops,
+    completion,
+):
     graphc.add_command(command)
 
 

@@ -79,7 +79,7 @@ class Problem:
     def __init__(self, size: Integers, first: Integers, last: Integers) -> None:
         low, high, count = sections(first, last)
         n, cells = len(size), int((high - low).sum())
-        self.unit = int(np.gcd.reduce(size))
+        self._size, self.unit = size, int(np.gcd.reduce(size))
         buffers = np.full((search.READY + 1, n), -1, np.int64)
         buffers[search.LOW], buffers[search.HIGH], buffers[search.SIZE] = low, high, size // self.unit
         buffers[search.TWIN] = _twins(low, high, size)
@@ -96,6 +96,14 @@ class Problem:
             np.zeros(search.FULL + 1, np.int64),
         )
         self._orders = _orders(buffers, self._search.sections)
+
+    def height(self, offsets: Integers) -> int:
+        """Bytes that an allocation takes."""
+        return int((offsets + self._size).max())
+
+    def next_above(self, height: int) -> int:
+        """The least height above one that an allocation can have: a sum of sizes."""
+        return (height // self.unit + 1) * self.unit
 
     def decide(self, capacity: int, budget: Budget, nodes: int) -> Integers | bool | None:
         """Offsets within ``capacity`` bytes; False if there are none; None if ``nodes`` or the budget did not suffice.
@@ -132,6 +140,11 @@ class Problem:
         n = len(places)
         moved = places + random.normal(0.0, NOISE * n, n) if random else places
         self._search.buffers[search.RANK, np.argsort(moved, kind="stable")] = np.arange(n)
+
+
+def prepare() -> None:
+    """Compile the search, or load it from Numba's cache, by solving a problem."""
+    Problem(np.array([1, 1]), np.array([0, 0]), np.array([0, 1])).decide(2, Budget(FIRST_LIMIT), FIRST_LIMIT)
 
 
 def _sections(buffers: Integers, count: int) -> Integers:

@@ -18,11 +18,14 @@ caller's choice; the sum of all sizes is below 2^62.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar, cast
 
 import numba
 
 from graphc.passes.memory.allocation import Floats, Integers
+
+_F = TypeVar("_F", bound=Callable[..., object])
 
 LOW, HIGH, SIZE, TWIN, RANK, CODE, OFFSET, TOP, BOTTOM, OPEN, READY = range(11)
 """Rows of ``Search.buffers``: sections [LOW, HIGH); an equal buffer that goes first, or -1; the order of trying; a
@@ -65,7 +68,12 @@ class Search(NamedTuple):
     state: Integers
 
 
-jit = numba.njit(cache=True, nogil=True)
+def jit(function: _F) -> _F:
+    """Compile on first use, into Numba's cache where there is a folder for it."""
+    try:
+        return cast(_F, numba.njit(cache=True, nogil=True)(function))
+    except RuntimeError:  # neither the package's folder nor the user's is writable
+        return cast(_F, numba.njit(nogil=True)(function))
 
 
 @jit
