@@ -225,7 +225,7 @@ class _Lowering:
 
     # ---- the result -------------------------------------------------------------------------------------------------
 
-    def finish(self, order: str) -> tuple[Schedule, list[np.ndarray]]:
+    def finish(self, order: str, nodes: int) -> tuple[Schedule, list[np.ndarray]]:
         """Assign offsets and write them into the tasks."""
         live = [s for s in self.at.storages if s.first >= 0]
         for s in live:
@@ -233,7 +233,7 @@ class _Lowering:
             if kept:
                 s.last = len(self.steps)
                 s.reasons += [f"{name} is kept, to be fetched after the run" for name in sorted(kept)]
-        found = allocate([Lifetime(s.size(), s.first, s.last) for s in live])
+        found = allocate([Lifetime(s.size(), s.first, s.last) for s in live], nodes=nodes)
         place_of = {s.index: (o, number) for number, (s, o) in enumerate(zip(live, found.offsets))}
 
         def resolve(a: Address) -> Address:
@@ -335,16 +335,18 @@ def lower(
     order: str = "as given",
     places: Places | None = None,
     beside: bool = True,
+    nodes: int = 0,
 ) -> tuple[Schedule, list[np.ndarray]]:
     """The schedule of an optimised graph with static types, and its constants in the order of ``Schedule.constants``.
 
     keep: blobs whose memory is not reused, so that they can be fetched after a run. order: how that of the nodes was
     chosen, for people. places: those of the values, where they are known; they serve one schedule. beside: tasks that
-    do not need each other run side by side. Raises ``LoweringError``.
+    do not need each other run side by side. nodes: how long offsets are searched for where greedy ones miss the lower
+    bound (see ``allocate``). Raises ``LoweringError``.
     """
     require_sizes(graph)
     work = _Lowering(graph, library, choices, places or place_values(graph, library, choices, keep), beside)
     for node in graph.nodes:
         work.emit(node)
     work.emit_outputs()
-    return work.finish(order)
+    return work.finish(order, nodes)

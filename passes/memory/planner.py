@@ -21,6 +21,11 @@ SHOWN = 8
 WORTH = 0.95
 """Steps that run side by side are given up for an arena of so many times the size."""
 
+SEARCHED = 200_000
+"""Partial solutions that the search for offsets looks at where greedy ones miss the lower bound."""
+CLOSE = 1.01
+"""An arena within so many times the lower bound is not worth the seconds that the search takes to load."""
+
 Bound = tuple[Schedule, list[np.ndarray]]
 
 
@@ -33,6 +38,8 @@ def plan(graph: Graph, library: Library, choices: dict[Node, Choice], limit: int
     """
     require_sizes(graph)
     bound = _ordered(graph, library, choices)
+    if bound[0].arena_bytes > bound[0].memory.lower_bound * CLOSE:
+        bound = lower(graph, library, choices, order=bound[0].memory.order, nodes=SEARCHED)
     if limit is None or bound[0].arena_bytes <= limit:
         return bound
     return _Fit(graph, library, choices, limit, bound).run()
@@ -94,6 +101,8 @@ class _Fit:
         """Lower the graph as it is; whether that is below the limit."""
         order = self.best[0].memory.order
         alone = lower(self.graph, self.library, self.choices, order=order, places=places, beside=False)
+        if alone[0].memory.lower_bound <= self.limit < alone[0].arena_bytes:
+            alone = lower(self.graph, self.library, self.choices, order=order, beside=False, nodes=SEARCHED)
         if alone[0].arena_bytes < self.best[0].arena_bytes:
             self.best = alone
         if alone[0].arena_bytes > self.limit:
