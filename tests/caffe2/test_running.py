@@ -81,6 +81,25 @@ def test_weights_that_change_are_noticed() -> None:
     assert workspace.FetchBlob("y").tolist() == [[3, 3], [5, 5]]
 
 
+def test_what_counts_as_a_weight() -> None:
+    feed(x=[[1, 2]], b=[0, 0], label=[[1, 1]])
+    for name in ("w", "scale"):
+        workspace.RunOperatorOnce(core.CreateOperator("ConstantFill", [], name, shape=[2, 2], value=1.0))
+    workspace.RunOperatorOnce(core.CreateOperator("Relu", "x", "data"))
+    net = core.Net("kinds")
+    net.FC(["data", "w", "b"], "y")
+    net.Mul(["y", "scale"], "z", broadcast=1)
+    net.Add(["z", "label"], "sum")
+    workspace.FeedBlob("scale", np.full(2, 2, np.float32))
+    workspace.RunOperatorOnce(core.CreateOperator("ConstantFill", [], "scale", shape=[2], value=2.0))
+    workspace.CreateNet(net)
+    workspace.RunNet(net)
+    assert workspace.FetchBlob("sum").tolist() == [[7, 7]]
+    (demands,) = current().net(net.Name()).demands
+    assert demands.variant is not None
+    assert set(demands.variant.weights) == {"w", "b", "scale"}
+
+
 def test_init_nets_draw_numbers() -> None:
     net = core.Net("init")
     net.XavierFill([], "w", shape=[50, 100])

@@ -65,5 +65,5 @@ def child_of(outer: Workspace) -> Workspace:
     """A workspace inside another one."""
     child = Workspace(outer.root_folder)
     child.raw = _ChildBlobs(outer.raw)
-    child.made = outer.made
+    child.filled = outer.filled
     return child

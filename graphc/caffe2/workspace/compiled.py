@@ -90,8 +90,8 @@ class Source(Protocol):
 
     raw: dict[str, Value]
     """What blobs hold, blobs that are yet to be computed among them."""
-    made: set[str]
-    """Blobs that operators made."""
+    filled: set[str]
+    """Blobs that fills or files gave their values."""
 
     def value(self, name: str) -> Value:
         """What a blob holds; raises ``EnforceError`` for one that does not exist."""
@@ -125,7 +125,7 @@ class CompiledStage:
             return variant.run(arrays)
         values = {n: self._present(source, n) for n in self.stage.reads}
         with self._lock:
-            return self._select(values, demands, source.made, every)
+            return self._select(values, demands, source.filled, every)
 
     def _present(self, source: Source, name: str) -> Value:
         value = source.value(name)
@@ -139,12 +139,12 @@ class CompiledStage:
         return value
 
     def _select(
-        self, values: Mapping[str, Value], demands: Demands, made: Collection[str], every: bool
+        self, values: Mapping[str, Value], demands: Demands, filled: Collection[str], every: bool
     ) -> dict[str, Value]:
         """Find a plan for the blobs, or compile one, and run it."""
         if demands.variant is not None:
             demands.varying |= {n for n, w in demands.variant.weights.items() if values[n] is not w}
-        weights = {} if every or self.single else self._weights(values, demands.varying, made)
+        weights = {} if every or self.single else self._weights(values, demands.varying, filled)
         outputs = self._outputs(demands.wanted, every)
         names = [n for n in self.stage.reads if n not in weights]
         signature = tuple(_signature(values[n]) for n in names)
@@ -181,11 +181,11 @@ class CompiledStage:
         """Forget the plans that hold weights: those of one workspace at a time are enough."""
         self._variants = {key: plans for key, plans in self._variants.items() if not any(p.weights for p in plans)}
 
-    def _weights(self, values: Mapping[str, Value], varying: set[str], made: Collection[str]) -> dict[str, Value]:
+    def _weights(self, values: Mapping[str, Value], varying: set[str], filled: Collection[str]) -> dict[str, Value]:
         """The blobs to compile into the plan: of those that the net only reads, the ones that layers read as weights
-        and the ones that operators made; but the latter not where that would leave no input at all."""
+        and the ones that fills or files gave; but the latter not where that would leave no input at all."""
         fixed = [n for n in self.stage.reads if n not in self.written | varying and _is_tensor(values[n])]
-        found = [n for n in fixed if n in self.weight_like or n in made]
+        found = [n for n in fixed if n in self.weight_like or n in filled]
         if len(found) == len(self.stage.reads):
             found = [n for n in found if n in self.weight_like]
         return {n: values[n] for n in found}

@@ -19,11 +19,11 @@ class Target(Protocol):
     """The workspace that a net runs on."""
 
     raw: dict[str, Value]
-    made: set[str]
+    filled: set[str]
     root_folder: str
 
     def value(self, name: str) -> Value: ...
-    def put(self, name: str, value: Value) -> None: ...
+    def put(self, name: str, value: Value, filled: bool = False) -> None: ...
     def remove(self, name: str) -> bool: ...
     def names(self) -> list[str]: ...
 
@@ -65,7 +65,7 @@ def run_program(program: Program, target: Target) -> None:
             if isinstance(stage, CompiledStage):
                 found = stage.run(target, stage.once, True)
                 target.raw.update(found)
-                target.made.update(found)
+                target.filled.difference_update(found)
             else:
                 _run_other(stage, target, 0, inner)
 
@@ -80,13 +80,13 @@ def _run_compiled(stage: CompiledStage, target: Target, demands: Demands) -> Non
                 before[n] = raw[n]
         raw.update(dict.fromkeys(stage.stage.writes, Pending(stage, before, demands)))
     raw.update(found)
-    target.made.update(stage.stage.writes)
+    target.filled.difference_update(stage.stage.writes)
 
 
 def _run_other(stage: FillStage | HostStage, target: Target, runs: int, inner: dict[int, Program]) -> None:
     if isinstance(stage, FillStage):
         for name, value in stage.run(target, runs).items():
-            target.put(name, value)
+            target.put(name, value, True)
         return
 
     def run_net(net: Net) -> None:

@@ -138,15 +138,15 @@ def load(call: HostCall) -> None:
     found = _load(call)
     if call.arg("load_all", 0):
         for name, value in found.items():
-            call.blobs.put(name, value)
+            call.blobs.put(name, value, True)
         return
     sources = call.strings("source_blob_names") or list(call.op.outputs)
     missing = [name for name in sources if name not in found]
     if missing and not call.arg("allow_incomplete", 0):
         call.fail(f"the database has no blob {missing[0]}", f"it has {', '.join(list(found)[:20])}")
-    for i, name in enumerate(sources):
+    for name, output in zip(sources, call.op.outputs):
         if name in found:
-            call.write(i, found[name])
+            call.blobs.put(output, found[name], True)
 
 
 def _load(call: HostCall) -> dict[str, Value]:

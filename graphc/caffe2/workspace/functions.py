@@ -108,7 +108,7 @@ def SerializeBlob(name: Any) -> bytes:
 
 def DeserializeBlob(name: Any, data: bytes) -> None:
     """Put what ``SerializeBlob`` gave into a blob; raises ``RuntimeError``."""
-    current().put(StringifyBlobName(name), deserialize_value(parse_blob(data)))
+    current().put(StringifyBlobName(name), deserialize_value(parse_blob(data)), True)
 
 
 class _BlobDict:

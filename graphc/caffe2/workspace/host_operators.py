@@ -19,8 +19,8 @@ class Blobs(Protocol):
     def value(self, name: str) -> Value:
         """What a blob holds; raises ``EnforceError`` for one that does not exist."""
 
-    def put(self, name: str, value: Value) -> None:
-        """Put a value into a blob, which is made if need be."""
+    def put(self, name: str, value: Value, filled: bool = False) -> None:
+        """Put a value into a blob, which is made if need be. filled: it comes from a file."""
 
     def remove(self, name: str) -> bool:
         """Remove a blob; False where there is none."""

@@ -30,7 +30,7 @@ class _Inputs:
     """A source of the inputs of one run."""
 
     def __init__(self, raw: Mapping[str, Value]) -> None:
-        self.raw, self.made = dict(raw), set[str]()
+        self.raw, self.filled = dict(raw), set[str]()
 
     def value(self, name: str) -> Value:
         """What a blob held."""

@@ -21,15 +21,16 @@ from graphc.ir import DType
 class Workspace:
     """Blobs by name, and nets by name.
 
-    raw: what blobs hold (``values.py``), ``Pending`` for what is computed when somebody looks. made: the blobs that
-    operators made. current: the workspace of the process. The methods in small letters are those of Caffe2's class.
+    raw: what blobs hold (``values.py``), ``Pending`` for what is computed when somebody looks. filled: the blobs that
+    fills or files gave their values, weights mostly. current: the workspace of the process. The methods in small
+    letters are those of Caffe2's class.
     """
 
     current: ClassVar[Any]
 
     def __init__(self, root_folder: str = ".") -> None:
         self.raw: dict[str, Value] = {}
-        self.made: set[str] = set()
+        self.filled: set[str] = set()
         self.created: dict[str, CreatedNet] = {}
         self.root_folder = root_folder
         self._lock = threading.RLock()
@@ -56,10 +57,10 @@ class Workspace:
                         self.raw[other] = found
             return self.raw[name]
 
-    def put(self, name: str, value: Value) -> None:
-        """Put what an operator made into a blob."""
+    def put(self, name: str, value: Value, filled: bool = False) -> None:
+        """Put a value into a blob. filled: it comes from a fill or a file."""
         self.raw[name] = value
-        self.made.add(name)
+        self.filled.add(name) if filled else self.filled.discard(name)
 
     def create(self, name: str) -> None:
         """Make an empty blob, unless there is one of the name."""
@@ -68,7 +69,7 @@ class Workspace:
     def feed(self, name: str, given: Any) -> None:
         """Put a copy of a user's object into a blob; raises ``ValueError``."""
         self.raw[name] = fed_value(name, given)
-        self.made.discard(name)
+        self.filled.discard(name)
 
     def fetch(self, name: str) -> Any:
         """A copy of a blob; raises ``EnforceError`` for one that does not exist."""
@@ -76,14 +77,14 @@ class Workspace:
 
     def remove(self, name: str) -> bool:
         """Remove a blob; False where there is none."""
-        self.made.discard(name)
+        self.filled.discard(name)
         existed = name in self.raw
         self.raw.pop(name, None)
         return existed
 
     def reset(self, root_folder: str | None = None) -> None:
         """Remove all blobs and nets, and what plans keep of their weights."""
-        self.raw, self.made, self.created = {}, set(), {}
+        self.raw, self.filled, self.created = {}, set(), {}
         self.root_folder = self.root_folder if root_folder is None else root_folder
         for program in each_program():
             program.forget_weights()
