@@ -6,6 +6,7 @@ for. Three spatial dimensions; missing ones are 1.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,12 @@ from graphc.ir.ops.quantized._dnnlowp import (
 )
 from graphc.ir.ops.quantized._fixed_point import clamped, half_even
 
-Ints = tuple[int, ...]
+IMAGES, ROWS, PER_GROUP, DEPTH, X_IMAGE, X_CHANNEL, Y_IMAGE, Y_CHANNEL, W_ROW, W_CHANNEL, DIMENSIONS = range(11)
+"""Places in the numbers that describe a call: how many images and output channels, output channels of a group, input
+channels of one; steps from one image, channel or filter to the next; then the dimensions."""
+SIZE, X_STEP, Y_STEP, W_STEP, OUT, KERNEL, STRIDE, DILATION, HEAD, FIELDS = range(10)
+"""Places in the numbers of a dimension: of image, steps, result and window."""
+Numbers = Sequence[int]
 
 
 def _fill_input(x: np.ndarray, xs: np.ndarray, scale: float, zero: int, sparse: int, real_values: bool) -> Any:
@@ -69,40 +75,30 @@ def _fill_weights(
     return 0
 
 
-def _total(
-    xs: np.ndarray,
-    ws: np.ndarray,
-    first: int,
-    filter: int,
-    place: Ints,
-    lines: Ints,
-    rows: Ints,
-    columns: Ints,
-    layers: Ints,
-) -> float:
-    """The sum of products of one element of the result.
+def _of(g: Numbers, d: int, field: int) -> int:
+    """A number of dimension d of 3."""
+    return g[DIMENSIONS + FIELDS * d + field]
 
-    lines: channels and the steps from one to the next in X and the filter. rows, columns, layers: of a dimension the
-    size, the step in X, the kernel, its stride, dilation and head, the step in the filter.
-    """
-    depth, x_channel, w_channel = lines
-    height, x_row, row_kernel, row_stride, row_dilation, top, w_row = rows
-    width, x_column, column_kernel, column_stride, column_dilation, left, w_column = columns
-    deep, x_layer, layer_kernel, layer_stride, layer_dilation, front, w_layer = layers
+
+def _under(g: Numbers, d: int, place: int, tap: int) -> int:
+    """The pixel of X under an element of the window, in dimension d; -1 outside of the image."""
+    pixel = place * _of(g, d, STRIDE) - _of(g, d, HEAD) + tap * _of(g, d, DILATION)
+    return pixel if 0 <= pixel < _of(g, d, SIZE) else -1
+
+
+def _total(xs: np.ndarray, ws: np.ndarray, first: int, filter: int, place: tuple[int, int, int], g: Numbers) -> float:
+    """The sum of products of one element of the result. first, filter: where image and filter begin."""
+    depth, x_channel, w_channel = g[DEPTH], g[X_CHANNEL], g[W_CHANNEL]
     total = 0.0
-    for a in range(row_kernel):
-        i = place[0] * row_stride - top + a * row_dilation
-        if i < 0 or i >= height:
-            continue
-        for b in range(column_kernel):
-            j = place[1] * column_stride - left + b * column_dilation
-            if j < 0 or j >= width:
-                continue
-            for e in range(layer_kernel):
-                k = place[2] * layer_stride - front + e * layer_dilation
-                if 0 <= k < deep:
-                    at = first + i * x_row + j * x_column + k * x_layer
-                    to = filter + a * w_row + b * w_column + e * w_layer
+    for a in range(_of(g, 0, KERNEL)):
+        i = _under(g, 0, place[0], a)
+        for b in range(_of(g, 1, KERNEL) if i >= 0 else 0):
+            j = _under(g, 1, place[1], b)
+            for e in range(_of(g, 2, KERNEL) if j >= 0 else 0):
+                k = _under(g, 2, place[2], e)
+                if k >= 0:
+                    at = first + i * _of(g, 0, X_STEP) + j * _of(g, 1, X_STEP) + k * _of(g, 2, X_STEP)
+                    to = filter + a * _of(g, 0, W_STEP) + b * _of(g, 1, W_STEP) + e * _of(g, 2, W_STEP)
                     for c in range(depth):
                         total += xs[at + c * x_channel] * ws[to + c * w_channel]
     return total
@@ -115,32 +111,24 @@ def _bias(b: np.ndarray, m: int, scale: float) -> Any:
     return np.float64(b.flat[m]) * scale if scale > 0.0 else np.float64(b.flat[m])
 
 
+def _start(g: Numbers, n: int, m: int) -> int:
+    """Where the channels of image n begin from which channel m of the result follows."""
+    return n * g[X_IMAGE] + m // g[PER_GROUP] * g[DEPTH] * g[X_CHANNEL]
+
+
 def _range(
-    b: np.ndarray,
-    xs: np.ndarray,
-    ws: np.ndarray,
-    counts: Ints,
-    lines: Ints,
-    a0: Ints,
-    a1: Ints,
-    a2: Ints,
-    b_scale: float,
-    positive: int,
-    sparse: int,
+    b: np.ndarray, xs: np.ndarray, ws: np.ndarray, g: Numbers, b_scale: float, positive: int, sparse: int
 ) -> tuple[float, int]:
     """Scale and zero point for the results of real values."""
-    images, rows, per_group, x_image, w_row, o0, o1, o2 = counts
     low = high = np.float32(0.0)
     empty = True
-    for n in range(images):
-        for m in range(rows):
-            start = n * x_image + m // per_group * lines[0] * lines[1]
-            bias = _bias(b, m, b_scale)
-            for i in range(o0):
-                for j in range(o1):
-                    for k in range(o2):
-                        total = _total(xs, ws, start, m * w_row, (i, j, k), lines, a0, a1, a2)
-                        value = np.float32(total + bias)
+    for n in range(g[IMAGES]):
+        for m in range(g[ROWS]):
+            start, bias = _start(g, n, m), _bias(b, m, b_scale)
+            for i in range(_of(g, 0, OUT)):
+                for j in range(_of(g, 1, OUT)):
+                    for k in range(_of(g, 2, OUT)):
+                        value = np.float32(_total(xs, ws, start, m * g[W_ROW], (i, j, k), g) + bias)
                         low, high = (value, value) if empty else (min(low, value), max(high, value))
                         empty = False
     return range_parameters(low, high, positive, sparse)
@@ -154,43 +142,7 @@ def product_sizes(
     xs: np.ndarray,
     ws: np.ndarray,
     scales: np.ndarray,
-    images: int,
-    rows: int,
-    per_group: int,
-    depth: int,
-    x_image: int,
-    x_channel: int,
-    d0: int,
-    p0: int,
-    o0: int,
-    k0: int,
-    t0: int,
-    l0: int,
-    h0: int,
-    d1: int,
-    p1: int,
-    o1: int,
-    k1: int,
-    t1: int,
-    l1: int,
-    h1: int,
-    d2: int,
-    p2: int,
-    o2: int,
-    k2: int,
-    t2: int,
-    l2: int,
-    h2: int,
-    y_image: int,
-    y_channel: int,
-    q0: int,
-    q1: int,
-    q2: int,
-    w_row: int,
-    w_channel: int,
-    w0: int,
-    w1: int,
-    w2: int,
+    g: Numbers,
     parts: int,
     x_scale: float,
     x_zero: int,
@@ -205,13 +157,9 @@ def product_sizes(
     as_float: int,
 ) -> None:
     """The size pass: scale and zero point of the result."""
-    counts, lines = (images, rows, per_group, x_image, w_row, o0, o1, o2), (depth, x_channel, w_channel)
-    a0 = (d0, p0, k0, t0, l0, h0, w0)
-    a1 = (d1, p1, k1, t1, l1, h1, w1)
-    a2 = (d2, p2, k2, t2, l2, h2, w2)
     _fill_input(x, xs, x_scale, x_zero, sparse, True)
     _fill_weights(w, ws, scales, parts, w_scale, w_zero, w_sparse, True)
-    found, found_zero = _range(b, xs, ws, counts, lines, a0, a1, a2, b_scale, positive, sparse)
+    found, found_zero = _range(b, xs, ws, g, b_scale, positive, sparse)
     report(dims, found, found_zero)
 
 
@@ -223,43 +171,7 @@ def products(
     xs: np.ndarray,
     ws: np.ndarray,
     scales: np.ndarray,
-    images: int,
-    rows: int,
-    per_group: int,
-    depth: int,
-    x_image: int,
-    x_channel: int,
-    d0: int,
-    p0: int,
-    o0: int,
-    k0: int,
-    t0: int,
-    l0: int,
-    h0: int,
-    d1: int,
-    p1: int,
-    o1: int,
-    k1: int,
-    t1: int,
-    l1: int,
-    h1: int,
-    d2: int,
-    p2: int,
-    o2: int,
-    k2: int,
-    t2: int,
-    l2: int,
-    h2: int,
-    y_image: int,
-    y_channel: int,
-    q0: int,
-    q1: int,
-    q2: int,
-    w_row: int,
-    w_channel: int,
-    w0: int,
-    w1: int,
-    w2: int,
+    g: Numbers,
     parts: int,
     x_scale: float,
     x_zero: int,
@@ -274,29 +186,25 @@ def products(
     as_float: int,
 ) -> None:
     """The products. positive: 2 where Relu is a part of the operator."""
-    counts, lines = (images, rows, per_group, x_image, w_row, o0, o1, o2), (depth, x_channel, w_channel)
-    a0 = (d0, p0, k0, t0, l0, h0, w0)
-    a1 = (d1, p1, k1, t1, l1, h1, w1)
-    a2 = (d2, p2, k2, t2, l2, h2, w2)
     if not scale > 0.0 and not as_float:
         _fill_input(x, xs, x_scale, x_zero, sparse, True)
         _fill_weights(w, ws, scales, parts, w_scale, w_zero, w_sparse, True)
-        scale, zero = _range(b, xs, ws, counts, lines, a0, a1, a2, b_scale, positive, sparse)
+        scale, zero = _range(b, xs, ws, g, b_scale, positive, sparse)
     unit = _fill_input(x, xs, x_scale, x_zero, sparse, False)
     _fill_weights(w, ws, scales, parts, w_scale, w_zero, w_sparse, False)
     low = zero if positive >= 2 else 0
-    for n in range(images):
-        for m in range(rows):
-            start = n * x_image + m // per_group * depth * x_channel
-            mine = np.float32(unit * np.float32(scales[m * parts // rows]))
+    for n in range(g[IMAGES]):
+        for m in range(g[ROWS]):
+            start, mine = _start(g, n, m), np.float32(unit * np.float32(scales[m * parts // g[ROWS]]))
             whole = 0
             if b.size > 0 and not as_float:
                 whole = np.int64(b.flat[m]) if b_scale > 0.0 else quantised_twice(b.flat[m], mine, 0)
-            for i in range(o0):
-                for j in range(o1):
-                    for k in range(o2):
-                        total = _total(xs, ws, start, m * w_row, (i, j, k), lines, a0, a1, a2)
-                        to = n * y_image + m * y_channel + i * q0 + j * q1 + k * q2
+            for i in range(_of(g, 0, OUT)):
+                for j in range(_of(g, 1, OUT)):
+                    for k in range(_of(g, 2, OUT)):
+                        total = _total(xs, ws, start, m * g[W_ROW], (i, j, k), g)
+                        to = n * g[Y_IMAGE] + m * g[Y_CHANNEL]
+                        to += i * _of(g, 0, Y_STEP) + j * _of(g, 1, Y_STEP) + k * _of(g, 2, Y_STEP)
                         if as_float:
                             value = np.float32(np.float32(total) * mine + np.float32(_bias(b, m, b_scale)))
                             y.flat[to] = max(value, np.float32(0.0)) if positive >= 2 else value

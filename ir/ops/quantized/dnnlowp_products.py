@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from graphc.ir.opdef import Arg, Call
 from graphc.ir.ops._rules import Shape, agree, axis_of, product, require
@@ -88,21 +89,21 @@ def _check_filter(call: Call, x: Shape, w: Shape, group: int) -> None:
         agree(call, got, size, "the kernel's size and the filter's differ")
 
 
-def _conv_constants(relu: bool) -> Callable[[Call], Sequence[float]]:
-    def constants(call: Call) -> Sequence[float]:
+def _conv_constants(relu: bool) -> Callable[[Call], Sequence[Any]]:
+    def constants(call: Call) -> Sequence[Any]:
         win, last = window(call), call.arg("order") == "NHWC"
         x, w = call.type(0).static_shape, call.type(1).static_shape
         out = [d for d in output_image(call) or () if isinstance(d, int)]
         sizes, rest = [d for d in spatial(call, x) if isinstance(d, int)], SPATIAL - len(out)
         sizes, out = [1] * rest + sizes, [1] * rest + out
         channels, depth = (x[-1], w[-1]) if last else (x[1], w[1])
-        kernel = [1] * rest + list(win.kernel)
-        ones = [1] * rest
-        moves = zip(ones + list(win.stride), ones + list(win.dilation), [0] * rest + list(win.heads))
+        kernel, ones = [1] * rest + list(win.kernel), [1] * rest
+        moves = (ones + list(win.stride), ones + list(win.dilation), [0] * rest + list(win.heads))
         xs, ys, ws = steps(sizes, channels, last), steps(out, w[0], last), steps(kernel, depth, last)
-        dims = [n for i, m in enumerate(moves) for n in (sizes[i], xs[2 + i], out[i], kernel[i], *m)]
-        per_group = max(w[0] // win.group, 1)
-        return (x[0], w[0], per_group, depth, *xs[:2], *dims, *ys, *ws, *_numbers(call, relu))
+        dims = zip(sizes, xs[2:], ys[2:], ws[2:], out, kernel, *moves)
+        counts = [x[0], w[0], max(w[0] // win.group, 1), depth]
+        g = [*counts, *xs[:2], *ys[:2], *ws[:2], *(n for dimension in dims for n in dimension)]
+        return (g, *_numbers(call, relu))
 
     return constants
 
@@ -160,14 +161,13 @@ def _fc_type(relu: bool) -> Callable[[Call], list[TensorType]]:
     return infer
 
 
-def _fc_constants(relu: bool) -> Callable[[Call], Sequence[float]]:
-    def constants(call: Call) -> Sequence[float]:
+def _fc_constants(relu: bool) -> Callable[[Call], Sequence[Any]]:
+    def constants(call: Call) -> Sequence[Any]:
         x, w = call.type(0).static_shape, call.type(1).static_shape
         axis, axis_w = call.arg("axis") % len(x), call.arg("axis_w") % len(w)
         images, depth, rows = math.prod(x[:axis]), math.prod(x[axis:]), math.prod(w[:axis_w])
-        pixel = (1, 0, 1, 1, 1, 1, 0) * SPATIAL
-        shape = (images, rows, max(rows, 1), depth, depth, 1, *pixel, rows, 1, 0, 0, 0, depth, 1, 0, 0, 0)
-        return (*shape, *_numbers(call, relu))
+        pixel = (1, 0, 0, 0, 1, 1, 1, 1, 0) * SPATIAL
+        return ([images, rows, max(rows, 1), depth, depth, 1, rows, 1, depth, 1, *pixel], *_numbers(call, relu))
 
     return constants
 
