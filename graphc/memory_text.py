@@ -67,9 +67,10 @@ def totals_text(schedule: Schedule, report: MemoryReport) -> str:
     m, arena = schedule.memory, report.arena
     if arena == report.lower_bound:
         beside = "equal to the lower bound"
+    elif m.optimal:
+        beside = f"where {report.lower_bound} live at the busiest step, but a search has excluded all below"
     else:
-        beside = f"{arena / max(report.lower_bound, 1) - 1:.1%} above the lower bound of {report.lower_bound}"
-        beside += ", proven minimal" if m.optimal else ""
+        beside = f"{arena / max(m.lower_bound, 1) - 1:.1%} above the lower bound of {m.lower_bound}"
     shared = f"; without sharing {m.unshared} bytes, {m.unshared / arena:.1f} times as much" if arena else ""
     how = f"; offsets: {m.method}; order: {m.order}" if m.method else ""
     return f"arena {arena} bytes, {beside}{shared}{how}"
@@ -99,7 +100,7 @@ def _row(s: SegmentMemory) -> tuple[str, ...]:
     r, sizes = s.report, s.sizes + (f", keeping {', '.join(s.keep)}" if s.keep else "")
     verdict = "holds" if r.ok else f"{len(r.violations)} violations"
     if r.ok and s.schedule.memory.optimal:
-        verdict += ", optimal"
+        verdict += ", optimal" if r.arena == r.lower_bound else ", minimal by search"
     numbers = (len(s.schedule.steps), len(s.schedule.buffers), r.addresses)
     memory = (r.arena, r.lower_bound, s.schedule.memory.unshared)
     return (s.segment, sizes[:60], *map(str, numbers), *(size_text(n) for n in memory), verdict)

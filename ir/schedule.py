@@ -200,11 +200,12 @@ class Buffer:
 class MemoryPlan:
     """How the arena was planned, and what is known of its size; all sizes in bytes.
 
-    lower_bound: what lives at the busiest step, which no placement of these buffers in this order goes below.
-    optimal: no smaller arena holds these buffers with these lifetimes. method: how the offsets were found. order: how
-    the order of the steps was chosen. unshared: all values and workspaces of the arena, if none shared memory.
-    recomputed: the values that are computed again right before a late use; recomputed_flops, recomputed_bytes: what
-    that costs, as floating-point operations and memory traffic.
+    lower_bound: what no placement of these buffers in this order goes below: what lives at the busiest step, or more
+    where a search has proven it, which ``method`` says by "proven". optimal: no smaller arena holds these buffers with
+    these lifetimes. method: how the offsets were found. order: how the order of the steps was chosen. unshared: all
+    values and workspaces of the arena, if none shared memory. recomputed: the values that are computed again right
+    before a late use; recomputed_flops, recomputed_bytes: what that costs, as floating-point operations and memory
+    traffic.
     """
 
     lower_bound: int = 0

@@ -58,7 +58,8 @@ def allocate(
     size = np.array([align(lifetimes[k].size, alignment) for k in real], np.int64)
     first = np.array([lifetimes[k].first for k in real], np.int64)
     last = np.array([lifetimes[k].last for k in real], np.int64)
-    bound, spent = live_bytes(size, first, last), 0
+    live = live_bytes(size, first, last)
+    bound, spent = live, 0
     parts = list(_components(real, size, first, last))
     for part in parts:
         _place_greedily(part, bound, float(deadline))
@@ -69,6 +70,7 @@ def allocate(
         offsets[part.members] = part.offsets
     tallest = max(parts, key=lambda part: part.height, default=None)
     height, method = (tallest.height, tallest.method) if tallest else (0, "nothing to place")
+    method += ", bound proven by search" if bound > live else ""
     return Allocation(tuple(offsets.tolist()), height, bound, height == bound, method, spent)
 
 

@@ -29,8 +29,9 @@ class Allocation:
 
     offsets: bytes, in the order of the lifetimes; a buffer of no bytes lies at 0. height: bytes of the whole arena, a
     multiple of the alignment. lower_bound: bytes below which no allocation of these lifetimes can be. optimal: whether
-    no smaller height exists; if not, nobody knows. method: which algorithm found the offsets. nodes: the partial
-    solutions that the exact search looked at, 0 where greedy's answer met the bound.
+    no smaller height exists; if not, nobody knows. method: which algorithm found the offsets, and whether a search
+    raised the bound. nodes: the partial solutions that the exact search looked at, 0 where greedy's answer met the
+    bound.
     """
 
     offsets: tuple[int, ...]

@@ -172,11 +172,15 @@ def test_a_step_less_schedule() -> None:
     assert rules(replace(schedule, buffers=[Buffer(("a",), 0, 0, 0, 0)])) == ["buffer"]
 
 
-def test_optimal_above_the_bound_needs_a_search() -> None:
+def test_a_bound_above_what_lives_needs_a_search() -> None:
     schedule = replace(chain(), arena_bytes=192)
-    assert rules(schedule) == ["claim"]
-    assert rules(replace(schedule, memory=replace(schedule.memory, method="proven by search"))) == []
+    assert rules(schedule) == ["claim"], "the bound of 128 bytes is right, but 192 are not optimal"
     assert rules(replace(schedule, memory=replace(schedule.memory, optimal=False))) == []
+    raised = replace(schedule.memory, lower_bound=192)
+    assert rules(replace(schedule, memory=raised)) == ["claim"]
+    assert rules(replace(schedule, memory=replace(raised, method="search, bound proven by search"))) == []
+    beyond = replace(raised, lower_bound=256, method="search, bound proven by search", optimal=False)
+    assert rules(replace(schedule, memory=beyond)) == ["claim"]
 
 
 @pytest.mark.parametrize(
