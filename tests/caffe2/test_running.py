@@ -83,14 +83,12 @@ def test_weights_that_change_are_noticed() -> None:
 
 def test_what_counts_as_a_weight() -> None:
     feed(x=[[1, 2]], b=[0, 0], label=[[1, 1]])
-    for name in ("w", "scale"):
-        workspace.RunOperatorOnce(core.CreateOperator("ConstantFill", [], name, shape=[2, 2], value=1.0))
+    workspace.RunOperatorOnce(core.CreateOperator("ConstantFill", [], "w", shape=[2, 2], value=1.0))
     workspace.RunOperatorOnce(core.CreateOperator("Relu", "x", "data"))
     net = core.Net("kinds")
     net.FC(["data", "w", "b"], "y")
     net.Mul(["y", "scale"], "z", broadcast=1)
     net.Add(["z", "label"], "sum")
-    workspace.FeedBlob("scale", np.full(2, 2, np.float32))
     workspace.RunOperatorOnce(core.CreateOperator("ConstantFill", [], "scale", shape=[2], value=2.0))
     workspace.CreateNet(net)
     workspace.RunNet(net)
@@ -195,3 +193,19 @@ def test_shapes_without_a_run() -> None:
     feed(x=np.ones((2, 3)), w=np.ones((4, 3)), b=np.ones(4))
     workspace.FeedBlob("labels", np.arange(3))
     assert workspace.InferShapesAndTypes([net.Proto()], nets_proto=True)[0]["y"] == [2, 4]
+
+
+def test_random_inputs_and_costs() -> None:
+    net = core.Net("random")
+    net.Concat(["x0", "x1"], ["y", "split"], axis=0)
+    net.Mul(["y", "x2"], "z")
+    workspace.FillRandomNetworkInputs(net, [[(3, 2), (4, 2)], [(7, 2), (7, 2)]], [["float", "float"]] * 2)
+    x0, x1, x2 = workspace.FetchBlobs(["x0", "x1", "x2"])
+    assert (x0.shape, x1.shape, x2.shape, x0.dtype) == ((3, 2), (4, 2), (7, 2), np.float32)
+    assert not np.array_equal(x0, x1[:3])
+    with pytest.raises(RuntimeError, match="2 inputs, 1 shapes"):
+        workspace.FillRandomNetworkInputs(net, [[(3, 2)], [(7, 2), (7, 2)]], [["float"]] * 2)
+    feed(x=np.ones((1, 2, 8, 8)), w=np.ones((3, 2, 3, 3)))
+    conv = core.CreateOperator("Conv", ["x", "w"], "y", kernel=3, pad=1)
+    flops, written = workspace.GetOperatorCost(conv, ["x", "w"])
+    assert (flops, written) == (2 * 3 * 8 * 8 * 2 * 9, 4 * 3 * 8 * 8)  # a product and a sum for each of 18 taps

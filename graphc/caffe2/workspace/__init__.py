@@ -31,6 +31,8 @@ from graphc.caffe2.workspace.environment import has_fbgemm as has_fbgemm
 from graphc.caffe2.workspace.environment import has_gpu_support as has_gpu_support
 from graphc.caffe2.workspace.environment import has_hip_support as has_hip_support
 from graphc.caffe2.workspace.environment import is_asan as is_asan
+from graphc.caffe2.workspace.estimates import FillRandomNetworkInputs as FillRandomNetworkInputs
+from graphc.caffe2.workspace.estimates import GetOperatorCost as GetOperatorCost
 from graphc.caffe2.workspace.functions import BenchmarkNet as BenchmarkNet
 from graphc.caffe2.workspace.functions import BenchmarkNetOnce as BenchmarkNetOnce
 from graphc.caffe2.workspace.functions import Blobs as Blobs

@@ -88,7 +88,7 @@ def program_of(data: bytes, single: bool = False) -> Program:
     if found is not None:
         return found
     with _LOCK:
-        made = Program(_single_net(data) if single else parse_net(data), single)
+        made = Program(single_net(data) if single else parse_net(data), single)
         if len(data) < LARGEST:
             _PROGRAMS[key] = made
         if len(_PROGRAMS) > MOST_PROGRAMS:
@@ -108,7 +108,7 @@ def parse_net(data: bytes) -> Net:
     return read_net(data)
 
 
-def _single_net(data: bytes) -> Net:
+def single_net(data: bytes) -> Net:
     """A net of one serialised operator."""
     message = caffe2_pb2.NetDef()
     try:
