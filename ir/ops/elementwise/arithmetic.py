@@ -152,8 +152,12 @@ def legacy_align(call: Call, i: int, a: int = 0, b: int = 1) -> Shape:
     """Shape under which input ``i`` broadcasts with the output, by NumPy's rules or the legacy ones."""
     shape = call.type(i).shape or ()
     rank = call.type(a).rank
-    if i != b or rank is None or not call.arg("broadcast"):
-        return shape
+    return shape if i != b or rank is None or not call.arg("broadcast") else aligned_at_axis(call, a, b)
+
+
+def aligned_at_axis(call: Call, a: int = 0, b: int = 1) -> Shape:
+    """The shape of input ``b`` among the dimensions of input ``a``, from its argument ``axis`` on; ranks are known."""
+    shape, rank = call.type(b).shape or (), call.type(a).rank or 0
     return (1,) * min(rank, 1) if product(shape) == 1 else along(shape, legacy_axis(call, a, b), rank)
 
 

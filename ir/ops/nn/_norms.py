@@ -279,11 +279,11 @@ def batch_norm(
             unbiased = spread * count / max(count - 1, 1)
             old_mean = mean.flat[k] if mean.size > 0 else center
             old_var = var.flat[k] if var.size > 0 else unbiased
-            share = momentum if n > 0 else 1.0
+            share = momentum if n * s > 0 else 1.0
             new_mean.flat[k] = np.float32(share * old_mean + (1.0 - share) * center)
             new_var.flat[k] = np.float32(share * old_var + (1.0 - share) * unbiased)
         inverse = 1.0 / np.sqrt(spread + epsilon)
-        if not test and n > 0:
+        if not test and n * s > 0:
             saved_mean.flat[k], saved_inverse.flat[k] = np.float32(center), np.float32(inverse)
         factor = np.float32(scale.flat[k] * inverse)
         offset = np.float32(bias.flat[k] - center * scale.flat[k] * inverse)

@@ -155,7 +155,7 @@ def _bn_reference(
         mean, var = stored[:2]
         factor = scale / np.sqrt(var + epsilon)
         return [_affine(call, x, factor, bias - mean * factor)]
-    if x.shape[0] == 0:  # without images the running statistics stay, and the saved ones are zero
+    if x.size == 0:  # without pixels the running statistics stay, and the saved ones are zero
         nothing = np.zeros_like(scale)
         return [x, *(stored[:2] or (nothing, nothing)), nothing, nothing]
     axes = tuple(i for i in range(x.ndim) if i != channel_axis(call, x.ndim))

@@ -29,7 +29,7 @@ from graphc.ir.ops._rules import (
     vector,
 )
 from graphc.ir.ops._walk import advance, kept_flags, offset, set_steps, steps_type
-from graphc.ir.ops.elementwise.arithmetic import LEGACY_ARGS, legacy_align
+from graphc.ir.ops.elementwise.arithmetic import LEGACY_ARGS, aligned_at_axis
 from graphc.ir.types import UNKNOWN, Dim, DType, TensorType
 
 AXES_ARGS = (
@@ -447,8 +447,8 @@ def _like_infer(call: Call) -> list[TensorType]:
 
 
 def _aligned(call: Call) -> Shape:
-    """B's shape among A's dimensions."""
-    return legacy_align(call, 1)
+    """B's shape among A's dimensions, also where ``broadcast`` is 0, of which Caffe2 takes no notice."""
+    return aligned_at_axis(call)
 
 
 def _like_loop(a: Any, b: Any, c: Any, steps: Any, total: Any, kept: Any) -> None:

@@ -138,16 +138,19 @@ for _name in ("Concat", "DepthConcat"):
 def split_sizes(call: Call, size: Dim) -> tuple[Dim, ...]:
     """Sizes of a Split call's outputs along its dimension of ``size``; fails unless they add up."""
     n, given = call.n_outputs, tuple(call.arg("split"))
+    if n == 0:
+        call.fail("it has no outputs", "name an output for each part")
     if call.has(1):
         if given:
             call.fail("the sizes are given twice", "give the argument split or the second input")
-        sizes = constant_ints(call, 1)
-        if sizes is None:
-            return (UNKNOWN,) * n
-        given = sizes
+        shape = require_rank(call, 1, 1)
+        agree(call, n if shape is None else shape[0], n, "number of sizes", "give each output its size")
+        given = constant_ints(call, 1) or ()
     if call.arg("add_axis"):
         agree(call, size, n, "outputs of a Split with add_axis", "name an output for each part")
         return (1,) * n
+    if call.has(1) and call.constant(1) is None:
+        return (UNKNOWN,) * n
     if not given:
         if isinstance(size, int) and size % n:
             call.fail(f"{size} cannot be divided into {n} equal parts", "give split, the sizes of the parts")
@@ -172,12 +175,9 @@ def _parts(x: np.ndarray, sizes: Sequence[int], axis: int) -> list[np.ndarray]:
     return [np.ascontiguousarray(p) for p in np.split(x, np.cumsum(sizes)[:-1], axis)]
 
 
-def _split_reference(call: Call, x: np.ndarray, *sizes: np.ndarray) -> Sequence[np.ndarray]:
+def _split_reference(call: Call, x: np.ndarray, *given: np.ndarray) -> Sequence[np.ndarray]:
     axis = join_axis(call, x.ndim)
-    wanted = [int(s) for s in sizes[0].flat] if sizes else [int(str(d)) for d in split_sizes(call, x.shape[axis])]
-    if sum(wanted) != x.shape[axis]:
-        call.fail(f"the sizes {wanted} do not add up to {x.shape[axis]}")
-    found = _parts(x, wanted, axis)
+    found = _parts(x, [int(str(d)) for d in split_sizes(call, x.shape[axis])], axis)
     return [p.squeeze(axis) for p in found] if call.arg("add_axis") else found
 
 

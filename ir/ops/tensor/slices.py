@@ -40,8 +40,9 @@ def _slice_args(call: Call) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
         call.fail("starts is an input and ends is not", "give both as inputs or both as arguments")
     if not call.has(1):
         return tuple(call.arg("starts")), tuple(call.arg("ends"))
-    require(call, 1, INTS)
-    require(call, 2, INTS)
+    for i in (1, 2):
+        require(call, i, INTS)
+        require_rank(call, i, 1)
     starts, ends = constant_ints(call, 1), constant_ints(call, 2)
     return None if starts is None or ends is None else (starts, ends)
 

@@ -144,3 +144,10 @@ def test_sums_of_other_batches_have_one_number_for_each_channel() -> None:
     vectors = ["float[3]"] * 4
     assert "length of sums" in refusal("SpatialBN", "float[2,3,4,4]", *vectors, "float[2]", "float[3]", outputs=5)
     assert "length of sumsq" in refusal("SpatialBN", "float[2,3,4,4]", *vectors, "float[3]", "float[0]", outputs=5)
+
+
+def test_statistics_stay_without_pixels() -> None:
+    c = [f32(1, 2), f32(0, 0), f32(5, 6), f32(7, 8)]
+    for shape in ((0, 2, 3, 3), (4, 2, 0, 3)):
+        got = answers("SpatialBN", np.zeros(shape, np.float32), *c, outputs=5)
+        assert [a.tolist() for a in got[1:]] == [[5, 6], [7, 8], [0, 0], [0, 0]]

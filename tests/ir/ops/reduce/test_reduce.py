@@ -182,3 +182,10 @@ def test_moments() -> None:
     scale, bias = answers("ChannelBackpropStats", X, mu, var, X, outputs=2)
     np.testing.assert_allclose(scale, ((X - mu[:, None]) * var[:, None] * X).sum(axis=(0, 2)), rtol=1e-4)
     np.testing.assert_allclose(bias, X.sum(axis=(0, 2)), rtol=1e-6)
+
+
+def test_a_sum_like_another_is_always_a_legacy_broadcast() -> None:
+    a, b = np.arange(6, dtype=np.float32).reshape(2, 3), np.zeros(2, np.float32)
+    for broadcast in (0, 1):
+        assert answer("SumReduceLike", a, b, axis=0, broadcast=broadcast).tolist() == [3, 12]
+        assert "axis 7" in refusal("SumReduceLike", "float[2,3]", "float[2]", axis=7, broadcast=broadcast)

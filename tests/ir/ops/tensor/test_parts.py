@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from operator_calls import answer, f32, refusal, types
+from operator_calls import answer, answers, f32, refusal, types
 
 from graphc.ir.errors import RunError
 
@@ -31,3 +31,17 @@ def test_parts_with_sizes_from_data() -> None:
 
 def test_parts_without_outputs() -> None:
     assert "no outputs" in refusal("SplitByLengths", "float[4]", "int32[2]", outputs=0, axis=0)
+
+
+def test_sizes_of_parts_are_a_vector_with_one_for_each() -> None:
+    assert "number of sizes" in refusal("Split", "float[4,3]", "int32[3]", outputs=2)
+    for op, inputs in (("Split", ["int32[]"]), ("Slice", ["int64[1]", "int64[]"])):
+        assert "wants 1" in refusal(op, "float[4,3]", *inputs, outputs=1)
+    assert "no outputs" in refusal("Split", "float[4,2]", outputs=0)
+
+
+def test_sizes_of_single_parts_are_not_read() -> None:
+    """As in Caffe2: with add_axis every part is one element."""
+    x = f32([[1, 2], [3, 4]])
+    got = answers("Split", x, np.array([7, -5], np.int32), outputs=2, axis=0, add_axis=1)
+    assert [a.tolist() for a in got] == [[1, 2], [3, 4]]
