@@ -162,7 +162,7 @@ class _Lowering:
         """Append the steps of a node."""
         needs = self.needs[node]
         self.scratch = max(self.scratch, align(needs.scratch))
-        if needs.alias and self.same_memory(node):
+        if node in self.at.split or (needs.alias and self.same_memory(node)):
             return
         if not node.opdef.errors and not any(r.type.size for r in node.results):
             return  # no element to compute, and nothing that could be refused

@@ -6,10 +6,12 @@ overwrites it, with the value that it is a slice of, or with the same elements u
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
 
 from graphc.ir import Call, Graph, Node, TensorType, Trait, Value
+from graphc.ir.ops.tensor.parts import join_axis
 from graphc.ir.schedule import NO_HALO, Address, Halo, Needs, View
 from graphc.passes.memory.allocation import align
 
@@ -129,8 +131,8 @@ class Places:
     """The places of all values of a graph, for the order that its nodes stand in.
 
     keep: blobs whose memory is not reused. places: by value. storages: those of the arena. elided: the operands of a
-    Concat (node, index) that already lie where it belongs. chances: what a node may overwrite where it comes after all
-    other readers, as (node, operand).
+    Concat (node, index) that already lie where it belongs; split: the nodes whose results lie where the operand does.
+    chances: what a node may overwrite where it comes after all other readers, as (node, operand).
     """
 
     def __init__(self, graph: Graph, needs: Mapping[Node, Needs], calls: Mapping[Node, Call], keep: Collection[str]):
@@ -138,6 +140,7 @@ class Places:
         self.places: dict[Value, Place] = {}
         self.storages: list[Storage] = []
         self.elided: set[tuple[Node, int]] = set()
+        self.split: set[Node] = set()
         self.chances: list[tuple[Node, Value]] = []
         self._parts = 0
         self._overwritten: set[Value] = set()
@@ -200,6 +203,8 @@ class Places:
                 self._place_alias(node)
             elif node.op == "Concat":
                 self._place_pieces(node)
+            elif node.op == "Split":
+                self._place_parts(node)
             elif is_pointwise(node):
                 self._place_in_place(node)
 
@@ -267,7 +272,7 @@ class Places:
     def _outlived(self, node: Node, value: Value, place: Place) -> bool:
         """A node may overwrite a value that others read too, if it comes after them, and nobody needs a copy for it."""
         others = [n for n in value.users if n is not node]
-        if any(n.op == "Concat" or n not in self.needs or self.needs[n].alias for n in others):
+        if any(n.op in ("Concat", "Split") or n not in self.needs or self.needs[n].alias for n in others):
             return False
         free = place.storage.space == "arena" and not place.channels and not place.before
         if self.read_dense(value) and not (view(place, value.type).dense and place.storage.dense):
@@ -292,7 +297,7 @@ class Places:
 
     def _place_pieces(self, node: Node) -> None:
         place = self.places[node.results[0]]
-        axis = self._slice_axis(node)
+        axis = self._slice_axis(node, node.results[0], [v for v in node.operands if v is not None])
         if axis is None or (place.before and place.axis != axis):
             return
         before, storage, result = place.before, place.storage, node.results[0]
@@ -309,15 +314,49 @@ class Places:
                     storage.halo = largest(self.halo_of(value), storage.halo)
             before = end
 
-    def _slice_axis(self, node: Node) -> int | None:
-        """The axis along which pieces are contiguous slices of the result, or None."""
-        t = node.results[0].type
-        axis = int(self.calls[node].arg("axis")) if self.calls[node].given("axis") else 1
-        if self.calls[node].arg("add_axis") or axis < 0 or axis >= len(t.static_shape):
+    def _place_parts(self, node: Node) -> None:
+        """Let the parts of a Split lie where the whole does, if all of them can: then nothing is copied."""
+        whole = node.operands[0]
+        if (
+            whole is None
+            or whole.producer is None
+            or whole in self.places
+            or not all(map(self._is_alone, node.results))
+        ):
+            return
+        axis = self._slice_axis(node, whole, node.results)
+        if axis is None or any(r.type.layout != whole.type.layout for r in node.results):
+            return
+        values = [whole, *node.results]
+        dense = self.written_dense(whole) or any(map(self.read_dense, values))
+        halo = reduce(largest, map(self.halo_of, values))
+        if whole.type.rank == 4 and dense and (halo != NO_HALO or whole.type.static_shape[0] != 1):
+            return
+        storage = self.new_storage(whole, halo if whole.type.rank == 4 else NO_HALO)
+        storage.dense = dense
+        self.places[whole] = Place(storage)
+        self.split.add(node)
+        before, channels = 0, whole.type.static_shape[1] if whole.type.rank == 4 else 0
+        for part in node.results:
+            end = before + part.type.static_shape[axis]
+            self.places[part] = Place(storage, before, axis, channels)
+            storage.join(part, f"{part.name} lies at {before}..{end} of axis {axis} of {whole.name}")
+            before = end
+
+    def _is_alone(self, value: Value) -> bool:
+        """The value lies in the arena and shares no memory so far."""
+        place = self.places[value]
+        return place == Place(place.storage) and place.storage.space == "arena" and place.storage.names == [value.name]
+
+    def _slice_axis(self, node: Node, whole: Value, pieces: Sequence[Value]) -> int | None:
+        """The axis of a Concat or Split along which pieces are contiguous slices of the whole, or None."""
+        call = self.calls[node]
+        t = whole.type
+        if call.arg("add_axis") or t.rank is None:
             return None
+        axis = join_axis(call, t.rank)
         if t.rank == 4 and axis == 1:
-            pieces = [v.type.static_shape[1] for v in node.operands if v is not None]
-            return 1 if all(c % t.layout.block == 0 for c in pieces) else None
+            return 1 if all(v.type.static_shape[1] % t.layout.block == 0 for v in pieces) else None
         return axis if all(d == 1 for d in t.static_shape[:axis]) and t.rank != 4 else None
 
     def _can_lie_in(self, value: Value, place: Place, concat: Node) -> bool:
