@@ -33,11 +33,60 @@ def add_product(
         width = min(COLUMNS, n - j)
         for p in range(0, k, ROWS):
             depth = min(ROWS, k - p)
-            for i in range(m):
+            i = 0
+            while i + 4 <= m:
+                _add_four(
+                    a, a_at + i * a_row + p * a_column, a_row, a_column, b, b_at + p * b_row + j, b_row,
+                    c, c_at + i * c_row + j, c_row, depth, width,
+                )  # fmt: skip
+                i += 4
+            while i < m:
                 _add_rows(
                     a, a_at + i * a_row + p * a_column, a_column, b, b_at + p * b_row + j, b_row,
                     c, c_at + i * c_row + j, depth, width,
                 )  # fmt: skip
+                i += 1
+
+
+def _add_four(
+    a: np.ndarray,
+    a_at: int,
+    a_row: int,
+    step: int,
+    b: np.ndarray,
+    b_at: int,
+    b_row: int,
+    c: np.ndarray,
+    c_at: int,
+    c_row: int,
+    k: int,
+    n: int,
+) -> None:
+    """As ``_add_rows`` for four rows of C, which share the elements of B."""
+    p = 0
+    while p + 4 <= k:
+        q, r = a_at + p * step, b_at + p * b_row
+        a00, a01, a02, a03 = a.flat[q], a.flat[q + step], a.flat[q + 2 * step], a.flat[q + 3 * step]
+        q += a_row
+        a10, a11, a12, a13 = a.flat[q], a.flat[q + step], a.flat[q + 2 * step], a.flat[q + 3 * step]
+        q += a_row
+        a20, a21, a22, a23 = a.flat[q], a.flat[q + step], a.flat[q + 2 * step], a.flat[q + 3 * step]
+        q += a_row
+        a30, a31, a32, a33 = a.flat[q], a.flat[q + step], a.flat[q + 2 * step], a.flat[q + 3 * step]
+        r1, r2, r3 = r + b_row, r + 2 * b_row, r + 3 * b_row
+        c1, c2, c3 = c_at + c_row, c_at + 2 * c_row, c_at + 3 * c_row
+        for j in range(n):
+            b0, b1, b2, b3 = b.flat[r + j], b.flat[r1 + j], b.flat[r2 + j], b.flat[r3 + j]
+            c.flat[c_at + j] += a00 * b0 + a01 * b1 + (a02 * b2 + a03 * b3)
+            c.flat[c1 + j] += a10 * b0 + a11 * b1 + (a12 * b2 + a13 * b3)
+            c.flat[c2 + j] += a20 * b0 + a21 * b1 + (a22 * b2 + a23 * b3)
+            c.flat[c3 + j] += a30 * b0 + a31 * b1 + (a32 * b2 + a33 * b3)
+        p += 4
+    while p < k:
+        q, r = a_at + p * step, b_at + p * b_row
+        for t in range(4):
+            add_scaled(a.flat[q + t * a_row], b, r, c, c_at + t * c_row, n)
+        p += 1
 
 
 def _add_rows(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from graphc.ir.ops._products import span
 from graphc.ir.ops._sweep import channels, end_inside, first_inside, heads_of, image, window_of
 
 MAX, SUM, POWER, MAX_BACK, SUM_BACK, POWER_BACK = 0, 1, 2, 3, 4, 5
@@ -33,22 +32,38 @@ def sweep(
     start = heads_of(mode, heads, inside, out, stride, size)
     depth = channels(x.shape, last) if last else 1
     planes = x.shape[0] if last else x.shape[0] * x.shape[1]
-    rows, taps = out[0] * out[1], span(size, 0, 3)
-    for i in range(planes * rows * taps):
-        plane, row, a = i // taps // rows, i // taps % rows, i % taps
-        d = row // out[1] * stride[0] + a // (size[1] * size[2]) - start[0]
-        h = row % out[1] * stride[1] + a // size[2] % size[1] - start[1]
-        shift = a % size[2] - start[2]
-        low, high = first_inside(shift, stride[2]), end_inside(shift, stride[2], inside[2], out[2])
-        if d < 0 or d >= inside[0] or h < 0 or h >= inside[1] or low >= high:
-            continue
-        x_at = ((plane * inside[0] + d) * inside[1] + h) * inside[2] + low * stride[2] + shift
-        y_at = (plane * rows + row) * out[2] + low
-        if depth == 1:
-            _meet(kind, x, y, dy, dx, power, x_at, stride[2], y_at, high - low)
-        else:
-            for j in range(high - low):
-                _meet(kind, x, y, dy, dx, power, (x_at + j * stride[2]) * depth, 1, (y_at + j) * depth, depth)
+    for i in range(planes * out[0] * out[1]):
+        plane, row = i // (out[0] * out[1]), i % (out[0] * out[1])
+        d, h = row // out[1] * stride[0] - start[0], row % out[1] * stride[1] - start[1]
+        for kd in range(max(0, -d), min(size[0], inside[0] - d)):
+            for kh in range(max(0, -h), min(size[1], inside[1] - h)):
+                x_row = ((plane * inside[0] + d + kd) * inside[1] + h + kh) * inside[2] - start[2]
+                for kw in range(size[2]):
+                    low = first_inside(kw - start[2], stride[2])
+                    high = end_inside(kw - start[2], stride[2], inside[2], out[2])
+                    _meet_row(kind, x, y, dy, dx, power, x_row + kw, stride[2], i * out[2], low, high, depth)
+
+
+def _meet_row(
+    kind: int,
+    x: np.ndarray,
+    y: np.ndarray,
+    dy: np.ndarray,
+    dx: np.ndarray,
+    power: float,
+    x_row: int,
+    stride: int,
+    y_row: int,
+    low: int,
+    high: int,
+    depth: int,
+) -> None:
+    """Pixels low..high of a row of y and those of x under one element of their windows, with all their channels."""
+    if depth == 1:
+        _meet(kind, x, y, dy, dx, power, x_row + low * stride, stride, y_row + low, high - low)
+    else:
+        for j in range(low, high):
+            _meet(kind, x, y, dy, dx, power, (x_row + j * stride) * depth, 1, (y_row + j) * depth, depth)
 
 
 def _meet(

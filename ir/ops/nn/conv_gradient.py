@@ -100,8 +100,11 @@ def add_bias_gradient(dy: np.ndarray, d_bias: np.ndarray, last: int) -> None:
     """Add the elements of every channel to its bias."""
     maps = channels(dy.shape, last)
     plane = 1 if last else span(dy.shape, 2, len(dy.shape))
-    for i in range(dy.size):
-        d_bias.flat[i // plane % maps] += dy.flat[i]
+    for i in range(dy.size // max(maps * plane, 1)):
+        for k in range(maps):
+            at = (i * maps + k) * plane
+            for j in range(plane):
+                d_bias.flat[k] += dy.flat[at + j]
 
 
 def _conv_loop(
@@ -113,6 +116,8 @@ def _conv_loop(
     third: np.ndarray,
     columns: np.ndarray,
     spread: np.ndarray,
+    turned: np.ndarray,
+    d_turned: np.ndarray,
     n: int,
     last: int,
     mode: int,
@@ -123,7 +128,10 @@ def _conv_loop(
     group: int,
     no_bias: int,
 ) -> None:
-    """For every image and group: dfilter += dY * columns of X; dX += filter * dY, put back from columns."""
+    """For every image and group: dfilter += dY * columns of X; dX += filter * dY, put back from columns.
+
+    In NCHW order the places of a column lie side by side, as in X, and dfilter is summed up transposed: columns * dY^T.
+    """
     inside, out = image(x.shape, n, last), image(dy.shape, n, last)
     start = heads_of(mode, heads, inside, out, stride, kernel)
     c, m, p, q = channels(x.shape, last), channels(dy.shape, last), span(out, 0, 3), span(inside, 0, 3)
@@ -131,13 +139,17 @@ def _conv_loop(
     depth = cg * size
     if not no_bias:
         add_bias_gradient(dy, second, last)
-    # Distances of channels and pixels in X and dY, and of channels and window elements in a row of columns.
-    xc, xp, yc, yp, cc, ct = (1, c, 1, m, 1, cg) if last else (q, 1, p, 1, size, 1)
+    # Distances of channels and pixels in X, of channels in dY, and of channels, window elements and places in columns.
+    xc, xp, yc, cc, ct, cp = (1, c, 1, 1, cg, depth) if last else (q, 1, p, size * p, p, 1)
     for i in range(x.shape[0] * group):
         item, g = i // group, i % group
         x_at, y_at, f_at = item * c * q + g * cg * xc, item * m * p + g * mg * yc, g * mg * depth
-        gather(x, x_at, columns, 0, cg, xc, xp, cc, ct, depth, inside, out, kernel, stride, dilation, start)
-        add_product(dy, y_at, yc, yp, columns, 0, depth, d_filters, f_at, depth, mg, p, depth)
+        gather(x, x_at, columns, 0, cg, xc, xp, cc, ct, cp, inside, out, kernel, stride, dilation, start)
+        if last:
+            add_product(dy, y_at, 1, m, columns, 0, depth, d_filters, f_at, depth, mg, p, depth)
+        else:
+            _turn(dy, y_at, mg, p, turned, 0)
+            add_product(columns, 0, p, 1, turned, 0, mg, d_turned, f_at, mg, depth, p, mg)
         if second.size == 0 or (not no_bias and third.size == 0):
             continue
         for j in range(spread.size):
@@ -146,19 +158,29 @@ def _conv_loop(
             add_product(dy, y_at, m, 1, filters, f_at, depth, spread, 0, depth, p, mg, depth)
         else:
             add_product(filters, f_at, 1, depth, dy, y_at, p, spread, 0, p, depth, mg, p)
-        # Columns of dX: in NCHW order the places lie side by side, in NHWC the elements of one place.
-        sc, st, sp = (1, cg, depth) if last else (size * p, p, 1)
         if no_bias:
-            scatter(spread, 0, second, x_at, cg, xc, xp, sc, st, sp, inside, out, kernel, stride, dilation, start)
+            scatter(spread, 0, second, x_at, cg, xc, xp, cc, ct, cp, inside, out, kernel, stride, dilation, start)
         else:
-            scatter(spread, 0, third, x_at, cg, xc, xp, sc, st, sp, inside, out, kernel, stride, dilation, start)
+            scatter(spread, 0, third, x_at, cg, xc, xp, cc, ct, cp, inside, out, kernel, stride, dilation, start)
+    for g in range(0 if last else group):
+        _turn(d_turned, g * mg * depth, depth, mg, d_filters, g * mg * depth)
+
+
+def _turn(x: np.ndarray, at: int, rows: int, columns: int, y: np.ndarray, to: int) -> None:
+    """Copy the transpose of a matrix that lies in x from ``at`` on to y from ``to`` on."""
+    for j in range(columns):
+        for i in range(rows):
+            y.flat[to + j * rows + i] = x.flat[at + i * columns + j]
 
 
 def _conv_scratch(call: Call) -> Sequence[TensorType]:
-    """Columns of X and, where it is asked for, of dX, of a group of an image."""
+    """Of a group of an image the columns of X, of dX where it is asked for, and dY transposed; dfilter transposed."""
     pixels = math.prod(d for d in output_image(call) or () if isinstance(d, int))
-    given = call.n_outputs > (1 if call.arg("no_bias") else 2)
-    return [columns_type(call.type(1), pixels), columns_type(call.type(1), pixels if given else 0)]
+    filters, columns = call.type(1), columns_type(call.type(1), pixels)
+    wanted = call.n_outputs > (1 if call.arg("no_bias") else 2)
+    sizes = (0, 0) if nhwc(call) else (filters.static_shape[0] // call.arg("group") * pixels, filters.size)
+    spread = columns if wanted else TensorType(DType.FLOAT, (0,))
+    return [columns, spread, *(TensorType(DType.FLOAT, (size,)) for size in sizes)]
 
 
 def _conv_constants(call: Call) -> Sequence[Any]:
