@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -65,12 +65,16 @@ class Budget:
 
     nodes: int
     deadline: float = np.inf
-    spent: int = field(default=0, init=False)
+    spent: int = 0
 
     @property
     def left(self) -> int:
         """Nodes that may still be looked at; 0 after the deadline."""
         return max(self.nodes - self.spent, 0) if time.monotonic() < self.deadline else 0
+
+    def share(self, nodes: int) -> Budget:
+        """A budget that ends earlier, after so many nodes from now."""
+        return Budget(min(self.nodes, self.spent + nodes), self.deadline, self.spent)
 
 
 class Problem:
