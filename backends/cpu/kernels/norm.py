@@ -130,8 +130,8 @@ def _bind(
     operands, results = [*operands, 0, 0][:3], [*results, 0, 0][:3]
     epsilon = int(np.float32(call.arg("epsilon")).view(np.uint32))
     params = (epsilon, operands[0], results[0], *operands[1:], *results[1:], cut.parts, cut.run, cut.groups)
-    units = cut.count if x.size else 0
-    return [(Task(choice.spec, params, units, call.node.results[0].name, 6 * x.size, 8 * x.size),)] if units else []
+    name = call.node.results[0].name
+    return [(Task(choice.spec, params, cut.count, name, 6 * x.size, 8 * x.size),)] if cut.count else []
 
 
 TEMPLATES = (Template("norm", emit),)

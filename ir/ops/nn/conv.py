@@ -118,7 +118,9 @@ def _channels_first(a: np.ndarray, last: bool) -> np.ndarray:
 def _tap(filters: np.ndarray, tap: tuple[int, ...]) -> np.ndarray:
     """The matrices of one element of the window; the window's dimensions are the last."""
     return np.asarray(
-        filters.reshape(*filters.shape[: -len(tap)], -1)[..., np.ravel_multi_index(tap, filters.shape[-len(tap) :])]
+        filters.reshape(*filters.shape[: -len(tap)], math.prod(filters.shape[-len(tap) :]))[
+            ..., np.ravel_multi_index(tap, filters.shape[-len(tap) :])
+        ]
     )
 
 

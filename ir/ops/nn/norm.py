@@ -130,6 +130,9 @@ def _bn_infer(call: Call) -> list[TensorType]:
         if call.has(i) or i < 3 or not training:
             require(call, i)
             c = vector(call, i, c, f"length of {what}")
+    for i, what in ((3, "mean and var"), (5, "sums and sumsq")):
+        if call.has(i) != call.has(i + 1):
+            call.fail(f"one of {what} is missing", "give both or none")
     for i, what in ((5, "sums"), (6, "sumsq")):
         if call.has(i):
             c = vector(call, i, c, f"length of {what}")
@@ -427,6 +430,8 @@ def _layer_infer(call: Call) -> list[TensorType]:
     if x.shape is None:
         return [x, *[TensorType(x.dtype)] * 2][: call.n_outputs]
     axis = axis_of(call, call.arg("axis"), len(x.shape))
+    if product(x.shape[axis:]) == 0:
+        call.fail(f"the rows of X, the dimensions {x.shape[axis:]}, have no elements", "give at least one")
     if call.arg("elementwise_affine"):
         for i in (1, 2):
             merge = count_of(require(call, i).shape)

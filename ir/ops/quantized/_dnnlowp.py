@@ -98,8 +98,11 @@ def static_quant(call: Call, relu: bool = False) -> Quant | None:
     if call.arg("Y_scale") is None:
         return None
     scale, zero = np.float32(call.arg("Y_scale")), call.arg("Y_zero_point")
-    if not scale > 0:
-        call.fail(f"argument 'Y_scale' is {scale}, a positive scale is needed")
+    least, most = np.finfo(np.float32).tiny, 65535 if quantised_dtype(call) is DType.UINT16 else HIGH
+    if not least <= scale < np.inf:
+        call.fail(f"argument 'Y_scale' is {scale}, a finite scale of at least {least:.3g} is needed")
+    if not 0 <= zero <= most:
+        call.fail(f"argument 'Y_zero_point' is {zero}, a value in 0 ... {most} is needed")
     if follower == "Relu":
         scale, zero = chosen(np.float32(0), scale * np.float32(HIGH - zero), int(call.arg(SPARSE)))
     return Quant(float(scale), int(zero))

@@ -78,12 +78,11 @@ def _mask_infer(call: Call) -> list[TensorType]:
         call.fail(f"mode '{mode}' is not known", f"use one of {', '.join(MODES)}")
     if mode in MODES[:2] and not call.has(1):
         call.fail(f"mode '{mode}' needs a second input, a number for each row")
+    count = int_vector(call, 1) if call.has(1) else UNKNOWN
     if x.shape is not None:
         rows = _mask_sizes(call)[0]
-        if mode in MODES[:2]:
-            count = int_vector(call, 1)
-            if isinstance(rows, int) and isinstance(count, int) and count < rows:
-                call.fail(f"input 1 has {count} numbers, one for each of {rows} rows is needed")
+        if mode in MODES[:2] and isinstance(rows, int) and isinstance(count, int) and count < rows:
+            call.fail(f"input 1 has {count} numbers, one for each of {rows} rows is needed")
     return [x]
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from graphc.ir.opdef import Arg, Call, op
-from graphc.ir.ops._rules import Shape, agree, merge_shapes, require, require_rank
+from graphc.ir.ops._rules import Shape, agree, bounded, merge_shapes, require, require_rank
 from graphc.ir.ops._segments import BAD_LENGTHS, INTS, copy_row, int_vector, row_size, rows_of, total_length
 from graphc.ir.types import UNKNOWN, Dim, DType, TensorType
 
@@ -302,9 +302,8 @@ _PADDING = (
 def widths(call: Call) -> tuple[int, int]:
     """Rows of padding at the start and at the end of a run."""
     start, end = call.arg("padding_width"), call.arg("end_padding_width")
-    if start < 0:
-        call.fail(f"argument padding_width is {start}", "give it a value from 0 on")
-    return start, start if end < 0 else end
+    bounded(call, start, 0, "padding_width")
+    return start, start if end < 0 else bounded(call, end, 0, "end_padding_width")
 
 
 def _runs(call: Call) -> Dim:

@@ -102,7 +102,7 @@ def _decay_adagrad(
 ) -> None:
     rate, c = lr.flat[0], np.float32(1)
     if correct:
-        c = np.float32(1.0 - np.float64(beta1) ** (counter.flat[0] + 1))
+        c = np.float32(1.0 - np.float64(beta1) ** (np.float64(counter.flat[0]) + 1.0))
     for i in range(param.size):
         g, w = grad.flat[i], param.flat[i]
         m = blend(moment_1.flat[i], g, beta1)

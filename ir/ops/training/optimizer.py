@@ -341,7 +341,7 @@ def _adam_loop(
     beta2: float,
     epsilon: float,
 ) -> None:
-    rate, correction = lr.flat[0], adam_correction(counter.flat[0] + 1, beta1, beta2)
+    rate, correction = lr.flat[0], adam_correction(np.float64(counter.flat[0]) + 1.0, beta1, beta2)
     for i in range(param.size):
         g = grad.flat[i]
         m = blend(moment1.flat[i], g, beta1)

@@ -135,7 +135,7 @@ def _row_adam(
     copy_all(param, new)
     copy_all(moment_1, first)
     copy_all(moment_2, second)
-    n, correction = row_size(param), adam_correction(counter.flat[0] + 1, beta1, beta2)
+    n, correction = row_size(param), adam_correction(np.float64(counter.flat[0]) + 1.0, beta1, beta2)
     for k in range(indices.size if n > 0 else 0):
         row = int(indices.flat[k])
         square = mean_square(grad, k * n, new, row * n, n, np.float32(1), np.float32(0))

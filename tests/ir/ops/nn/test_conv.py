@@ -113,3 +113,9 @@ def test_float_and_half_are_not_mixed(op: str) -> None:
     for i in (1, 2):
         mixed = [t.replace("float", "float16") if k == i else t for k, t in enumerate(types)]
         assert "are float and float16" in refusal(op, *mixed, kernel=1)
+
+
+def test_a_convolution_without_filters_has_no_channels() -> None:
+    assert answer(
+        "Conv", np.zeros((0, 2, 3, 3), np.float32), np.zeros((0, 1, 2, 2), np.float32), group=2, kernel=2
+    ).shape == (0, 0, 2, 2)

@@ -151,3 +151,13 @@ def test_statistics_stay_without_pixels() -> None:
     for shape in ((0, 2, 3, 3), (4, 2, 0, 3)):
         got = answers("SpatialBN", np.zeros(shape, np.float32), *c, outputs=5)
         assert [a.tolist() for a in got[1:]] == [[5, 6], [7, 8], [0, 0], [0, 0]]
+
+
+def test_running_statistics_come_in_pairs() -> None:
+    assert "mean and var" in refusal("SpatialBN", "float[2,3,4,4]", *["float[3]"] * 3, outputs=5)
+    assert "sums and sumsq" in refusal("SpatialBN", "float[2,3,4,4]", *["float[3]"] * 5, outputs=5)
+
+
+def test_rows_without_elements_have_no_mean() -> None:
+    assert "no elements" in refusal("LayerNorm", "float[4,0]", outputs=3)
+    assert types("LayerNorm", "float[0,4]", outputs=3) == ["float[0,4]", "float[0,1]", "float[0,1]"]

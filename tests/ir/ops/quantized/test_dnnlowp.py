@@ -116,3 +116,12 @@ def test_compiled_with_a_scale_that_data_gives() -> None:
     (c,) = run_operator(op, inputs)
     assert isinstance(c, Int8Tensor)
     assert (c.data.tolist(), c.scale, c.zero_point) == ([0, 255], 1.0, 1)
+
+
+def test_arguments_of_a_scale_are_in_range() -> None:
+    for zero in (-1, 256, 2**63 - 1):
+        with pytest.raises(VerifyError, match=r"a value in 0 \.\.\. 255"):
+            answer("Quantize", f32(1, 2), Y_scale=0.5, Y_zero_point=zero)
+    for scale in (1e-45, float("inf"), float("nan")):
+        with pytest.raises(VerifyError, match="a finite scale"):
+            answer("Quantize", f32(1, 2), Y_scale=scale, Y_zero_point=0)

@@ -110,3 +110,14 @@ def test_masks() -> None:
     assert repeated[:, :, 1].tolist() == [[1, 0, 0], [1, 1, 1]]
     assert "mode 'left' is not known" in refusal("SequenceMask", "float[2,3]", mode="left")
     assert "one for each of 2 rows" in refusal("SequenceMask", "float[2,3]", "int32[1]", mode="sequence")
+
+
+@pytest.mark.parametrize("op", ["GatherPadding", "AddPadding", "RemovePadding"])
+def test_widths_of_padding_whose_sum_is_no_integer_are_refused(op: str) -> None:
+    """2**62 at both ends add up to a negative number in machine code."""
+    assert "padding_width" in refusal(op, "float[8,3]", "int32[2]", outputs=2, padding_width=2**62)
+    assert "end_padding_width" in refusal(op, "float[8,3]", "int32[2]", outputs=2, end_padding_width=2**62)
+
+
+def test_lengths_of_a_mask_are_integers_where_they_are_not_read_too() -> None:
+    assert "int32" in refusal("SequenceMask", "float[2,3,4]", "float[2]", mode="upper", axis=2)
