@@ -4,8 +4,7 @@
 
 Times are lower quartiles: what a busy machine takes away from some calls does not count. ``ratio`` is graphc's time by
 the peer's. For elementwise operators and reductions the column ``% of copy`` compares bytes moved per second with those
-of a copy of 4 M floats, which takes its turn too, so that all three find the caches as the others leave them: NumPy's
-copy for one thread, PyTorch's for more.
+of a copy of 4 M floats, which takes its turn too: NumPy's for one thread, PyTorch's for more.
 """
 
 from __future__ import annotations
@@ -167,17 +166,18 @@ GROUPS = (elementwise, reductions, lookups, searches, detection, recurrent)
 
 
 def measure(case: Case, seconds: float, copy: Call) -> Figures:
-    """The calls, and ``copy`` where bandwidth counts, in turn until the time is up."""
+    """The calls, and ``copy`` where bandwidth counts, forwards and backwards in turn until the time is up: none always
+    finds the caches as the same other one leaves them."""
     calls = [case.graphc, case.peer, *([copy] if case.nbytes else [])]
     for call in calls * 2:
         call()
     samples: list[list[float]] = [[] for _ in calls]
     end = time.perf_counter() + seconds
     while len(samples[0]) < 5 or time.perf_counter() < end:
-        for call, times in zip(calls, samples):
+        for i in (*range(len(calls)), *reversed(range(len(calls)))):
             start = time.perf_counter()
-            call()
-            times.append(time.perf_counter() - start)
+            calls[i]()
+            samples[i].append(time.perf_counter() - start)
     graphc, peer, *others = (quantiles(times, n=4)[0] for times in samples)
     share = case.nbytes / graphc / (COPIED / others[0]) if others else 0.0
     return Figures(case.name, graphc * 1e3, peer * 1e3, case.peer_name, graphc / peer, share)

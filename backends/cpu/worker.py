@@ -32,7 +32,7 @@ from graphc.backends.cpu.vocabulary import BUILTINS, check_source
 IDLE_SECONDS = 30.0
 
 
-class KernelCompiler(CompilerBase):
+class KernelCompiler(CompilerBase):  # type: ignore[misc]
     """The passes that generated source needs. Numba's others look for what it never has (closures, lists, ``with``)
     and take up to a third of the time; the code is the same."""
 

@@ -124,7 +124,7 @@ class Problem:
             search.restart(m)
             status = self._run(capacity // self.unit, budget, min(int(limit), end - budget.spent), np.array(taste))
             if status == search.SOLVED:
-                return m.buffers[search.OFFSET] * self.unit
+                return np.asarray(m.buffers[search.OFFSET] * self.unit)
             if status == search.INFEASIBLE:
                 return False
             tries += 1

@@ -73,7 +73,7 @@ class _Round:
     def run(self) -> bool:
         """Forget the best values until the goal is met; whether any was."""
         excess = self.peak - RELIEF * self.peak
-        rated = []
+        rated: list[tuple[float, int, list[Value], int]] = []
         for values, size in self.waiting():
             recipe = self.recipe(values)
             if recipe is not None and size > recipe.kept:

@@ -224,7 +224,7 @@ def _dominated(m: Search, begin: int, end: int, n: int) -> bool:
 def _support(m: Search, j: int, begin: int) -> int:
     k = _level(m.buffers[HIGH, j] - m.buffers[LOW, j])
     y = m.buffers[HIGH, j] - begin - (1 << k)
-    return max(m.tables[SUPPORT, k, m.buffers[LOW, j] - begin], m.tables[SUPPORT, k, y])
+    return int(max(m.tables[SUPPORT, k, m.buffers[LOW, j] - begin], m.tables[SUPPORT, k, y]))
 
 
 @jit
@@ -324,7 +324,7 @@ def _add_options(m: Search, s: int, n: int, capacity: int) -> int:
             m.options[end] = -1 - risen
             end += 1
     m.state[OPTIONS] = end
-    return end - first
+    return int(end - first)
 
 
 @jit
