@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -12,6 +11,7 @@ from graphc.ir import Call, DType, Graph, Node, RunError, TensorType, Value
 from graphc.ir.graph import Constant
 from graphc.ir.infer import infer_node
 from graphc.ir.loops import run_loop
+from graphc.planning import PLANNING
 
 
 class SubPlan(Protocol):
@@ -33,7 +33,6 @@ class HostSegment:
     def __init__(self, graph: Graph, compile_graph: Compile) -> None:
         self.graph, self._compile = graph, compile_graph
         self._subs: dict[tuple[int, tuple[str, ...]], SubPlan] = {}
-        self._lock = threading.RLock()
 
     @property
     def weights(self) -> list[np.ndarray]:
@@ -59,7 +58,7 @@ class HostSegment:
 
     def _run_graph(self, graph: Graph, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         key = id(graph), tuple(f"{a.dtype}{a.ndim}" for a in arrays)
-        with self._lock:
+        with PLANNING:
             if key not in self._subs:
                 twin = graph.clone()
                 for v, a in zip(twin.inputs, arrays):

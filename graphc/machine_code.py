@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 
 from graphc.backends.cache import KernelCache
@@ -12,6 +11,7 @@ from graphc.backends.cpu.library import CpuLibrary
 from graphc.backends.load import KernelObject, LoadedKernels
 from graphc.ir import PlanError
 from graphc.ir.schedule import KernelSpec
+from graphc.planning import PLANNING
 
 _DRIVERS: dict[str, LoadedKernels] = {}
 """The driver of each target. Worker threads are in its code all their life, so it is never freed."""
@@ -26,12 +26,11 @@ class MachineCode:
         self.addresses: dict[str, int] = {}
         self._loaded: list[LoadedKernels] = []
         self._cache = KernelCache.default()
-        self._lock = threading.RLock()
 
     def load(self, specs: Sequence[KernelSpec], progress: Callable[[int, int], None] | None = None) -> None:
         """Have these kernels in ``addresses``, and the driver."""
         target = self.library.target_name
-        with self._lock:
+        with PLANNING:
             sources = {s.name: self.source(s) for s in specs if s.name not in self.addresses}
             if target not in _DRIVERS:
                 sources[driver.NAME] = driver.source()

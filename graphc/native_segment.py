@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -22,6 +21,7 @@ from graphc.lane import Lane
 from graphc.machine_code import MachineCode
 from graphc.passes.lower import choose_kernels, lower
 from graphc.passes.unroll_recurrent import has_recurrent, unroll
+from graphc.planning import PLANNING
 from graphc.runtime.executor import Executor, aligned_zeros
 
 MOST_SHAPES = 64
@@ -71,7 +71,6 @@ class NativeSegment:
         self._open_outputs = _open_quants(graph.outputs)
         self._schedules: dict[Key, Bound] = {}
         self._idle: list[Lane] = []
-        self._lock = threading.RLock()
         self.default: Key | None = None
         if self.bound:
             self.default = Key(tuple(p.type.static_shape for p in self.bound[0].inputs), NOTHING, ())
@@ -155,7 +154,7 @@ class NativeSegment:
         if self.bound is None:
             raise RunError("the net has sizes that depend on data: there is no schedule before a run")
         _require_memory(self.bound[0], self.threads)
-        with self._lock:
+        with PLANNING:
             return self._executor(*self.bound)
 
     @property
@@ -166,21 +165,23 @@ class NativeSegment:
     def bind(self, arrays: Sequence[np.ndarray]) -> None:
         """Have a schedule for inputs like these, whose elements are not read; for segments without shape inputs."""
         quants = tuple(array_quant(arrays[i]) for i in self._open_inputs)
-        with self._lock:
+        with PLANNING:
             self._schedule(Key(tuple(a.shape for a in arrays), NOTHING, (), quants), arrays)
 
     def twin(self, executor: Executor, memory: Sequence[np.ndarray]) -> Executor:
         """Another executor of the same schedule, in an arena and a scratch buffer that are large enough."""
-        with self._lock:
+        with PLANNING:
             return self._executor(executor.schedule, executor.constants, *memory)
 
     def _new(self, lane: Lane, key: Key, arrays: Sequence[np.ndarray]) -> Executor:
-        with self._lock:
+        with PLANNING:
             schedule, constants = self._schedule(key, arrays)
             _require_memory(schedule, self.threads)
             return lane.add(key, schedule, self.threads, partial(self._executor, schedule, constants))
 
     def _executor(self, schedule: Schedule, constants: Sequence[np.ndarray], *memory: np.ndarray) -> Executor:
+        if self.bound is not None and schedule is self.bound[0]:  # it may be from a file
+            _require_sound(schedule, constants)
         self.code.load(schedule.kernels)
         code = self.code
         return Executor(schedule, code.addresses, code.driver, constants, self.threads, code.alive, memory)
@@ -317,6 +318,16 @@ def _require_memory(schedule: Schedule, threads: int) -> None:
             f"a run on inputs of these sizes ({sizes}) needs {needed / 2**30:,.1f} GiB of memory, "
             f"this machine has {have / 2**30:,.1f} GiB",
             "use a smaller batch or smaller images",
+        )
+
+
+def _require_sound(schedule: Schedule, constants: Sequence[np.ndarray]) -> None:
+    """Refuse a schedule whose addresses, views or buffers lead where they must not."""
+    report = check_memory(schedule, constants=[a.nbytes for a in constants])
+    if not report.ok:
+        raise PlanError(
+            f"the memory of the plan is not sound: {report.violations[0]}",
+            "compile the net again; 'graphc check-memory' tells all that is wrong",
         )
 
 

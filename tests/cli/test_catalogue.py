@@ -64,5 +64,5 @@ def test_what_cannot_run_has_no_target() -> None:
 
 
 def test_unknown_family() -> None:
-    with pytest.raises(GraphcError, match="families: elementwise.activation"):
+    with pytest.raises(GraphcError, match=r"families: elementwise\.activation"):
         entries(family="convolutions")

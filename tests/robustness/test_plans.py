@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import io
+import itertools
 import multiprocessing
 import os
 import pickle
@@ -147,13 +148,15 @@ def _child(plan: graphc.Plan, path: Path, pipe: Any) -> None:
 @pytest.mark.skipif(not hasattr(os, "fork") or sys.platform == "darwin", reason="needs fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_child_runs_plans(path: Path) -> None:
-    """Even when another thread of the parent holds the team at the fork."""
+    """Even when another thread of the parent holds the team at the fork, or plans for other sizes."""
     plan, over = graphc.load(path, threads=2), threading.Event()
     expected = plan.run({"data": BATCHES[1]})["softmax"]
 
     def keep_busy() -> None:
-        while not over.is_set():
-            plan.run({"data": BATCHES[5]})
+        for batch in itertools.cycle(range(7, 99)):
+            if over.is_set():
+                return
+            plan.run({"data": np.zeros((batch, 1, 8, 8), np.float32)})
 
     busy = threading.Thread(target=keep_busy)
     busy.start()
