@@ -3,7 +3,8 @@
 ``import graphc.caffe2.as_caffe2``, and afterwards ``from caffe2.python import core, workspace``,
 ``from caffe2.proto import caffe2_pb2`` and all the others work. A module of ``caffe2`` is the module of graphc that it
 stands for, the same object, so that both names may be used side by side. Nothing is installed: no other process sees
-the name. A ``caffe2`` that this process has imported already is not replaced.
+the name. A ``caffe2`` that this process has imported already is not replaced. Names that NumPy and Python have dropped
+since 2017 come back (``old_names``).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
+from graphc.caffe2 import old_names
 from graphc.caffe2.modules import PACKAGE, ROOTS, exists, known, twin
 
 
@@ -78,6 +80,7 @@ def install() -> None:
         where = getattr(sys.modules["caffe2"], "__file__", None) or "another place"
         raise ImportError(f"caffe2 was imported from {where} already: import graphc.caffe2.as_caffe2 before it")
     sys.meta_path.insert(0, _Finder())
+    old_names.restore()
 
 
 install()

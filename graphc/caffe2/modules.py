@@ -10,7 +10,16 @@ import graphc.caffe2
 PACKAGE = "graphc.caffe2"
 ROOTS = ("caffe2", "caffe2.python")
 """Packages that stand for ``graphc.caffe2`` itself."""
-_PRIVATE = ("arguments", "as_caffe2", "database", "modules", "operator_types", "tensor_proto")
+_PRIVATE = (
+    "arguments",
+    "as_caffe2",
+    "database",
+    "hypothesis_strategies",
+    "modules",
+    "old_names",
+    "operator_types",
+    "tensor_proto",
+)
 """Modules that only graphc has."""
 
 
