@@ -22,6 +22,7 @@ from graphc.caffe2.workspace.store import Workspace as Workspace
 
 is_numa_enabled = False
 use_mkldnn = False
+has_mkldnn = False
 use_trt = False
 
 
@@ -34,6 +35,11 @@ class Mode:
 def nearby_opnames(name: str) -> list[str]:
     """Operators of almost the same name."""
     return near_operators(name)
+
+
+def builtin_cpu_supports_avx2() -> bool:
+    """False: what scripts ask it for is a kernel of Caffe2's own."""
+    return False
 
 
 def registered_dbs() -> list[str]:

@@ -18,6 +18,7 @@ from graphc.caffe2.workspace.environment import GetCuDNNVersion as GetCuDNNVersi
 from graphc.caffe2.workspace.environment import GetDeviceProperties as GetDeviceProperties
 from graphc.caffe2.workspace.environment import GetGPUMemoryInfo as GetGPUMemoryInfo
 from graphc.caffe2.workspace.environment import GetGpuPeerAccessPattern as GetGpuPeerAccessPattern
+from graphc.caffe2.workspace.environment import GetHIPVersion as GetHIPVersion
 from graphc.caffe2.workspace.environment import GetNameScope as GetNameScope
 from graphc.caffe2.workspace.environment import GetNumNUMANodes as GetNumNUMANodes
 from graphc.caffe2.workspace.environment import GlobalInit as GlobalInit

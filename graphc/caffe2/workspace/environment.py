@@ -58,6 +58,11 @@ def GetCuDNNVersion() -> int:
     return 0
 
 
+def GetHIPVersion() -> int:
+    """0"""
+    return 0
+
+
 def GetGpuPeerAccessPattern() -> np.ndarray:
     """No devices."""
     return np.array([])
