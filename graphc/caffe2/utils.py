@@ -15,8 +15,10 @@ import numpy as np
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 
+from graphc.caffe2 import scope
 from graphc.caffe2.arguments import ArgsToDict as ArgsToDict
 from graphc.caffe2.arguments import MakeArgument as MakeArgument
+from graphc.caffe2.proto import caffe2_pb2
 from graphc.caffe2.tensor_proto import Caffe2TensorToNumpyArray as Caffe2TensorToNumpyArray
 from graphc.caffe2.tensor_proto import CaffeBlobToNumpyArray as CaffeBlobToNumpyArray
 from graphc.caffe2.tensor_proto import NumpyArrayToCaffe2Tensor as NumpyArrayToCaffe2Tensor
@@ -112,17 +114,12 @@ def BuildUniqueMutexIter(
     name = iter if iter is not None else OPTIMIZER_ITERATION_NAME
     if init_net.BlobIsDefined(name):
         return init_net.GetBlobRef(name)
-    counter = init_net.ConstantFill([], name, shape=[1], value=iter_val, dtype=INT64, device_option=_cpu(init_net))
-    mutex = init_net.CreateMutex(
-        [], [iter_mutex if iter_mutex is not None else ITERATION_MUTEX_NAME], device_option=_cpu(init_net)
-    )
-    net.AtomicIter([mutex, counter], [counter], device_option=_cpu(init_net))
+    cpu = caffe2_pb2.DeviceOption(device_type=caffe2_pb2.CPU, device_id=0, extra_info=["device_type_override:cpu"])
+    with scope.DeviceScope(cpu):
+        counter = init_net.ConstantFill([], name, shape=[1], value=iter_val, dtype=INT64)
+        mutex = init_net.CreateMutex([], [iter_mutex if iter_mutex is not None else ITERATION_MUTEX_NAME])
+        net.AtomicIter([mutex, counter], [counter])
     return counter
-
-
-def _cpu(net: Any) -> Message:
-    """A ``DeviceOption`` of the CPU, as an empty message."""
-    return type(net.Proto().device_option)()
 
 
 def EnumClassKeyVals(cls: type) -> dict[str, str]:

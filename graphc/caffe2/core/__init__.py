@@ -23,6 +23,7 @@ from graphc.caffe2.core.device import InferBlobDevices as InferBlobDevices
 from graphc.caffe2.core.device import InferOpBlobDevices as InferOpBlobDevices
 from graphc.caffe2.core.device import InferOpBlobDevicesAsDict as InferOpBlobDevicesAsDict
 from graphc.caffe2.core.device import InferOpDeviceAsBlobDevices as InferOpDeviceAsBlobDevices
+from graphc.caffe2.core.device import IsGPUDeviceType as IsGPUDeviceType
 from graphc.caffe2.core.device import device_equal as device_equal
 from graphc.caffe2.core.device import device_option_equal as device_option_equal
 from graphc.caffe2.core.engines import SetEnginePref as SetEnginePref

@@ -12,6 +12,11 @@ CPU_TYPES = (caffe2_pb2.CPU, caffe2_pb2.MKLDNN, caffe2_pb2.IDEEP)
 """Device types whose memory is the processor's."""
 
 
+def IsGPUDeviceType(device_type: int) -> bool:
+    """The type is that of a GPU."""
+    return device_type in (caffe2_pb2.CUDA, caffe2_pb2.HIP)
+
+
 def DeviceOption(
     device_type: int,
     device_id: int = 0,

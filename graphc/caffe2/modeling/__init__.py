@@ -1,0 +1,1 @@
+"""``caffe2.python.modeling``: parameters of models, and what fills them."""
