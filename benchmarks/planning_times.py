@@ -1,6 +1,9 @@
 """How long planning takes: the order of operators, their places, steps and offsets, for graphs of many operators.
 
 ``python benchmarks/planning_times.py``
+
+Numba, in which the search for offsets is written, is loaded beforehand, as once in every process that needs it; how
+long that took stands below the table.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from graphc.backends.cpu.library import CpuLibrary
 from graphc.backends.cpu.target import find
 from graphc.ir import DType, Graph, Node, TensorType, Value, infer_types
 from graphc.passes.lower import choose_kernels
+from graphc.passes.memory.exact import prepare
 from graphc.passes.memory.planner import plan
 
 SIZES = (100, 1000, 10_000)
@@ -105,7 +109,9 @@ class _Made:
 
 def main() -> None:
     """Print a table."""
-    library = CpuLibrary(find("native"))
+    library, start = CpuLibrary(find("native")), time.perf_counter()
+    prepare()
+    loading = time.perf_counter() - start
     print("| graph | operators | seconds | without sharing | arena | order |")
     print("| --- | --- | --- | --- | --- | --- |")
     for make in (series_parallel, dense_net):
@@ -121,6 +127,7 @@ def main() -> None:
                 f"{schedule.arena_bytes} | {m.order} |",
                 flush=True,
             )
+    print(f"\nNumba and the search were loaded in {loading:.2f} s.")
 
 
 if __name__ == "__main__":
