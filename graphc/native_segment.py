@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from graphc.ir import DType, Graph, GraphcError, LoweringError, Node, Quant, RunError, Value, VerifyError
+from graphc.ir import DType, Graph, GraphcError, LoweringError, Node, PlanError, Quant, RunError, Value, VerifyError
 from graphc.ir.graph import FIXED_SIZES, Constant
 from graphc.ir.infer import infer_node, infer_types
+from graphc.ir.memory_check import check_memory
 from graphc.ir.quant_array import array_quant, with_quant
 from graphc.ir.schedule import Choice, KernelSpec, Schedule
 from graphc.ir.types import OPEN_QUANT

@@ -72,9 +72,13 @@ class MemoryReport:
         return not self.violations
 
 
-def check_memory(schedule: Schedule, keep: Collection[str] = ()) -> MemoryReport:
-    """The report on a schedule. keep: the blobs that have to be there after the last step. Raises nothing."""
+def check_memory(
+    schedule: Schedule, keep: Collection[str] = (), constants: Sequence[int] | None = None
+) -> MemoryReport:
+    """The report on a schedule. keep: the blobs that have to be there after the last step. constants: the bytes of
+    those that the plan has, which have to be as the schedule says. Raises nothing."""
     proof = _Proof(schedule)
+    proof.constants(constants)
     sane = [i for i, b in enumerate(schedule.buffers) if proof.buffer(i, b)]
     proof.overlaps(sane)
     uses = proof.addresses()
@@ -182,6 +186,12 @@ class _Proof:
             return port.type.nbytes
         self.wrong("port", f"the size of {what} '{port.name}' : {port.type} is open")
         return 0
+
+    def constants(self, sizes: Sequence[int] | None) -> None:
+        """Those that are there are as large as the schedule says."""
+        if sizes is not None and list(sizes) != self.pieces["const"]:
+            said = self.pieces["const"][:5]
+            self.wrong("constants", f"the schedule has constants of {said} bytes, the plan of {list(sizes)[:5]}")
 
     # ---- buffers -----------------------------------------------------------------------------------------------------
 
