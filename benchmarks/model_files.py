@@ -64,7 +64,7 @@ class ModelFiles:
     def lacks(self, format: str) -> bool:
         """Whether a format is not there, or was made by other code than that of now."""
         stamp = self.stamp(format)
-        makers = [HERE / "nets.py", *(HERE / "formats").glob("*.py")]
+        makers = [*(HERE.parent / "graphc" / "zoo").glob("*.py"), *(HERE / "formats").glob("*.py")]
         return not stamp.exists() or stamp.stat().st_mtime < max(m.stat().st_mtime for m in makers)
 
 

@@ -2,55 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
 from model_files import ModelFiles
-from nets import EPSILON, LRN_ALPHA, LRN_BETA, LRN_BIAS, LRN_SIZE, Layer, Net
 
-from graphc.frontends.netdef.net import ArgValue, Operator
-from graphc.frontends.netdef.net import Net as NetDef
-from graphc.frontends.netdef.writer import write_net
-
-CAFFE_POOLING = 3
-"""The ``legacy_pad`` that rounds output sizes up."""
-
-NAMES = {"fc": "FC", "batch_norm": "SpatialBN", "relu6": "Clip", "mean": "AveragePool", "add": "Sum", "lrn": "LRN"}
-NAMES |= {k: k.capitalize() for k in ("conv", "relu", "concat", "flatten", "softmax")} | {"max_pool": "MaxPool"}
+from graphc.zoo.layers import Net
+from graphc.zoo.netdef import write_nets
 
 
 def write(net: Net, files: ModelFiles) -> None:
-    """Write ``predict_net.pb`` and ``init_net.pb``.
-
-    The init net is written weight by weight: serialised messages that follow each other are one message, and so
-    the memory needed is that of the largest weight, not of them all.
-    """
-    described = NetDef(net.name, [_operator(layer) for layer in net.layers], ["data", *net.weights], [net.output])
-    files.predict_net.write_bytes(write_net(described))
-    with files.init_net.open("wb") as file:
-        for name, value in net.weights.items():
-            file.write(write_net(NetDef(ops=[_fill(name, value)])))
-
-
-def _fill(name: str, value: np.ndarray) -> Operator:
-    return Operator("GivenTensorFill", [], [name], {"shape": value.shape, "values": value.ravel()})
-
-
-def _operator(layer: Layer) -> Operator:
-    side = {"concat": [layer.output + "_split"], "lrn": [layer.output + "_scale"]}.get(layer.kind, [])
-    inputs = [*layer.inputs, *layer.weights]
-    return Operator(NAMES[layer.kind], inputs, [layer.output, *side], _arguments(layer))
-
-
-def _arguments(layer: Layer) -> dict[str, ArgValue]:
-    options = dict(layer.options)
-    if layer.kind == "max_pool" and options.pop("ceil"):
-        options["legacy_pad"] = CAFFE_POOLING
-    fixed: dict[str, dict[str, ArgValue]] = {
-        "conv": {"order": b"NCHW"},
-        "max_pool": {"order": b"NCHW"},
-        "mean": {"order": b"NCHW", "global_pooling": 1},
-        "batch_norm": {"order": b"NCHW", "is_test": 1, "epsilon": EPSILON},
-        "relu6": {"min": 0.0, "max": 6.0},
-        "concat": {"axis": 1},
-        "lrn": {"order": b"NCHW", "size": LRN_SIZE, "alpha": LRN_ALPHA, "beta": LRN_BETA, "bias": LRN_BIAS},
-    }
-    return {**options, **fixed.get(layer.kind, {})}
+    """Write ``predict_net.pb`` and ``init_net.pb``."""
+    write_nets(net, files.predict_net, files.init_net)

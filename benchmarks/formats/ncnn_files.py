@@ -10,9 +10,9 @@ import tempfile
 from pathlib import Path
 
 from model_files import ModelFiles
-from nets import Net
 
 from formats import onnx_file
+from graphc.zoo.layers import Net
 
 
 def write(net: Net, files: ModelFiles) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 from model_files import ModelFiles
-from nets import EPSILON, LRN_ALPHA, LRN_BETA, LRN_BIAS, LRN_SIZE, Layer, Net
 from onnx import TensorProto, helper, numpy_helper
+
+from graphc.zoo.layers import EPSILON, LRN_ALPHA, LRN_BETA, LRN_BIAS, LRN_SIZE, Layer, Net
 
 OPSET = 17
 NAMES = {"fc": "Gemm", "batch_norm": "BatchNormalization", "relu6": "Clip", "mean": "GlobalAveragePool", "lrn": "LRN"}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 from model_files import ModelFiles
-from nets import Net
 
 from formats.torch_function import make_forward
+from graphc.zoo.layers import Net
 
 
 def write(net: Net, files: ModelFiles) -> None:

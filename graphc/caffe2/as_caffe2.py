@@ -9,7 +9,6 @@ since 2017 come back (``old_names``).
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import sys
 from collections.abc import Sequence
@@ -18,7 +17,9 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 from graphc.caffe2 import old_names
-from graphc.caffe2.modules import PACKAGE, ROOTS, exists, known, twin
+from graphc.caffe2.modules import PACKAGE, ROOTS, absence, exists, twin
+
+HELPERS = "graphc.caffe2.tutorials.helpers"
 
 
 class _Package(ModuleType):
@@ -36,14 +37,16 @@ class _Package(ModuleType):
 class _TwinLoader(Loader):
     """Gives the module of graphc under the name of Caffe2's."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        """name: of graphc's module."""
+        self._name = name
         self._own_spec: ModuleSpec | None = None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         """A package of this module's own for ``caffe2`` and ``caffe2.python``, else graphc's module."""
         if spec.name in ROOTS:
             return _Package(spec.name, sys.modules[PACKAGE].__doc__)
-        module = importlib.import_module(twin(spec.name))
+        module = importlib.import_module(self._name)
         self._own_spec = module.__spec__
         return module
 
@@ -66,10 +69,18 @@ class _Finder(MetaPathFinder):
         if name != "caffe2" and not name.startswith("caffe2."):
             return None
         if not exists(name):
-            near = difflib.get_close_matches(name, known(), 1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise ModuleNotFoundError(f"graphc has no module '{name}'; it has {', '.join(known())}{hint}")
-        return ModuleSpec(name, _TwinLoader(), is_package=True)
+            raise ModuleNotFoundError(absence(name))
+        return ModuleSpec(name, _TwinLoader(twin(name)), is_package=True)
+
+
+class _TutorialFinder(MetaPathFinder):
+    """Finds ``helpers``, which lay beside the tutorials' notebooks, for scripts that have no module of this name."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """The spec of the helpers of the tutorials."""
+        return ModuleSpec(name, _TwinLoader(HELPERS)) if name == "helpers" else None
 
 
 def install() -> None:
@@ -80,6 +91,7 @@ def install() -> None:
         where = getattr(sys.modules["caffe2"], "__file__", None) or "another place"
         raise ImportError(f"caffe2 was imported from {where} already: import graphc.caffe2.as_caffe2 before it")
     sys.meta_path.insert(0, _Finder())
+    sys.meta_path.append(_TutorialFinder())
     old_names.restore()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib.util
 import pkgutil
 
@@ -37,6 +38,18 @@ def exists(name: str) -> bool:
         return name in ROOTS or importlib.util.find_spec(twin(name)) is not None
     except ModuleNotFoundError:
         return False
+
+
+def absence(name: str) -> str:
+    """Why graphc does not have a module of ``caffe2``, and what is near."""
+    try:
+        importlib.util.find_spec(twin(name))
+    except ModuleNotFoundError as error:
+        if error.name is None:  # a finder's own words
+            return str(error)
+    near = difflib.get_close_matches(name, known(), 1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return f"graphc has no module '{name}'; it has {', '.join(known())}{hint}"
 
 
 def known() -> list[str]:

@@ -16,6 +16,7 @@ from graphc.cli.check_memory import check_memory_command
 from graphc.cli.compile import compile_command
 from graphc.cli.completion import completion
 from graphc.cli.dump import dump
+from graphc.cli.models import models
 from graphc.cli.run import run
 from graphc.ir import GraphcError
 
@@ -43,6 +44,7 @@ for command in (
     bench,
     passes,
     ops,
+    models,
     completion,
 ):
     graphc.add_command(command)

@@ -82,6 +82,13 @@ _MESSAGES = {
     "MetaNetDef": "*BlobsMap blobs=1; *NetsMap nets=2; ModelInfo modelInfo=3; *PlansMap plans=4; "
     "*StringMap applicationSpecificInfo=5; *string blobsOrder=6; *string preLoadBlobs=7; "
     "TensorBoundShapes tensorBoundShapes=8; *string requestOnlyEmbeddings=9; AOTConfig aotConfig=10",
+    "PredictorConsts": "string META_NET_DEF=1 =!!META_NET_DEF; string PREDICTOR_DBREADER=2 =!!PREDICTOR_DBREADER; "
+    "string PARAMETERS_BLOB_TYPE=3 =PARAMETERS_BLOB_TYPE; string INPUTS_BLOB_TYPE=4 =INPUTS_BLOB_TYPE; "
+    "string OUTPUTS_BLOB_TYPE=5 =OUTPUTS_BLOB_TYPE; string GLOBAL_INIT_NET_TYPE=6 =GLOBAL_INIT_NET_TYPE; "
+    "string PREDICT_INIT_NET_TYPE=7 =PREDICT_INIT_NET_TYPE; string PREDICT_NET_TYPE=8 =PREDICT_NET_TYPE; "
+    "string SINGLE_PREDICTOR=9 =SINGLE_PREDICTOR; string MULTI_PREDICTOR=10 =MULTI_PREDICTOR; "
+    "string TRAIN_INIT_PLAN_TYPE=11 =TRAIN_INIT_PLAN_TYPE; string TRAIN_PLAN_TYPE=12 =TRAIN_PLAN_TYPE; "
+    "string SHAPE_INFO_BLOB=13 =SHAPE_INFO_BLOB; string DEFERRED_BLOB_READER=14 =__DEFERRED_BLOB_READER__",
     "TwoNumberStatsProto": "float mean=1; float stddev=2; int64 count=3",
     "BlobProfile": "string name=1; TwoNumberStatsProto bytes_used=3",
     "ProfDAGProto": "string name=1; float mean=2; float stddev=3; TwoNumberStatsProto execution_time=4; "

@@ -1,0 +1,1 @@
+"""``caffe2.python.predictor``: models written to files and read again."""

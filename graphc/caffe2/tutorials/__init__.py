@@ -1,0 +1,1 @@
+"""What the tutorials of Caffe2 import."""
