@@ -9,8 +9,6 @@ Three dialects share the numbers:
 - ``LEGACY``: the text of 2018, where ``device_id`` is called ``cuda_gpu_id``.
 - each of them with every ``string`` read as ``bytes`` (``raw=True``), because blob names may be any bytes and protobuf
   refuses to hand out a string that is not UTF-8.
-
-``required`` fields are declared optional: the wire is the same, and a file that lacks one gets graphc's own message.
 """
 
 from __future__ import annotations
@@ -19,7 +17,9 @@ import enum
 import functools
 from typing import Any
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf import descriptor_pool, message_factory
+
+from graphc.frontends.message_table import MessageTable
 
 Message = Any
 """A protobuf message; its classes are made at run time, so there is no static type to name."""
@@ -34,7 +34,6 @@ _ENUMS = {
     "LegacyPadding": "NOTSET=0 VALID=1 SAME=2 CAFFE_LEGACY_POOLING=3",
 }
 
-# One field is "[*]type name=number [packed] [default]"; "*" is repeated.
 _MESSAGES = {
     "TensorProto": "*int64 dims=1; DataType data_type=2 =FLOAT; *float float_data=3 packed; "
     "*int32 int32_data=4 packed; bytes byte_data=5; *bytes string_data=6; string name=7; DeviceOption device_detail=8; "
@@ -99,17 +98,7 @@ _MESSAGES = {
     "bool encoded=7 =false",
 }
 
-_Field = descriptor_pb2.FieldDescriptorProto
-_SCALARS = {
-    "int32": _Field.TYPE_INT32,
-    "int64": _Field.TYPE_INT64,
-    "uint32": _Field.TYPE_UINT32,
-    "float": _Field.TYPE_FLOAT,
-    "double": _Field.TYPE_DOUBLE,
-    "bool": _Field.TYPE_BOOL,
-    "string": _Field.TYPE_STRING,
-    "bytes": _Field.TYPE_BYTES,
-}
+_TABLE = MessageTable("caffe2", _MESSAGES, _ENUMS)
 
 
 class Dialect(enum.Enum):
@@ -127,54 +116,8 @@ def message_class(name: str, dialect: Dialect = Dialect.MODERN, raw: bool = Fals
 
 @functools.cache
 def _pool(dialect: Dialect, raw: bool) -> descriptor_pool.DescriptorPool:
-    file = descriptor_pb2.FileDescriptorProto(name="graphc/caffe2.proto", package="caffe2", syntax="proto2")
-    for name in (n for n in _MESSAGES if "." not in n):
-        file.message_type.add().CopyFrom(_message(name, dialect, raw))
-    for name in (n for n in _ENUMS if "." not in n):
-        file.enum_type.add().CopyFrom(_enum(name))
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file) if hasattr(pool, "Add") else pool.AddSerializedFile(file.SerializeToString())
-    return pool
+    return _TABLE.pool(raw, _legacy_name) if dialect is Dialect.LEGACY else _TABLE.pool(raw)
 
 
-def _enum(name: str) -> descriptor_pb2.EnumDescriptorProto:
-    enum_type = descriptor_pb2.EnumDescriptorProto(name=name.rsplit(".", 1)[-1])
-    for item in _ENUMS[name].split():
-        key, number = item.split("=")
-        enum_type.value.add(name=key, number=int(number))
-    return enum_type
-
-
-def _message(name: str, dialect: Dialect, raw: bool) -> descriptor_pb2.DescriptorProto:
-    message = descriptor_pb2.DescriptorProto(name=name.rsplit(".", 1)[-1])
-    for text in _MESSAGES[name].split(";"):
-        message.field.add().CopyFrom(_field(name, text.split(), dialect, raw))
-    message.nested_type.extend(_message(n, dialect, raw) for n in _MESSAGES if n.startswith(name + "."))
-    message.enum_type.extend(_enum(n) for n in _ENUMS if n.startswith(name + "."))
-    return message
-
-
-def _field(owner: str, words: list[str], dialect: Dialect, raw: bool) -> _Field:
-    kind, (name, number), options = words[0], words[1].split("="), words[2:]
-    if dialect is Dialect.LEGACY and owner == "DeviceOption" and name == "device_id":
-        name = "cuda_gpu_id"
-    field = _Field(name=name, number=int(number))
-    field.label = _Field.LABEL_REPEATED if kind.startswith("*") else _Field.LABEL_OPTIONAL
-    kind = kind.lstrip("*")
-    if kind in _SCALARS:
-        field.type = _SCALARS["bytes" if raw and kind == "string" else kind]
-    else:
-        _refer(field, owner, kind)
-    for option in options:
-        if option == "packed":
-            field.options.packed = True
-        else:
-            field.default_value = option[1:]
-    return field
-
-
-def _refer(field: _Field, owner: str, kind: str) -> None:
-    nested = f"{owner}.{kind}"
-    target = nested if nested in _MESSAGES or nested in _ENUMS else kind
-    field.type = _Field.TYPE_ENUM if target in _ENUMS else _Field.TYPE_MESSAGE
-    field.type_name = f".caffe2.{target}"
+def _legacy_name(message: str, field: str) -> str:
+    return "cuda_gpu_id" if (message, field) == ("DeviceOption", "device_id") else field
