@@ -37,7 +37,8 @@ class Record:
 
 
 def check_level() -> int:
-    """``GRAPHC_CHECK``: 0 nothing, 1 (default) verify after each pass, 2 round trip and ``changed`` too."""
+    """``GRAPHC_CHECK``: 0 nothing, 1 (default) verify after each pass that changed the graph, 2 after every one, and
+    check the round trip and ``changed`` too."""
     text = os.environ.get("GRAPHC_CHECK", "1")
     if text not in ("0", "1", "2"):
         raise GraphcError(f"GRAPHC_CHECK is '{text}'", "set it to 0, 1 or 2")
@@ -95,7 +96,7 @@ def _run_one(graph: Graph, steps: Sequence[Pass], i: int, level: int) -> Record:
 
 def _check(graph: Graph, steps: Sequence[Pass], i: int, level: int, before: str, changed: bool) -> None:
     try:
-        if level:
+        if level > 1 or (level and changed):
             verify(graph)
         if level < 2:
             return

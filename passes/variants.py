@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import cached_property, partial
 
 from graphc.ir import Call, Dim, Graph, GraphcError, Node, Sym, TensorType, Value
-from graphc.ir.infer import infer_types
+from graphc.ir.infer import infer_node
 from graphc.passes.matching import broadcast_kind, known_shape, same_shape
 
 _SCALED = ((0,), (2, 3, 4), (1, 2))
@@ -71,7 +71,8 @@ def _twin(graph: Graph, types: list[TensorType]) -> Graph | None:
     for v, type in zip(twin.inputs, types):
         v.type = type
     try:
-        infer_types(twin)
+        for node in twin.nodes:
+            infer_node(node)
     except GraphcError:
         return None
     return twin
