@@ -31,6 +31,7 @@ PARAMS = (
 )
 SINGLE = 4
 """Independent sums over K of a single row."""
+NO_EPILOGUE = Epilogue("y=x0", ())
 
 
 def emit_gemm(spec: KernelSpec, target: CpuTarget) -> str:
@@ -248,14 +249,19 @@ def choose(call: Call, target: CpuTarget) -> Choice | None:
 
 
 def make_spec(call: Call, g: Product, target: CpuTarget) -> KernelSpec:
-    """The kernel for a product: blocks that waste few columns."""
+    """The kernel for a product with its epilogue."""
+    epilogue = Epilogue.of_call(call)
+    by_row = "channel" in epilogue.kinds and len(call.node.results[0].type.static_shape) != 2
+    return product_spec(g, target, epilogue, by_row)
+
+
+def product_spec(g: Product, target: CpuTarget, epilogue: Epilogue = NO_EPILOGUE, by_row: bool = False) -> KernelSpec:
+    """The kernel for a product: blocks that waste few columns. by_row: the epilogue's channels are those of rows."""
     spare = 1 if target.fma else 2
     blocks = -(-g.columns // target.lanes)
     options = (4, 3, 2, 1) if target.registers > 16 else (2, 3, 1)
     nb = min(options, key=lambda o: -(-blocks // o) * o * (1.0 if o > 1 else 1.05))
     rows = min(8, (target.registers - nb - spare) // nb)
-    epilogue = Epilogue.of_call(call)
-    by_row = "channel" in epilogue.kinds and len(call.node.results[0].type.static_shape) != 2
     return KernelSpec.make(
         "gemm", rows=rows, tail=max(2, rows // 2), blocks=nb, by_row=int(by_row), **epilogue.static()
     )
@@ -317,6 +323,8 @@ def bind(
     has_bias = call.node.op.startswith("FC") and ins[2] is not None
     bias = ins[2].address if has_bias and ins[2] is not None else 0
     extra = _epilogue_params(call, ins)
+    shape, label = call.node.results[0].type.static_shape, call.node.results[0].name
+    channels = (math.prod(shape[2:-1]), shape[1] if len(shape) > 1 else 1)
     regular = g.regular
     groups = [g.batches] if regular else [(x,) for x in g.batches]
     tasks = []
@@ -324,8 +332,23 @@ def bind(
         (first, where), size = batch[0], g.rows * g.columns
         place = (a.address.plus(4 * first), panels.plus(4 * places[where]), outs[0].address.plus(4 * i * size))
         step = (regular[0], panel if regular[1] else 0) if regular else (0, 0)
-        tasks.append(_task(call, spec, g, place, bias, len(batch), step, blocks, extra, target))
+        tasks.append(_task(spec, g, place, bias, len(batch), step, channels, extra, target, label))
     return [*steps, tuple(tasks)]
+
+
+def panel_bytes(g: Product, spec: KernelSpec, target: CpuTarget) -> int:
+    """Bytes of the panels of one B."""
+    width = spec.int("blocks") * target.lanes
+    return 4 * -(-g.columns // width) * width * g.inner
+
+
+def bare_tasks(
+    spec: KernelSpec, g: Product, a: Address, b: Address, y: Address, panels: Address, target: CpuTarget, label: str
+) -> tuple[Task, Task]:
+    """A product without bias and epilogue, for other rules: the task that packs B, and the one that multiplies."""
+    blocks = -(-g.columns // (spec.int("blocks") * target.lanes))
+    (pack,) = _pack_tasks(spec, g, b, panels, {0: 0}, blocks, panel_bytes(g, spec, target) // 4)
+    return pack, _task(spec, g, (a, panels, y), 0, 1, (0, 0), (1, 1), [], target, label)
 
 
 def _pack_tasks(
@@ -364,18 +387,19 @@ def _epilogue_params(call: Call, ins: Sequence[View | None]) -> list[Param]:
 
 
 def _task(
-    call: Call,
     spec: KernelSpec,
     g: Product,
     place: tuple[Address, Address, Address],
     bias: Param,
     batch: int,
     step: tuple[int, int],
-    blocks: int,
+    channels: tuple[int, int],
     extra: list[Param],
     target: CpuTarget,
+    label: str,
 ) -> Task:
-    shape = call.node.results[0].type.static_shape
+    """place: A, panels, Y. step: from one A, and from one B's panels, to the next. channels: rows of one, how many."""
+    blocks = -(-g.columns // (spec.int("blocks") * target.lanes))
     per_row = 4 * g.inner
     row_block = max(spec.int("rows"), min(g.rows, target.l2 // 4 // max(per_row, 1)))
     wanted = max(1, -(-8 // (blocks * batch)))
@@ -384,12 +408,12 @@ def _task(
     params = (
         *(place[0], place[1], bias, place[2], g.rows, g.inner, g.columns),
         *(step[0], g.a_row, g.a_step, step[1], g.rows * g.columns),
-        *(row_block, row_blocks, blocks, math.prod(shape[2:-1]), shape[1] if len(shape) > 1 else 1),
+        *(row_block, row_blocks, blocks, *channels),
         *extra,
     )
     work = batch * g.rows * g.columns
     nbytes = 4 * (batch * (g.rows * g.inner + g.inner * g.columns) + work)
-    return Task(spec, params, batch * row_blocks * blocks, call.node.results[0].name, 2 * work * g.inner + work, nbytes)
+    return Task(spec, params, batch * row_blocks * blocks, label, 2 * work * g.inner + work, nbytes)
 
 
 RULE = Rule("gemm", ("FC", "FCTransposed", "MatMul", "BatchMatMul"), choose, needs, bind)

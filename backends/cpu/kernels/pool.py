@@ -107,9 +107,8 @@ def _store(s: Lines, spec: KernelSpec) -> None:
             s(f"sts(y, {at} + lane * yc, vlane(acc, lane))")
 
 
-def _window(call: Call) -> Window | None:
+def in_two(w: Window) -> Window | None:
     """The window in two dimensions, None for three."""
-    w = window(call)
     if len(w.kernel) == 1:
         return Window((1, *w.kernel), (1, *w.stride), (1, 1), (0, w.heads[0], 0, w.tails[0]), 1, w.order)
     return w if len(w.kernel) == 2 else None
@@ -124,7 +123,7 @@ def _lanes(call: Call, w: Window) -> str:
 
 
 def _choose(call: Call, target: CpuTarget) -> Choice | None:
-    x, w = call.type(0), _window(call)
+    x, w = call.type(0), in_two(window(call))
     if x.dtype is not DType.FLOAT or w is None or not _lanes(call, w):
         return None
     lanes = _lanes(call, w)
@@ -151,7 +150,7 @@ def _needs(call: Call, choice: Choice, target: CpuTarget) -> Needs:
 def _bind(
     call: Call, choice: Choice, ins: Sequence[View | None], outs: Sequence[View], workspace: Address, target: CpuTarget
 ) -> list[Step]:
-    x, y, w = ins[0], outs[0], _window(call)
+    x, y, w = ins[0], outs[0], in_two(window(call))
     assert choice.spec is not None
     assert x is not None
     assert w is not None
