@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from typing import Any
@@ -25,7 +26,7 @@ RESERVE = 1.0
 @click.argument("file", type=click.Path(exists=True, dir_okay=False))
 @click.option("--capacity", type=click.IntRange(0), help="Bytes to stay within. Default: N of a file name X.N.csv.")
 @click.option(
-    "--budget", type=click.FloatRange(0, 1e6), default=30.0, show_default=True, help="Seconds for all, at most."
+    "--budget", type=click.FloatRange(0, 1e6), default=30.0, show_default=True, help="Seconds for all, start included."
 )
 @click.option(
     "--alignment", type=click.IntRange(1, 2**30), default=1, show_default=True, help="Offsets are multiples of this."
@@ -45,6 +46,8 @@ def allocate_command(
     graphc allocate net.csv --capacity 1048576 --budget 60 -o placed.csv
     """
     start = time.monotonic()
+    if math.isnan(budget):
+        raise click.BadParameter("nan is no number of seconds", param_hint="'--budget'")
     problem = read_problem(file)
     wanted = problem.capacity if capacity is None else capacity
     found = allocate(
