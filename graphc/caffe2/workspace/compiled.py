@@ -209,7 +209,7 @@ class CompiledStage:
         self._restore_positions(graph)
         for v in [v for v in graph.inputs if v.name in weights]:
             graph.inputs.remove(v)
-            v.constant = Constant(v.name, v.type, np.ascontiguousarray(elements(weights[v.name])))
+            v.constant = Constant(v.name, v.type, np.asarray(elements(weights[v.name]), order="C"))
             graph.constants.append(v)
         empty = any(v.type.is_static and v.type.size == 0 for v in graph.inputs)
         if self.single or empty:  # plans of nets refuse empty pictures
