@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -135,7 +136,19 @@ class Memory:
 
 def measure(layer: Layer, target: CpuTarget, batch: int, seconds: float) -> tuple[float, int, str]:
     """Fastest time of the layer in seconds, its FLOPs, and the rule that was chosen."""
-    library, call, memory = CpuLibrary(target), call_of(layer, target, batch), Memory(1 << 30)
+    call = call_of(layer, target, batch)
+    run, label = runner(call, target)
+    fastest, end = float("inf"), time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        start = time.perf_counter()
+        run()
+        fastest = min(fastest, time.perf_counter() - start)
+    return fastest, flops_of(layer, call), label
+
+
+def runner(call: Call, target: CpuTarget, nbytes: int = 1 << 30) -> tuple[Callable[[], None], str]:
+    """A function that does the steps of a call once on one core, in memory of so many bytes, and the rule's name."""
+    library, memory = CpuLibrary(target), Memory(nbytes)
     choice = library.choose(call)
     needs = library.needs(call, choice)
     ins: list[View | None] = []
@@ -148,12 +161,12 @@ def measure(layer: Layer, target: CpuTarget, batch: int, seconds: float) -> tupl
         address = memory.take(data.nbytes)
         ctypes.memmove(address, data.ctypes.data, data.nbytes)
         strides = tuple(s // data.itemsize for s in data.strides)
-        ins.append(View(Address("abs", address), TensorType(DType.FLOAT, data.shape), strides))
+        ins.append(View(Address("abs", address), TensorType(DType.of(data.dtype), data.shape), strides))
     workspace, scratch = Address("abs", memory.take(needs.workspace)), memory.take(needs.scratch)
     outs = [memory.view(r.type) for r in call.node.results]
     steps = library.bind(call, choice, ins, outs, workspace)
     label = choice.rule + ("" if choice.spec is None else f" {_tile(choice.spec.params)}")
-    return _fastest(library, target, steps, scratch, seconds), _flops(layer, call), label
+    return _of_steps(library, target, steps, scratch, memory), label
 
 
 def _tile(params: tuple[tuple[str, int | str], ...]) -> str:
@@ -161,12 +174,15 @@ def _tile(params: tuple[tuple[str, int | str], ...]) -> str:
     return "x".join(str(known[k]) for k in ("pixels", "rows", "blocks") if k in known)
 
 
-def _flops(layer: Layer, call: Call) -> int:
+def flops_of(layer: Layer, call: Call) -> int:
+    """Floating-point operations of direct convolution, or as many on integers."""
     taps = layer.kernel**2 if layer.size else 1
     return 2 * call.node.results[0].type.size * layer.channels // layer.group * taps
 
 
-def _fastest(library: CpuLibrary, target: CpuTarget, steps: list[Step], scratch: int, seconds: float) -> float:
+def _of_steps(
+    library: CpuLibrary, target: CpuTarget, steps: list[Step], scratch: int, memory: Memory
+) -> Callable[[], None]:
     specs = {t.kernel.name: t.kernel for s in steps for t in s}
     objects = compile_kernels({n: library.source(k) for n, k in specs.items()}, target, KernelCache.default())
     loaded = LoadedKernels(objects)
@@ -177,13 +193,12 @@ def _fastest(library: CpuLibrary, target: CpuTarget, steps: list[Step], scratch:
         work.append((FUNCTION(loaded.addresses[task.kernel.name]), block, task.units))
     ignored = (ctypes.c_int64 * 2)()
     first = ctypes.addressof(ignored)
-    fastest, end = float("inf"), time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        start = time.perf_counter()
+
+    def run(keep: tuple[object, ...] = (loaded, memory, ignored)) -> None:
         for function, block, units in work:
             function(first, first + 8, block.ctypes.data, 0, units, 0)
-        fastest = min(fastest, time.perf_counter() - start)
-    return fastest
+
+    return run
 
 
 def main() -> None:

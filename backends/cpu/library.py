@@ -27,7 +27,7 @@ class CpuLibrary:
 
     @property
     def target_name(self) -> str:
-        """Name of the target, e.g. ``avx512``."""
+        """Name of the target, e.g. ``avx512_vnni``."""
         return self.target.name
 
     @cached_property

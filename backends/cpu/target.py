@@ -13,8 +13,8 @@ from graphc.ir import GraphcError
 class CpuTarget:
     """An instruction set. lanes: float32 elements of a vector, also the channel block. registers: vector registers.
 
-    cpu, features: LLVM's names. fma: fused multiply-add exists in hardware. l2, l3: bytes of the caches of the machine
-    modelled; they steer choices and never answers.
+    cpu, features: LLVM's names. fma: fused multiply-add exists in hardware. vnni: so does the dot product of uint8 and
+    int8 quadruples. l2, l3: bytes of the caches of the machine modelled; they steer choices and never answers.
     """
 
     name: str
@@ -23,11 +23,13 @@ class CpuTarget:
     fma: bool
     cpu: str
     features: str
+    vnni: bool = False
     l2: int = 1 << 20
     l3: int = 16 << 20
 
 
 X86_TARGETS = {
+    "avx512_vnni": CpuTarget("avx512_vnni", 16, 32, True, "skylake-avx512", "+avx512vnni", vnni=True),
     "avx512": CpuTarget("avx512", 16, 32, True, "skylake-avx512", ""),
     "avx2": CpuTarget("avx2", 8, 16, True, "haswell", ""),
     "portable": CpuTarget("portable", 4, 16, False, "x86-64", ""),
@@ -40,13 +42,18 @@ def targets() -> dict[str, CpuTarget]:
     return X86_TARGETS if platform.machine().lower() in ("x86_64", "amd64") else ARM_TARGETS
 
 
+AVX512 = ("avx512f", "avx512dq", "avx512bw", "avx512vl")
+NEEDS = {"avx512_vnni": (*AVX512, "avx512vnni"), "avx512": AVX512, "avx2": ("avx2", "fma")}
+"""What a processor has to have, by target, widest first."""
+
+
 @cache
 def native() -> CpuTarget:
     """The widest target that this machine runs."""
     from llvmlite import binding
 
     has = binding.get_host_cpu_features()
-    for target, needs in (("avx512", ("avx512f", "avx512dq", "avx512bw", "avx512vl")), ("avx2", ("avx2", "fma"))):
+    for target, needs in NEEDS.items():
         if target in targets() and all(has.get(f) for f in needs):
             return targets()[target]
     return targets()["portable"]

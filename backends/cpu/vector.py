@@ -24,14 +24,14 @@ I64 = ir.IntType(64)
 
 
 class VectorType(types.Type):  # type: ignore[misc]
-    """Numba's view of ``<lanes x element>``; element is ``f32``, ``i32`` or ``i1`` (a mask)."""
+    """Numba's view of ``<lanes x element>``; element is ``f32``, ``i32``, ``i8`` or ``i1`` (a mask)."""
 
     def __init__(self, lanes: int, element: str) -> None:
         self.lanes, self.element = lanes, element
         super().__init__(name=f"v{lanes}{element}")
 
 
-ELEMENTS = {"f32": F32, "i32": I32, "i1": I1}
+ELEMENTS = {"f32": F32, "i32": I32, "i8": I8, "i1": I1}
 
 
 @register_model(VectorType)

@@ -281,6 +281,11 @@ def _convolution(
                     y[n, i, j, m] = clamped(scaled_q31(total, multiplier, shift) + zero, low, 255)
 
 
+def _conv_flops(call: Call) -> int:
+    """Two for each multiply-add."""
+    return 2 * call.node.results[0].type.size * math.prod(call.type(1).static_shape[1:])
+
+
 def _conv_constants(relu: bool) -> Callable[[Call], Sequence[int]]:
     def constants(call: Call) -> Sequence[int]:
         win = window(call)
@@ -306,6 +311,7 @@ for _name, _relu in (("Int8Conv", False), ("Int8ConvRelu", True)):
         args=(Arg("group", "int", 1, "groups of channels"), *INT8_WINDOW),
         loop=_convolution,
         constants=_conv_constants(_relu),
+        flops=_conv_flops,
         reference=_conv_reference(_relu),
         doc="convolution of uint8 NHWC with a filter (M, kH, kW, C / group)" + (", then Relu" if _relu else ""),
     )
@@ -350,6 +356,12 @@ def _dense(
             y.flat[i * columns + j] = clamped(scaled_q31(total, multiplier, shift) + zero, low, 255)
 
 
+def _fc_flops(call: Call) -> int:
+    """Two for each multiply-add: an element of W meets every row of the result."""
+    rows = call.node.results[0].type.size // max(call.type(2).size, 1)
+    return 2 * rows * call.type(1).size
+
+
 def _fc_constants(relu: bool) -> Callable[[Call], Sequence[int]]:
     def constants(call: Call) -> Sequence[int]:
         shape = call.type(0).static_shape
@@ -384,6 +396,7 @@ for _name, _relu in (("Int8FC", False), ("Int8FCRelu", True)):
         ),
         loop=_dense,
         constants=_fc_constants(_relu),
+        flops=_fc_flops,
         reference=_fc_reference(_relu),
         doc="X W^T + b of uint8 values" + (", then Relu" if _relu else ""),
     )

@@ -1,0 +1,194 @@
+"""Vocabulary of 8-bit kernels: vectors of int32 (``w...``, a word a lane) and of bytes (``b...``, four to a lane).
+
+All places are byte addresses with byte offsets and need no alignment. ``wdot`` is the target's dot product: of four
+uint8 with four int8 where it has VNNI, else of two int16 with two int16; kernels pack their operands accordingly.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+
+from graphc.backends.cpu.vector import F32, I8, I32, I64, VectorType, call_llvm, define, lane_mask, pointer, splat
+
+F64 = ir.DoubleType()
+I16 = ir.IntType(16)
+PAIRS = {16: "avx512.pmaddw.d.512", 8: "avx2.pmadd.wd", 4: "sse2.pmadd.wd"}
+"""x86's instruction for the dot products of pairs, by lanes."""
+ROUND31 = 1 << 30
+MOST = 1e9
+"""Means beyond it count as it: far from every 8-bit result."""
+
+
+@cache
+def namespace(lanes: int, vnni: bool) -> dict[str, Any]:
+    """The words for vectors of ``lanes`` int32."""
+    return {**_memory(lanes), **_narrow(lanes), **_bytes(lanes), **_arithmetic(lanes, vnni), **_scaling(lanes)}
+
+
+def _at(b: Any, a: Any, o: Any, element: Any) -> Any:
+    return b.bitcast(pointer(b, a, o, I8), element.as_pointer())
+
+
+def _load(element: Any) -> Callable[..., Any]:
+    return lambda b, a, o: b.load(_at(b, a, o, element), align=1)
+
+
+def _store(b: Any, a: Any, o: Any, v: Any) -> None:
+    b.store(v, _at(b, a, o, v.type), align=1)
+
+
+def _masked(b: Any, a: Any, o: Any, n: Any, v: Any) -> None:
+    """Store the first ``n`` elements of a vector."""
+    bits = v.type.element.width
+    args = [v, _at(b, a, o, v.type), I32(1), lane_mask(b, n, v.type.count)]
+    call_llvm(b, f"llvm.masked.store.v{v.type.count}i{bits}.p0", ir.VoidType(), args)
+
+
+def _memory(lanes: int) -> dict[str, Any]:
+    """Whole words: load and store, one word to all lanes."""
+    ip, it, vec = types.intp, VectorType(lanes, "i32"), ir.VectorType(I32, lanes)
+    return {
+        "wload": define("wload", it, (ip, ip), _load(vec)),
+        "wstore": define("wstore", types.void, (ip, ip, it), _store),
+        "wbcast": define("wbcast", it, (ip, ip), lambda b, a, o: splat(b, _load(I32)(b, a, o), lanes)),
+        "wsplat": define("wsplat", it, (ip,), lambda b, n: splat(b, b.trunc(n, I32), lanes)),
+    }
+
+
+def _narrow(lanes: int) -> dict[str, Any]:
+    """Bytes and int16 as words and back (the low bits); the masked forms touch the first ``n`` only."""
+    ip, it, vec = types.intp, VectorType(lanes, "i32"), ir.VectorType(I32, lanes)
+    byte_vec, half_vec = ir.VectorType(I8, lanes), ir.VectorType(I16, lanes)
+
+    def load_masked(b: Any, a: Any, o: Any, n: Any) -> Any:
+        zero = ir.Constant(byte_vec, [0] * lanes)
+        args = [_at(b, a, o, byte_vec), I32(1), lane_mask(b, n, lanes), zero]
+        return b.zext(call_llvm(b, f"llvm.masked.load.v{lanes}i8.p0", byte_vec, args), vec)
+
+    def stores(code: str, narrow: Any) -> dict[str, Any]:
+        def whole(b: Any, a: Any, o: Any, v: Any) -> None:
+            _store(b, a, o, b.trunc(v, narrow))
+
+        def masked(b: Any, a: Any, o: Any, n: Any, v: Any) -> None:
+            _masked(b, a, o, n, b.trunc(v, narrow))
+
+        return {
+            f"wstore_{code}": define(f"wstore_{code}", types.void, (ip, ip, it), whole),
+            f"wstore_{code}m": define(f"wstore_{code}m", types.void, (ip, ip, ip, it), masked),
+        }
+
+    return {
+        "wload_u1": define("wload_u1", it, (ip, ip), lambda b, a, o: b.zext(_load(byte_vec)(b, a, o), vec)),
+        "wload_u1m": define("wload_u1m", it, (ip, ip, ip), load_masked),
+        **stores("u1", byte_vec),
+        **stores("i2", half_vec),
+    }
+
+
+def _bytes(lanes: int) -> dict[str, Any]:
+    """Vectors of ``4 * lanes`` bytes."""
+    ip, count = types.intp, 4 * lanes
+    bt, vec = VectorType(count, "i8"), ir.VectorType(I8, count)
+
+    def largest(b: Any, x: Any, y: Any) -> Any:
+        return b.select(b.icmp_unsigned(">", x, y), x, y)
+
+    return {
+        "bload": define("bload", bt, (ip, ip), _load(vec)),
+        "bstore": define("bstore", types.void, (ip, ip, bt), _store),
+        "bsplat": define("bsplat", bt, (ip,), lambda b, n: splat(b, b.trunc(n, I8), count)),
+        "bmax": define("bmax", bt, (bt, bt), largest),
+    }
+
+
+def _arithmetic(lanes: int, vnni: bool) -> dict[str, Any]:
+    """Arithmetic modulo 2**32, signed comparisons, dot products added to words."""
+    it, vec = VectorType(lanes, "i32"), ir.VectorType(I32, lanes)
+    vt, fvec = VectorType(lanes, "f32"), ir.VectorType(F32, lanes)
+
+    def pairs(b: Any, total: Any, x: Any, y: Any) -> Any:
+        return b.add(total, _pair_products(b, x, y, lanes))
+
+    def fours(b: Any, total: Any, x: Any, y: Any) -> Any:
+        # LLVM brings the operands of newer versions, vectors of bytes, up to date by itself
+        return call_llvm(b, f"llvm.x86.avx512.vpdpbusd.{32 * lanes}", vec, [total, x, y])
+
+    def whole_sum(b: Any, v: Any) -> Any:
+        return b.sext(call_llvm(b, f"llvm.vector.reduce.add.v{lanes}i32", I32, [v]), I64)
+
+    def to_words(b: Any, x: Any) -> Any:
+        return b.fptosi(call_llvm(b, f"llvm.rint.v{lanes}f32", fvec, [x]), vec)
+
+    names = {
+        "wdot": define("wdot", it, (it, it, it), fours if vnni else pairs),
+        "wdot2": define("wdot2", it, (it, it, it), pairs),
+        "wmax": define("wmax", it, (it, it), lambda b, x, y: b.select(b.icmp_signed(">", x, y), x, y)),
+        "wmin": define("wmin", it, (it, it), lambda b, x, y: b.select(b.icmp_signed("<", x, y), x, y)),
+        "whsum": define("whsum", types.intp, (it,), whole_sum),
+        "wfloat": define("wfloat", vt, (it,), lambda b, v: b.sitofp(v, fvec)),
+        "wround": define("wround", it, (vt,), to_words),
+    }
+    for name, method in {"wadd": "add", "wsub": "sub", "wmul": "mul", "wshl": "shl"}.items():
+        names[name] = define(name, it, (it, it), lambda b, x, y, method=method: getattr(b, method)(x, y))
+    return names
+
+
+def _pair_products(b: Any, x: Any, y: Any, lanes: int) -> Any:
+    """In each word, low half times low half plus high half times high half, signed."""
+    vec, halves = ir.VectorType(I32, lanes), ir.VectorType(I16, 2 * lanes)
+    if platform.machine().lower() in ("x86_64", "amd64"):
+        return call_llvm(b, f"llvm.x86.{PAIRS[lanes]}", vec, [b.bitcast(x, halves), b.bitcast(y, halves)])
+    half = ir.Constant(vec, [16] * lanes)
+    low = b.mul(*(b.ashr(b.shl(v, half), half) for v in (x, y)))
+    return b.add(low, b.mul(b.ashr(x, half), b.ashr(y, half)))
+
+
+def _scaling(lanes: int) -> dict[str, Any]:
+    """Fixed-point scaling as in ``ir/ops/quantized/_fixed_point.py``, for what cannot overflow 32 bits."""
+    it, vec = VectorType(lanes, "i32"), ir.VectorType(I32, lanes)
+    wide = ir.VectorType(I64, lanes // 2)
+    doubles = ir.VectorType(F64, lanes)
+
+    def words(value: int) -> Any:
+        return ir.Constant(vec, [value] * lanes)
+
+    def longs(value: int) -> Any:
+        return ir.Constant(wide, [value] * (lanes // 2))
+
+    def high_product(b: Any, x: Any, y: Any) -> Any:
+        """(x * y + 2**30) >> 31, of the even words and of the odd ones."""
+        x, y, half = b.bitcast(x, wide), b.bitcast(y, wide), longs(32)
+        even = b.mul(*(b.ashr(b.shl(v, half), half) for v in (x, y)))
+        odd = b.mul(b.ashr(x, half), b.ashr(y, half))
+        low = b.lshr(b.add(even, longs(ROUND31)), longs(31))
+        high = b.shl(b.add(odd, longs(ROUND31)), longs(1))
+        order = [lanes * (i % 2) + i for i in range(lanes)]
+        return b.shuffle_vector(b.bitcast(low, vec), b.bitcast(high, vec), ir.Constant(vec, order))
+
+    def shift_half_away(b: Any, x: Any, n: Any) -> Any:
+        """x / 2**n for n in 0 ... 31, rounded to the nearest, halves away from zero."""
+        mask = b.sub(b.shl(words(1), n), words(1))
+        rest = b.add(b.and_(x, mask), b.ashr(x, words(31)))
+        up = b.icmp_signed(">", rest, b.lshr(mask, words(1)))
+        return b.sub(b.ashr(x, n), b.sext(up, vec))
+
+    def times_half_away(b: Any, x: Any, unit: Any) -> Any:
+        """x times a float64, rounded to the nearest, halves away from zero; at most a thousand million."""
+        product = b.fmul(b.sitofp(x, doubles), splat(b, unit, lanes))
+        size = call_llvm(b, f"llvm.fabs.v{lanes}f64", doubles, [product])
+        most, half = (ir.Constant(doubles, [v] * lanes) for v in (MOST, 0.5))
+        size = b.select(b.fcmp_ordered("<", size, most), size, most)
+        nearest = b.fptosi(b.fadd(size, half), vec)
+        return b.select(b.fcmp_ordered("<", product, ir.Constant(doubles, [0.0] * lanes)), b.neg(nearest), nearest)
+
+    return {
+        "wscale": define("wscale", it, (it, it), high_product),
+        "wshift": define("wshift", it, (it, it), shift_half_away),
+        "wmean": define("wmean", it, (it, types.float64), times_half_away),
+    }

@@ -1,0 +1,154 @@
+"""Int8 convolutions and matrix products as kernels see them: sizes, zero points, exactness, scaling of the result.
+
+A matrix product is a convolution of one image of one row, whose pixels are the rows of the matrix.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from graphc.ir.opdef import Call
+from graphc.ir.ops._window import window
+from graphc.ir.ops.quantized._fixed_point import q31
+from graphc.ir.ops.quantized.int8 import product_scale, quant_of, result_quant
+from graphc.ir.types import OPEN_QUANT, DType
+
+CONVOLUTIONS = ("Int8Conv", "Int8ConvRelu")
+PRODUCTS = ("Int8FC", "Int8FCRelu")
+WIDEST_SHIFT = 31
+BEYOND = 511
+"""A result that is this far from zero before the zero point is added ends up clamped."""
+
+Pair = tuple[int, int]
+
+
+def is_quantised(call: Call, *inputs: int) -> bool:
+    """The inputs are static uint8 with a scale that is known now."""
+    types = [call.type(i) for i in inputs]
+    return all(t.dtype is DType.UINT8 and t.is_static and t.quant not in (None, OPEN_QUANT) for t in types)
+
+
+@dataclass(frozen=True)
+class Int8Product:
+    """A convolution of (images, rows, columns, channels) bytes.
+
+    image, output: rows and columns of X and Y. heads: border above and to the left, negative where windows skip pixels.
+    x_zero, w_zero, zero: zero points of X, W and Y; low: the least result.
+    """
+
+    images: int
+    channels: int
+    maps: int
+    group: int
+    image: Pair
+    output: Pair
+    kernel: Pair
+    stride: Pair
+    dilation: Pair
+    heads: Pair
+    x_zero: int
+    w_zero: int
+    zero: int
+    low: int
+
+    @staticmethod
+    def of(call: Call) -> Int8Product | None:
+        """The product of a call with weights whose types and scales are known; else None."""
+        if not is_quantised(call, 0, 1) or not (call.is_weight(1) and call.is_weight(2)):
+            return None
+        return _convolution(call) if call.node.op in CONVOLUTIONS else _matrix_product(call)
+
+    @property
+    def depth(self) -> int:
+        """Channels of a group."""
+        return self.channels // self.group
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds."""
+        return self.pixels * self.maps * self.depth * math.prod(self.kernel)
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of the result, over all images."""
+        return self.images * math.prod(self.output)
+
+    @property
+    def before(self) -> Pair:
+        """Pixels of border above and to the left that windows touch."""
+        return max(0, self.heads[0]), max(0, self.heads[1])
+
+    @property
+    def padded(self) -> Pair:
+        """Rows and columns of the image with its border, as far as windows reach."""
+        sizes = []
+        for i in range(2):
+            end = (self.output[i] - 1) * self.stride[i] + self.dilation[i] * (self.kernel[i] - 1) + 1 - self.heads[i]
+            sizes.append(self.before[i] + max(self.image[i], end))
+        return sizes[0], sizes[1]
+
+    @property
+    def has_border(self) -> bool:
+        """Windows touch pixels outside the image."""
+        return self.padded != self.image
+
+    @property
+    def is_flat(self) -> bool:
+        """Windows are single pixels side by side: all images are one long row."""
+        return {*self.kernel, *self.stride} == {1} and not self.has_border and not any(self.heads)
+
+    @property
+    def is_depthwise(self) -> bool:
+        """Each channel is a group and a map of its own."""
+        return self.group == self.channels == self.maps
+
+    def fits(self, weights: np.ndarray, bias: np.ndarray) -> bool:
+        """No sum can leave 32 bits, whatever X holds. weights: (M, kH, kW, C / group); bias: (M,)."""
+        span = np.abs(weights.astype(np.int64) - self.w_zero).reshape(self.maps, -1).sum(1)
+        most = span * max(self.x_zero, 255 - self.x_zero) + np.abs(bias.astype(np.int64))
+        return bool((most < 2**31 - 1).all())
+
+
+def _convolution(call: Call) -> Int8Product:
+    w, x, y = window(call), call.type(0).static_shape, call.node.results[0].type.static_shape
+    pairs = ((v[0], v[1]) for v in ((x[1], x[2]), (y[1], y[2]), w.kernel, w.stride, w.dilation, w.heads))
+    return Int8Product(x[0], x[3], y[3], w.group, *pairs, *_zeros(call))
+
+
+def _matrix_product(call: Call) -> Int8Product:
+    x, one = call.type(0).static_shape, (1, 1)
+    axis = call.arg("axis") % len(x)
+    image = (1, math.prod(x[:axis]))
+    maps = call.node.results[0].type.static_shape[-1]
+    return Int8Product(1, math.prod(x[axis:]), maps, 1, image, image, one, one, one, (0, 0), *_zeros(call))
+
+
+def _zeros(call: Call) -> tuple[int, int, int, int]:
+    """Zero points of X, W and Y, and the least result."""
+    zero = result_quant(call).zero_point
+    return quant_of(call, 0).zero_point, quant_of(call, 1).zero_point, zero, zero * call.node.op.endswith("Relu")
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """How sums become results: times ``multiplier`` / 2**31, then 2**left, or a rounded division by 2**right."""
+
+    multiplier: int
+    right: int
+    left: int
+
+    @staticmethod
+    def of(call: Call) -> Scaling:
+        """That of a product's scale. What a shift of more than 31 leaves of 32 bits is 0: so is the multiplier then."""
+        multiplier, shift = q31(product_scale(call))
+        if shift > WIDEST_SHIFT:
+            return Scaling(0, 0, 0)
+        return Scaling(multiplier, max(shift, 0), min(max(-shift, 0), 30))
+
+    @property
+    def limit(self) -> int:
+        """What is beyond it before the left shift is clamped after it anyway."""
+        return (BEYOND >> self.left) + 1

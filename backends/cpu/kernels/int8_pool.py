@@ -1,0 +1,133 @@
+"""Maximum and mean over windows of uint8 NHWC: channels are lanes.
+
+The maximum takes pixels beyond the image from its edge, the mean counts them as zero, as the operators' records say.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from graphc.backends.cpu.kernels.int8_call import is_quantised
+from graphc.backends.cpu.rules import Rule, Template, float_bits
+from graphc.backends.cpu.target import CpuTarget
+from graphc.backends.lines import Lines
+from graphc.ir.opdef import Call
+from graphc.ir.ops._window import window
+from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Step, Task, View
+
+PARAMS = (
+    *("x", "y", "height", "width", "channels", "rows", "columns", "nothing"),
+    *("kh", "kw", "sh", "sw", "dh", "dw", "top", "left"),
+)
+"""Parameters of both kernels; behind them the other numbers that the record's loop has. nothing: 0."""
+
+
+def emit_max(spec: KernelSpec, target: CpuTarget) -> str:
+    """Source of ``int8_max_pool``; a unit is a row of the result."""
+    s, whole = Lines(), 4 * target.lanes
+    with s.block(f"def {spec.name}(p, lo, hi, tid):"):
+        _head(s, (*PARAMS, "low"))
+        s("low_b = bsplat(low)")
+        with s.block("for u in range(lo, hi):"):
+            s("n = u // rows")
+            s("i0 = u % rows * sh - top")
+            with s.block("for column in range(columns):"):
+                s("j0 = column * sw - left")
+                s("to = (u * columns + column) * channels")
+                s("c = 0")
+                with s.block(f"while c + {whole} <= channels:"):
+                    _largest(s, "low_b", "bmax(best, bload(x, at))")
+                    s("bstore(y, to + c, best)")
+                    s(f"c += {whole}")
+                with s.block("while c < channels:"):
+                    _largest(s, "wsplat(low)", "wmax(best, wload_u1m(x, at, channels - c))")
+                    s("wstore_u1m(y, to + c, channels - c, best)")
+                    s(f"c += {target.lanes}")
+    return s.text()
+
+
+def _head(s: Lines, names: Sequence[str]) -> None:
+    for i, name in enumerate(names):
+        s(f"{name} = ld(p, {i})")
+
+
+def _largest(s: Lines, start: str, next_best: str) -> None:
+    s(f"best = {start}")
+    with s.block("for a in range(kh):"):
+        s("i = min(max(i0 + a * dh, 0), height - 1)")
+        with s.block("for b in range(kw):"):
+            s("j = min(max(j0 + b * dw, 0), width - 1)")
+            s("at = ((n * height + i) * width + j) * channels + c")
+            s(f"best = {next_best}")
+
+
+def emit_mean(spec: KernelSpec, target: CpuTarget) -> str:
+    """Source of ``int8_mean_pool``; a unit is a row of the result."""
+    s, lanes = Lines(), target.lanes
+    with s.block(f"def {spec.name}(p, lo, hi, tid):"):
+        _head(s, (*PARAMS, "x_zero", "unit", "zero", "low"))
+        s(f"unit = ld_f8(p, {len(PARAMS) + 1})")
+        s("high_w = wsplat(255)")
+        with s.block("for u in range(lo, hi):"):
+            s("n = u // rows")
+            s("i0 = u % rows * sh - top")
+            with s.block("for column in range(columns):"):
+                s("j0 = column * sw - left")
+                s("to = (u * columns + column) * channels")
+                with s.block(f"for c in range(0, channels, {lanes}):"):
+                    _mean(s, lanes)
+    return s.text()
+
+
+def _mean(s: Lines, lanes: int) -> None:
+    s("total = wsplat(nothing)")
+    s("count = 0")
+    s("more = channels - c")
+    with s.block("for a in range(kh):"):
+        s("i = i0 + a * dh")
+        with s.block("if 0 <= i < height:"), s.block("for b in range(kw):"):
+            s("j = j0 + b * dw")
+            with s.block("if 0 <= j < width:"):
+                s("at = ((n * height + i) * width + j) * channels + c")
+                with s.block(f"if more >= {lanes}:"):
+                    s("total = wadd(total, wload_u1(x, at))")
+                with s.block("else:"):
+                    s("total = wadd(total, wload_u1m(x, at, more))")
+                s("count += 1")
+    s("mean = wadd(wmean(wsub(total, wsplat(count * x_zero)), unit), wsplat(zero))")
+    s("wstore_u1m(y, to + c, more, wmin(wmax(mean, wsplat(low)), high_w))")
+
+
+def _choose(call: Call, target: CpuTarget) -> Choice | None:
+    if not is_quantised(call, 0) or not call.type(0).size:
+        return None
+    taps = math.prod(window(call).kernel)
+    if taps >= 1 << 22:
+        return None  # a sum could leave 32 bits
+    cost = 500.0 + call.node.results[0].type.size * (1.0 + taps / target.lanes)
+    kind = "max" if call.node.op.startswith("Int8Max") else "mean"
+    return Choice("int8_pool", KernelSpec.make(f"int8_{kind}_pool"), cost=cost / 4)
+
+
+def _needs(call: Call, choice: Choice, target: CpuTarget) -> Needs:
+    """Dense values."""
+    return Needs(dense=frozenset({0}), dense_out=True)
+
+
+def _bind(
+    call: Call, choice: Choice, ins: Sequence[View | None], outs: Sequence[View], workspace: Address, target: CpuTarget
+) -> list[Step]:
+    x, y = ins[0], outs[0]
+    assert choice.spec is not None
+    assert x is not None
+    n, rows, columns, _ = y.type.static_shape
+    numbers = (float_bits(v) if isinstance(v, float) else int(v) for v in call.opdef.loop_arguments(call))
+    params = (x.address, y.address, *x.type.static_shape[1:], rows, columns, 0, *numbers)
+    flops = y.type.size * math.prod(window(call).kernel)
+    return [(Task(choice.spec, params, n * rows, call.node.results[0].name, flops, x.type.nbytes + y.type.nbytes),)]
+
+
+OPS = ("Int8MaxPool", "Int8MaxPoolRelu", "Int8AveragePool", "Int8AveragePoolRelu")
+RULES = (Rule("int8_pool", OPS, _choose, _needs, _bind),)
+TEMPLATES = (Template("int8_max_pool", emit_max), Template("int8_mean_pool", emit_mean))

@@ -1,0 +1,92 @@
+"""Int8 sums, pools, activations, conversions and Concat against the reference, bit for bit, on every target."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from harness import Machine, run_call
+from int8_calls import assert_exact, int8_call, kernels, quantised
+
+from graphc.ir.reference import evaluate_node
+from graphc.ir.types import Quant
+
+Y = {"Y_scale": 0.3, "Y_zero_point": 77}
+SHAPES = [(3, 5, 7, 19), (1, 2, 4, 64), (2, 9, 8, 130)]
+POOLS = [
+    ("Int8MaxPool", {"kernel": 3, "stride": 2}),
+    ("Int8MaxPoolRelu", {"kernel": 3, "stride": 2, "pad": 1, "dilation": 1}),
+    ("Int8MaxPool", {"kernels": (2, 3), "strides": (1, 2), "pads": (0, 2, 1, 1), "dilations": (1, 2)}),
+    ("Int8AveragePool", {"kernel": 3, "stride": 2, "pad": 1}),
+    ("Int8AveragePoolRelu", {"kernels": (2, 3), "pads": (0, 1, 1, 2)}),
+    ("Int8AveragePool", {"global_pooling": 1}),
+]
+ONE = [
+    ("Int8Relu", {}),
+    ("Int8LeakyRelu", {"alpha": 0.2, **Y}),
+    ("Int8Sigmoid", {"Y_scale": 1 / 256}),
+    ("Int8Dequantize", {}),
+]
+SUMS = [("Int8Sum", 0.5, 0.25), ("Int8AddRelu", 0.01, 0.02), ("Int8Add", 3e-5, 2e-5), ("Int8SumRelu", 76.0, 0.1)]
+
+
+def test_pools(int8_machine: Machine) -> None:
+    made = []
+    for op, attrs in POOLS:
+        for shape in SHAPES[:1] + SHAPES[2:]:
+            x = quantised(np.random.default_rng(1), shape, 0.7, 130)
+            quant = {} if op.startswith("Int8Max") else Y
+            made.append((int8_call(op, [x], {"order": b"NHWC", **attrs, **quant}, ()), [x]))
+    kernels(int8_machine, made)
+    for call, operands in made:
+        assert_exact(int8_machine, call, operands, "int8_pool")
+
+
+def test_one_input(int8_machine: Machine) -> None:
+    made = []
+    for op, attrs in ONE:
+        for shape in SHAPES:
+            x = quantised(np.random.default_rng(2), shape, 0.05, 130)
+            made.append((int8_call(op, [x], attrs, ()), [x]))
+    kernels(int8_machine, made)
+    for call, operands in made:
+        assert_exact(int8_machine, call, operands, "int8_pointwise")
+
+
+def test_sums(int8_machine: Machine) -> None:
+    made = []
+    for op, a_scale, b_scale in SUMS:
+        for shape in SHAPES:
+            rng = np.random.default_rng(4)
+            operands = [quantised(rng, shape, a_scale, 3), quantised(rng, shape, b_scale, 255)]
+            made.append((int8_call(op, operands, Y, ()), operands))
+    kernels(int8_machine, made)
+    for call, operands in made:
+        assert_exact(int8_machine, call, operands, "int8_pointwise")
+
+
+def test_quantisation_of_every_kind_of_number(int8_machine: Machine) -> None:
+    """Halves, what lies beyond the ends, infinities and NaN."""
+    rng = np.random.default_rng(5)
+    rest = rng.uniform(-100, 100, 40).astype(np.float32)
+    x = np.concatenate([np.arange(-300, 300, dtype=np.float32) / 4, [np.inf, -np.inf, np.nan, 3e38, -0.0], rest])
+    operands = [(x.astype(np.float32), None)]
+    for scale in (0.5, 0.3, 1e-30):
+        call = int8_call("Int8Quantize", operands, {"Y_scale": scale, "Y_zero_point": 9}, ())
+        with np.errstate(over="ignore", invalid="ignore"):
+            assert_exact(int8_machine, call, operands, "int8_pointwise")
+
+
+@pytest.mark.parametrize(("axis", "shapes"), [(3, [(2, 3, 4, 5), (2, 3, 4, 70)]), (1, [(2, 3, 4, 5), (2, 1, 4, 5)])])
+def test_concat(int8_machine: Machine, axis: int, shapes: list[tuple[int, ...]]) -> None:
+    operands = [quantised(np.random.default_rng(6), shape, 0.5, 7) for shape in shapes]
+    call = int8_call("Int8Concat", operands, {"axis": axis}, ())
+    assert_exact(int8_machine, call, operands, "int8_concat")
+
+
+def test_an_open_scale_leaves_the_loop(int8_machine: Machine) -> None:
+    """A scale that only the data decides is no number that a kernel could hold."""
+    x = quantised(np.random.default_rng(7), (1, 4), 0.5, 7)
+    call = int8_call("Int8Relu", [x], {}, ())
+    call.node.operands[0].type = type(call.type(0))(call.type(0).dtype, call.type(0).shape, quant=Quant(0.0, 0))
+    assert int8_machine.library.choose(call).rule == "loop"
+    assert np.array_equal(run_call(int8_machine, call, [x[0]])[0], evaluate_node(call.node, [x[0]])[0])
