@@ -4,7 +4,8 @@
 
 Times are lower quartiles: what a busy machine takes away from some calls does not count. ``ratio`` is graphc's time by
 the peer's. For elementwise operators and reductions the column ``% of copy`` compares bytes moved per second with those
-of a copy of 4 M floats, which takes its turn too: NumPy's for one thread, PyTorch's for more.
+of a copy of 4 M floats, which takes its turn too: NumPy's for one thread, PyTorch's for more. With several threads each
+turn begins with a pause and two calls that do not count: the others' threads spin for a while after a call.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from graphc.operators import compile_operator, operator_graph
 
 Call = Callable[[], object]
 MILLION = 1 << 20
+PAUSE = 0.05
 COPIED = 2 * 4 * 4 * MILLION
 """Bytes that a copy of 4 M floats reads and writes."""
 
@@ -165,7 +167,21 @@ def recurrent(threads: int) -> list[Case]:
 GROUPS = (elementwise, reductions, lookups, searches, detection, recurrent)
 
 
-def measure(case: Case, seconds: float, copy: Call) -> Figures:
+def turn(call: Call, threads: int) -> list[float]:
+    """Seconds of a call, or of some after those of the others' threads that spin have gone to sleep."""
+    times = []
+    if threads > 1:
+        time.sleep(PAUSE)
+        call()
+        call()
+    for _ in range(min(threads, 3)):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return times
+
+
+def measure(case: Case, seconds: float, copy: Call, threads: int) -> Figures:
     """The calls, and ``copy`` where bandwidth counts, forwards and backwards in turn until the time is up: none always
     finds the caches as the same other one leaves them."""
     calls = [case.graphc, case.peer, *([copy] if case.nbytes else [])]
@@ -175,9 +191,7 @@ def measure(case: Case, seconds: float, copy: Call) -> Figures:
     end = time.perf_counter() + seconds
     while len(samples[0]) < 5 or time.perf_counter() < end:
         for i in (*range(len(calls)), *reversed(range(len(calls)))):
-            start = time.perf_counter()
-            calls[i]()
-            samples[i].append(time.perf_counter() - start)
+            samples[i] += turn(calls[i], threads)
     graphc, peer, *others = (quantiles(times, n=4)[0] for times in samples)
     share = case.nbytes / graphc / (COPIED / others[0]) if others else 0.0
     return Figures(case.name, graphc * 1e3, peer * 1e3, case.peer_name, graphc / peer, share)
@@ -210,7 +224,7 @@ def main() -> None:
         for case in group(options.threads):
             if not case.name.startswith(tuple(options.only.split(","))):
                 continue
-            f = measure(case, options.seconds, copy)
+            f = measure(case, options.seconds, copy, options.threads)
             figures.append(f)
             share = f"{100 * f.bandwidth:10.0f} " if f.bandwidth else " " * 11
             print(f"{f.name:36}{f.graphc:11.3f}{f.peer:11.3f}{f.ratio:8.2f}{share}  {f.peer_name}", flush=True)
