@@ -21,6 +21,9 @@ NODES = 10**12
 RESERVE = 1.0
 """Seconds of the budget that are left for starting Python and for writing the answer."""
 
+LEAST = 0.1
+"""Seconds for a greedy answer, where the budget is shorter than the start."""
+
 
 @click.command("allocate")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False))
@@ -55,7 +58,7 @@ def allocate_command(
         alignment=alignment,
         capacity=wanted,
         nodes=NODES,
-        seconds=max(budget - RESERVE, 0.0),
+        seconds=max(start + budget - RESERVE - time.monotonic(), LEAST),
         report=_report if sys.stderr.isatty() else None,
     )
     if output:

@@ -45,7 +45,7 @@ def allocate(
     """Offsets that are multiples of ``alignment``, so that no two buffers that live at one step overlap.
 
     Greedy first. Where that misses the lower bound, an exact search looks at up to ``nodes`` partial solutions, which
-    gives the same answer each time; or it ends ``seconds`` after the call. With a ``capacity`` in bytes it goes on
+    gives the same answer each time; or all ends ``seconds`` after the call. With a ``capacity`` in bytes it goes on
     beyond that only for a short while. Without nodes, or beyond 4096 buffers that overlap in time without a gap, the
     answer is greedy's. ``report`` is called with height and bound whenever the search takes a new aim.
 
@@ -96,7 +96,7 @@ def _place_greedily(part: _Component, bound: int, deadline: float) -> None:
     best = 0
     for name, order in orders(part.size, part.first, part.last):
         for best_fit in (True, False):
-            offsets = place(order, part.size, part.first, part.last, best_fit)
+            offsets = place(order, part.size, part.first, part.last, best_fit, deadline)
             height = int((offsets + part.size).max())
             if not best or height < best:
                 best, part.offsets, part.method = height, offsets, f"greedy by {name}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -24,13 +25,21 @@ def orders(size: Integers, first: Integers, last: Integers) -> Iterator[tuple[st
     yield "start", np.lexsort((-size, -life, first))
 
 
-def place(order: Integers, size: Integers, first: Integers, last: Integers, best_fit: bool) -> Integers:
-    """Offsets of the buffers, placed in this order into the smallest gap that holds them, or into the lowest."""
+def place(
+    order: Integers, size: Integers, first: Integers, last: Integers, best_fit: bool, deadline: float = np.inf
+) -> Integers:
+    """Offsets of the buffers, placed in this order into the smallest gap that holds them, or into the lowest.
+
+    After the deadline, by ``time.monotonic``, what is left lies end to end above the rest.
+    """
     n = len(order)
     offsets = np.zeros(n, np.int64)
     bottom, top = np.empty(n, np.int64), np.empty(n, np.int64)
     begin, end = np.empty(n, np.int64), np.empty(n, np.int64)
     for k, i in enumerate(order.tolist()):
+        if time.monotonic() > deadline:
+            offsets[order[k:]] = top[:k].max(initial=0) + np.cumsum(size[order[k:]]) - size[order[k:]]
+            break
         alive = np.flatnonzero((begin[:k] <= last[i]) & (end[:k] >= first[i]))
         offset = _gap(bottom[alive], top[alive], int(size[i]), best_fit)
         offsets[i] = offset

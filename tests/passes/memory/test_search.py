@@ -105,6 +105,18 @@ def test_a_rectangle_in_pieces_is_put_together() -> None:
     assert found.height == 64
 
 
+def test_the_clock_ends_greedy_placement_too() -> None:
+    """A sound answer at once, however many buffers there are."""
+    random = np.random.default_rng(1)
+    lifetimes = [Lifetime(int(random.integers(0, 99)), k, k + int(random.integers(0, 300))) for k in range(400)]
+    found = allocate(lifetimes, alignment=1, nodes=NODES, seconds=0.0)
+    assert_sound(lifetimes, found)
+    many = [Lifetime(k % 97 + 1, k % 31, k % 31 + k % 11) for k in range(100_000)]
+    start = time.monotonic()
+    allocate(many, alignment=1, nodes=NODES, seconds=0.2)
+    assert time.monotonic() - start < 5, "all of it takes many times as long"
+
+
 buffers = st.builds(
     lambda size, first, life: Lifetime(size, first, first + life),
     st.integers(0, 300),
