@@ -18,8 +18,8 @@ from graphc.passes.memory.allocation import Allocation
 NODES = 10**12
 """More than any budget lasts for: here the clock ends a search."""
 
-RESERVE = 1.0
-"""Seconds of the budget that are left for starting Python and for writing the answer."""
+RESERVE = 1.25
+"""Seconds of the budget that are left for starting Python, for writing the answer and for ending."""
 
 LEAST = 0.1
 """Seconds for a greedy answer, where the budget is shorter than the start."""
