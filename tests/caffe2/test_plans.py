@@ -32,12 +32,13 @@ def test_steps_in_steps() -> None:
         [
             core.execution_step("in", inner[0], num_iter=3),
             core.execution_step("out", outer[0]),
-            core.execution_step("only", once[0], only_once=True),
+            core.execution_step("only", once[0], should_stop_blob=core.BlobReference("never"), only_once=True),
         ],
         num_iter=4,
     )
+    workspace.FeedBlob("never", np.array(False))
     assert workspace.RunPlan(step) is True
-    assert [count(c) for _, c in (inner, outer, once)] == [12, 4, 1]
+    assert [count(c) for _, c in (inner, outer, once)] == [12, 4, 4]
     assert len(workspace.Nets()) == 3
 
 

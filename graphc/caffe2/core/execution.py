@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from graphc.caffe2.core.blob_reference import BlobReference, ScopedName
 from graphc.caffe2.core.net import Net
@@ -111,7 +111,7 @@ class ExecutionStep:
         self._changeable().num_concurrent_instances = num_concurrent_instances
 
     def SetOnlyOnce(self, only_once: bool) -> None:
-        """It runs in the first iteration of the step around it only."""
+        """It ends after one round though it has a blob that ends it; nothing for other steps."""
         self._changeable().only_once = only_once
 
     def SetShouldStopBlob(self, should_stop_blob: BlobReference) -> None:
@@ -254,11 +254,27 @@ def _net_names(step: Message) -> list[str]:
     return list(dict.fromkeys([*inside, *step.network, *([step.report_net] if step.report_net else [])]))
 
 
+@runtime_checkable
+class Builder(Protocol):
+    """A ``NetBuilder``: it holds nets and steps, which end when a blob is true."""
+
+    _stop_blob: BlobReference | None
+
+    def get(self) -> list[Any]:
+        """Its nets, steps and builders; it takes no others from then on."""
+
+
 def to_execution_step(step_or_nets: Any, default_name: str | None = None) -> ExecutionStep:
-    """A step as it is; nets as a step that runs them once."""
+    """A step as it is; nets, and what a builder or a group of tasks holds, as a step that runs them once."""
     if isinstance(step_or_nets, ExecutionStep):
         return step_or_nets
-    return execution_step(default_name or getattr(step_or_nets, "name", None), step_or_nets)
+    if hasattr(step_or_nets, "to_task"):
+        step: ExecutionStep = step_or_nets.to_task().get_step()
+        return step
+    name = default_name or getattr(step_or_nets, "name", None)
+    if isinstance(step_or_nets, Builder):
+        return execution_step(name, step_or_nets.get(), should_stop_blob=step_or_nets._stop_blob)
+    return execution_step(name, step_or_nets)
 
 
 def execution_step(

@@ -20,6 +20,7 @@ from graphc.caffe2.core.blob_reference import (
 )
 from graphc.caffe2.core.data_type import DataType
 from graphc.caffe2.core.gradients import GradientRegistry
+from graphc.caffe2.core.net_names import prefixed
 from graphc.caffe2.core.operator import CreateOperator
 from graphc.caffe2.core.remap import RemapFunction, remap_net, renamed
 from graphc.caffe2.core.ssa import get_op_ids_in_path, get_ssa, get_undefined_blobs
@@ -49,14 +50,15 @@ class Net:
     @staticmethod
     def _get_next_net_name(basename: str) -> str:
         with Net._names_lock:
-            name, k = basename, 1
+            first, k = prefixed(basename), 1
+            name = first
             while name in Net._net_names_used:
-                name, k = f"{basename}_{k}", k + 1
+                name, k = f"{first}_{k}", k + 1
             Net._net_names_used.add(name)
         return name
 
-    def __init__(self, name_or_proto: str | Message) -> None:
-        """An empty net of this name, or a copy of a NetDef."""
+    def __init__(self, name_or_proto: str | Message | None) -> None:
+        """An empty net of this name, or a copy of a NetDef; inside a ``NetBuilder`` its name comes before the net's."""
         self._net = caffe2_pb2.NetDef()
         self._next_name_index = 0
         self._registered_blob_names: set[str] = set()
@@ -71,7 +73,7 @@ class Net:
             self._RecreateLookupTables()
             self._next_name_index = self._first_free_index()
             name_or_proto = self._net.name
-        self._net.name = Net._get_next_net_name(str(name_or_proto))
+        self._net.name = Net._get_next_net_name(str(name_or_proto or ""))
 
     def _first_free_index(self) -> int:
         prefix = f"{self._net.name}_blob_"
@@ -377,8 +379,9 @@ class Net:
         remap_net(proto, names, remap_funcs)
         clone = Net(proto)
         clone._attr_dict.update({key: list(items) for key, items in self._attr_dict.items()})
-        if keep_schema and not names:
-            clone._input_record, clone._output_record = self._input_record, self._output_record
+        if keep_schema:
+            clone._input_record = _renamed_record(self._input_record, names, clone)
+            clone._output_record = _renamed_record(self._output_record, names, clone)
         return clone
 
     def ClonePartial(
@@ -480,6 +483,16 @@ class Net:
             if str(blob) not in self._net.external_output:
                 self.AddExternalOutput(blob)
         self._output_record = record
+
+
+def _renamed_record(record: Any, names: Mapping[str, str], net: Net) -> Any:
+    """A copy of a record, whose blobs belong to a net and have other names; None for None."""
+    if record is None:
+        return None
+    copy = record.clone()
+    for scalar in copy.all_scalars():
+        scalar.set_value(BlobReference(renamed(names, str(scalar.get())), net), unsafe=True)
+    return copy
 
 
 def _are_pairs(items: Any) -> bool:

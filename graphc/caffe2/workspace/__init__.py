@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from graphc.caffe2 import _import_c_extension as C  # noqa: F401
-from graphc.caffe2.workspace import control, counters, datasets, files, python_functions, queues  # noqa: F401  (they register operators)
+from graphc.caffe2.workspace import (  # noqa: F401  (they register operators)
+    control,
+    counters,
+    datasets,
+    files,
+    python_functions,
+    queues,
+    tensor_vectors,
+    text_files,
+)
 from graphc.caffe2.workspace.coercion import GetNetName as GetNetName
 from graphc.caffe2.workspace.coercion import StringifyBlobName as StringifyBlobName
 from graphc.caffe2.workspace.coercion import StringifyNetName as StringifyNetName
@@ -72,6 +81,7 @@ from graphc.caffe2.workspace.immediate import RunOperatorImmediate as RunOperato
 from graphc.caffe2.workspace.immediate import StartImmediate as StartImmediate
 from graphc.caffe2.workspace.immediate import StopImmediate as StopImmediate
 from graphc.caffe2.workspace.shapes import InferShapesAndTypes as InferShapesAndTypes
+from graphc.caffe2.workspace.statistics import GetStats as GetStats
 from graphc.caffe2.workspace.store import Workspace as Workspace
 from graphc.caffe2.workspace.tracebacks import operator_tracebacks as operator_tracebacks
 from graphc.operators import Int8Tensor as Int8Tensor

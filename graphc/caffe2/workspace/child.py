@@ -1,15 +1,14 @@
-"""A workspace inside another: it sees the blobs around it, and keeps new ones to itself."""
+"""The blobs of a workspace inside another: it sees those around it, and keeps new ones to itself."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
-from graphc.caffe2.workspace.store import Workspace
 from graphc.caffe2.workspace.values import Value
 
 
-class _ChildBlobs(dict[str, Value]):
+class ChildBlobs(dict[str, Value]):
     """Blobs that fall back to those of the workspace around, where they exist there."""
 
     def __init__(self, outer: dict[str, Value]) -> None:
@@ -50,6 +49,10 @@ class _ChildBlobs(dict[str, Value]):
         for name, value in items.items():
             self[name] = value
 
+    def own(self) -> list[str]:
+        """Names of the blobs here."""
+        return list(dict.keys(self))
+
     def __iter__(self) -> Iterator[str]:
         return iter(dict.fromkeys([*self._outer, *dict.keys(self)]))
 
@@ -59,11 +62,3 @@ class _ChildBlobs(dict[str, Value]):
     def keys(self) -> Any:
         """Names of the blobs here and around."""
         return dict.fromkeys(self).keys()
-
-
-def child_of(outer: Workspace) -> Workspace:
-    """A workspace inside another one."""
-    child = Workspace(outer.root_folder)
-    child.raw = _ChildBlobs(outer.raw)
-    child.filled = outer.filled
-    return child

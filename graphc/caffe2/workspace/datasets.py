@@ -157,6 +157,28 @@ def read_random_batch(call: HostCall) -> None:
         call.write(i, np.concatenate([row[i] for row in rows]) if rows else tensor[:0].copy())
 
 
+@host_operator("SortAndShuffle")
+def sort_and_shuffle(call: HostCall) -> None:
+    """The numbers of all rows: sorted by a field, shuffled within ``batch_size * shuffle_size`` neighbours, then the
+    batches of ``batch_size`` shuffled; rows that fill no batch stay at the end. The same numbers at each run."""
+    cursor, batch = call.object(0, TreeCursor), call.arg("batch_size", 1)
+    tensors, by = _tensors(call, 1, cursor), call.arg("sort_by_field_idx", 1)
+    stretch = batch * call.arg("shuffle_size", 1)
+    if batch < 1 or stretch < 1 or not -1 <= by < len(tensors):
+        call.fail("batch_size and shuffle_size are 1 or more, sort_by_field_idx is -1 or a field's number")
+    if by >= 0 and cursor.domains[by] != 0:
+        call.fail(f"field '{cursor.fields[by]}' is inside of a list", "sort by a field of the rows themselves")
+    rows = len(tensors[max(by, 0)])
+    order = np.argsort(tensors[by], kind="stable") if by >= 0 else np.arange(rows)
+    rng = np.random.default_rng(0)
+    for at in range(0, rows - stretch, stretch):
+        rng.shuffle(order[at : at + stretch])
+    whole = rows // batch * batch
+    batches = order[:whole].reshape(-1, batch)
+    rng.shuffle(batches)
+    call.write(0, np.concatenate([batches.reshape(-1), order[whole:]]).astype(np.int64))
+
+
 @host_operator("AtomicAppend")
 def atomic_append(call: HostCall) -> None:
     """Append the second half of the fields to the first, under a mutex."""
@@ -164,7 +186,14 @@ def atomic_append(call: HostCall) -> None:
     with call.object(0, Mutex).lock:
         for i in range(n):
             old, new = np.asarray(call.read(1 + i)), np.asarray(call.read(1 + n + i))
-            call.write(i, np.concatenate([old, new]) if old.size or old.ndim == new.ndim else new)
+            call.write(i, new if old.size == 0 else _joined(call, i, old, new))
+
+
+def _joined(call: HostCall, i: int, old: np.ndarray, new: np.ndarray) -> np.ndarray:
+    if old.dtype != new.dtype or old.shape[1:] != new.shape[1:]:
+        name = call.op.inputs[1 + i]
+        call.fail(f"'{name}' is {old.dtype}{list(old.shape)}, {new.dtype}{list(new.shape)} cannot be appended")
+    return np.concatenate([old, new])
 
 
 @dataclass(frozen=True)

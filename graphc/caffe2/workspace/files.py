@@ -18,7 +18,7 @@ from graphc.caffe2.proto import caffe2_pb2
 from graphc.caffe2.tensor_proto import Caffe2TensorToNumpyArray
 from graphc.caffe2.workspace.host_operators import HostCall, host_operator
 from graphc.caffe2.workspace.serialize import deserialize_value, join_chunks, parse_blob, serialize_chunks
-from graphc.caffe2.workspace.values import Value
+from graphc.caffe2.workspace.values import Value, is_boxed
 from graphc.ir import FileError
 
 SEPARATOR = "#%"
@@ -118,7 +118,7 @@ def _save(call: HostCall, path: str, first: int) -> None:
     for i, name in enumerate(names):
         value = call.read(first + i)
         for k, data in enumerate(serialize_chunks(name, value, chunk if chunk > 0 else CHUNK)):
-            key = f"{name}{SEPARATOR}{k}" if isinstance(value, np.ndarray) else name
+            key = f"{name}{SEPARATOR}{k}" if isinstance(value, np.ndarray) and not is_boxed(value) else name
             records.append((key.encode("utf-8", "surrogateescape"), data))
     database = open_database(call.arg("db_type", "leveldb"), _path(call, path), NEW)
     database.write(records)

@@ -28,6 +28,9 @@ class Blobs(Protocol):
     def names(self) -> list[str]:
         """The names of all blobs."""
 
+    def own_names(self) -> list[str]:
+        """The names of the blobs that are not those of a workspace around."""
+
     @property
     def root_folder(self) -> str:
         """The folder to which paths of files are relative."""

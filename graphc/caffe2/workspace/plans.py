@@ -8,15 +8,32 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any, Protocol
 
 import numpy as np
 
-from graphc.caffe2.workspace.child import child_of
 from graphc.caffe2.workspace.errors import EnforceError
-from graphc.caffe2.workspace.store import Workspace
 from graphc.frontends.netdef.schema import Message
 
 Run = Callable[[], None]
+
+
+class Workspace(Protocol):
+    """What plans need of a workspace (``store.Workspace``)."""
+
+    created: dict[str, Any]
+
+    def child(self) -> Workspace:
+        """A workspace inside it."""
+
+    def create_program(self, data: bytes, overwrite: bool = False) -> Any:
+        """Create a net from a serialised NetDef."""
+
+    def net(self, name: str) -> Any:
+        """A created net."""
+
+    def value(self, name: str) -> Any:
+        """What a blob holds."""
 
 
 def run_plan(plan: Message, workspace: Workspace) -> None:
@@ -38,12 +55,12 @@ class _Runner:
         self._together([partial(self._step, step, workspace)] * count)
 
     def _step(self, step: Message, workspace: Workspace) -> None:
-        own = child_of(workspace) if step.create_workspace else workspace
+        own = workspace.child() if step.create_workspace else workspace
         self._create(step, own)
         with _Repeated(self._report(step, own), step.report_interval):
             iteration = 0
             while self._goes_on(step, iteration):
-                if not self._once(step, own, iteration):
+                if not self._once(step, own):
                     return
                 iteration += 1
 
@@ -59,12 +76,12 @@ class _Runner:
         if self.stop.is_set():
             return False
         if step.HasField("should_stop_blob") and not step.HasField("num_iter"):
-            return True
+            return iteration == 0 or not step.only_once
         return iteration < (step.num_iter if step.HasField("num_iter") else 1)
 
-    def _once(self, step: Message, workspace: Workspace, iteration: int) -> bool:
+    def _once(self, step: Message, workspace: Workspace) -> bool:
         """Run what is in a step once; False where its blob, or a failure, ends it."""
-        substeps = [s for s in step.substep if iteration == 0 or not s.only_once]
+        substeps = list(step.substep)
         if step.concurrent_substeps:
             self._together([partial(self.instances, s, workspace) for s in substeps])
             return not self._stopped(step, workspace)

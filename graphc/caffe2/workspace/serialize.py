@@ -1,4 +1,7 @@
-"""Single blobs as bytes: messages ``BlobProto``, as ``SerializeBlob`` and files of checkpoints have them."""
+"""Single blobs as bytes: messages ``BlobProto``, as ``SerializeBlob`` and files of checkpoints have them.
+
+Counters and cursors of data sets are kept as Caffe2 keeps them: the number, and the place of each list, as tensors.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,16 @@ from google.protobuf.message import DecodeError
 
 from graphc.caffe2.proto import caffe2_pb2
 from graphc.caffe2.tensor_proto import Caffe2TensorToNumpyArray, NumpyArrayToCaffe2Tensor
+from graphc.caffe2.workspace.counters import Counter
+from graphc.caffe2.workspace.datasets import TreeCursor
 from graphc.caffe2.workspace.errors import EnforceError
-from graphc.caffe2.workspace.values import Value, is_boxed, type_name
+from graphc.caffe2.workspace.values import Value, boxed, is_boxed, type_name
 from graphc.frontends.netdef.schema import Message
 from graphc.ir import DType
 from graphc.operators import Int8Tensor
+
+_COUNTER = "std::unique_ptr<Counter<int64_t>>"
+_CURSOR = "std::unique_ptr<TreeCursor>"
 
 
 def serialize_value(name: str, value: Value) -> bytes:
@@ -33,6 +41,12 @@ def serialize_chunks(name: str, value: Value, chunk: int) -> list[bytes]:
     elif isinstance(value, Int8Tensor):
         blob.type = "Int8TensorCPU"
         _fill_quantised(blob.qtensor, name, value)
+    elif isinstance(value, np.ndarray) and isinstance(value.item(), Counter):
+        blob.type = _COUNTER
+        blob.tensor.CopyFrom(NumpyArrayToCaffe2Tensor(np.array([value.item().count], np.int64), name))
+    elif isinstance(value, np.ndarray) and isinstance(value.item(), TreeCursor):
+        blob.type, blob.content = _CURSOR, "".join(f"{f} " for f in value.item().fields).encode("utf-8")
+        blob.tensor.CopyFrom(NumpyArrayToCaffe2Tensor(np.array(value.item().place, np.int64), name))
     else:
         raise EnforceError(f"blob '{name}' contains {type_name(value)}, which cannot be serialised", "save tensors")
     return [blob.SerializeToString()]
@@ -93,6 +107,8 @@ def deserialize_value(blob: Message) -> Value:
     """What a ``BlobProto`` holds; raises ``EnforceError`` for objects that graphc does not have."""
     if blob.type == "std::string":
         return bytes(blob.content)
+    if blob.type in (_COUNTER, _CURSOR):
+        return boxed(_object(blob))
     if blob.HasField("qtensor"):
         return _quantised(blob.qtensor)
     if not blob.HasField("tensor"):
@@ -101,6 +117,20 @@ def deserialize_value(blob: Message) -> Value:
         return Caffe2TensorToNumpyArray(blob.tensor)
     except RuntimeError as error:
         raise EnforceError(f"blob '{blob.name}' is damaged: {error}", "save it again") from None
+
+
+def _object(blob: Message) -> Counter | TreeCursor:
+    """A counter, or a cursor, whose fields are separated by spaces; without a tensor it is at the beginning."""
+    numbers = Caffe2TensorToNumpyArray(blob.tensor).tolist() if blob.HasField("tensor") else []
+    if blob.type == _COUNTER:
+        return Counter(int(numbers[0]) if numbers else 0)
+    cursor = TreeCursor(blob.content.decode("utf-8", "surrogateescape").split())
+    if numbers and len(numbers) != len(cursor.place):
+        raise EnforceError(
+            f"blob '{blob.name}' has {len(numbers)} places for {len(cursor.place)} lists", "save it again"
+        )
+    cursor.place = numbers or cursor.place
+    return cursor
 
 
 def _quantised(message: Message) -> Int8Tensor:

@@ -28,7 +28,8 @@ class Stage:
     """Operators that run together.
 
     positions: where they stand in the net. expanded: the stage's net with nested nets written out, their blobs called
-    as around them. reads: blobs that they need; writes: blobs that they make. needed: those that later stages read.
+    as around them. reads: blobs that they need; writes: blobs that they make, but for those that belong to a Do alone.
+    needed: those that later stages read.
     """
 
     kind: Kind
@@ -72,7 +73,9 @@ def _stage(net: Net, kind: Kind, positions: Sequence[int]) -> Stage:
     ops = [net.ops[i] for i in positions]
     part = Net(net.name, ops, device=net.device)
     inner, _ = expand(part)
-    reads, writes = [n for n in free_blobs(inner) if n], [n for n in written_blobs(inner) if n]
+    own = tuple(f"{name}/" for op in net.ops if op.type == "CreateScope" for name in op.outputs)
+    reads = [n for n in free_blobs(inner) if n]
+    writes = [n for n in written_blobs(inner) if n and not n.startswith(own)]
     return Stage(kind, part, inner, list(positions), reads, writes)
 
 

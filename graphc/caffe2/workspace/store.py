@@ -9,10 +9,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from graphc.caffe2.proto import caffe2_pb2
+from graphc.caffe2.workspace.child import ChildBlobs
 from graphc.caffe2.workspace.coercion import StringifyProto
 from graphc.caffe2.workspace.created_net import CreatedNet, run_program
 from graphc.caffe2.workspace.errors import EnforceError, enforced, missing_blob
 from graphc.caffe2.workspace.pending import Pending
+from graphc.caffe2.workspace.plans import run_plan
 from graphc.caffe2.workspace.program import each_program, program_of
 from graphc.caffe2.workspace.values import SharedArray, Value, fed_value, fetched_value, type_name
 from graphc.ir import DType
@@ -28,11 +30,13 @@ class Workspace:
 
     current: ClassVar[Any]
 
-    def __init__(self, root_folder: str = ".") -> None:
-        self.raw: dict[str, Value] = {}
-        self.filled: set[str] = set()
+    def __init__(self, outer: Workspace | str = ".") -> None:
+        """An empty workspace; outer: the workspace around it, whose blobs it sees, or the folder of its files."""
+        inside = isinstance(outer, Workspace)
+        self.raw: dict[str, Value] = ChildBlobs(outer.raw) if inside else {}
+        self.filled: set[str] = outer.filled if inside else set()
         self.created: dict[str, CreatedNet] = {}
-        self.root_folder = root_folder
+        self.root_folder: str = outer.root_folder if inside else outer
         self._lock = threading.RLock()
 
     # ---- blobs -------------------------------------------------------------------------------------------------------
@@ -40,6 +44,14 @@ class Workspace:
     def names(self) -> list[str]:
         """The names of all blobs, in the order in which they were made."""
         return list(self.raw)
+
+    def own_names(self) -> list[str]:
+        """The names of the blobs that are not those of a workspace around."""
+        return self.raw.own() if isinstance(self.raw, ChildBlobs) else list(self.raw)
+
+    def child(self) -> Workspace:
+        """A workspace inside this one."""
+        return Workspace(self)
 
     def value(self, name: str) -> Value:
         """What a blob holds; raises ``EnforceError`` for one that does not exist."""
@@ -159,12 +171,15 @@ class Workspace:
             return self.create_program(StringifyProto(net), overwrite)
 
     def run(self, obj: Any) -> bool:
-        """Run a net or an operator, given as an object or a message; raises ``ValueError`` for anything else."""
+        """Run a net, a plan or an operator, given as an object or a message; raises ``ValueError`` for others."""
         proto = obj.Proto() if hasattr(obj, "Proto") else obj
         if isinstance(proto, caffe2_pb2.NetDef):
             self.run_once(proto.SerializeToString())
         elif isinstance(proto, caffe2_pb2.OperatorDef):
             self.run_operator(proto.SerializeToString())
+        elif isinstance(proto, caffe2_pb2.PlanDef):
+            with enforced():
+                run_plan(proto, self)
         else:
             raise ValueError(f"Don't know how to do Workspace.run() on {type(obj)}")
         return True
