@@ -78,7 +78,11 @@ def _flat(tensor: Message, dtype: DType) -> np.ndarray:
 
 
 def CaffeBlobToNumpyArray(blob: Message) -> np.ndarray:
-    """The elements of a Caffe 1 ``BlobProto``: shape from ``num, channels, height, width`` or from ``shape``."""
+    """The elements of a Caffe 1 ``BlobProto``, float32: shape from ``num, channels, height, width`` or from ``shape``.
+
+    Elements that were kept in double precision are rounded.
+    """
     old = blob.num != 0
     shape = (blob.num, blob.channels, blob.height, blob.width) if old else tuple(blob.shape.dim)
-    return np.asarray(blob.data, np.float32).reshape(shape)
+    elements = blob.data or getattr(blob, "double_data", [])
+    return np.asarray(elements, np.float32).reshape(shape)
