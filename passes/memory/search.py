@@ -19,7 +19,6 @@ caller's choice; the sum of all sizes is below 2^62.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple, TypeVar, cast
 
 import numba
@@ -79,8 +78,9 @@ def jit(function: _F, inner: bool = True) -> _F:
         return cast(_F, numba.njit(**options)(function))
 
 
-entry = partial(jit, inner=False)
-"""The same for what Python calls."""
+def entry(function: _F) -> _F:
+    """The same for what Python calls."""
+    return jit(function, inner=False)
 
 
 @jit
