@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.caffe2 import workspace
+from graphc.caffe2 import core, workspace
 from graphc.frontends.netdef import import_net, read_net
 from graphc.ir import DType, TensorType, evaluate
 
@@ -17,8 +17,9 @@ HOST = {"CreateMutex": np.zeros(1, np.float32)}
 
 def run(net: Any, feeds: Mapping[str, Any], wanted: Iterable[Any]) -> dict[str, np.ndarray]:
     """The blobs that are wanted, after one run of a net (``core.Net`` or NetDef) on these blobs."""
-    plain = read_net(getattr(net, "Proto", lambda: net)())
-    read = {n for op in plain.ops for n in op.inputs} | set(plain.external_inputs)
+    proto = getattr(net, "Proto", lambda: net)()
+    plain = read_net(proto)
+    read = core.get_undefined_blobs(core.get_ssa(proto)[0])
     arrays = {n: np.asarray(a) for n, a in feeds.items() if n in read}
     plain.external_outputs = list(dict.fromkeys(map(str, wanted)))
     graph = import_net(plain, None, {n: TensorType(DType.of(a.dtype), a.shape) for n, a in arrays.items()})

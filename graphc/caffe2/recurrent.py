@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from graphc.caffe2 import core, workspace
-from graphc.caffe2.proto import caffe2_pb2
 from graphc.frontends.netdef.schema import Message
 
 
@@ -118,9 +117,8 @@ class _Cell:
 def _backward(cell: _Cell, recomputed: set[str], outputs_with_grads: Sequence[int]) -> dict[str, Any]:
     """The arguments of RecurrentNetwork for its gradient: the step net's gradient above all."""
     forward = cell.net.Proto()
-    operators, found = core.GradientRegistry.GetBackwardPass(
-        forward.op, {name: f"{name}_grad" for name in forward.external_output}
-    )
+    given = _given_gradients(forward)
+    operators, found = core.GradientRegistry.GetBackwardPass(forward.op, given)
     gradients = {str(blob): gradient for blob, gradient in found.items()}
     net = core.Net("RecurrentBackwardStep")
     proto = net.Proto()
@@ -135,14 +133,13 @@ def _backward(cell: _Cell, recomputed: set[str], outputs_with_grads: Sequence[in
     )  # fmt: skip
     links = []
     for state in cell.states:
-        links.append(_Link(f"{state.output}_grad", f"{state.blob}_grad", 1))
-        proto.external_input.append(f"{state.output}_grad")
+        links.append(_Link(given[str(state.output)], f"{state.blob}_grad", 1))
+        proto.external_input.append(given[str(state.output)])
         # a gradient that no operator writes under the state's own name is linked under the one it has
         own = f"{state.input}_grad"
         links.append(_Link(own if versions.get(own) else str(gradients[state.input]), f"{state.blob}_grad", 0))
     links.append(_Link(str(gradients[cell.data[0]]), f"{cell.data[1]}_grad", 0))
     proto.external_input.extend([*forward.external_input, *forward.external_output])
-    _accumulate(net)
     trained = [blob for blob in cell.references if str(blob) in gradients]
     arguments: dict[str, Any] = {
         "param": [cell.inputs.index(blob) for blob in trained],
@@ -154,6 +151,18 @@ def _backward(cell: _Cell, recomputed: set[str], outputs_with_grads: Sequence[in
     return {**arguments, "backward_step_net": proto} if proto.op else arguments
 
 
+def _given_gradients(forward: Message) -> dict[str, str]:
+    """The names of the gradients that outputs of the step net get from outside.
+
+    An output that the step net itself reads has another gradient inside; the sum of both has the usual name.
+    """
+    outputs, made, read = list(forward.external_output), set[str](), set[str]()
+    for op in forward.op:
+        read.update(name for name in op.input if name in made)
+        made.update(op.output)
+    return {name: f"{name}_grad_outside" if name in read else f"{name}_grad" for name in outputs}
+
+
 def _recomputing(forward: Message, blobs: set[str]) -> list[Message]:
     """The operators that make these blobs; raises ``AssertionError`` if they make others, too."""
     found = [op for op in forward.op if blobs & set(op.output)]
@@ -161,23 +170,6 @@ def _recomputing(forward: Message, blobs: set[str]) -> list[Message]:
         if not blobs >= set(op.output):
             raise AssertionError(f"{op.type} makes {list(op.output)}: either all of these are recomputed or none")
     return found
-
-
-def _accumulate(net: core.Net) -> None:
-    """Add what an operator writes to a blob that comes from outside to what it holds, instead of replacing it."""
-    proto = net.Proto()
-    operators = list(proto.op)
-    copies = caffe2_pb2.NetDef()
-    copies.op.extend(operators)
-    del proto.op[:]
-    for op in copies.op:
-        clash = [i for i, name in enumerate(op.output) if name in proto.external_input and name not in op.input]
-        names = [op.output[i] for i in clash]
-        for i in clash:
-            op.output[i] += "_accum"
-        proto.op.extend([op])
-        for name in names:
-            net.Sum([core.BlobReference(name), core.BlobReference(name + "_accum")], [core.BlobReference(name)])
 
 
 def set_rnn_executor_config(

@@ -52,7 +52,15 @@ HARMLESS = frozenset(
 a work space or a precision of Caffe2's engines (cuDNN, NNPACK, DNNLOWP, MKL-DNN), or, as ``order`` and ``is_test`` do,
 are set by Caffe2's helpers on every operator alike, those included that have no such argument."""
 
-HARMLESS_ON = frozenset((("Int8Add", "broadcast"), ("LSTMUnit", "axis"), ("PRelu", "alpha"), ("ResizeLike", "axis")))
+HARMLESS_ON = frozenset(
+    (
+        ("ConstantFill", "values"),
+        ("Int8Add", "broadcast"),
+        ("LSTMUnit", "axis"),
+        ("PRelu", "alpha"),
+        ("ResizeLike", "axis"),
+    )
+)
 """Operator and an argument that Caffe2's own scripts give it, though it reads none of that name."""
 
 
