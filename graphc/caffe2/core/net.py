@@ -484,6 +484,20 @@ class Net:
                 self.AddExternalOutput(blob)
         self._output_record = record
 
+    def AppendOutputRecordField(self, field_name: str, record: Any) -> None:
+        """Add a field to the record of the outputs; raises ``AssertionError`` where there is none."""
+        if self._output_record is None:
+            raise AssertionError("Tried to append to missing output record")
+        self.AddExternalOutput(*record.field_blobs())
+        self._output_record += type(self._output_record)((field_name, record))
+
+    def AppendInputRecordField(self, field_name: str, record: Any) -> None:
+        """Add a field to the record of the inputs; raises ``AssertionError`` where there is none."""
+        if self._input_record is None:
+            raise AssertionError("Tried to append to missing input record")
+        self.AddExternalInput(*record.field_blobs())
+        self._input_record += type(self._input_record)((field_name, record))
+
 
 def _renamed_record(record: Any, names: Mapping[str, str], net: Net) -> Any:
     """A copy of a record, whose blobs belong to a net and have other names; None for None."""
