@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from graphc.backends.cpu.kernels.conv_planes import LOAD, UNALIGNED
 from graphc.backends.cpu.kernels.planes import Planes, Tap
 from graphc.backends.cpu.rules import Template
 from graphc.backends.cpu.target import CpuTarget
@@ -26,7 +27,6 @@ PARAMS = (
     *("chunk_images", "chunk", "add", "scratch", "scratch_stride"),  # add: to what the result holds
 )
 """Behind them the distance of each tap. The result of a part follows that of the one before it."""
-UNALIGNED = 1.4
 CHUNK = 768
 """Pixels that all tiles of a block use before the next are fetched."""
 BLOCK = 8
@@ -143,7 +143,8 @@ def make_spec(target: CpuTarget, maps: int, columns: int) -> KernelSpec:
 
     def cost(tile: tuple[int, int]) -> tuple[float, int]:
         m, k = tile
-        cycles = max(m * k / 2, (m + UNALIGNED * k) / 2, 4)
+        loads = m + UNALIGNED * k
+        cycles = max(m * k / 2, loads / 2, 4) + LOAD * loads
         return -(-maps // m) * -(-columns // k) * cycles, -m * k
 
     tiles = [(m, k) for m in range(1, 9) for k in range(1, 26) if m * k + m + spare <= target.registers]

@@ -27,8 +27,10 @@ PARAMS = (
 """Behind them of each tap: its distance in the run, and its place in the filter."""
 UNALIGNED = 1.4
 """Cost of a load that may cross cache lines, by that of a broadcast."""
-VECTORS = 12
-"""Vectors of pixels for which tiles are chosen: no size of an image changes the kernel."""
+VECTORS = (3, 12, 30)
+"""Vectors in the runs for which a tile is chosen, small and large ones: no size of an image changes the kernel."""
+LOAD = 0.1
+"""Cycles that a load takes from the multiply-adds beside it."""
 RUN = 512
 """Pixels of a unit's results: those of a tile stay in the first-level cache."""
 
@@ -73,13 +75,12 @@ class _Emitter:
     def _place(self) -> None:
         """From the unit: maps, group, rows, image."""
         s = self.s
-        s("m0 = u % tiles")
         s("t = u // tiles")
+        s(f"m0 = (u - t * tiles) * {self.maps}")
         s("g = t % groups")
         s("t = t // groups")
-        s("row0 = t % row_blocks * block")
         s("n = t // row_blocks")
-        s(f"m0 = m0 * {self.maps}")
+        s("row0 = (t - n * row_blocks) * block")
         s("count = min(block, rows - row0)")
         s("length = (count - 1) * pitch + columns")
         s("first = n * xn + g * channels * xc + row0 * pitch")
@@ -145,8 +146,7 @@ def make_spec(target: CpuTarget, maps: int, single: bool) -> KernelSpec:
 
     def cost(tile: tuple[int, int]) -> tuple[float, int]:
         m, v = tile
-        whole, rest = divmod(VECTORS, v)
-        cycles = whole * _cycles(m, v) + rest * _cycles(m, 1)
+        cycles = sum((n // v * _cycles(m, v) + n % v * _cycles(m, 1)) / n for n in VECTORS)
         return -(-maps // m) * cycles, -m * v
 
     tiles = [(m, v) for m in range(1, 13) for v in range(1, 13) if m * v + v + spare <= target.registers]
@@ -155,8 +155,9 @@ def make_spec(target: CpuTarget, maps: int, single: bool) -> KernelSpec:
 
 
 def _cycles(maps: int, vectors: int) -> float:
-    """Those of a step of a tile: two multiply-adds a cycle, two loads a cycle, four cycles until a sum can go on."""
-    return max(maps * vectors / 2, (maps + UNALIGNED * vectors) / 2, 4)
+    """Those of a step of a tile: two multiply-adds a cycle, loads beside them, four cycles until a sum can go on."""
+    loads = maps + UNALIGNED * vectors
+    return max(maps * vectors / 2, loads / 2, 4) + LOAD * loads
 
 
 @dataclass(frozen=True)

@@ -145,7 +145,7 @@ LONG = 64
 """Tuples of more numbers are arrays among the parameters: Numba compiles long ones slowly, and none of 1000."""
 
 
-def _argument_codes(call: Call) -> list[str] | None:
+def argument_codes(call: Call) -> list[str] | None:
     """Of each argument ``i`` or ``f`` for a number passed at run time, ``I`` or ``F`` for many, or a literal.
 
     Lists and long tuples are passed at run time, short tuples are a part of the kernel.
@@ -183,7 +183,7 @@ def _written(v: float) -> str:
 
 
 def _choose(call: Call, target: CpuTarget) -> Choice | None:
-    arguments = _argument_codes(call)
+    arguments = argument_codes(call)
     ins = [ABSENT if t is None else _code(t) for t in loop_inputs(call)]
     outs = [_code(t) for t in _result_types(call) if t is not None]
     work = [_code(t) for t in _work_types(call)]
@@ -226,10 +226,10 @@ def emit(spec: KernelSpec, target: CpuTarget) -> str:
         numbers = []
         end = f"{k + sum(code in RUN_TIME for code in args) + bool(opdef.errors)}"
         for code in args:
-            numbers.append(_argument(code, k, end))
+            numbers.append(argument(code, k, end))
             end += f" + ld(p, {k})" * (code in LISTS)
             k += code in RUN_TIME
-        s(f"code = loop({', '.join([*map(_operand, operands), *numbers])})")
+        s(f"code = loop({', '.join([*map(operand, operands), *numbers])})")
         if opdef.errors:
             with s.block("if code != 0:"):
                 s(f"st_i8(ld(p, {k}), 0, code)")
@@ -241,14 +241,15 @@ LISTS = ("I", "F")
 RUN_TIME = ("i", "f", *LISTS)
 
 
-def _argument(code: str, k: int, end: str) -> str:
+def argument(code: str, k: int, end: str) -> str:
     """An argument as source, from parameter ``k``; ``end``: where the next long list begins."""
     if code in LISTS:
         return f"array_{'i8' if code == 'I' else 'f8'}(p + 8 * ({end}), (ld(p, {k}),))"
     return {"i": f"ld(p, {k})", "f": f"ld_f8(p, {k})"}.get(code) or _literal(code)
 
 
-def _operand(names: str | tuple[str, ...]) -> str:
+def operand(names: str | tuple[str, ...]) -> str:
+    """An array or a tuple of arrays as source."""
     return names if isinstance(names, str) else f"({''.join(n + ', ' for n in names)})"
 
 
@@ -300,16 +301,16 @@ def _bind(
     for type in call.opdef.scratch(call) if call.opdef.scratch else ():
         params += [workspace, *type.static_shape]
         workspace = workspace.plus(_room(type))
-    params += [n for v in call.opdef.loop_arguments(call) for n in _number(v)]
+    params += [n for v in call.opdef.loop_arguments(call) for n in number(v)]
     params += [Address("status")] if call.opdef.errors else []
-    for code, value in zip(_argument_codes(call) or (), call.opdef.loop_arguments(call)):
-        params += [n for v in value for n in _number(float(v) if code == "F" else v)] if code in LISTS else []
+    for code, value in zip(argument_codes(call) or (), call.opdef.loop_arguments(call)):
+        params += [n for v in value for n in number(float(v) if code == "F" else v)] if code in LISTS else []
     size = sum(v.type.size for v in outs)
     label = call.node.results[0].name if call.node.results else call.node.op
     return [(Task(choice.spec, tuple(params), 1, label, size, 4 * size),)]
 
 
-def _number(value: object) -> list[int]:
+def number(value: object) -> list[int]:
     """An argument as a parameter: the bits of a float, a long list's length, nothing for what the specification has."""
     if isinstance(value, float):
         return [float_bits(value)]
