@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.caffe2 import core, scope, utils, workspace
+from graphc.caffe2 import core, scope, workspace
 from graphc.caffe2.parallel_workers import (
     LOG_INT_SECS,
     GlobalWorkerCoordinator,
@@ -140,7 +140,9 @@ class BatchFeeder(State):
 
     def cleanup(self) -> None:
         """Let go of the memory."""
-        utils.ResetBlobs([name for name in self._scratch_names() if workspace.HasBlob(name)])
+        for name in self._scratch_names():
+            if workspace.HasBlob(name):
+                workspace.ResetBlob(name)
 
     def put(self, chunk: Any, data_input_coordinator: Any) -> None:
         """Take arrays that a thread fetched, waiting for room; raises ``AssertionError`` for others."""

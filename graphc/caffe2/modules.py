@@ -13,6 +13,7 @@ ROOTS = ("caffe2", "caffe2.python")
 """Packages that stand for ``graphc.caffe2`` itself."""
 _PRIVATE = (
     "arguments",
+    "building",
     "as_caffe2",
     "database",
     "hypothesis_strategies",

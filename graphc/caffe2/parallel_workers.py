@@ -184,8 +184,8 @@ class GlobalWorkerCoordinator:
         """End all threads; False where one does not."""
         for coordinator in self._coordinators:
             coordinator._stop()
-        ended = [coordinator._wait_finish() for coordinator in self._coordinators]
-        self._coordinators = []
+        coordinators, self._coordinators = self._coordinators, []
+        ended = [coordinator._wait_finish() for coordinator in coordinators]
         return all(ended)
 
     def stop_coordinator(self, worker_name: str) -> None:
