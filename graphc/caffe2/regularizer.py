@@ -81,7 +81,7 @@ def _scaled_norm(net: core.Net, param: Any, p: int, scale: float, name: str) -> 
 
 
 def _scaled_small(net: core.Net, param: Any, k: int, scale: float, name: str) -> Any:
-    """``scale`` times the sum of the absolute values but the ``k`` largest."""
+    """``scale`` times the sum of the absolute values but the ``k`` largest of each row."""
     blob = net.NextScopedBlob(name)
     absolute = net.Abs([param], [net.NextScopedBlob("abs")])
     total = net.SumElements([absolute], [net.NextScopedBlob("sum_abs")], average=False)
@@ -164,7 +164,7 @@ class L0ApproxNorm(Regularizer):
 
 
 class L1NormTrimmed(Regularizer):
-    """``reg_lambda`` times the sum of the absolute values but the ``k`` largest (the trimmed lasso)."""
+    """``reg_lambda`` times the sum of the absolute values but the ``k`` largest of each row (trimmed lasso)."""
 
     def __init__(self, reg_lambda: float, k: int) -> None:
         super().__init__()
@@ -192,7 +192,7 @@ class ElasticNet(Regularizer):
 
 
 class ElasticNetL1NormTrimmed(Regularizer):
-    """``ElasticNet`` in which the ``k`` largest absolute values cost nothing."""
+    """``ElasticNet`` in which the ``k`` largest absolute values of each row cost nothing."""
 
     def __init__(self, l1: float, l2: float, k: int) -> None:
         super().__init__()
