@@ -14,7 +14,6 @@ from graphc.operators import Int8Tensor
 
 _FILLS = {
     "float32": "GivenTensorFill",
-    "float64": "GivenTensorDoubleFill",
     "int32": "GivenTensorIntFill",
     "int64": "GivenTensorInt64Fill",
     "int16": "GivenTensorInt16Fill",
@@ -47,6 +46,13 @@ def _quantised_fill(name: str, blob: Int8Tensor) -> Message:
     return core.CreateOperator(kind, [], [name], shape=shape, values=given, **scales)
 
 
+def _fetched(workspace: Any, name: str) -> Any:
+    try:
+        return workspace.FetchBlob(name)
+    except TypeError:  # a quantised blob has a function of its own
+        return workspace.FetchInt8Blob(name)
+
+
 def Export(workspace: Any, net: Any, params: Iterable[Any]) -> tuple[Message, Message]:
     """``(init_net, predict_net)``, ready to be written to files and loaded by a ``Predictor``.
 
@@ -61,7 +67,7 @@ def Export(workspace: Any, net: Any, params: Iterable[Any]) -> tuple[Message, Me
     inputs = [name for name, version in versions.items() if version == 0 and name not in weights]
     init_net, predict_net = caffe2_pb2.NetDef(), caffe2_pb2.NetDef()
     for name in weights:
-        add_tensor(init_net, name, workspace.FetchBlob(name))
+        add_tensor(init_net, name, _fetched(workspace, name))
     for name in inputs:
         add_tensor(init_net, name, np.zeros((1, 1), np.float32))
     predict_net.CopyFrom(proto)
