@@ -137,7 +137,7 @@ def _choose(call: Call, target: CpuTarget) -> Choice | None:
     if kernels is None:
         return None
     work = call.opdef.flops(call) if call.opdef.flops else 0
-    return Choice("conv_gradient", kernels.filters.spec, {}, 2000 + costs.compute_ns(target, 1.3 * work))
+    return Choice("conv_gradient", kernels.filters.spec, {}, 500 + costs.compute_ns(target, 1.3 * work))
 
 
 def _needs(call: Call, choice: Choice, target: CpuTarget) -> Needs:
