@@ -1,7 +1,7 @@
 """LeNet on handwritten digits with Caffe2's Python API on graphc: training, checkpoints, resuming.
 
-    python -m graphc.caffe2 examples/mnist_lenet.py --epochs 6 --checkpoints /tmp/lenet
-    python -m graphc.caffe2 examples/mnist_lenet.py --epochs 12 --checkpoints /tmp/lenet     (goes on where that ended)
+    python -m graphc.caffe2 examples/mnist_lenet.py --epochs 6 --checkpoints lenet
+    python -m graphc.caffe2 examples/mnist_lenet.py --epochs 12 --checkpoints lenet     (goes on where that ended)
 
 After Caffe2's MNIST tutorial. The digits are those of examples/digits, 8 x 8 pixels, so kernels are smaller than
 LeNet's: 300 of them train, 60 test.

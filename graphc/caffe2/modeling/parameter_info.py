@@ -61,6 +61,7 @@ class ParameterInfo:
 
     @optimizer.setter
     def optimizer(self, value: Any) -> None:
+        """Set it, once; raises ``AssertionError`` the second time."""
         if self._optimizer is not None:
             raise AssertionError("optimizer has already been set")
         self._optimizer = value
