@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from graphc.caffe2 import core, scope
@@ -42,7 +42,9 @@ class ModelHelper:
     ) -> None:
         self.name = name or "model"
         self.net = core.Net(self.name)
-        self.param_init_net = core.Net(self.name + "_init") if param_model is None else param_model.param_init_net
+        self.param_init_net: core.Net = (
+            core.Net(self.name + "_init") if param_model is None else param_model.param_init_net
+        )
         self.param_to_grad: dict[core.BlobReference, Any] = {}
         self.params: list[core.BlobReference] = []
         self._parameters_info: dict[Any, ParameterInfo] = {}
@@ -85,8 +87,8 @@ class ModelHelper:
         """
         if not isinstance(param_name, str | core.BlobReference):
             raise TypeError("Unsupported type for param_name")
-        given = isinstance(param_name, core.BlobReference)
-        name = str(param_name) if given else parameter_sharing_context.get_parameter_name(param_name)
+        scoped = parameter_sharing_context.get_parameter_name
+        name = scoped(param_name) if isinstance(param_name, str) else str(param_name)
         if name in self._parameters_info:
             info = self._parameters_info[name]
             if info.shape != shape:
@@ -282,7 +284,7 @@ class ModelHelper:
 
     # ---- operators ---------------------------------------------------------------------------------------------------
 
-    def __getattr__(self, op_type: str) -> Callable[..., Any]:
+    def __getattr__(self, op_type: str) -> Any:
         """``model.Relu``: adds the operator to ``net``; raises ``AttributeError`` for what is no operator."""
         if op_type.startswith("_") or not core.IsOperator(op_type):
             raise AttributeError(unknown_operator(op_type))

@@ -40,8 +40,8 @@ class ExternalInitializer:
         """The blob of this name; raises ``TypeError`` for anything but a string or a blob."""
         if not isinstance(param_name, str | BlobReference):
             raise TypeError("Unsupported type for param_name")
-        scoped = isinstance(param_name, str)
-        param = ScopedBlobReference(param_name, init_net) if scoped else BlobReference(str(param_name), init_net)
+        make = ScopedBlobReference if isinstance(param_name, str) else BlobReference
+        param = make(str(param_name), init_net)
         return ParameterInfo(None, param, shape=shape)
 
 

@@ -179,7 +179,7 @@ class AdagradOptimizer(Optimizer):
                 scale=float(given.scale),
             )
 
-    def scale_learning_rate(self, scale: float) -> None:  # type: ignore[override]
+    def scale_learning_rate(self, scale: float) -> None:
         """Multiply the base learning rate."""
         self.alpha *= scale
 

@@ -115,7 +115,7 @@ class AdamOptimizer(Optimizer):
         arguments["enableRAdam"] = self.enableRAdam
         return net.SparseAdam
 
-    def scale_learning_rate(self, scale: float) -> None:  # type: ignore[override]
+    def scale_learning_rate(self, scale: float) -> None:
         """Multiply the base learning rate."""
         self.alpha *= scale
 
@@ -175,6 +175,6 @@ class DecayAdagradOptimizer(Optimizer):
             bias_correction_first=self.bias_correction_first,
         )
 
-    def scale_learning_rate(self, scale: float) -> None:  # type: ignore[override]
+    def scale_learning_rate(self, scale: float) -> None:
         """Multiply the base learning rate."""
         self.alpha *= scale

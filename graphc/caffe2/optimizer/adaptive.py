@@ -60,7 +60,7 @@ class WngradOptimizer(Optimizer):
             outputs.append(f"{param}_update")
         net.Wngrad([param, moment, grad, rate], outputs, **arguments)
 
-    def scale_learning_rate(self, scale: float) -> None:  # type: ignore[override]
+    def scale_learning_rate(self, scale: float) -> None:
         """Multiply the base learning rate."""
         self.alpha *= scale
 
@@ -106,7 +106,7 @@ class StormOptimizer(Optimizer):
         else:
             net.Storm([*state, grad, rate], state, **arguments)
 
-    def scale_learning_rate(self, scale: float) -> None:  # type: ignore[override]
+    def scale_learning_rate(self, scale: float) -> None:
         """Multiply the base learning rate."""
         self.lr *= scale
 
@@ -151,7 +151,7 @@ class AdadeltaOptimizer(Optimizer):
         else:
             net.Adadelta([*state, grad, rate], state, **arguments)
 
-    def scale_learning_rate(self, scale: float) -> None:  # type: ignore[override]
+    def scale_learning_rate(self, scale: float) -> None:
         """Multiply the base learning rate."""
         self.alpha *= scale
 
@@ -209,7 +209,7 @@ class RmsPropOptimizer(Optimizer):
         )
         net.MomentumSGDUpdate([step, momentum, rate, param], [step, momentum, param])
 
-    def scale_learning_rate(self, scale: float) -> None:  # type: ignore[override]
+    def scale_learning_rate(self, scale: float) -> None:
         """Multiply the base learning rate."""
         self.alpha *= scale
 
@@ -281,6 +281,6 @@ class YellowFinOptimizer(Optimizer):
             vector("_scalars_memory", _YELLOWFIN_SCALARS, 0.0),
         ]
 
-    def scale_learning_rate(self, scale: float) -> None:  # type: ignore[override]
+    def scale_learning_rate(self, scale: float) -> None:
         """Multiply the learning rate at first."""
         self.alpha *= scale

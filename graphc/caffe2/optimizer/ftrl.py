@@ -45,7 +45,7 @@ class FtrlOptimizer(Optimizer):
         else:
             net.Ftrl([param, state, grad], [param, state], **self._arguments())
 
-    def scale_learning_rate(self, scale: float) -> None:  # type: ignore[override]
+    def scale_learning_rate(self, scale: float) -> None:
         """Multiply the learning rate."""
         self.alpha *= scale
 

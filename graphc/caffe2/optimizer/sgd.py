@@ -75,7 +75,7 @@ class SgdOptimizer(Optimizer):
         else:
             net.MomentumSGDUpdate([grad, momentum, rate, param], [grad, momentum, param], **arguments)
 
-    def scale_learning_rate(self, scale: float) -> None:  # type: ignore[override]
+    def scale_learning_rate(self, scale: float) -> None:
         """Multiply the base learning rate."""
         self.base_learning_rate *= scale
 

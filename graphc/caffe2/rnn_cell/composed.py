@@ -144,7 +144,8 @@ class MultiRNNCell(RNNCell):
 
     def get_output_state_index(self) -> int:
         """The output of the last layer."""
-        return self._slices()[-1].start + self.cells[-1].get_output_state_index()
+        last = self.cells[-1]
+        return len(self.state_names) - len(last.get_state_names()) + last.get_output_state_index()
 
     def get_output_dim(self) -> int:
         """That of the last layer."""

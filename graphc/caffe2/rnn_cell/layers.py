@@ -55,7 +55,7 @@ def _LSTM(
         )
         for before, size in zip([dim_in, *sizes], sizes)
     ]
-    cell = cells[0] if len(sizes) == 1 else MultiRNNCell(cells, name=scope, forward_only=forward_only)
+    cell: Any = cells[0] if len(sizes) == 1 else MultiRNNCell(cells, name=scope, forward_only=forward_only)
     last_layer = 4 * (len(sizes) - 1)
     whole = cell if static_rnn_unroll_size is None else UnrolledCell(cell, static_rnn_unroll_size)
     _, result = whole.apply_over_sequence(
