@@ -28,6 +28,9 @@ from graphc.runtime.executor import Executor, aligned_zeros
 MOST_SHAPES = 64
 """Sets of input shapes for which a segment keeps a schedule; the oldest is forgotten first."""
 
+TINY = 1 << 15
+"""Operations and bytes below which a schedule has one thread."""
+
 SOME_SIZE = 16
 """What stands for a dimension that depends on data while kernels are chosen ahead of a run."""
 
@@ -43,7 +46,7 @@ class Key(NamedTuple):
 
     shapes: tuple[tuple[int, ...], ...]
     keep: frozenset[str]
-    elements: tuple[bytes, ...]
+    elements: tuple[bytes, ...] = ()
     quants: tuple[Quant | None, ...] = ()
 
 
@@ -74,7 +77,7 @@ class NativeSegment:
         self._idle: list[Lane] = []
         self.default: Key | None = None
         if self.bound:
-            self.default = Key(tuple(p.type.static_shape for p in self.bound[0].inputs), NOTHING, ())
+            self.default = Key(tuple(p.type.static_shape for p in self.bound[0].inputs), NOTHING)
             self._schedules[self.default] = self.bound
 
     # ---- making ------------------------------------------------------------------------------------------------------
@@ -128,9 +131,10 @@ class NativeSegment:
     def run(self, arrays: Sequence[np.ndarray], keep: frozenset[str] = NOTHING) -> tuple[list[np.ndarray], Executor]:
         """Outputs for contiguous arrays of the inputs' dtypes, and the executor, from which blobs can be fetched until
         it is given back with ``release``."""
-        elements = tuple([arrays[i].tobytes() for i in self.shape_inputs])
-        quants = tuple([array_quant(arrays[i]) for i in self._open_inputs])
-        key = Key(tuple([a.shape for a in arrays]), keep, elements, quants)
+        key = Key(tuple([a.shape for a in arrays]), keep)
+        if self.shape_inputs or self._open_inputs:
+            elements = tuple([arrays[i].tobytes() for i in self.shape_inputs])
+            key = key._replace(elements=elements, quants=tuple([array_quant(arrays[i]) for i in self._open_inputs]))
         try:
             lane = self._idle.pop()
         except IndexError:  # all are in use by other threads
@@ -184,8 +188,8 @@ class NativeSegment:
         if self.bound is not None and schedule is self.bound[0]:  # it may be from a file
             _require_sound(schedule, constants)
         self.code.load(schedule.kernels)
-        code = self.code
-        return Executor(schedule, code.addresses, code.driver, constants, self.threads, code.alive, memory)
+        code, threads = self.code, 1 if _is_tiny(schedule) else self.threads
+        return Executor(schedule, code.addresses, code.driver, constants, threads, code.alive, memory)
 
     def _schedule(self, key: Key, arrays: Sequence[np.ndarray]) -> Bound:
         """The schedule for some shapes and kept blobs: inferred and lowered on first use."""
@@ -308,6 +312,11 @@ def _close(value: Value) -> None:
         raise LoweringError(f"the rank of '{value.name}' is not known")
     quant = SOME_QUANT if value.type.quant == OPEN_QUANT else value.type.quant
     value.type = replace(value.type, shape=tuple(d if isinstance(d, int) else SOME_SIZE for d in shape), quant=quant)
+
+
+def _is_tiny(schedule: Schedule) -> bool:
+    """A thread does the work sooner than it wakes another one, which takes some microseconds."""
+    return sum(task.flops + task.nbytes for step in schedule.steps for task in step) < TINY
 
 
 def _require_memory(schedule: Schedule, threads: int) -> None:

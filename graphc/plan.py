@@ -195,8 +195,13 @@ class Plan:
 
     def run_arrays(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Outputs in order for arrays in the order of the inputs, which may be empty ones; for graphs inside graphs."""
-        out = self._run_arrays([np.asarray(a, order="C") for a in arrays], NOTHING)
-        return [out[n] for n in self._output_names]
+        plain = [np.asarray(a, order="C") for a in arrays]
+        if self._only is None:
+            out = self._run_segments(plain, NOTHING)
+            return [out[n] for n in self._output_names]
+        values, executor = self._only.run(plain)
+        self._only.release(executor)
+        return values
 
     def executor(self) -> Executor:
         """A new executor for the shapes compiled for, apart from those that ``run`` uses; for nets of one segment."""

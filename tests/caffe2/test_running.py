@@ -94,8 +94,8 @@ def test_what_counts_as_a_weight() -> None:
     workspace.RunNet(net)
     assert workspace.FetchBlob("sum").tolist() == [[7, 7]]
     (demands,) = current().net(net.Name()).demands
-    assert demands.variant is not None
-    assert set(demands.variant.weights) == {"w", "b", "scale"}
+    assert demands.prepared is not None
+    assert set(demands.prepared.variant.weights) == {"w", "b", "scale"}
 
 
 def test_init_nets_draw_numbers() -> None:

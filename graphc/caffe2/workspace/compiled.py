@@ -39,7 +39,7 @@ class Variant:
 
     names: the blobs in the order of the plan's inputs. weights: the blobs that are part of the plan, with the arrays
     that they held. outputs: the blobs that it gives. quantised: which of them are so. exact: it runs only the sizes
-    that it was compiled for. seen: inputs that it has run.
+    that it was compiled for. seen: inputs that it takes.
     """
 
     plan: Plan
@@ -50,19 +50,6 @@ class Variant:
     exact: bool
     seen: set[Signature] = field(default_factory=set)
 
-    def ready(self, raw: Mapping[str, Value]) -> list[np.ndarray] | None:
-        """The plan's inputs, where the weights are what they were and the inputs are of sizes that it has run."""
-        for name, weight in self.weights.items():
-            if raw.get(name) is not weight:
-                return None
-        arrays = [raw.get(name) for name in self.names]
-        signature = []
-        for array in arrays:
-            if type(array) is not np.ndarray:
-                return None
-            signature.append((array.dtype, array.shape))
-        return arrays if tuple(signature) in self.seen else None  # type: ignore[return-value]
-
     def run(self, arrays: Sequence[np.ndarray]) -> dict[str, Value]:
         """The outputs by name; quantised ones as ``Int8Tensor``."""
         plan = self.plan
@@ -72,17 +59,39 @@ class Variant:
         return found
 
 
+class Prepared:
+    """The last run of a stage, to be repeated as long as its weights are the same arrays and its inputs tensors of the
+    same types: what is left is to collect them and to enter native code."""
+
+    def __init__(self, variant: Variant, arrays: Sequence[np.ndarray]) -> None:
+        self.variant = variant
+        self._weights = list(variant.weights.items())
+        self._ports = [(name, array.dtype, array.shape) for name, array in zip(variant.names, arrays)]
+
+    def arrays(self, raw: Mapping[str, Value]) -> list[np.ndarray] | None:
+        """The plan's inputs, None where the blobs call for another plan."""
+        for name, weight in self._weights:
+            if raw.get(name) is not weight:
+                return None
+        found = []
+        for name, dtype, shape in self._ports:
+            array = raw.get(name)
+            if type(array) is not np.ndarray or array.shape != shape or array.dtype != dtype:
+                return None
+            found.append(array)
+        return found
+
+
 @dataclass
 class Demands:
     """What a created net learns from run to run.
 
     wanted: blobs that were fetched though no plan gave them. varying: blobs that looked like weights and changed.
-    variant: the plan of the last run.
     """
 
     wanted: set[str] = field(default_factory=set)
     varying: set[str] = field(default_factory=set)
-    variant: Variant | None = None
+    prepared: Prepared | None = None
 
 
 class Source(Protocol):
@@ -119,10 +128,10 @@ class CompiledStage:
 
         every: give every blob that the stage writes. Raises ``GraphcError``.
         """
-        variant = demands.variant
-        arrays = variant.ready(source.raw) if variant is not None else None
-        if variant is not None and arrays is not None:
-            return variant.run(arrays)
+        prepared = demands.prepared
+        arrays = prepared.arrays(source.raw) if prepared is not None else None
+        if prepared is not None and arrays is not None:
+            return prepared.variant.run(arrays)
         values = {n: self._present(source, n) for n in self.stage.reads}
         with self._lock:
             return self._select(values, demands, source.filled, every)
@@ -142,8 +151,8 @@ class CompiledStage:
         self, values: Mapping[str, Value], demands: Demands, filled: Collection[str], every: bool
     ) -> dict[str, Value]:
         """Find a plan for the blobs, or compile one, and run it."""
-        if demands.variant is not None:
-            demands.varying |= {n for n, w in demands.variant.weights.items() if values[n] is not w}
+        if demands.prepared is not None:
+            demands.varying |= {n for n, w in demands.prepared.variant.weights.items() if values[n] is not w}
         weights = {} if every or self.single else self._weights(values, demands.varying, filled)
         outputs = self._outputs(demands.wanted, every)
         names = [n for n in self.stage.reads if n not in weights]
@@ -152,16 +161,16 @@ class CompiledStage:
         for variant in self._variants.get(key, []):
             found = self._try(variant, values, signature)
             if found is not None:
-                demands.variant = variant
+                demands.prepared = Prepared(variant, [elements(values[n]) for n in variant.names])
                 return found
         if weights:
             self.forget_weights()
         variant = self._compile(values, names, weights, outputs)
-        self._variants.setdefault(key, []).append(variant)
-        found = variant.run([elements(values[n]) for n in variant.names])
         variant.seen.add(signature)
-        demands.variant = variant
-        return found
+        self._variants.setdefault(key, []).append(variant)
+        arrays = [elements(values[n]) for n in variant.names]
+        demands.prepared = Prepared(variant, arrays)
+        return variant.run(arrays)
 
     def _try(self, variant: Variant, values: Mapping[str, Value], signature: Signature) -> dict[str, Value] | None:
         """Run a plan on sizes that may be new to it; None where it does not take them."""

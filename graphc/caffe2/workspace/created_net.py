@@ -6,13 +6,14 @@ from collections.abc import Callable
 from typing import Protocol
 
 from graphc.caffe2.workspace.compiled import CompiledStage, Demands
-from graphc.caffe2.workspace.errors import enforced
+from graphc.caffe2.workspace.errors import EnforceError, enforce_error
 from graphc.caffe2.workspace.fills import FillStage
 from graphc.caffe2.workspace.host_operators import HostCall
 from graphc.caffe2.workspace.pending import Pending
 from graphc.caffe2.workspace.program import HostStage, Program
 from graphc.caffe2.workspace.values import Value
 from graphc.frontends.netdef.net import Net
+from graphc.ir import GraphcError
 
 
 class Target(Protocol):
@@ -45,12 +46,16 @@ class CreatedNet:
 
     def run(self, target: Target) -> None:
         """Run it once; raises ``EnforceError``. Blobs that no plan gives are computed when they are looked at."""
-        with enforced(self.name):
+        try:
             for stage, demands in zip(self.program.stages, self.demands):
                 if isinstance(stage, CompiledStage):
                     _run_compiled(stage, target, demands)
                 else:
                     _run_other(stage, target, self.runs, self.inner)
+        except EnforceError:
+            raise
+        except GraphcError as error:
+            raise enforce_error(error, self.name) from error
         self.runs += 1
 
     def bound(self, target: Target) -> Callable[[], None]:
@@ -61,7 +66,7 @@ class CreatedNet:
 def run_program(program: Program, target: Target) -> None:
     """Run a program once, by plans that give every blob; raises ``EnforceError``."""
     inner: dict[int, Program] = {}
-    with enforced(program.net.name):
+    try:
         for stage in program.stages:
             if isinstance(stage, CompiledStage):
                 found = stage.run(target, stage.once, True)
@@ -69,19 +74,19 @@ def run_program(program: Program, target: Target) -> None:
                 target.filled.difference_update(found)
             else:
                 _run_other(stage, target, 0, inner)
+    except EnforceError:
+        raise
+    except GraphcError as error:
+        raise enforce_error(error, program.net.name) from error
 
 
 def _run_compiled(stage: CompiledStage, target: Target, demands: Demands) -> None:
-    raw = target.raw
-    before = {n: raw.get(n) for n in stage.stage.reads}
-    found = stage.run(target, demands, False)
-    if len(found) < len(stage.stage.writes):
-        for n, v in before.items():
-            if type(v) is Pending:
-                before[n] = raw[n]
-        raw.update(dict.fromkeys(stage.stage.writes, Pending(stage, before, demands)))
-    raw.update(found)
-    target.filled.difference_update(stage.stage.writes)
+    found, raw, writes = stage.run(target, demands, False), target.raw, stage.stage.writes
+    if len(found) < len(writes):
+        inputs = {n: raw.get(n) for n in stage.stage.reads}
+        found = dict.fromkeys(writes, Pending(stage, inputs, demands)) | found
+    raw.update(found)  # at once: another thread finds what the run gave, or what was there before
+    target.filled.difference_update(writes)
 
 
 def _run_other(stage: FillStage | HostStage, target: Target, runs: int, inner: dict[int, Program]) -> None:

@@ -18,21 +18,31 @@ class EnforceError(GraphcError, RuntimeError):
         return f"[enforce fail] {GraphcError.__str__(self)}"
 
 
-def missing_blob(name: str, known: Iterable[str], where: str = "") -> EnforceError:
-    """The error for a blob that the workspace does not have."""
-    near = difflib.get_close_matches(name, list(known), 3)
-    hint = f"near names: {', '.join(near)}" if near else "feed it (FeedBlob), or run the net that makes it"
-    return EnforceError(where.format(name) if where else f"Can't find blob: {name}", hint)
+def missing_blob(name: str, known: Iterable[str], message: str = "") -> EnforceError:
+    """The error for a blob that the workspace does not have; message: other words than those of ``FetchBlob``."""
+    near = near_names(name, known)
+    hint = f"near names: {near}" if near else "feed it (FeedBlob), or run the net that makes it"
+    return EnforceError(message or f"Can't find blob: {name}", hint)
+
+
+def near_names(name: str, known: Iterable[str]) -> str:
+    """Up to three names of almost the same spelling, in words; empty where there are none."""
+    return ", ".join(difflib.get_close_matches(name, list(known), 3))
+
+
+def enforce_error(error: GraphcError, net: str = "") -> EnforceError:
+    """An error of graphc as ``EnforceError``; that of a net says where in Python the operator was created."""
+    found = re.search(r"op #(\d+)", str(error))
+    created = creation_text(net, int(found[1])) if found and net else ""
+    return EnforceError(error.message + created, error.help, error.excerpt)
 
 
 @contextmanager
-def enforced(net: str = "") -> Iterator[None]:
-    """Errors of graphc come out as ``EnforceError``; those of a net say where in Python the operator was created."""
+def enforced() -> Iterator[None]:
+    """Errors of graphc come out as ``EnforceError``."""
     try:
         yield
     except EnforceError:
         raise
     except GraphcError as error:
-        found = re.search(r"op #(\d+)", str(error))
-        created = creation_text(net, int(found[1])) if found and net else ""
-        raise EnforceError(error.message + created, error.help, error.excerpt) from error
+        raise enforce_error(error) from error

@@ -5,14 +5,15 @@ from __future__ import annotations
 import threading
 import zlib
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 
-from graphc.caffe2.workspace.compiled import Source, elements, made_value
+from graphc.caffe2.workspace.compiled import Source, elements, made_value, value_type
 from graphc.caffe2.workspace.stages import Stage, draws_numbers
 from graphc.caffe2.workspace.values import Value, nbytes
 from graphc.frontends.netdef.fills import is_weight, weight
-from graphc.ir import evaluate
+from graphc.ir import Graph, TensorType, evaluate
 from graphc.ir.infer import infer_types
 from graphc.operators import operator_graph
 
@@ -36,6 +37,7 @@ class FillStage:
         self.device = self.op.device or stage.net.device
         self.random = draws_numbers(self.op)
         self._made: dict[str, Value] | None = None
+        self._graphs: dict[tuple[TensorType | None, ...], Graph] = {}
 
     def run(self, source: Source, runs: int) -> dict[str, Value]:
         """The outputs by name. runs: how often the net that holds the operator ran before. Raises ``GraphcError``."""
@@ -51,14 +53,21 @@ class FillStage:
         return made
 
     def _evaluate(self, source: Source, runs: int) -> dict[str, Value]:
-        inputs = [source.value(n) if n else None for n in self.op.inputs]
-        graph = operator_graph(self.op, inputs)
+        given = {n: source.value(n) for n in self.op.inputs if n}
+        graph = self._graph([given.get(n) for n in self.op.inputs])
         for node in graph.nodes:
             node.device = f"cpu:0 random_seed={self._seed(runs)}" if self.random else node.device
-        infer_types(graph)
-        given = dict(zip(self.op.inputs, inputs))
         found = evaluate(graph, {v.name: elements(given[v.name]) for v in graph.inputs})
         return {n: made_value(found[n], v.type) for n, v in zip(graph.output_names, graph.outputs)}
+
+    def _graph(self, inputs: Sequence[Value]) -> Graph:
+        """The operator for inputs of these types, ready to be evaluated; the last one is kept."""
+        types = tuple(None if x is None else value_type(n, x) for n, x in zip(self.op.inputs, inputs))
+        if types not in self._graphs:
+            graph = operator_graph(self.op, inputs)
+            infer_types(graph)
+            self._graphs = {types: graph}
+        return self._graphs[types].clone()
 
     def _seed(self, runs: int) -> int:
         seed = self.device.random_seed if self.device is not None else None

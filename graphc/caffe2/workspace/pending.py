@@ -22,7 +22,7 @@ class Pending:
     def compute(self, name: str) -> dict[str, Value]:
         """All blobs of the stage, of which ``name`` is wanted; raises ``GraphcError``."""
         self._demands.wanted.add(name)
-        self._demands.variant = None
+        self._demands.prepared = None
         return self._stage.run(_Inputs(self._inputs), Demands(), True)
 
 

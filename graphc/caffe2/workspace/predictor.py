@@ -65,5 +65,5 @@ class Predictor:
             inputs = dict(zip(names, inputs))
         for name, given in inputs.items():
             if str(name) not in names:
-                raise missing_blob(str(name), names, "{} is no input of the net '" + self._net.name + "'")
+                raise missing_blob(str(name), names, f"{name} is no input of the net '{self._net.name}'")
             self._workspace.feed(str(name), given)

@@ -12,10 +12,11 @@ from graphc.caffe2.proto import caffe2_pb2
 from graphc.caffe2.workspace.child import ChildBlobs
 from graphc.caffe2.workspace.coercion import StringifyProto
 from graphc.caffe2.workspace.created_net import CreatedNet, run_program
-from graphc.caffe2.workspace.errors import EnforceError, enforced, missing_blob
+from graphc.caffe2.workspace.errors import EnforceError, enforced, missing_blob, near_names
 from graphc.caffe2.workspace.pending import Pending
 from graphc.caffe2.workspace.plans import run_plan
-from graphc.caffe2.workspace.program import each_program, program_of
+from graphc.caffe2.workspace.program import Program, each_program, program_of
+from graphc.caffe2.workspace.tracebacks import creation_text
 from graphc.caffe2.workspace.values import SharedArray, Value, fed_value, fetched_value, type_name
 from graphc.ir import DType
 
@@ -117,31 +118,38 @@ class Workspace:
                 f'I respectfully refuse to overwrite an existing net of the same name "{name}", unless you explicitly '
                 "specify overwrite=true."
             )
-        self._require_inputs(program.reads, name, data)
+        self._require_inputs(program)
         for blob in program.writes:
             self.raw.setdefault(blob, None)
         self.created[name] = CreatedNet(program)
         return self.created[name]
 
-    def _require_inputs(self, reads: list[str], net: str, data: bytes) -> None:
-        for name in reads:
-            if name not in self.raw:
-                ops = program_of(data).net.ops
-                position = next((i for i, op in enumerate(ops) if name in op.inputs), 0)
-                where = f"net '{net}' op #{position} {ops[position].type}"
-                raise missing_blob(name, self.raw, where + ": Encountered a non-existing input blob: {}")
+    def _require_inputs(self, program: Program) -> None:
+        """Raise ``EnforceError`` unless the blobs exist that a net reads before it makes them."""
+        missing = next((name for name in program.reads if name not in self.raw), None)
+        if missing is None:
+            return
+        net = program.net
+        position = next((i for i, op in enumerate(net.ops) if missing in op.inputs), 0)
+        raise missing_blob(
+            missing,
+            [*self.raw, *program.writes],
+            f"net '{net.name}' op #{position} {net.ops[position].type}: Encountered a non-existing input blob: "
+            f"{missing}{creation_text(net.name, position)}",
+        )
 
     def net(self, name: str) -> CreatedNet:
         """A created net; raises ``EnforceError``."""
         if name not in self.created:
-            known = ", ".join(self.created) or "none"
-            raise EnforceError(f"Can't find net {name}", f"create it first (CreateNet); nets: {known}")
+            near = near_names(name, self.created)
+            known = f"near names: {near}" if near else f"nets: {', '.join(self.created) or 'none'}"
+            raise EnforceError(f"Can't find net {name}", f"create it first (CreateNet); {known}")
         return self.created[name]
 
     def run_once(self, data: bytes) -> None:
         """Run a serialised NetDef; every blob that it writes is kept."""
         program = program_of(data)
-        self._require_inputs(program.reads, program.net.name, data)
+        self._require_inputs(program)
         run_program(program, self)
 
     def run_operator(self, data: bytes) -> None:
@@ -149,8 +157,8 @@ class Workspace:
         program = program_of(data, single=True)
         for name in program.reads:
             if name not in self.raw:
-                where = f"op {program.net.ops[0].type}: Encountered a non-existing input blob: {{}}"
-                raise missing_blob(name, self.raw, where)
+                message = f"op {program.net.ops[0].type}: Encountered a non-existing input blob: {name}"
+                raise missing_blob(name, self.raw, message)
         run_program(program, self)
 
     # ---- Caffe2's class ----------------------------------------------------------------------------------------------
