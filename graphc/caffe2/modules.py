@@ -21,6 +21,7 @@ _PRIVATE = (
     "old_names",
     "operator_types",
     "tensor_proto",
+    "transforms",
 )
 """Modules that only graphc has."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from interpreted_net import interpreted
 
 from graphc.caffe2 import core, workspace
 from graphc.caffe2 import nomnigraph as ng
@@ -154,12 +155,10 @@ def test_convolutions_in_the_other_layout() -> None:
     shapes = {"X": (2, 2, 8, 7), "w1": (3, 2, 3, 3), "w2": (3, 2, 3, 3), "w3": (4, 3, 3, 3)}
     for name, shape in {**shapes, "b1": (3,), "b2": (3,), "b3": (4,)}.items():
         workspace.FeedBlob(name, rng.standard_normal(shape, np.float32))
-    workspace.RunNetOnce(net)
-    before = workspace.FetchBlobs(["c1", "c2", "c3"])
+    before = interpreted(net, "c1", "c2", "c3")
     nn = ng.NNModule(net)
     transpose_network(nn)
     proto = nn.convertToCaffe2Proto()
     assert sorted(op.type for op in proto.op) == ["Conv"] * 3 + ["NCHW2NHWC"] * 4 + ["NHWC2NCHW"] * 3
-    workspace.RunNetOnce(proto)
-    for found, want in zip(workspace.FetchBlobs(["c1", "c2", "c3"]), before):
+    for found, want in zip(interpreted(proto, "c1", "c2", "c3"), before):
         np.testing.assert_allclose(found, want, rtol=1e-4, atol=1e-5)

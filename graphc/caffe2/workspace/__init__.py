@@ -84,4 +84,6 @@ from graphc.caffe2.workspace.shapes import InferShapesAndTypes as InferShapesAnd
 from graphc.caffe2.workspace.statistics import GetStats as GetStats
 from graphc.caffe2.workspace.store import Workspace as Workspace
 from graphc.caffe2.workspace.tracebacks import operator_tracebacks as operator_tracebacks
+from graphc.caffe2.workspace.transform import ApplyTransform as ApplyTransform
+from graphc.caffe2.workspace.transform import ApplyTransformIfFaster as ApplyTransformIfFaster
 from graphc.operators import Int8Tensor as Int8Tensor

@@ -55,6 +55,7 @@ are set by Caffe2's helpers on every operator alike, those included that have no
 HARMLESS_ON = frozenset(
     (
         ("ConstantFill", "values"),
+        ("ConvRelu", "activation"),
         ("Int8Add", "broadcast"),
         ("LSTMUnit", "axis"),
         ("PRelu", "alpha"),
