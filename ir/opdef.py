@@ -47,6 +47,8 @@ class Trait(enum.Flag):
     """Made by graphc, absent from Caffe2; its name starts with ``g.``."""
     HOST = enum.auto()
     """Runs in Python between native pieces, by its ``reference``: strings, maps, control flow."""
+    SIZED = enum.auto()
+    """``scalar`` holds sizes of the operands as numbers, so that a plan is for these sizes alone."""
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,8 @@ class FoldConstants(Pass):
 
     Handles fills and what is left of init nets (Copy, Cast, arithmetic on weights) through the reference interpreter;
     Shape, Size, Reshape's old_shape and Concat's split_info. A size that other input sizes would change binds the graph
-    to the sizes at hand: a note that starts with ``FIXED_SIZES`` says so. Types that folding makes known are inferred.
+    to the sizes at hand: a note that starts with ``FIXED_SIZES`` says so, as it does for operators whose expression
+    holds sizes (``Trait.SIZED``). Types that folding makes known are inferred.
     Refuses randomness, effects, control flow, constants without storage, and results that need more bytes than
     ``limit`` and than the operands and arguments have together (a ConstantFill of a large shape is smaller as it is).
     """
@@ -53,6 +54,8 @@ class _Folding:
     def at_node(self, net: Graph, node: Node) -> bool:
         """Fold one node of the graph or of a net inside it."""
         self._infer_again(node)
+        if Trait.SIZED in traits_of(node):
+            self._note_sizes(node)
         if node.op in _SIZES and self._fold_sizes(net, node):
             return True
         if not _is_pure(node) or not all(v is None or v.data is not None for v in node.operands):
@@ -90,6 +93,13 @@ class _Folding:
         if len(node.results) == 1:
             net.erase(node)
         return True
+
+    def _note_sizes(self, node: Node) -> None:
+        """Note that the graph is bound to its sizes, unless those of the operands are the same for all inputs."""
+        types = (v.type if v.is_constant else self.open_sizes.get(v) for v in node.operands if v is not None)
+        note = f"{FIXED_SIZES}'{node.results[0].name}' ({node.op}) divides by a size of the inputs compiled for"
+        if note not in self.graph.notes and not all(t is not None and t.is_static for t in types):
+            self.graph.notes.append(note)
 
     def _replace(self, net: Graph, old: Value, data: np.ndarray) -> None:
         new = fresh_constant(net, old.name or "constant", np.ascontiguousarray(data).reshape(data.shape))

@@ -178,3 +178,10 @@ def test_old_names_come_back_with_the_alias(tmp_path):
     run = [sys.executable, "-W", "ignore", "-m", "graphc.caffe2", str(script)]
     out = subprocess.run(run, capture_output=True, text=True, timeout=120, check=True).stdout
     assert out == "1.0 2 ['a', 'b']\nTrue True [False, True]\n"
+
+
+def test_expressions_that_hold_a_size_are_compiled_for_each():
+    op = core.CreateOperator("SumElementsGradient", ["X", "d"], ["dX"], average=1)
+    for n in (3, 4):
+        found = hu.runOpOnInput(hu.cpu_do, op, [np.ones(n, np.float32), np.ones(1, np.float32)])[0]
+        np.testing.assert_allclose(found, np.full(n, 1 / n, np.float32))

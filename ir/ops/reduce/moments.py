@@ -120,7 +120,7 @@ op(
     args=AXES_ARGS,
     scalar=_moments_gradient,
     align=_moments_align,
-    traits=Trait.POINTWISE,
+    traits=Trait.POINTWISE | Trait.SIZED,
     doc="(dmean + 2 (X - mean) dvariance) divided by the number of elements.",
 )
 

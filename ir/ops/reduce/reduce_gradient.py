@@ -104,7 +104,7 @@ for _name, _scalar, _dtypes, _doc in _AXES:
         args=AXES_ARGS,
         scalar=_scalar,
         align=_align_axes,
-        traits=Trait.POINTWISE,
+        traits=Trait.POINTWISE | Trait.SIZED if _name == "Mean" else Trait.POINTWISE,
         family=__name__,
         doc=f"{_doc}, spread out along the reduced dimensions.",
     )
@@ -279,6 +279,10 @@ def _share(o: ScalarOps, call: Call, d: Expr) -> Expr:
     return d / o.const(float(max(call.type(0).size, 1))) if call.arg("average") else d
 
 
+def _averages(call: Call) -> Trait:
+    return Trait.SIZED if call.arg("average") else Trait.NONE
+
+
 def _lp(o: ScalarOps, call: Call, x: Expr, d: Expr) -> Expr:
     d = _share(o, call, d)
     return _signed(o, d, x) if call.arg("p") == 1 else x * o.const(2.0) * d
@@ -293,6 +297,7 @@ op(
     scalar=lambda o, call, x, d: _share(o, call, d),
     align=_align_one,
     traits=Trait.POINTWISE,
+    call_traits=_averages,
     doc="dsum for every element, divided by their number with average.",
 )
 op(
@@ -304,6 +309,7 @@ op(
     scalar=_lp,
     align=_align_one,
     traits=Trait.POINTWISE,
+    call_traits=_averages,
     doc="dout times the sign of X (p = 1) or times 2 X (p = 2).",
 )
 
