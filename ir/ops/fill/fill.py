@@ -359,7 +359,7 @@ op(
     sizes=_range_sizes,
     loop=_range,
     constants=lambda call: [int(call.type(0).dtype in INTS), call.n_inputs],
-    errors=("the step is 0", "there are more than 2**31 numbers: the step is too small, or stop too far away"),
+    errors=("Step size cannot be 0", "there are more than 2**31 numbers: the step is too small, or stop too far away"),
     doc="start, start + step ... below stop; one input is stop alone",
 )
 

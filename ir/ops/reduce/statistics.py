@@ -55,9 +55,11 @@ def _histogram_infer(call: Call) -> list[TensorType]:
     one_dtype(call)
     edges = call.arg("bin_edges")
     if len(edges) < 2:
-        call.fail(f"{len(edges)} edges are given", "give bin_edges at least 2 values")
+        call.fail(
+            f"Number of bin edges must be greater than or equal to 2, not {len(edges)}", "give bin_edges more values"
+        )
     if any(not a < b for a, b in pairwise(edges)):
-        call.fail("bin_edges do not increase", "sort them, each once")
+        call.fail("bin_edges must be a strictly increasing sequence of values", "sort them, each once")
     return [TensorType(DType.INT64, (len(edges) - 1,))]
 
 
@@ -131,6 +133,8 @@ op(
 def _binning_infer(call: Call) -> list[TensorType]:
     """histogram_values: num_bins + 1 edges of the inputs' dtype; histogram_counts: as many int64."""
     dtype = one_dtype(call)
+    if call.arg("num_bins") < 1:
+        call.fail("Number of bins must be greater than or equal to 1.", "give num_bins a larger value")
     edges = bounded(call, call.arg("num_bins"), 1, "num_bins") + 1
     if call.arg("bin_spacing") not in ("linear", "logarithmic"):
         call.fail(f"bin_spacing is '{call.arg('bin_spacing')}'", "use linear or logarithmic")

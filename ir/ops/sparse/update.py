@@ -230,7 +230,7 @@ def _copy_rows_infer(call: Call) -> list[TensorType]:
     row = require(call, 2, (data.dtype,) if data.dtype else _COPIED)
     require_rank(call, 2, 1)
     if shape is not None and row.shape is not None:
-        agree(call, row.shape[0], shape[1], "length of the row")
+        agree(call, row.shape[0], shape[1], "width of input tensor should match lengths of row")
     return [data]
 
 
