@@ -8,7 +8,7 @@ import threading
 import numpy as np
 import pytest
 
-from graphc.caffe2 import core, scope, workspace
+from graphc.caffe2 import core, schema, scope, workspace
 from graphc.caffe2.proto import caffe2_pb2
 
 
@@ -126,6 +126,34 @@ def test_clone_and_clone_partial() -> None:
     assert list(part.Proto().external_input) == ["given"]
     with pytest.raises(AssertionError, match="Cannot partially clone"):
         net.ClonePartial("wrong", [y, x], [h, y])
+
+
+def test_clone_some_operators_with_their_own_inputs_and_outputs() -> None:
+    net = core.Net("whole")
+    net.Relu("x", "y")
+    net.Sum(["y", "z"], "y")
+    net.Tanh("y", "t")
+    part = net.Clone("part", op_id_mask=[0, 1], update_external_list=True)
+    assert (list(part.Proto().external_input), list(part.Proto().external_output)) == (["x", "z"], [])
+    last = net.Clone("last", op_id_mask=[2], update_external_list=True)
+    assert (list(last.Proto().external_input), list(last.Proto().external_output)) == (["y"], ["t"])
+
+
+def test_an_input_record_without_blobs_gets_new_ones() -> None:
+    net = core.Net("recorded")
+    record = net.set_input_record(schema.Struct(("a", schema.Scalar()), ("b", schema.Scalar())))
+    assert list(map(str, record.field_blobs())) == list(net.Proto().external_input) == ["recorded/a", "recorded/b"]
+
+
+def test_arguments_and_devices_of_nets() -> None:
+    net = core.Net("recurrent")
+    step = core.Net("step")
+    net.RecurrentNetwork(["x"], ["y"], step_net=step.Proto())
+    net.AddArgument("answer", 42)
+    net.RunAllOnGPU(gpu_id=1)
+    inner = net.Proto().op[0].arg[0].n
+    assert net.Proto().arg[0].i == 42
+    assert {n.device_option.device_type for n in (inner, net.Proto())} == {caffe2_pb2.CUDA}
 
 
 def test_append_net_and_reroute() -> None:

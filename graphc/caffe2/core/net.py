@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc.caffe2.arguments import MakeArgument
 from graphc.caffe2.core.blob_reference import (
     BlobReference,
     GradientSlice,
@@ -26,6 +27,7 @@ from graphc.caffe2.core.remap import RemapFunction, remap_net, renamed
 from graphc.caffe2.core.ssa import get_op_ids_in_path, get_ssa, get_undefined_blobs
 from graphc.caffe2.operator_types import is_operator, operator_types
 from graphc.caffe2.proto import caffe2_pb2
+from graphc.caffe2.scope import NameScope
 from graphc.caffe2.workspace.immediate import IsImmediate, RunOperatorImmediate
 from graphc.caffe2.workspace.python_functions import python_arguments
 from graphc.caffe2.workspace.tracebacks import Frame, operator_tracebacks
@@ -363,11 +365,14 @@ class Net:
         op_id_mask: Sequence[int] | None = None,
         remap_funcs: Mapping[str, RemapFunction] | None = None,
         keep_schema: bool = True,
+        update_external_list: bool = False,
     ) -> Net:
         """A copy with another name.
 
         blob_remap: other names for blobs. op_id_mask: positions of the operators to take. remap_funcs: what renames in
         the arguments of an operator, by type. keep_schema: the records of inputs and outputs come along.
+        update_external_list: external inputs are what the operators taken read and do not make, external outputs what
+        they make and do not read.
         """
         names = {str(k): str(v) for k, v in (blob_remap or {}).items()}
         proto = caffe2_pb2.NetDef()
@@ -377,6 +382,13 @@ class Net:
             del proto.op[:]
             proto.op.extend(self._net.op[i] for i in op_id_mask)
         remap_net(proto, names, remap_funcs)
+        if update_external_list:
+            ssa, _ = get_ssa(proto)
+            reads = [blob for inputs, _ in ssa for blob in inputs]
+            passed_on = {name for name, version in reads if version}
+            proto.external_input[:] = dict.fromkeys(name for name, version in reads if not version)
+            made = dict.fromkeys(name for op in proto.op for name in op.output)
+            proto.external_output[:] = [name for name in made if name not in passed_on]
         clone = Net(proto)
         clone._attr_dict.update({key: list(items) for key, items in self._attr_dict.items()})
         if keep_schema:
@@ -413,6 +425,10 @@ class Net:
 
     # ---- settings ----------------------------------------------------------------------------------------------------
 
+    def AddArgument(self, arg_name: str, arg_value: Any) -> None:
+        """Give the net an argument, in the field that ``utils.MakeArgument`` chooses."""
+        self._net.arg.append(MakeArgument(arg_name, arg_value))
+
     def set_rand_seed(self, seed: int = 100, sequence_seed: bool = True, seed_on_op_def: bool = False) -> None:
         """Give every operator a seed: ``seed + position``, one that follows from its definition, or ``seed``."""
         if sequence_seed and seed_on_op_def:
@@ -423,9 +439,7 @@ class Net:
 
     def RunAllOnGPU(self, gpu_id: int = 0, use_cudnn: bool = False) -> None:
         """Note the GPU as the net's device; graphc runs it on the CPU, with the same answers."""
-        self._set_device(caffe2_pb2.CUDA, gpu_id)
-        for op in self._net.op if use_cudnn else ():
-            op.engine = "CUDNN"
+        _note_gpu(self._net, gpu_id, use_cudnn)
 
     def RunAllOnMKL(self) -> None:
         """Note MKL-DNN as the net's device, which changes no answer."""
@@ -435,10 +449,8 @@ class Net:
         """Note IDEEP as the net's device, which changes no answer."""
         self._set_device(caffe2_pb2.IDEEP)
 
-    def _set_device(self, device_type: int, device_id: int = 0) -> None:
-        option = caffe2_pb2.DeviceOption()
-        option.device_type, option.device_id = device_type, device_id
-        self._net.device_option.CopyFrom(option)
+    def _set_device(self, device_type: int) -> None:
+        self._net.device_option.CopyFrom(caffe2_pb2.DeviceOption(device_type=device_type))
 
     def add_attribute(self, name: str, obj: Any) -> None:
         """Keep an object with the net, under a name that may have several."""
@@ -466,7 +478,13 @@ class Net:
         return self._output_record
 
     def set_input_record(self, input_record: Any) -> Any:
-        """Set the record of the inputs; its blobs become external inputs. It has to have blobs."""
+        """Set the record of the inputs; its blobs become external inputs. Gives the record.
+
+        One without blobs gets new ones, called after its fields in the name scope of the net.
+        """
+        if not input_record.has_blobs():
+            with NameScope(self.Name()):
+                input_record = _with_new_blobs(input_record, self)
         if self._input_record is not None and set(input_record.field_blobs()) != set(self._input_record.field_blobs()):
             raise AssertionError("Input schema cannot be reset")
         for blob in input_record.field_blobs():
@@ -499,6 +517,17 @@ class Net:
         self._input_record += type(self._input_record)((field_name, record))
 
 
+def _note_gpu(net: Message, gpu_id: int, use_cudnn: bool) -> None:
+    """Note the GPU as the device of a NetDef and of the steps of its recurrent layers."""
+    net.device_option.CopyFrom(caffe2_pb2.DeviceOption(device_type=caffe2_pb2.CUDA, device_id=gpu_id))
+    for op in net.op:
+        if use_cudnn:
+            op.engine = "CUDNN"
+        for argument in op.arg if op.type == "RecurrentNetwork" else ():
+            if argument.name == "step_net":
+                _note_gpu(argument.n, gpu_id, use_cudnn)
+
+
 def _renamed_record(record: Any, names: Mapping[str, str], net: Net) -> Any:
     """A copy of a record, whose blobs belong to a net and have other names; None for None."""
     if record is None:
@@ -506,6 +535,14 @@ def _renamed_record(record: Any, names: Mapping[str, str], net: Net) -> Any:
     copy = record.clone()
     for scalar in copy.all_scalars():
         scalar.set_value(BlobReference(renamed(names, str(scalar.get())), net), unsafe=True)
+    return copy
+
+
+def _with_new_blobs(record: Any, net: Net) -> Any:
+    """A copy of a record with a new blob for every leaf, called as the leaf in the current name scope."""
+    copy = record.clone()
+    for scalar, name in zip(copy.all_scalars(), copy.field_names()):
+        scalar.set_value(net.NextScopedBlob(name or "unnamed_scalar"), unsafe=True)
     return copy
 
 
