@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import re
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -215,19 +216,19 @@ class TensorType:
         """Number of dimensions, None while unknown."""
         return None if self.shape is None else len(self.shape)
 
-    @property
+    @cached_property
     def is_static(self) -> bool:
         """Every dimension is an int."""
         return self.shape is not None and all(isinstance(d, int) for d in self.shape)
 
-    @property
+    @cached_property
     def static_shape(self) -> tuple[int, ...]:
         """The shape of a static type; raises ``ValueError`` for others."""
         if self.shape is None or not self.is_static:
             raise ValueError(f"the shape of {self} is not known yet")
         return tuple(d for d in self.shape if isinstance(d, int))
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Number of logical elements of a static type."""
         n = 1
@@ -235,7 +236,7 @@ class TensorType:
             n *= d
         return n
 
-    @property
+    @cached_property
     def nbytes(self) -> int:
         """Bytes of the logical elements of a static type."""
         return self.size * (self.dtype.itemsize if self.dtype else 4)
