@@ -9,8 +9,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from graphc.caffe2.workspace.errors import EnforceError
+from graphc.caffe2.workspace.errors import EnforceError, missing_blob
 from graphc.caffe2.workspace.stages import Stage
+from graphc.caffe2.workspace.tracebacks import creation_text
 from graphc.caffe2.workspace.values import Value, boxed, type_name
 from graphc.compiler import compile_graph
 from graphc.frontends.netdef import import_net
@@ -137,15 +138,17 @@ class CompiledStage:
             return self._select(values, demands, source.filled, every)
 
     def _present(self, source: Source, name: str) -> Value:
-        value = source.value(name)
-        if value is None:
-            position = next(i for i, op in enumerate(self.stage.expanded.ops) if name in operator_reads(op))
-            where = f"op #{self.stage.positions[position]} {self.stage.net.ops[position].type}"
-            raise EnforceError(
-                f"net '{self.stage.net.name}' {where}: blob '{name}' contains {type_name(None)}, a tensor is needed",
-                "feed it, or run the net that makes it first",
-            )
-        return value
+        if source.raw.get(name) is not None:
+            return source.value(name)
+        position = next(i for i, op in enumerate(self.stage.expanded.ops) if name in operator_reads(op))
+        net, index = self.stage.net, self.stage.positions[position]
+        where, created = f"net '{net.name}' op #{index} {net.ops[position].type}", creation_text(net.name, index)
+        if name not in source.raw:
+            raise missing_blob(name, source.raw, f"{where}: Encountered a non-existing input blob: {name}{created}")
+        raise EnforceError(
+            f"{where}: blob '{name}' contains {type_name(None)}, a tensor is needed{created}",
+            "feed it, or run the net that makes it first",
+        )
 
     def _select(
         self, values: Mapping[str, Value], demands: Demands, filled: Collection[str], every: bool

@@ -18,11 +18,14 @@ class EnforceError(GraphcError, RuntimeError):
         return f"[enforce fail] {GraphcError.__str__(self)}"
 
 
-def missing_blob(name: str, known: Iterable[str], message: str = "") -> EnforceError:
-    """The error for a blob that the workspace does not have; message: other words than those of ``FetchBlob``."""
+def missing_blob(name: str, known: Iterable[str], message: str = "", help: str = "") -> EnforceError:
+    """The error for a blob that the workspace does not have.
+
+    message: other words than those of ``FetchBlob``. help: a better remedy than names of almost the same spelling.
+    """
     near = near_names(name, known)
     hint = f"near names: {near}" if near else "feed it (FeedBlob), or run the net that makes it"
-    return EnforceError(message or f"Can't find blob: {name}", hint)
+    return EnforceError(message or f"Can't find blob: {name}", help or hint)
 
 
 def near_names(name: str, known: Iterable[str]) -> str:

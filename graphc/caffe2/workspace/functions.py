@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from google.protobuf.message import DecodeError
 
 from graphc.caffe2.proto import caffe2_pb2
 from graphc.caffe2.workspace.coercion import GetNetName, StringifyBlobName, StringifyNetName, StringifyProto
@@ -222,7 +223,10 @@ def Predictor(init_net: Any, predict_net: Any) -> _Predictor:
 def _plan_message(plan_or_step: Any) -> Message:
     """The ``PlanDef`` of a plan, of its bytes, or of a step with its nets."""
     if isinstance(plan_or_step, bytes):
-        return caffe2_pb2.PlanDef.FromString(plan_or_step)
+        try:
+            return caffe2_pb2.PlanDef.FromString(plan_or_step)
+        except DecodeError:
+            raise EnforceError("the bytes are no PlanDef", "serialise the plan: plan.Proto()") from None
     proto = plan_or_step.Proto() if hasattr(plan_or_step, "Proto") else plan_or_step
     if not isinstance(proto, caffe2_pb2.ExecutionStep):
         return proto

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from graphc.caffe2.workspace.compiled import CompiledStage, Demands
-from graphc.caffe2.workspace.errors import missing_blob
 from graphc.caffe2.workspace.values import Value
 
 
@@ -34,6 +33,5 @@ class _Inputs:
 
     def value(self, name: str) -> Value:
         """What a blob held."""
-        if name not in self.raw:
-            raise missing_blob(name, self.raw)
-        return self.raw[name]
+        value = self.raw[name]
+        return value.compute(name)[name] if type(value) is Pending else value

@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError
 
 from graphc.caffe2.proto import caffe2_pb2
 from graphc.caffe2.workspace.compiled import CompiledStage
-from graphc.caffe2.workspace.errors import EnforceError
+from graphc.caffe2.workspace.errors import EnforceError, enforced
 from graphc.caffe2.workspace.fills import FillStage
 from graphc.caffe2.workspace.host_operators import HOST_OPERATORS, HostFunction
 from graphc.caffe2.workspace.stages import Kind, Stage, is_compiled, split_stages
@@ -89,12 +89,12 @@ _LOCK = threading.RLock()
 
 
 def program_of(data: bytes, single: bool = False) -> Program:
-    """The program of a serialised NetDef, or with ``single`` of a serialised OperatorDef; raises ``GraphcError``."""
+    """The program of a serialised NetDef, or with ``single`` of a serialised OperatorDef; raises ``EnforceError``."""
     key = b"operator " + data if single else data
     found = _PROGRAMS.get(key)
     if found is not None:
         return found
-    with _LOCK:
+    with _LOCK, enforced():
         made = Program(single_net(data) if single else parse_net(data), single)
         if len(data) < LARGEST:
             _PROGRAMS[key] = made

@@ -33,11 +33,10 @@ class Workspace:
 
     def __init__(self, outer: Workspace | str = ".") -> None:
         """An empty workspace; outer: the workspace around it, whose blobs it sees, or the folder of its files."""
-        inside = isinstance(outer, Workspace)
-        self.raw: dict[str, Value] = ChildBlobs(outer.raw) if inside else {}
-        self.filled: set[str] = outer.filled if inside else set()
+        self.raw: dict[str, Value] = ChildBlobs(outer.raw) if isinstance(outer, Workspace) else {}
+        self.filled: set[str] = outer.filled if isinstance(outer, Workspace) else set()
         self.created: dict[str, CreatedNet] = {}
-        self.root_folder: str = outer.root_folder if inside else outer
+        self.root_folder: str = outer.root_folder if isinstance(outer, Workspace) else outer
         self._lock = threading.RLock()
 
     # ---- blobs -------------------------------------------------------------------------------------------------------
@@ -63,12 +62,14 @@ class Workspace:
         if type(value) is not Pending:
             return value
         with self._lock, enforced():
-            pending = self.raw[name]
-            if type(pending) is Pending:
-                for other, found in pending.compute(name).items():
-                    if self.raw.get(other) is pending:
-                        self.raw[other] = found
-            return self.raw[name]
+            pending = self.raw.get(name)
+            if type(pending) is not Pending:
+                return pending
+            found = pending.compute(name)
+            for other, computed in found.items():
+                if self.raw.get(other) is pending:  # no thread has run the net since
+                    self.raw[other] = computed
+            return found[name]
 
     def put(self, name: str, value: Value, filled: bool = False) -> None:
         """Put a value into a blob. filled: it comes from a fill or a file."""
@@ -133,9 +134,12 @@ class Workspace:
         position = next((i for i, op in enumerate(net.ops) if missing in op.inputs), 0)
         raise missing_blob(
             missing,
-            [*self.raw, *program.writes],
+            [n for n in (*self.raw, *program.writes) if n != missing],
             f"net '{net.name}' op #{position} {net.ops[position].type}: Encountered a non-existing input blob: "
             f"{missing}{creation_text(net.name, position)}",
+            next(
+                (f"op #{i} {op.type} makes it, but later" for i, op in enumerate(net.ops) if missing in op.outputs), ""
+            ),
         )
 
     def net(self, name: str) -> CreatedNet:
