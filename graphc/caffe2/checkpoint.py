@@ -47,7 +47,7 @@ class Job(context.Managed):
         for name in ("init_group", "epoch_group", "download_group", "exit_group"):
             setattr(self, name, session_class.compile(getattr(self, name)))
 
-    def __enter__(self) -> Any:
+    def __enter__(self) -> Job:
         super().__enter__()
         self.epoch_group.__enter__()
         return self

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 Class = TypeVar("Class", bound=type)
+Object = TypeVar("Object", bound="Managed")
 
 
 class ContextInfo:
@@ -140,7 +141,7 @@ class Managed:
         """The given object, or the current one; without one ``AssertionError``, or None where it is not required."""
         return get_active_context(cls, value, required)
 
-    def __enter__(self) -> Any:
+    def __enter__(self: Object) -> Object:
         context_registry().get(self._ctx_class).enter(self)
         return self
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphc.caffe2 import core, workspace
+from graphc.caffe2 import core
 from graphc.caffe2.task import Cluster, Task, TaskGroup, WorkspaceType
+from graphc.caffe2.workspace.current import current
 
 
 class CompiledRunnable:
@@ -112,7 +113,7 @@ class LocalSession(Session):
 
     def __init__(self, ws: Any = None) -> None:
         super().__init__()
-        self._ws = ws if ws is not None else workspace.C.Workspace.current
+        self._ws = ws if ws is not None else current()
 
     @classmethod
     def _compile_task_group(cls, task_group: Any, setup_net_list: Any = None) -> Any:

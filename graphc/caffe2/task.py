@@ -340,7 +340,7 @@ class Task(context.Managed):
         if outputs is not None:
             self.add_outputs(outputs)
 
-    def __enter__(self) -> Any:
+    def __enter__(self) -> Task:
         super().__enter__()
         if self.group is not None:
             self.group._tasks_to_add.remove(self)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from graphc.caffe2 import workspace
 from graphc.caffe2.transforms import TRANSFORMS, WORKSPACE_TRANSFORMS, transform
+from graphc.caffe2.workspace.current import current
 
 
 class Transformer:
@@ -18,7 +18,7 @@ class Transformer:
         if transform_name not in TRANSFORMS and transform_name not in WORKSPACE_TRANSFORMS:
             known = ", ".join(sorted([*TRANSFORMS, *WORKSPACE_TRANSFORMS]))
             raise AttributeError(f"Transformation {transform_name} not found. graphc has {known}")
-        transform(transform_name, net.Proto(), workspace.C.Workspace.current)
+        transform(transform_name, net.Proto(), current())
 
     def __getattr__(self, transform_name: str) -> Callable[[Any], None]:
         if transform_name.startswith("__"):

@@ -1,4 +1,4 @@
-"""The example of docs/caffe2-api.md prints what the page says."""
+"""The examples of docs/caffe2-api.md print what the page says."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "caffe2-api.md"
+EXAMPLES = re.findall(
+    r"```python\n((?:(?!```).)*)```\n\nIt prints\n\n```\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL
+)
 
 
-def test_the_example(tmp_path: Path) -> None:
-    text = PAGE.read_text(encoding="utf-8")
-    code, output = re.search(r"```python\n(.*?)```\n\nIt prints\n\n```\n(.*?)```", text, re.S).groups()  # type: ignore[union-attr]
+@pytest.mark.parametrize(("code", "output"), EXAMPLES, ids=[f"example {i}" for i in range(len(EXAMPLES))])
+def test_the_examples(tmp_path: Path, code: str, output: str) -> None:
     (tmp_path / "example.py").write_text(code)
     run = subprocess.run(
         [sys.executable, "-m", "graphc.caffe2", "example.py"], capture_output=True, text=True, cwd=tmp_path, timeout=300

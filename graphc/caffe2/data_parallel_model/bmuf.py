@@ -62,7 +62,7 @@ def Parallelize_BMUF(
     the replicas' own momentum begins anew. add_blobs_to_sync: further blobs to be made equal.
     """
     model = model_helper_obj
-    if not isinstance(model, model_helper.ModelHelper):
+    if not isinstance(model_helper_obj, model_helper.ModelHelper):
         raise AssertionError(f"a ModelHelper is needed, not {type(model).__name__}")
     prepare_model(model, devices, rendezvous, net_type, cpu_device, False, num_threads_per_device, False)
     master = model._devices[0] if master_device is None else master_device

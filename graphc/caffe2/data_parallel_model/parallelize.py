@@ -81,7 +81,7 @@ def Parallelize(
     not connect.
     """
     model = model_helper_obj
-    if not isinstance(model, model_helper.ModelHelper):
+    if not isinstance(model_helper_obj, model_helper.ModelHelper):
         raise AssertionError(f"a ModelHelper is needed, not {type(model).__name__}")
     if param_update_builder_fun is not None and optimizer_builder_fun is not None:
         raise AssertionError("Can only specify one of param_update_builder_fun, optimizer_builder_fun")

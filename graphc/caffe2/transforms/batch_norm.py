@@ -55,7 +55,7 @@ def _can_fuse(net: Message, at: int, norm: int, blobs: Blobs) -> bool:
     between = {blob for op in net.op[at + 1 : norm] for blob in (*op.input, *op.output)}
     if after.output[0] in {*between, *conv.input}:
         return False
-    arrays = [blobs.fetch(name) if blobs.has_blob(name) else None for name in (*weights, *statistics)]
+    arrays: list[Any] = [blobs.fetch(name) if blobs.has_blob(name) else None for name in (*weights, *statistics)]
     if not all(isinstance(a, np.ndarray) and a.dtype == np.float32 for a in arrays):
         return False
     channels = arrays[0].shape[:1]
