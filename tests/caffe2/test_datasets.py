@@ -12,6 +12,7 @@ from golden import difference, tensor
 
 from graphc.caffe2 import core, workspace
 from graphc.caffe2.proto import caffe2_pb2
+from graphc.caffe2.workspace.cpp_shuffle import std_shuffle
 
 FIELDS = ["id", "a:lengths", "a:values:k", "a:values:b:lengths", "a:values:b:values"]
 
@@ -96,3 +97,15 @@ def test_nets_of_real_caffe2(shared: Path, name: str) -> None:
     wanted = [(blob, want) for blob, want in recorded.outputs if want is not None and not isinstance(want, tuple)]
     found = workspace.FetchBlobs([blob for blob, _ in wanted])
     assert difference(reader, SimpleNamespace(outputs=wanted, op=recorded.net), found) == ""
+
+
+def test_shuffles_are_those_of_the_gnu_library():
+    """Printed by a C++ program: ``std::shuffle(begin, end, std::default_random_engine())``, compiled by GCC."""
+    numbers = list(range(10))
+    std_shuffle(numbers)
+    assert numbers == [2, 7, 1, 6, 8, 0, 4, 9, 5, 3]
+    many, checksum = list(range(46341)), 0
+    std_shuffle(many)
+    for number in many:
+        checksum = (checksum * 31 + number) % 1000003
+    assert checksum == 401366

@@ -30,6 +30,8 @@ ExecutionStep = message_class("ExecutionStep")
 PlanDef = message_class("PlanDef")
 BlobProto = message_class("BlobProto")
 DBReaderProto = message_class("DBReaderProto")
+BlobSerializationOptions = message_class("BlobSerializationOptions")
+SerializationOptions = message_class("SerializationOptions")
 
 DESCRIPTOR = NetDef.DESCRIPTOR.file
 

@@ -24,6 +24,8 @@ from graphc.ir.quant_array import array_quant
 from graphc.operators import Int8Tensor, compile_operator
 from graphc.plan import Plan
 
+_MAY_BE_EMPTY = {("LastNWindowCollector", 0)}
+"""Operators and their inputs that may be blobs which hold nothing yet: they begin with no rows."""
 Signature = tuple[Any, ...]
 """Element type, shape and scale of every input that is no weight."""
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 import itertools
 import threading
 from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 
 from graphc.caffe2.workspace.counters import Mutex
+from graphc.caffe2.workspace.cpp_shuffle import std_shuffle
 from graphc.caffe2.workspace.host_operators import HostCall, host_operator
 
 LENGTHS = "lengths"
@@ -160,7 +162,8 @@ def read_random_batch(call: HostCall) -> None:
 @host_operator("SortAndShuffle")
 def sort_and_shuffle(call: HostCall) -> None:
     """The numbers of all rows: sorted by a field, shuffled within ``batch_size * shuffle_size`` neighbours, then the
-    batches of ``batch_size`` shuffled; rows that fill no batch stay at the end. The same numbers at each run."""
+    batches of ``batch_size`` shuffled; rows that fill no batch stay at the end. The order is Caffe2's, always the same.
+    """
     cursor, batch = call.object(0, TreeCursor), call.arg("batch_size", 1)
     tensors, by = _tensors(call, 1, cursor), call.arg("sort_by_field_idx", 1)
     stretch = batch * call.arg("shuffle_size", 1)
@@ -170,13 +173,14 @@ def sort_and_shuffle(call: HostCall) -> None:
         call.fail(f"field '{cursor.fields[by]}' is inside of a list", "sort by a field of the rows themselves")
     rows = len(tensors[max(by, 0)])
     order = np.argsort(tensors[by], kind="stable") if by >= 0 else np.arange(rows)
-    rng = np.random.default_rng(0)
     for at in range(0, rows - stretch, stretch):
-        rng.shuffle(order[at : at + stretch])
+        part = order[at : at + stretch].tolist()
+        std_shuffle(part)
+        order[at : at + stretch] = part
     whole = rows // batch * batch
-    batches = order[:whole].reshape(-1, batch)
-    rng.shuffle(batches)
-    call.write(0, np.concatenate([batches.reshape(-1), order[whole:]]).astype(np.int64))
+    batches = order[:whole].reshape(-1, batch).tolist()
+    std_shuffle(batches)
+    call.write(0, np.array([*chain(*batches), *order[whole:]], np.int64))
 
 
 @host_operator("AtomicAppend")

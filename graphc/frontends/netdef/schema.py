@@ -31,6 +31,7 @@ _ENUMS = {
     "FEATURE_MAX=5 FEATURE_MAX_DEFAULT=6",
     "DeviceTypeProto": "PROTO_CPU=0 PROTO_CUDA=1 PROTO_MKLDNN=2 PROTO_OPENGL=3 PROTO_OPENCL=4 PROTO_IDEEP=5 "
     "PROTO_HIP=6 PROTO_FPGA=7 PROTO_MAIA=8 PROTO_XLA=9 PROTO_MPS=10",
+    "BlobSerializationOptions.FloatFormat": "FLOAT_DEFAULT=0 FLOAT_PROTOBUF=1 FLOAT_BFLOAT16=2",
     "LegacyPadding": "NOTSET=0 VALID=1 SAME=2 CAFFE_LEGACY_POOLING=3",
 }
 
@@ -71,6 +72,8 @@ _MESSAGES = {
     "PlanDef": "string name=1; *NetDef network=2; *ExecutionStep execution_step=3",
     "BlobProto": "string name=1; string type=2; TensorProto tensor=3; bytes content=4; QTensorProto qtensor=5; "
     "int32 content_num_chunks=6; int32 content_chunk_id=7",
+    "BlobSerializationOptions": "string blob_name_regex=1; int64 chunk_size=2; FloatFormat float_format=3",
+    "SerializationOptions": "*BlobSerializationOptions options=1",
     "DBReaderProto": "string name=1; string source=2; string db_type=3; string key=4",
     "ModelInfo": "string project=1; string modelClass=2; string version=3; string predictorType=4 =SINGLE_PREDICTOR; "
     "string modelId=5",
