@@ -7,7 +7,7 @@ uint8 with four int8 where it has VNNI, else of two int16 with two int16; kernel
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -20,6 +20,13 @@ F64 = ir.DoubleType()
 I16 = ir.IntType(16)
 PAIRS = {16: "avx512.pmaddw.d.512", 8: "avx2.pmadd.wd", 4: "sse2.pmadd.wd"}
 """x86's instruction for the dot products of pairs, by lanes."""
+PACKS = {
+    16: ("avx512.packssdw.512", "avx512.packuswb.512"),
+    8: ("avx2.packssdw", "avx2.packuswb"),
+    4: ("sse2.packssdw.128", "sse2.packuswb.128"),
+}
+"""Those that narrow words to int16 and these to uint8, with saturation, 128 bits of two vectors side by side."""
+IS_X86 = platform.machine().lower() in ("x86_64", "amd64")
 ROUND31 = 1 << 30
 MOST = 1e9
 """Means beyond it count as it: far from every 8-bit result."""
@@ -92,19 +99,62 @@ def _narrow(lanes: int) -> dict[str, Any]:
 
 
 def _bytes(lanes: int) -> dict[str, Any]:
-    """Vectors of ``4 * lanes`` bytes."""
-    ip, count = types.intp, 4 * lanes
+    """Vectors of ``4 * lanes`` bytes; ``wpack``: four vectors of words clamped to 0 ... 255, of which the words
+    ``bstore_k`` store one each.
+    """
+    ip, it, count = types.intp, VectorType(lanes, "i32"), 4 * lanes
     bt, vec = VectorType(count, "i8"), ir.VectorType(I8, count)
 
     def largest(b: Any, x: Any, y: Any) -> Any:
         return b.select(b.icmp_unsigned(">", x, y), x, y)
 
+    def part(k: int) -> dict[str, Any]:
+        picked = ir.Constant(ir.VectorType(I32, lanes), list(range(k * lanes, (k + 1) * lanes)))
+
+        def taken(b: Any, v: Any) -> Any:
+            return b.shuffle_vector(v, ir.Constant(vec, ir.Undefined), picked)
+
+        def whole(b: Any, a: Any, o: Any, v: Any) -> None:
+            _store(b, a, o, taken(b, v))
+
+        def masked(b: Any, a: Any, o: Any, n: Any, v: Any) -> None:
+            _masked(b, a, o, n, taken(b, v))
+
+        return {
+            f"bstore_{k}": define(f"bstore_{k}", types.void, (ip, ip, bt), whole),
+            f"bstore_{k}m": define(f"bstore_{k}m", types.void, (ip, ip, ip, bt), masked),
+        }
+
     return {
+        **part(0),
+        **part(1),
+        **part(2),
+        **part(3),
+        "wpack": define("wpack", bt, (it,) * 4, lambda b, *words: _packed(b, words, lanes)),
         "bload": define("bload", bt, (ip, ip), _load(vec)),
         "bstore": define("bstore", types.void, (ip, ip, bt), _store),
         "bsplat": define("bsplat", bt, (ip,), lambda b, n: splat(b, b.trunc(n, I8), count)),
         "bmax": define("bmax", bt, (bt, bt), largest),
     }
+
+
+def _packed(b: Any, words: Sequence[Any], lanes: int) -> Any:
+    """Four vectors of words as bytes one after the other, clamped to 0 ... 255."""
+    vec, halves, packed = (ir.VectorType(t, n * lanes) for t, n in ((I32, 1), (I16, 2), (I8, 4)))
+    if IS_X86:
+        first, second = (f"llvm.x86.{name}" for name in PACKS[lanes])
+        pairs = [call_llvm(b, first, halves, [words[i], words[i + 1]]) for i in (0, 2)]
+        mixed = b.bitcast(call_llvm(b, second, packed, pairs), vec)
+        order = ir.Constant(vec, [4 * chunk + k for k in range(4) for chunk in range(lanes // 4)])
+        return b.bitcast(b.shuffle_vector(mixed, ir.Constant(vec, ir.Undefined), order), packed)
+    low, high = (ir.Constant(vec, [v] * lanes) for v in (0, 255))
+    parts = [b.select(b.icmp_signed(">", v, low), v, low) for v in words]
+    parts = [b.trunc(b.select(b.icmp_signed("<", v, high), v, high), ir.VectorType(I8, lanes)) for v in parts]
+    while len(parts) > 1:
+        n = 2 * parts[0].type.count
+        side_by_side = ir.Constant(ir.VectorType(I32, n), list(range(n)))
+        parts = [b.shuffle_vector(parts[i], parts[i + 1], side_by_side) for i in range(0, len(parts), 2)]
+    return parts[0]
 
 
 def _arithmetic(lanes: int, vnni: bool) -> dict[str, Any]:
@@ -113,6 +163,8 @@ def _arithmetic(lanes: int, vnni: bool) -> dict[str, Any]:
     vt, fvec = VectorType(lanes, "f32"), ir.VectorType(F32, lanes)
 
     def pairs(b: Any, total: Any, x: Any, y: Any) -> Any:
+        if vnni:
+            return call_llvm(b, f"llvm.x86.avx512.vpdpwssd.{32 * lanes}", vec, [total, x, y])
         return b.add(total, _pair_products(b, x, y, lanes))
 
     def fours(b: Any, total: Any, x: Any, y: Any) -> Any:
@@ -134,7 +186,7 @@ def _arithmetic(lanes: int, vnni: bool) -> dict[str, Any]:
         "wfloat": define("wfloat", vt, (it,), lambda b, v: b.sitofp(v, fvec)),
         "wround": define("wround", it, (vt,), to_words),
     }
-    for name, method in {"wadd": "add", "wsub": "sub", "wmul": "mul", "wshl": "shl"}.items():
+    for name, method in {"wadd": "add", "wsub": "sub", "wmul": "mul", "wshl": "shl", "wsra": "ashr"}.items():
         names[name] = define(name, it, (it, it), lambda b, x, y, method=method: getattr(b, method)(x, y))
     return names
 
@@ -142,7 +194,7 @@ def _arithmetic(lanes: int, vnni: bool) -> dict[str, Any]:
 def _pair_products(b: Any, x: Any, y: Any, lanes: int) -> Any:
     """In each word, low half times low half plus high half times high half, signed."""
     vec, halves = ir.VectorType(I32, lanes), ir.VectorType(I16, 2 * lanes)
-    if platform.machine().lower() in ("x86_64", "amd64"):
+    if IS_X86:
         return call_llvm(b, f"llvm.x86.{PAIRS[lanes]}", vec, [b.bitcast(x, halves), b.bitcast(y, halves)])
     half = ir.Constant(vec, [16] * lanes)
     low = b.mul(*(b.ashr(b.shl(v, half), half) for v in (x, y)))
@@ -187,7 +239,12 @@ def _scaling(lanes: int) -> dict[str, Any]:
         nearest = b.fptosi(b.fadd(size, half), vec)
         return b.select(b.fcmp_ordered("<", product, ir.Constant(doubles, [0.0] * lanes)), b.neg(nearest), nearest)
 
+    def away(b: Any, x: Any, start: Any) -> Any:
+        """x + start, less 1 where x is negative: what a right shift then rounds half away from zero."""
+        return b.add(b.add(x, start), b.ashr(x, words(31)))
+
     return {
+        "waway": define("waway", it, (it, it), away),
         "wscale": define("wscale", it, (it, it), high_product),
         "wshift": define("wshift", it, (it, it), shift_half_away),
         "wmean": define("wmean", it, (it, types.float64), times_half_away),

@@ -29,7 +29,7 @@ class CpuTarget:
 
 
 X86_TARGETS = {
-    "avx512_vnni": CpuTarget("avx512_vnni", 16, 32, True, "skylake-avx512", "+avx512vnni", vnni=True),
+    "avx512_vnni": CpuTarget("avx512_vnni", 16, 32, True, "skylake-avx512", "+avx512vnni,+fast-dpwssd", vnni=True),
     "avx512": CpuTarget("avx512", 16, 32, True, "skylake-avx512", ""),
     "avx2": CpuTarget("avx2", 8, 16, True, "haswell", ""),
     "portable": CpuTarget("portable", 4, 16, False, "x86-64", ""),

@@ -18,6 +18,7 @@ from graphc.ir.types import OPEN_QUANT, DType
 
 CONVOLUTIONS = ("Int8Conv", "Int8ConvRelu")
 PRODUCTS = ("Int8FC", "Int8FCRelu")
+WIDEST = 2**31 - 1
 WIDEST_SHIFT = 31
 BEYOND = 511
 """A result that is this far from zero before the zero point is added ends up clamped."""
@@ -105,11 +106,11 @@ class Int8Product:
         """Each channel is a group and a map of its own."""
         return self.group == self.channels == self.maps
 
-    def fits(self, weights: np.ndarray, bias: np.ndarray) -> bool:
-        """No sum can leave 32 bits, whatever X holds. weights: (M, kH, kW, C / group); bias: (M,)."""
+    def most(self, weights: np.ndarray, bias: np.ndarray) -> int:
+        """No sum is larger in size, whatever X holds. weights: (M, kH, kW, C / group); bias: (M,)."""
         span = np.abs(weights.astype(np.int64) - self.w_zero).reshape(self.maps, -1).sum(1)
-        most = span * max(self.x_zero, 255 - self.x_zero) + np.abs(bias.astype(np.int64))
-        return bool((most < 2**31 - 1).all())
+        sizes = span * max(self.x_zero, 255 - self.x_zero) + np.abs(bias.astype(np.int64))
+        return int(sizes.max(initial=0))
 
 
 def _convolution(call: Call) -> Int8Product:
@@ -147,6 +148,21 @@ class Scaling:
         if shift > WIDEST_SHIFT:
             return Scaling(0, 0, 0)
         return Scaling(multiplier, max(shift, 0), min(max(-shift, 0), 30))
+
+    def step(self, most: int, zero: int) -> str:
+        """How the kernel goes from products to results, for sums up to ``most`` and the zero point.
+
+        ``grow``: by the left shift. ``add``: half a unit and the zero point are added before the right shift, which is
+        quick; ``shift`` where that could leave 32 bits, or there is nothing to shift.
+        """
+        if self.left:
+            return "grow"
+        largest = (most * self.multiplier >> 31) + 1 + self.start(zero)
+        return "add" if self.right and largest < WIDEST else "shift"
+
+    def start(self, zero: int) -> int:
+        """Half a unit and the zero point, in units of 1 / 2**right."""
+        return (1 << self.right >> 1) + (zero << self.right)
 
     @property
     def limit(self) -> int:

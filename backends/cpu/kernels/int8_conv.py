@@ -33,9 +33,9 @@ FETCH = 192 << 10
 
 
 def emit(spec: KernelSpec, target: CpuTarget) -> str:
-    """Source of ``int8_conv{pixels, tail, blocks, sums, grows}``; a unit is a part of the result's rows and maps.
+    """Source of ``int8_conv{pixels, tail, blocks, sums, scaling}``; a unit is a part of the result's rows and maps.
 
-    sums: each pixel has a number of its own that is added. grows: the scale of the result is 1 or more.
+    sums: each pixel has a number of its own that is added. scaling: see ``Scaling.step``.
     """
     return _Emitter(spec, target).source()
 
@@ -117,10 +117,9 @@ class _Emitter:
         s, lanes = self.s, self.lanes
         for o in range(self.tile.blocks):
             with s.block(f"if count > {o * lanes}:"):
-                s(f"multiplier = wload(ends, span + {4 * o * lanes})")
-                s(f"right = wload(ends, 2 * span + {4 * o * lanes})")
+                int8_epilogue.read(s, f"ends + {4 * o * lanes}", "span")
                 for i in range(pixels):
-                    int8_epilogue.apply(s, f"a{o}_{i}", "multiplier", "right", bool(self.spec.int("grows")))
+                    int8_epilogue.apply(s, f"a{o}_{i}", str(self.spec["scaling"]))
                 s(f"yt = pixel * yp + m0 + {o * lanes}")
                 stores = [(f"yt + {i} * yp", f"a{o}_{i}") for i in range(pixels)]
                 int8_epilogue.store(s, stores, f"count - {o * lanes}", lanes)

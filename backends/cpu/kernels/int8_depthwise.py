@@ -26,7 +26,7 @@ PARAMS = (
 
 
 def emit(spec: KernelSpec, target: CpuTarget) -> str:
-    """Source of ``int8_depthwise{kw, step, dilation, pixels, tail, grows}``; a unit is some rows of all channels."""
+    """Source of ``int8_depthwise{kw, step, dilation, pixels, tail, scaling}``; a unit is some rows of all channels."""
     s, lanes = Lines(), target.lanes
     tile = Tile(spec.int("pixels"), spec.int("tail"), 1)
     with s.block(f"def {spec.name}(p, lo, hi, tid):"):
@@ -42,8 +42,7 @@ def emit(spec: KernelSpec, target: CpuTarget) -> str:
             ):
                 s("ends = tail + 4 * c")
                 s("b = wload(ends, 0)")
-                s("multiplier = wload(ends, span)")
-                s("right = wload(ends, 2 * span)")
+                int8_epilogue.read(s, "ends", "span")
                 s("xr = x + n * xn + row * xh + c")
                 s("pixel0 = (n * rows + row) * columns")
                 emit_cuts(s, tile, "0", "columns", "column", lambda pixels: _tile(s, spec, lanes, pixels))
@@ -69,7 +68,7 @@ def _tile(s: Lines, spec: KernelSpec, lanes: int, pixels: int) -> None:
         s("xt += uh")
         s(f"wt += {4 * kw * lanes}")
     for i in range(pixels):
-        int8_epilogue.apply(s, f"a{i}", "multiplier", "right", bool(spec.int("grows")))
+        int8_epilogue.apply(s, f"a{i}", str(spec["scaling"]))
     s("yt = (pixel0 + column) * channels + c")
     int8_epilogue.store(s, [(f"yt + {i} * channels", f"a{i}") for i in range(pixels)], "channels - c", lanes)
 
@@ -77,7 +76,7 @@ def _tile(s: Lines, spec: KernelSpec, lanes: int, pixels: int) -> None:
 TEMPLATE = Template("int8_depthwise", emit)
 
 
-def make_spec(p: Int8Product, scaling: Scaling, target: CpuTarget) -> KernelSpec:
+def make_spec(p: Int8Product, scaling: str, target: CpuTarget) -> KernelSpec:
     """The kernel with the tile that wastes least on the rows of the result."""
     most = max(2, min(14, target.registers - p.kernel[1] - 2))
     options = [Tile(n, max(1, n // 2), 1) for n in range(most, max(most // 2, 1), -1)]
@@ -89,7 +88,7 @@ def make_spec(p: Int8Product, scaling: Scaling, target: CpuTarget) -> KernelSpec
         dilation=p.dilation[1],
         pixels=tile.pixels,
         tail=tile.tail,
-        grows=int(scaling.left > 0),
+        scaling=scaling,
     )
 
 

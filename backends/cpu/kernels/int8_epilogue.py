@@ -19,40 +19,55 @@ def params(p: Int8Product, scaling: Scaling) -> tuple[int, int, int, int]:
 def head(s: Lines) -> None:
     """Vectors of the numbers that all results share."""
     s("zero_w = wsplat(zero)")
-    s("low_w = wsplat(low)")
-    s("high_w = wsplat(255)")
+    s("low_b = bsplat(low)")
     s("left_w = wsplat(left)")
     s("most_w = wsplat(limit)")
     s("least_w = wsplat(-limit)")
 
 
-def apply(s: Lines, total: str, multiplier: str, right: str, grows: bool) -> None:
-    """Source that turns the sums in variable ``total`` into results, in place. grows: the scale is 1 or more."""
-    s(f"{total} = wscale({total}, {multiplier})")
-    if grows:
-        s(f"{total} = wshl(wmin(wmax({total}, least_w), most_w), left_w)")
+def read(s: Lines, place: str, span: str) -> None:
+    """Vectors of what a block of maps has of its own, behind its biases at ``place``."""
+    for i, name in enumerate(("multiplier", "right", "start")):
+        s(f"{name} = wload({place}, {i + 1} * {span})")
+
+
+def apply(s: Lines, total: str, scaling: str) -> None:
+    """Source that turns the sums in variable ``total`` into results, in place, but for the clamp.
+
+    scaling: see ``Scaling.step``.
+    """
+    s(f"{total} = wscale({total}, multiplier)")
+    if scaling == "add":
+        s(f"{total} = wsra(waway({total}, start), right)")
+    elif scaling == "grow":
+        s(f"{total} = wadd(wshl(wmin(wmax({total}, least_w), most_w), left_w), zero_w)")
     else:
-        s(f"{total} = wshift({total}, {right})")
-    s(f"{total} = wmin(wmax(wadd({total}, zero_w), low_w), high_w)")
+        s(f"{total} = wadd(wshift({total}, right), zero_w)")
 
 
 def store(s: Lines, stores: list[tuple[str, str]], count: str, lanes: int) -> None:
-    """Source that stores (place, variable) pairs as bytes: the first ``count`` lanes of each."""
+    """Source that clamps the variables of (place, variable) pairs and stores the first ``count`` lanes of each."""
+    fours = [stores[i : i + 4] for i in range(0, len(stores), 4)]
+    for i, four in enumerate(fours):
+        names = [value for _, value in four] + [four[-1][1]] * (4 - len(four))
+        s(f"q{i} = bmax(wpack({', '.join(names)}), low_b)")
     with s.block(f"if {count} >= {lanes}:"):
-        for place, value in stores:
-            s(f"wstore_u1(y, {place}, {value})")
+        for i, four in enumerate(fours):
+            for k, (place, _) in enumerate(four):
+                s(f"bstore_{k}(y, {place}, q{i})")
     with s.block("else:"):
-        for place, value in stores:
-            s(f"wstore_u1m(y, {place}, {count}, {value})")
+        for i, four in enumerate(fours):
+            for k, (place, _) in enumerate(four):
+                s(f"bstore_{k}m(y, {place}, {count}, q{i})")
 
 
-def pack_tail(bias: np.ndarray, scaling: Scaling, group: int, width: int) -> np.ndarray:
-    """Bias, multiplier and right shift of every map, as bytes: int32, each group padded to whole blocks of ``width``.
+def pack_tail(p: Int8Product, bias: np.ndarray, scaling: Scaling, group: int, width: int) -> np.ndarray:
+    """Bias, multiplier, right shift and start of every map, as bytes: int32, each group padded to blocks of ``width``.
 
     bias: int64 (M,), with what the zero points contribute; modulo 2**32.
     """
     per = bias.size // group
-    out = np.zeros((3, group, -(-per // width) * width), np.uint32)
+    out = np.zeros((4, group, -(-per // width) * width), np.uint32)
     out[0, :, :per] = (bias.reshape(group, per) & 0xFFFFFFFF).astype(np.uint32)
-    out[1], out[2] = scaling.multiplier, scaling.right
+    out[1], out[2], out[3] = scaling.multiplier, scaling.right, scaling.start(p.zero) & 0xFFFFFFFF
     return out.reshape(-1).view(np.uint8)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from graphc.backends.cpu.kernels import costs, int8_border, int8_conv, int8_depthwise, int8_sums
-from graphc.backends.cpu.kernels.int8_call import CONVOLUTIONS, PRODUCTS, Int8Product, Scaling
+from graphc.backends.cpu.kernels.int8_call import CONVOLUTIONS, PRODUCTS, WIDEST, Int8Product, Scaling
 from graphc.backends.cpu.kernels.int8_epilogue import pack_tail
 from graphc.backends.cpu.kernels.tiles import Tile, tile_for
 from graphc.backends.cpu.rules import Rule
@@ -24,15 +24,16 @@ def choose(call: Call, target: CpuTarget) -> Choice | None:
     if p is None or weights is None or bias is None:
         return None
     weights, bias = weights.reshape(p.maps, *p.kernel, p.depth), bias.reshape(-1)
-    if not p.fits(weights, bias):
+    most, scaling = p.most(weights, bias), Scaling.of(call)
+    if most > WIDEST:
         return None
     make = _depthwise if p.is_depthwise else _direct
-    spec, packed = make(p, Scaling.of(call), weights, bias, target)
+    spec, packed = make(p, scaling, scaling.step(most, p.zero), weights, bias, target)
     return Choice("int8_conv", spec, {1: packed}, _cost(p, target))
 
 
 def _direct(
-    p: Int8Product, scaling: Scaling, weights: np.ndarray, bias: np.ndarray, target: CpuTarget
+    p: Int8Product, scaling: Scaling, step: str, weights: np.ndarray, bias: np.ndarray, target: CpuTarget
 ) -> tuple[KernelSpec, np.ndarray]:
     tile = _tile(p, target)
     values, corrected = int8_conv.centred(weights, p.w_zero, target)
@@ -42,18 +43,18 @@ def _direct(
         tail=tile.tail,
         blocks=tile.blocks,
         sums=int(corrected),
-        grows=int(scaling.left > 0),
+        scaling=step,
     )
     panels = int8_conv.pack(p, values, tile.blocks, target)
     folded = _without_zero_point(p, weights, bias) if target.vnni else bias.astype(np.int64)
-    return spec, np.concatenate([panels, pack_tail(folded, scaling, p.group, tile.blocks * target.lanes)])
+    return spec, np.concatenate([panels, pack_tail(p, folded, scaling, p.group, tile.blocks * target.lanes)])
 
 
 def _depthwise(
-    p: Int8Product, scaling: Scaling, weights: np.ndarray, bias: np.ndarray, target: CpuTarget
+    p: Int8Product, scaling: Scaling, step: str, weights: np.ndarray, bias: np.ndarray, target: CpuTarget
 ) -> tuple[KernelSpec, np.ndarray]:
-    spec = int8_depthwise.make_spec(p, scaling, target)
-    tail = pack_tail(_without_zero_point(p, weights, bias), scaling, 1, target.lanes)
+    spec = int8_depthwise.make_spec(p, step, target)
+    tail = pack_tail(p, _without_zero_point(p, weights, bias), scaling, 1, target.lanes)
     return spec, np.concatenate([int8_depthwise.pack(p, weights, target), tail])
 
 

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
+import operator_cases
 import pytest
-from harness import Machine
+from harness import Machine, run_call
 from int8_calls import Operand, assert_exact, int8_call, kernels, quantised
 
+import graphc
+from graphc.backends.cpu.kernels import int8_rules
+from graphc.backends.cpu.kernels.tiles import Tile
+from graphc.backends.cpu.target import native
+from graphc.compiler import import_model
+from graphc.frontends.netdef import Net, Operator, write_net
+from graphc.ir import evaluate
+from graphc.ir.infer import infer_types
 from graphc.ir.opdef import Call
+from graphc.ir.reference import evaluate_node
 from graphc.ir.types import Quant
 
 
@@ -68,9 +79,100 @@ def call_of(case: Case) -> tuple[Call, Sequence[Operand]]:
     return int8_call(case.op, [x, w, bias], attrs), [x, w, bias]
 
 
-@pytest.mark.parametrize("cases", [CASES, DEPTHWISE, PRODUCTS], ids=["direct", "depthwise", "products"])
+@pytest.fixture
+def small_tile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One tile for all sizes: few kernels that compile quickly."""
+    monkeypatch.setattr(int8_rules, "_tile", lambda p, target: Tile(3, 1, 2))
+
+
+@pytest.mark.usefixtures("small_tile")
+@pytest.mark.parametrize("cases", [[*CASES, *PRODUCTS], DEPTHWISE], ids=["direct", "depthwise"])
 def test_products_are_those_of_the_reference(int8_machine: Machine, cases: Sequence[Case]) -> None:
     made = [call_of(case) for case in cases]
     kernels(int8_machine, made)
     for call, operands in made:
         assert_exact(int8_machine, call, operands, "int8_conv")
+
+
+@pytest.mark.usefixtures("small_tile")
+@pytest.mark.parametrize("op", ["Int8Conv", "Int8ConvRelu"])
+def test_the_recorded_answers_of_caffe2(machines: dict[str, Machine], shared: Path, op: str) -> None:
+    """Weights and bias as constants, so that the kernels and not the loops answer: within the one unit that Caffe2's
+    own kernels differ from each other, and equal to the reference."""
+    reader, machine = operator_cases.golden_io(shared), machines[native().name]
+    made = []
+    for case in reader.cases(str(shared / "golden" / f"{op}.npz")):
+        recorded, inputs = operator_cases.operator(case.op), [v for _, v in case.inputs]
+        if recorded.engine or any(not isinstance(v, tuple) or v[0] != "int8" for v in inputs):
+            continue
+        operands = [(np.asarray(v[1]), Quant(float(v[2]), int(v[3]))) for v in inputs]
+        call = int8_call(op, operands, operator_cases.coerced(op, recorded.args))
+        made.append((call, operands, case.outputs[0][1][1]))
+    assert made
+    kernels(machine, [(call, operands) for call, operands, _ in made])
+    for call, operands, want in made:
+        assert_exact(machine, call, operands, "int8_conv")
+        got = evaluate_node(call.node, [data for data, _ in operands])[0]
+        assert np.abs(got.astype(int) - want.astype(int)).max(initial=0) <= 1
+
+
+def test_sums_that_could_leave_32_bits_stay_with_the_loop(machines: dict[str, Machine]) -> None:
+    case = Case((1, 1, 1, 40000), (1, 1, 1, 40000), {}, (0, 0, 0), 2**-24)
+    call, operands = call_of(replace(case, weights=(255, 256)))
+    machine = machines[native().name]
+    assert machine.library.choose(call).rule == "loop"
+    arrays = [data for data, _ in operands]
+    assert np.array_equal(run_call(machine, call, arrays)[0], evaluate_node(call.node, arrays)[0])
+
+
+@pytest.mark.usefixtures("small_tile")
+def test_int16_in_the_widest_vectors(machines: dict[str, Machine]) -> None:
+    """AVX-512 without VNNI: the code of AVX2 in wider vectors."""
+    if "avx512" not in machines:
+        pytest.skip("this processor has no avx512")
+    for call, operands in (call_of(case) for case in CASES[3:9]):
+        assert_exact(machines["avx512"], call, operands, "int8_conv")
+
+
+@pytest.mark.usefixtures("small_tile")
+def test_the_greatest_sums_are_exact(int8_machine: Machine) -> None:
+    """Just below 2**31, of either sign, where half a unit and the zero point would not fit beside them."""
+    depth, made = 33000, []
+    for value, zeros in ((255, (0, 0, 5)), (0, (255, 0, 250))):
+        x = (np.full((1, depth), value, np.uint8), Quant(0.5, zeros[0]))
+        w = (np.full((2, depth), 255, np.uint8), Quant(0.25, zeros[1]))
+        bias = (np.zeros(2, np.int32), Quant(0.125, 0))
+        attrs = {"Y_scale": 0.125 * 2**24, "Y_zero_point": zeros[2]}
+        made.append((int8_call("Int8FC", [x, w, bias], attrs), [x, w, bias]))
+    for call, operands in made:
+        assert_exact(int8_machine, call, operands, "int8_conv")
+
+
+def test_a_saved_plan_serves_other_batches(tmp_path: Path) -> None:
+    """Packed weights, zero points and scales come back from the file; sizes are bound anew."""
+    rng = np.random.default_rng(8)
+    weights = rng.integers(0, 256, (20, 3, 3, 6)).astype(np.uint8)
+    fills = [
+        Operator("Int8GivenTensorFill", [], ["w"], fill(weights.shape, weights.tobytes(), 0.02, 131)),
+        Operator("Int8GivenIntTensorFill", [], ["b"], fill((20,), tuple(range(20)), 0.001, 0)),
+    ]
+    window = {"kernel": 3, "pad": 1, "order": b"NHWC", "Y_scale": 0.5, "Y_zero_point": 9}
+    ops = [
+        Operator("Int8Quantize", ["x"], ["q"], {"Y_scale": 0.05, "Y_zero_point": 120}),
+        Operator("Int8Conv", ["q", "w", "b"], ["r"], window),
+        Operator("Int8Dequantize", ["r"], ["y"]),
+    ]
+    init, net = write_net(Net("init", fills, [], ["w", "b"])), write_net(Net("net", ops, ["x", "w", "b"], ["y"]))
+    plan = graphc.compile(net, init, inputs={"x": (1, 5, 6, 6)}, threads=1)
+    assert "int8_conv" in {k.template for k in plan.schedules[0].kernels}
+    plan.save(tmp_path / "plan.pkl")
+    loaded = graphc.load(tmp_path / "plan.pkl", threads=1)
+    x = rng.standard_normal((3, 9, 4, 6), np.float32)
+    graph = import_model(net, init, {"x": x.shape})
+    infer_types(graph)
+    want = evaluate(graph, {"x": x})["y"]
+    assert np.array_equal(loaded.run({"x": x})["y"], want)
+
+
+def fill(shape: tuple[int, ...], values: object, scale: float, zero: int) -> dict[str, object]:
+    return {"shape": shape, "values": values, "Y_scale": scale, "Y_zero_point": zero}
