@@ -118,6 +118,23 @@ def test_calls_that_take_too_long_end_the_process() -> None:
     assert "Call did not finish in time" in done.stderr
 
 
+def test_observers() -> None:
+    net = core.Net("observed")
+    net.ConstantFill([], "x", shape=[1])
+    with pytest.raises(RuntimeError, match="Can't find net"):
+        net.AddObserver("TimeObserver")
+    workspace.CreateNet(net)
+    timer, counter = (net.AddObserver(kind) for kind in ("TimeObserver", "RunCountObserver"))
+    assert timer.average_time() == 0
+    workspace.RunNet(net, 3)
+    assert timer.average_time() > 0
+    assert counter.debug_info() == "This operator runs 3 iterations."
+    net.RemoveObserver(timer)
+    assert net.NumObservers() == 1
+    with pytest.raises(RuntimeError, match="there is no observer 'Other'"):
+        net.AddObserver("Other")
+
+
 def test_statistics_and_vectors() -> None:
     def run(*args: object, **kwargs: object) -> None:
         workspace.RunOperatorOnce(core.CreateOperator(*args, **kwargs))

@@ -28,7 +28,9 @@ from graphc.caffe2.core.ssa import get_op_ids_in_path, get_ssa, get_undefined_bl
 from graphc.caffe2.operator_types import is_operator, operator_types
 from graphc.caffe2.proto import caffe2_pb2
 from graphc.caffe2.scope import NameScope
+from graphc.caffe2.workspace.current import current
 from graphc.caffe2.workspace.immediate import IsImmediate, RunOperatorImmediate
+from graphc.caffe2.workspace.observers import make_observer
 from graphc.caffe2.workspace.python_functions import python_arguments
 from graphc.caffe2.workspace.tracebacks import Frame, operator_tracebacks
 from graphc.frontends.netdef.schema import Message
@@ -459,6 +461,21 @@ class Net:
     def get_attributes(self, name: str) -> list[Any]:
         """The objects kept under a name."""
         return self._attr_dict.get(name, [])
+
+    def AddObserver(self, observer_type: str) -> Any:
+        """Let an observer look at the created net's runs: ``TimeObserver`` (``average_time()``, milliseconds) or
+        ``RunCountObserver``. Raises ``RuntimeError`` for another one, and for a net that was not created."""
+        observers = current().net(self.Name()).observers
+        observers.append(make_observer(observer_type))
+        return observers[-1]
+
+    def RemoveObserver(self, observer: Any) -> None:
+        """Take away an observer; raises ``ValueError`` for one that it does not have."""
+        current().net(self.Name()).observers.remove(observer)
+
+    def NumObservers(self) -> int:
+        """The number of observers."""
+        return len(current().net(self.Name()).observers)
 
     def PopulateProtoWithFileName(self) -> None:
         """Name every operator by the line of Python that created it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -9,6 +10,7 @@ from graphc.caffe2.workspace.compiled import CompiledStage, Demands
 from graphc.caffe2.workspace.errors import EnforceError, enforce_error
 from graphc.caffe2.workspace.fills import FillStage
 from graphc.caffe2.workspace.host_operators import HostCall
+from graphc.caffe2.workspace.observers import Observer
 from graphc.caffe2.workspace.pending import Pending
 from graphc.caffe2.workspace.program import HostStage, Program
 from graphc.caffe2.workspace.values import Value
@@ -37,6 +39,7 @@ class CreatedNet:
         self.program = program
         self.demands = [Demands() for _ in program.stages]
         self.inner: dict[int, Program] = {}
+        self.observers: list[Observer] = []
         self.runs = 0
 
     @property
@@ -46,6 +49,7 @@ class CreatedNet:
 
     def run(self, target: Target) -> None:
         """Run it once; raises ``EnforceError``. Blobs that no plan gives are computed when they are looked at."""
+        start = time.perf_counter() if self.observers else 0.0
         try:
             for stage, demands in zip(self.program.stages, self.demands):
                 if isinstance(stage, CompiledStage):
@@ -57,6 +61,8 @@ class CreatedNet:
         except GraphcError as error:
             raise enforce_error(error, self.name) from error
         self.runs += 1
+        for observer in self.observers:
+            observer.note(time.perf_counter() - start)
 
     def bound(self, target: Target) -> Callable[[], None]:
         """A function that runs it."""
