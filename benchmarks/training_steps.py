@@ -8,7 +8,7 @@ is the same net as a plan, whose parameters come and go as arrays. PyTorch train
 image, beside ``torch.ops.aten.convolution_backward``.
 
 A round gives each of them a turn: a pause, calls that do not count, for the other's threads spin for a while after a
-call, then some that do; its figure is their median. The ratio is the median of the ratios by round. The process is bound
+call, then some that do; its figure is their median. The ratio is the median of the ratios by round. The process keeps
 to as many cores as there are threads: the workspace takes all that it may use.
 """
 

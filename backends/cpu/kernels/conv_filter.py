@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 from graphc.backends.cpu.kernels.conv_planes import LOAD, UNALIGNED
 from graphc.backends.cpu.kernels.planes import Planes, Tap
@@ -29,7 +30,7 @@ PARAMS = (
 """Behind them the distance of each tap. The result of a part follows that of the one before it."""
 CHUNK = 768
 """Pixels that all tiles of a block use before the next are fetched."""
-BLOCK = 8
+BLOCK = 16
 """Tiles of a block in each direction."""
 UNITS = 8
 """Images are shared out among parts where there would be fewer units."""
@@ -125,18 +126,19 @@ class _Emitter:
         s = self.s
         with s.block("for k in range(k0, k1):"), s.block("for m in range(m0, m1):"):
             s(f"at = ((k - k0) * (m1 - m0) + m - m0) * {self.tile}")
+            s(f"to = ((part * groups + g) * maps + m * {self.m}) * columns + k * {self.k}")
             s(f"last = min({self.k}, columns - k * {self.k})")
             with s.block(f"for i in range(min({self.m}, maps - m * {self.m})):"), s.block("for j in range(last):"):
-                s(f"to = ((part * groups + g) * maps + m * {self.m} + i) * columns + k * {self.k} + j")
                 s(f"total = vhsum(vload(scratch, at + (i * {self.k} + j) * {self.lanes}))")
                 with s.block("if add != 0:"):
-                    s("total += lds(df, to)")
-                s("sts(df, to, total)")
+                    s("total += lds(df, to + i * columns + j)")
+                s("sts(df, to + i * columns + j, total)")
 
 
 TEMPLATE = Template("conv_filter", emit)
 
 
+@cache
 def make_spec(target: CpuTarget, maps: int, columns: int) -> KernelSpec:
     """The kernel for so many maps and columns of a group."""
     spare = 1 if target.fma else 2

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from graphc.backends.cpu.kernels.planes import Pair, Part, Planes
 from graphc.backends.cpu.rules import Template
@@ -140,6 +141,7 @@ class _Emitter:
 TEMPLATE = Template("conv_planes", emit)
 
 
+@cache
 def make_spec(target: CpuTarget, maps: int, single: bool) -> KernelSpec:
     """The kernel for so many maps of a group."""
     spare = 2 if target.fma else 3
