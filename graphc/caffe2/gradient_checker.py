@@ -130,7 +130,7 @@ class GradientChecker:
     def _estimate(self, op: Message, inputs: Sequence[Any], input_to_check: int, outputs: Sequence[int]) -> np.ndarray:
         """Central differences, element by element."""
         checked = inputs[input_to_check]
-        estimate = np.zeros_like(checked)
+        estimate: np.ndarray = np.zeros_like(checked)
         for i in range(checked.size):
             value, losses = checked.flat[i], []
             for step in (self._stepsize, -self._stepsize):

@@ -177,8 +177,8 @@ def lengths_tensor(
     min_segments: int | None = None, max_segments: int | None = None, *args: Any, **kwargs: Any
 ) -> st.SearchStrategy:
     """A tensor and the lengths of the segments of its rows."""
-    generate = functools.partial(lengths, min_segments=min_segments, max_segments=max_segments)
-    return segmented_tensor(*args, segment_generator=generate, **kwargs)
+    kwargs["segment_generator"] = functools.partial(lengths, min_segments=min_segments, max_segments=max_segments)
+    return segmented_tensor(*args, **kwargs)
 
 
 def sparse_segmented_tensor(

@@ -268,7 +268,8 @@ def _row_type(dtype: Any, blob: Any) -> np.dtype:
             raise TypeError(f"Cannot set the Scalar with type {dtype} for blob {blob}: give the type of its elements")
         if isinstance(dtype[1], int) and dtype[1] == 1:
             dtype = (dtype[0], (1,))
-    return np.dtype(dtype)
+    found: np.dtype = np.dtype(dtype)
+    return found
 
 
 def _contents(given: Any, dtype: np.dtype | None) -> tuple[np.ndarray, np.dtype | None]:
@@ -385,7 +386,7 @@ class Struct(Field):
         old = self.fields.get(name)
         if old is not None and not (isinstance(old, Struct) and isinstance(field, Struct)):
             raise ValueError(f"Duplicate field name: {name}")
-        self.fields[name] = field if old is None else old + field  # type: ignore[operator]
+        self.fields[name] = field if old is None else _merged(name, old, field)
 
     def _parts(self) -> list[tuple[str, Field]]:
         return list(self.fields.items())
