@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from interpreted_net import interpreted
 
 from graphc.caffe2 import brew, core, data_parallel_model, model_helper, muji, optimizer, workspace
 
@@ -42,6 +43,14 @@ def update(model: Any) -> None:
         model.net.WeightedSum([param, one, model.param_to_grad[param], rate], param)
 
 
+def train(net: Any) -> None:
+    """One step by the interpreter: what the net reads and writes changes in the workspace."""
+    written = {blob for op in net.Proto().op for blob in op.output}
+    state = [str(blob) for blob in net.external_inputs if str(blob) in written]
+    for name, value in zip(state, interpreted(net, *state)):
+        workspace.FeedBlob(name, value)
+
+
 def learned(devices: list[int], build: Callable[..., list[Any]] = linear, **kwargs: Any) -> dict[str, np.ndarray]:
     """The parameters of the first replica after some steps on the same data."""
     workspace.ResetWorkspace()
@@ -55,8 +64,8 @@ def learned(devices: list[int], build: Callable[..., list[Any]] = linear, **kwar
             workspace.FeedBlob(f"{model._device_prefix}_{device}/data", x)
             workspace.FeedBlob(f"{model._device_prefix}_{device}/label", np.round(x[:, :1]))
         if step == 0:
-            data_parallel_model.RunInitNet(model)
-        data_parallel_model.RunNet(model, 1)
+            workspace.RunNetOnce(model.param_init_net)
+        train(model.net)
     first = f"{model._device_prefix}_{devices[0]}/"
     others = [f"{model._device_prefix}_{d}/" for d in devices[1:]]
     names = {name for name in model._param_names if workspace.HasBlob(first + name)}

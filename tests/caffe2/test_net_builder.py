@@ -23,13 +23,13 @@ def value(blob: core.BlobReference) -> object:
 
 def test_a_loop_until_something_is_true() -> None:
     with NetBuilder(name="countdown") as builder:
-        x, y = ops.Const(5), ops.Const(0)
+        x, y, one = ops.Const(-5), ops.Const(0), ops.Const(1)
         with ops.loop():
-            ops.stop_if(ops.EQ([x, ops.Const(0)]))
-            ops.Add([x, ops.Const(-1)], [x])
-            ops.Add([y, ops.Const(2)], [y])
+            ops.stop_if(ops.GE([x, ops.Const(0)]))
+            ops.Add([x, one], [x])
+            ops.Add([y, x], [y])
     run(builder)
-    assert (value(x), value(y)) == (0, 10)
+    assert (value(x), value(y)) == (0, -10)
     assert str(y).startswith("countdown/")
 
 
@@ -39,14 +39,14 @@ def test_guards_and_branches() -> None:
         guards = []
         for limit in (5, 20):
             with ops.stop_guard() as guard:
-                ops.stop_if(ops.LT([x, ops.Const(limit)]))
+                ops.stop_if(ops.GE([ops.Const(limit), x]))
             guards.append(guard.has_stopped())
         y = ops.Const(1)
-        with ops.If(ops.GT([x, ops.Const(5)])) as branch:
+        with ops.If(ops.GE([x, ops.Const(5)])) as branch:
             ops.Const(2, blob_out=y)
             ops.stop()
             ops.Const(3, blob_out=y)
-        with branch.Elif(ops.GT([x, ops.Const(1)])):
+        with branch.Elif(ops.GE([x, ops.Const(1)])):
             ops.Const(4, blob_out=y)
         with branch.Else():
             ops.Const(5, blob_out=y)
@@ -61,8 +61,8 @@ def test_loops_in_loops() -> None:
     with Task() as task:
         total, large, small = ops.Const(0), ops.Const(0), ops.Const(0)
         with ops.loop(4) as outer, ops.loop(outer.iter()) as inner:
-            number = ops.Add([ops.Mul([outer.iter(), ops.Const(10)]), inner.iter()])
-            with ops.If(ops.GE([number, ops.Const(21)])) as branch:
+            number = ops.Add([outer.iter(), inner.iter()])
+            with ops.If(ops.GE([number, ops.Const(4)])) as branch:
                 ops.Add([large, number], [large])
             with branch.Else():
                 ops.Add([small, number], [small])
@@ -70,8 +70,8 @@ def test_loops_in_loops() -> None:
         outputs = [final_output(blob) for blob in (total, large, small)]
     with LocalSession() as session:
         session.run(task)
-    numbers = [10 * i + j for i in range(4) for j in range(i)]
-    want = [sum(numbers), sum(n for n in numbers if n >= 21), sum(n for n in numbers if n < 21)]
+    numbers = [i + j for i in range(4) for j in range(i)]
+    want = [sum(numbers), sum(n for n in numbers if n >= 4), sum(n for n in numbers if n < 4)]
     assert [int(o.fetch()) for o in outputs] == want
     assert not session.is_open()
     with pytest.raises(AssertionError, match="Session is closed"):

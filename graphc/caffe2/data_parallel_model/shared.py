@@ -26,5 +26,7 @@ def read_first_parameters(model: Any, all_params: Collection[Any]) -> None:
         ops = [op for op in net.Proto().op if not others.intersection(op.output)]
         for op in ops:
             op.input[:] = [names.get(blob, blob) for blob in op.input]
+        kept_inputs = [blob for blob in net.Proto().external_input if blob not in others]
         del net.Proto().op[:]
         net.Proto().op.extend(ops)
+        net.Proto().external_input[:] = kept_inputs

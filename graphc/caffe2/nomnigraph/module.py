@@ -81,9 +81,9 @@ class NNModule:
         """Take away an edge, or the first one between two nodes."""
         self._graph.deleteEdge(a, b)
 
-    def replaceNode(self, a: Node, b: Node) -> None:
+    def replaceNode(self, old_node: Node, new_node: Node) -> None:
         """Let another node have all edges of a node."""
-        self._graph.replaceNode(a, b)
+        self._graph.replaceNode(old_node, new_node)
 
     def replaceProducer(self, tensor: Node, new_producer: Node) -> None:
         """Let another operator make a tensor."""
