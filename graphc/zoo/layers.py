@@ -63,7 +63,7 @@ class Net:
         return name
 
     def _normal(self, shape: Shape, variance: float) -> np.ndarray:
-        return self._random.standard_normal(shape, dtype=np.float32) * np.float32(variance**0.5)
+        return np.asarray(self._random.standard_normal(shape, dtype=np.float32) * np.float32(variance**0.5))
 
     def conv(
         self, x: str, channels: int, kernel: int, stride: int = 1, pad: int = 0, group: int = 1, bias: bool = True
@@ -130,6 +130,7 @@ class Net:
         return self._append("mean", (x,), (*self.shapes[x][:2], 1, 1))
 
     def flatten(self, x: str) -> str:
+        """Each picture as a row."""
         n, *rest = self.shapes[x]
         return self._append("flatten", (x,), (n, int(np.prod(rest))))
 

@@ -140,7 +140,7 @@ class ModelDownloader:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; 0 if every model is there, 1 if one is not."""
+    """The command; 0 if every model is there, 1 if one is not, 130 if the user stopped it."""
     parser = argparse.ArgumentParser(description="Download or install pretrained models.")
     parser.add_argument("model", nargs="+", help="Model to download/install.")
     parser.add_argument("-i", "--install", action="store_true", help="Install the model.")
@@ -155,6 +155,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except GraphcError as error:
             print(f"Abort: {error}", file=sys.stderr)
             failed = 1
+        except KeyboardInterrupt:
+            print("Killing download...", file=sys.stderr)
+            return 130
     return failed
 
 

@@ -39,11 +39,15 @@ def add_tensor(net: Message, name: str, blob: Any) -> None:
 
 def _quantised_fill(name: str, blob: Int8Tensor) -> Message:
     shape, values = blob.data.shape, blob.data
-    kind, given = ("Int8GivenTensorFill", values.tobytes())
-    if values.dtype == np.int32:
-        kind, given = "Int8GivenIntTensorFill", values
-    scales = {"Y_scale": float(blob.scale), "Y_zero_point": int(blob.zero_point)}
-    return core.CreateOperator(kind, [], [name], shape=shape, values=given, **scales)
+    wide = values.dtype == np.int32
+    arguments = {
+        "shape": shape,
+        "values": values if wide else values.tobytes(),
+        "Y_scale": float(blob.scale),
+        "Y_zero_point": int(blob.zero_point),
+    }
+    kind = "Int8GivenIntTensorFill" if wide else "Int8GivenTensorFill"
+    return core.CreateOperator(kind, [], [name], arg=[utils.MakeArgument(k, v) for k, v in arguments.items()])
 
 
 def _fetched(workspace: Any, name: str) -> Any:

@@ -10,10 +10,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from graphc.caffe2 import core, scope, workspace
+from graphc.caffe2.arguments import MakeArgument
 from graphc.caffe2.predictor import predictor_py_utils as utils
 from graphc.caffe2.predictor import serde
 from graphc.caffe2.predictor_constants import predictor_constants
 from graphc.caffe2.proto import caffe2_pb2, metanet_pb2
+from graphc.caffe2.workspace.current import current
 from graphc.frontends.netdef.schema import Message
 
 
@@ -152,8 +154,7 @@ def get_meta_net_def(predictor_export_meta: PredictorExportMeta, ws: Any = None,
     """The ``MetaNetDef`` of a model; shapes that are not given come from the workspace ``ws``, else the current one."""
     meta = predictor_export_meta
     found = metanet_pb2.MetaNetDef()
-    current = workspace.C.Workspace.current if ws is None else ws
-    utils.AddNet(found, meta.predict_init_name(), utils.create_predict_init_net(current, meta))
+    utils.AddNet(found, meta.predict_init_name(), utils.create_predict_init_net(current() if ws is None else ws, meta))
     utils.AddNet(found, meta.global_init_name(), _global_init_net(meta))
     utils.AddNet(found, meta.predict_net_name(), utils.create_predict_net(meta))
     utils.AddBlobs(found, meta.parameters_name(), meta.parameters)
@@ -188,8 +189,9 @@ def save_to_db(
     with core.DeviceScope(device):
         workspace.FeedBlob(predictor_constants.META_NET_DEF, serde.serialize_protobuf_struct(meta_net_def))
     blobs = [predictor_constants.META_NET_DEF, *predictor_export_meta.parameters]
-    where = {"db": db_destination, "db_type": db_type, "absolute_path": True}
-    workspace.RunOperatorOnce(core.CreateOperator("Save", blobs, [], device_option=device, **where, **kwargs))
+    where = {"db": db_destination, "db_type": db_type, "absolute_path": True, **kwargs}
+    arguments = [MakeArgument(key, value) for key, value in where.items()]
+    workspace.RunOperatorOnce(core.CreateOperator("Save", blobs, [], device_option=device, arg=arguments))
 
 
 def load_from_db(

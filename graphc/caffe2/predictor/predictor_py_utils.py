@@ -10,8 +10,13 @@ from graphc.frontends.netdef.schema import Message
 
 
 def create_predict_net(predictor_export_meta: Any) -> Message:
-    """The NetDef of a model's predict net: inputs, then parameters, then what its operators need besides."""
+    """The NetDef of a model's predict net, which reads its inputs, then its parameters, and nothing else.
+
+    Raises ``TypeError`` for a model whose predict net is a plan.
+    """
     given = predictor_export_meta.predict_net
+    if not _is_net(given):
+        raise TypeError("the predict net is a PlanDef; help: AddPlan adds plans to a MetaNetDef, give a net here")
     net = Net(given.name or "predict")
     proto = net.Proto()
     proto.op.extend(given.op)
@@ -95,7 +100,8 @@ def GetBlobsByTypePrefix(meta_net_def: Message, blob_type_prefix: str) -> list[s
 
 def GetApplicationSpecificInfo(meta_net_def: Message, key: str) -> str | None:
     """The text of a key, None where there is none."""
-    return _ProtoMapGet(meta_net_def.applicationSpecificInfo, key)
+    found: str | None = _ProtoMapGet(meta_net_def.applicationSpecificInfo, key)
+    return found
 
 
 def GetApplicationSpecificInfoDict(meta_net_def: Message) -> dict[str, str]:

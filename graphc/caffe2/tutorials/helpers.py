@@ -49,7 +49,8 @@ def load(img: Any) -> np.ndarray:
         pixels = pixels[..., None]
     if pixels.shape[2] < 3:
         pixels = np.repeat(pixels[..., :1], 3, axis=2)
-    return pixels[..., :3].astype(np.float32)
+    found: np.ndarray = pixels[..., :3].astype(np.float32)
+    return found
 
 
 def rescale(img: np.ndarray, input_height: int, input_width: int) -> np.ndarray:
