@@ -117,7 +117,7 @@ class _Cell:
 def _backward(cell: _Cell, recomputed: set[str], outputs_with_grads: Sequence[int]) -> dict[str, Any]:
     """The arguments of RecurrentNetwork for its gradient: the step net's gradient above all."""
     forward = cell.net.Proto()
-    given = _given_gradients(forward)
+    given = _given_gradients(forward, [str(state.output) for state in cell.states])
     operators, found = core.GradientRegistry.GetBackwardPass(forward.op, given)
     gradients = {str(blob): gradient for blob, gradient in found.items()}
     net = core.Net("RecurrentBackwardStep")
@@ -151,12 +151,12 @@ def _backward(cell: _Cell, recomputed: set[str], outputs_with_grads: Sequence[in
     return {**arguments, "backward_step_net": proto} if proto.op else arguments
 
 
-def _given_gradients(forward: Message) -> dict[str, str]:
-    """The names of the gradients that outputs of the step net get from outside.
+def _given_gradients(forward: Message, outputs: Sequence[str]) -> dict[str, str]:
+    """The names of the gradients that the states after a step get from outside.
 
-    An output that the step net itself reads has another gradient inside; the sum of both has the usual name.
+    A state that the step net itself reads has another gradient inside; the sum of both has the usual name.
     """
-    outputs, made, read = list(forward.external_output), set[str](), set[str]()
+    made, read = set[str](), set[str]()
     for op in forward.op:
         read.update(name for name in op.input if name in made)
         made.update(op.output)

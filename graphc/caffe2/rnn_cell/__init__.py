@@ -6,6 +6,10 @@ data of shape (steps, batch, dim_in), one length for each of the batch or None, 
 
 from __future__ import annotations
 
+from graphc.caffe2.rnn_cell.attention import AttentionCell as AttentionCell
+from graphc.caffe2.rnn_cell.attention import LSTMWithAttention as LSTMWithAttention
+from graphc.caffe2.rnn_cell.attention import LSTMWithAttentionCell as LSTMWithAttentionCell
+from graphc.caffe2.rnn_cell.attention import MILSTMWithAttentionCell as MILSTMWithAttentionCell
 from graphc.caffe2.rnn_cell.basic import BasicRNNCell as BasicRNNCell
 from graphc.caffe2.rnn_cell.cell import RNNCell as RNNCell
 from graphc.caffe2.rnn_cell.composed import DropoutCell as DropoutCell
