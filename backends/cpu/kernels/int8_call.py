@@ -115,8 +115,9 @@ class Int8Product:
 
 def _convolution(call: Call) -> Int8Product:
     w, x, y = window(call), call.type(0).static_shape, call.node.results[0].type.static_shape
-    pairs = ((v[0], v[1]) for v in ((x[1], x[2]), (y[1], y[2]), w.kernel, w.stride, w.dilation, w.heads))
-    return Int8Product(x[0], x[3], y[3], w.group, *pairs, *_zeros(call))
+    kernel, stride, dilation, heads = ((v[0], v[1]) for v in (w.kernel, w.stride, w.dilation, w.heads))
+    image, output = (x[1], x[2]), (y[1], y[2])
+    return Int8Product(x[0], x[3], y[3], w.group, image, output, kernel, stride, dilation, heads, *_zeros(call))
 
 
 def _matrix_product(call: Call) -> Int8Product:

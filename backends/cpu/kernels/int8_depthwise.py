@@ -76,11 +76,16 @@ def _tile(s: Lines, spec: KernelSpec, lanes: int, pixels: int) -> None:
 TEMPLATE = Template("int8_depthwise", emit)
 
 
-def make_spec(p: Int8Product, scaling: str, target: CpuTarget) -> KernelSpec:
-    """The kernel with the tile that wastes least on the rows of the result."""
+def tile_for(p: Int8Product, target: CpuTarget) -> Tile:
+    """The tile that wastes least on the rows of the result."""
     most = max(2, min(14, target.registers - p.kernel[1] - 2))
     options = [Tile(n, max(1, n // 2), 1) for n in range(most, max(most // 2, 1), -1)]
-    tile = min(options, key=lambda t: t.waste(p.output[1]))
+    return min(options, key=lambda t: t.waste(p.output[1]))
+
+
+def make_spec(p: Int8Product, scaling: str, target: CpuTarget) -> KernelSpec:
+    """The kernel for a convolution. scaling: see ``Scaling.step``."""
+    tile = tile_for(p, target)
     return KernelSpec.make(
         "int8_depthwise",
         kw=p.kernel[1],

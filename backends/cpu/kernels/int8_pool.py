@@ -14,7 +14,7 @@ from graphc.backends.cpu.target import CpuTarget
 from graphc.backends.lines import Lines
 from graphc.ir.opdef import Call
 from graphc.ir.ops._window import window
-from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Step, Task, View
+from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
 
 PARAMS = (
     *("x", "y", "height", "width", "channels", "rows", "columns", "nothing"),
@@ -123,7 +123,7 @@ def _bind(
     assert x is not None
     n, rows, columns, _ = y.type.static_shape
     numbers = (float_bits(v) if isinstance(v, float) else int(v) for v in call.opdef.loop_arguments(call))
-    params = (x.address, y.address, *x.type.static_shape[1:], rows, columns, 0, *numbers)
+    params: tuple[Param, ...] = (x.address, y.address, *x.type.static_shape[1:], rows, columns, 0, *numbers)
     flops = y.type.size * math.prod(window(call).kernel)
     return [(Task(choice.spec, params, n * rows, call.node.results[0].name, flops, x.type.nbytes + y.type.nbytes),)]
 

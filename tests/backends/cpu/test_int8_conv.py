@@ -13,7 +13,7 @@ from harness import Machine, run_call
 from int8_calls import Operand, assert_exact, int8_call, kernels, quantised
 
 import graphc
-from graphc.backends.cpu.kernels import int8_rules
+from graphc.backends.cpu.kernels import int8_depthwise, int8_rules
 from graphc.backends.cpu.kernels.tiles import Tile
 from graphc.backends.cpu.target import native
 from graphc.compiler import import_model
@@ -83,6 +83,7 @@ def call_of(case: Case) -> tuple[Call, Sequence[Operand]]:
 def small_tile(monkeypatch: pytest.MonkeyPatch) -> None:
     """One tile for all sizes: few kernels that compile quickly."""
     monkeypatch.setattr(int8_rules, "_tile", lambda p, target: Tile(3, 1, 2))
+    monkeypatch.setattr(int8_depthwise, "tile_for", lambda p, target: Tile(3, 1, 1))
 
 
 @pytest.mark.usefixtures("small_tile")
@@ -148,6 +149,7 @@ def test_the_greatest_sums_are_exact(int8_machine: Machine) -> None:
         assert_exact(int8_machine, call, operands, "int8_conv")
 
 
+@pytest.mark.usefixtures("small_tile")
 def test_a_saved_plan_serves_other_batches(tmp_path: Path) -> None:
     """Packed weights, zero points and scales come back from the file; sizes are bound anew."""
     rng = np.random.default_rng(8)
