@@ -118,6 +118,29 @@ def test_calls_that_take_too_long_end_the_process() -> None:
     assert "Call did not finish in time" in done.stderr
 
 
+def test_a_queue_drawn_by_weight() -> None:
+    net = core.Net("draw")
+    queues = [net.CreateBlobsQueue([], f"queue{i}", capacity=50, num_blobs=2) for i in range(3)]
+    workspace.RunNetOnce(net)
+    for i, queue in enumerate(queues):
+        for name in "xy":
+            workspace.FeedBlob(name, np.full(2, i))
+        workspace.RunOperatorMultiple(core.CreateOperator("EnqueueBlobs", [queue, "x", "y"], ["x", "y"]), 40)
+    arguments = {"weights": [1.0, 3.0, 0.0], "table_idx_blob": 1}
+    draw = core.CreateOperator("WeightedSampleDequeueBlobs", queues, ["x", "y", "ended"], **arguments)
+    drawn = []
+    for _ in range(40):
+        workspace.RunOperatorOnce(draw)
+        drawn.append(int(workspace.FetchBlob("y")[0]))
+        assert workspace.FetchBlob("x").tolist() == [drawn[-1]] * 2
+        assert not workspace.FetchBlob("ended")
+    assert set(drawn) == {0, 1}
+    assert drawn.count(1) > drawn.count(0)
+    wrong = core.CreateOperator("WeightedSampleDequeueBlobs", queues, ["x", "y", "ended"], weights=[1.0])
+    with pytest.raises(RuntimeError, match="give 3 numbers"):
+        workspace.RunOperatorOnce(wrong)
+
+
 def test_observers() -> None:
     net = core.Net("observed")
     net.ConstantFill([], "x", shape=[1])

@@ -12,6 +12,9 @@ from graphc.caffe2.workspace.values import Value
 
 Row = list[Value]
 
+_RANDOM = np.random.default_rng(0)
+"""Draws queues."""
+
 
 class BlobsQueue:
     """Rows of ``num_blobs`` values, up to ``capacity``. Until it is closed writers wait for room, readers for rows."""
@@ -112,6 +115,24 @@ def safe_dequeue_blobs(call: HostCall) -> None:
     for i, value in enumerate(values or ()):
         call.write(i, value)
     call.write(call.n_outputs - 1, np.array(values is None, np.bool_))
+
+
+@host_operator("WeightedSampleDequeueBlobs")
+def weighted_sample_dequeue_blobs(call: HostCall) -> None:
+    """The next row of one of the queues, drawn by ``weights``, its number in output ``table_idx_blob``; the last output
+    is true where there was none."""
+    queues = [call.object(i, BlobsQueue) for i in range(call.n_inputs)]
+    weights = np.array(call.op.args.get("weights", ()), np.float64)
+    if len(weights) != len(queues) or (weights < 0).any() or weights.sum() <= 0:
+        call.fail(f"argument weights is {weights.tolist()}", f"give {len(queues)} numbers from 0 on, not all 0")
+    drawn = int(_RANDOM.choice(len(queues), p=weights / weights.sum()))
+    row = queues[drawn].get(None)
+    for i, value in enumerate(row or ()):
+        call.write(i, value)
+    place = call.arg("table_idx_blob", -1)
+    if row is not None and place >= 0:
+        call.write(place, np.array([drawn], np.int32))
+    call.write(call.n_outputs - 1, np.array(row is None, np.bool_))
 
 
 @host_operator("CloseBlobsQueue")
