@@ -51,7 +51,7 @@ def test_grids(pyplot: Pyplot) -> None:
     assert pyplot.shown[-1][0].shape == (4, 5, 3)
     assert pyplot.shown[0][1] == "gray"
     for wrong in (np.zeros((2, 5)), np.zeros((2, 2, 2, 2)), np.zeros(3)[:, None, None, None, None]):
-        with pytest.raises(ValueError, match="no square patch|are neither"):
+        with pytest.raises(ValueError, match=r"no square patch|are neither"):
             show.ShowMultiple(wrong)
 
 
