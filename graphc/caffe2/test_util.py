@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 import unittest
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -82,6 +85,12 @@ class TestCase(unittest.TestCase):
             raise unittest.SkipTest("this run is of flaky tests" if not flaky else "this run is without flaky tests")
         self.ws = workspace.Workspace()
         workspace.ResetWorkspace()
+
+    def make_tempdir(self) -> Path:
+        """A new folder that is removed after the test."""
+        folder = tempfile.mkdtemp(prefix="graphc_test_")
+        self.addCleanup(shutil.rmtree, folder, ignore_errors=True)
+        return Path(folder)
 
     def tearDown(self) -> None:
         """Empty the workspace."""

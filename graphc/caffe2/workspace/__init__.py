@@ -8,6 +8,7 @@ from graphc.caffe2.workspace import (  # noqa: F401  (they register operators)
     counters,
     datasets,
     files,
+    put_operators,
     python_functions,
     queues,
     tensor_vectors,
