@@ -17,7 +17,7 @@ from graphc.backends.cpu.kernels.planes import Planes, Tap
 from graphc.backends.cpu.rules import Template
 from graphc.backends.cpu.target import CpuTarget
 from graphc.backends.lines import Lines
-from graphc.ir.schedule import Address, KernelSpec, Task
+from graphc.ir.schedule import Address, KernelSpec, Param, Task
 
 PARAMS = (
     *("dy", "x", "df"),
@@ -207,14 +207,15 @@ class FilterGradient:
         map_blocks, column_blocks = -(-maps // BLOCK), -(-columns // BLOCK)
         y_floats, x_floats = dy[1].floats, x[1].floats
         chunk = -(-min(self.length, CHUNK) // lanes) * lanes
-        params = (
+        params: tuple[Param, ...] = (
             *(dy[0].plus(4 * dy[1].origin), x[0].plus(4 * x[1].origin), result),
             *(self.groups * self.maps * y_floats, y_floats, self.groups * self.channels * x_floats, x_floats),
             *(images, -(-images // parts), self.length),
             *(self.groups, self.maps, self.columns, self.channels, len(self.taps)),
             *(map_blocks, -(-maps // map_blocks), column_blocks, -(-columns // column_blocks)),
             *(max(1, CHUNK // max(self.length, 1)), max(chunk, lanes), int(add)),
-            *(Address("scratch"), Address("stride"), *(x[1].offset(tap) for tap in self.taps)),
+            *(Address("scratch"), Address("stride")),
+            *(x[1].offset(tap) for tap in self.taps),
         )
         units = parts * self.groups * map_blocks * column_blocks
         nbytes = 4 * images * self.groups * (self.maps * y_floats + self.channels * x_floats) + 4 * self.size

@@ -15,7 +15,7 @@ from graphc.backends.cpu.kernels.planes import Pair, Part, Planes
 from graphc.backends.cpu.rules import Template
 from graphc.backends.cpu.target import CpuTarget
 from graphc.backends.lines import Lines
-from graphc.ir.schedule import Address, KernelSpec, Task
+from graphc.ir.schedule import Address, KernelSpec, Param, Task
 
 PARAMS = (
     *("x", "weights", "y"),
@@ -203,7 +203,7 @@ def make_task(
     block = unit_rows(planes, part)
     row_blocks, tiles = -(-rows // block), -(-f.maps // spec.int("maps"))
     table: Sequence[int] = [n for tap in part.taps for n in (planes.offset(tap), tap.index)]
-    params = (
+    params: tuple[Param, ...] = (
         *(x.plus(4 * planes.origin), f.address, y.plus(4 * start)),
         *(f.groups * f.channels * planes.floats, planes.floats, f.channels, f.maps, f.groups),
         *(*f.strides, len(part.taps), rows, columns, planes.pitch, block, row_blocks, tiles),

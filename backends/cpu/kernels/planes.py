@@ -15,7 +15,7 @@ from graphc.backends.cpu.rules import Template
 from graphc.backends.cpu.target import CpuTarget
 from graphc.backends.lines import Lines
 from graphc.ir.ops._window import Window
-from graphc.ir.schedule import Address, KernelSpec, Task
+from graphc.ir.schedule import Address, KernelSpec, Param, Task
 
 Pair = tuple[int, int]
 """Rows and columns."""
@@ -182,7 +182,7 @@ def planes_task(planes: Planes, x: Address, y: Address, count: int, label: str) 
     """The task that copies ``count`` dense images of one channel."""
     (h, w), (sh, sw) = planes.image, planes.stride
     table = [v for a, b in planes.phases for v in (a * w + b, -(-(h - a) // sh), -(-(w - b) // sw))]
-    params = (
+    params: tuple[Param, ...] = (
         *(x, y, h * w, sh * w, sw, len(planes.phases), planes.phase_floats, planes.before[1], planes.before[0]),
         *(planes.rows, planes.pitch, 0, *table),
     )

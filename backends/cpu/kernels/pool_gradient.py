@@ -15,7 +15,7 @@ from graphc.backends.cpu.target import CpuTarget
 from graphc.backends.lines import Lines
 from graphc.ir.opdef import Call
 from graphc.ir.ops._window import window
-from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Step, Task, View
+from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
 from graphc.ir.types import DType
 
 PARAMS = ("x", "y", "dy", "dx", "h", "w", "oh", "ow", "pt", "pl", "kh", "kw", "sh", "sw", "zero")
@@ -112,7 +112,7 @@ def _bind(
     assert w is not None
     (h, width), (oh, ow) = ((1, *call.type(i).static_shape[2:])[-2:] for i in (0, 2))
     n, c = call.type(0).static_shape[:2]
-    params = (
+    params: tuple[Param, ...] = (
         *(v.address for v in (*ins[:3], outs[0]) if v is not None),
         *(h, width, oh, ow, *w.heads, *w.kernel, *w.stride, 0),
     )
