@@ -137,7 +137,9 @@ class CompiledStage:
             return prepared.variant.run(arrays)
         values = {n: self._present(source, n) for n in self.stage.reads}
         with self._lock:
-            return self._select(values, demands, source.filled, every)
+            found = self._select(values, demands, source.filled, every)
+        source.filled.difference_update(self.stage.writes)
+        return found
 
     def _present(self, source: Source, name: str) -> Value:
         if source.raw.get(name) is not None:

@@ -77,7 +77,6 @@ def run_program(program: Program, target: Target) -> None:
             if isinstance(stage, CompiledStage):
                 found = stage.run(target, stage.once, True)
                 target.raw.update(found)
-                target.filled.difference_update(found)
             else:
                 _run_other(stage, target, 0, inner)
     except EnforceError:
@@ -87,12 +86,14 @@ def run_program(program: Program, target: Target) -> None:
 
 
 def _run_compiled(stage: CompiledStage, target: Target, demands: Demands) -> None:
-    found, raw, writes = stage.run(target, demands, False), target.raw, stage.stage.writes
-    if len(found) < len(writes):
-        inputs = {n: raw.get(n) for n in stage.stage.reads}
-        found = dict.fromkeys(writes, Pending(stage, inputs, demands)) | found
-    raw.update(found)  # at once: another thread finds what the run gave, or what was there before
-    target.filled.difference_update(writes)
+    found, raw = stage.run(target, demands, False), target.raw
+    prepared = demands.prepared
+    if prepared is not None and len(found) < len(stage.stage.writes):
+        pending = Pending(stage, prepared.variant, {n: raw.get(n) for n in prepared.variant.names}, demands)
+        for name in stage.stage.writes:
+            if name not in found:
+                raw[name] = pending
+    raw.update(found)
 
 
 def _run_other(stage: FillStage | HostStage, target: Target, runs: int, inner: dict[int, Program]) -> None:

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from graphc.caffe2.workspace.compiled import CompiledStage, Demands
+from graphc.caffe2.workspace.compiled import CompiledStage, Demands, Variant
 from graphc.caffe2.workspace.values import Value
 
 
 class Pending:
     """What stands in blobs that a plan fused away or kept to itself.
 
-    inputs: what the stage's inputs held in that run. Looking at one of the blobs runs the stage again, by a plan that
-    gives every blob, and lets later runs give that one at once.
+    variant: the plan of that run, which has the weights. inputs: what its inputs held. Looking at one of the blobs runs
+    the stage again, by a plan that gives every blob, and lets later runs give that one at once.
     """
 
-    def __init__(self, stage: CompiledStage, inputs: Mapping[str, Value], demands: Demands) -> None:
-        self._stage, self._inputs, self._demands = stage, inputs, demands
+    def __init__(self, stage: CompiledStage, variant: Variant, inputs: Mapping[str, Value], demands: Demands) -> None:
+        self._stage, self._variant, self._inputs, self._demands = stage, variant, inputs, demands
 
     def compute(self, name: str) -> dict[str, Value]:
         """All blobs of the stage, of which ``name`` is wanted; raises ``GraphcError``."""
         self._demands.wanted.add(name)
         self._demands.prepared = None
-        return self._stage.run(_Inputs(self._inputs), Demands(), True)
+        return self._stage.run(_Inputs({**self._variant.weights, **self._inputs}), Demands(), True)
 
 
 class _Inputs:
