@@ -20,7 +20,7 @@ RESNEXT_BLOCK_CONFIG = {
 }
 """Blocks of each stage, by the number of layers."""
 RESNEXT_STRIDES = [1, 2, 2, 2]
-MSRA = ("MSRAFill", {})
+MSRA: tuple[str, dict[str, Any]] = ("MSRAFill", {})
 
 
 class ResNetBuilder:

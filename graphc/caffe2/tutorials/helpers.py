@@ -40,7 +40,7 @@ def load(img: Any) -> np.ndarray:
     with Image.open(img) as picture:
         if picture.mode in ("P", "CMYK", "YCbCr", "HSV", "LAB", "PA"):
             picture = picture.convert("RGB")  # colours of a table, and spaces that are not red, green, blue
-        pixels = np.asarray(picture)
+        pixels: np.ndarray = np.asarray(picture)
     if pixels.dtype.kind == "i":  # Pillow's mode I holds the 16 bits of a grey PNG in 32
         pixels = pixels.astype(np.uint16)
     if pixels.dtype.kind == "u":
@@ -49,8 +49,7 @@ def load(img: Any) -> np.ndarray:
         pixels = pixels[..., None]
     if pixels.shape[2] < 3:
         pixels = np.repeat(pixels[..., :1], 3, axis=2)
-    found: np.ndarray = pixels[..., :3].astype(np.float32)
-    return found
+    return pixels[..., :3].astype(np.float32)
 
 
 def rescale(img: np.ndarray, input_height: int, input_width: int) -> np.ndarray:
@@ -76,7 +75,7 @@ def crop_center(img: np.ndarray, cropx: int, cropy: int) -> np.ndarray:
 
 def chw(img: np.ndarray) -> np.ndarray:
     """(H, W, C) to (C, H, W)."""
-    return img.swapaxes(1, 2).swapaxes(0, 1)
+    return np.moveaxis(img, 2, 0)
 
 
 def bgr(img: np.ndarray) -> np.ndarray:
