@@ -185,6 +185,7 @@ _FILE_ARGS = (
     Arg("strip_prefix", "string", b""),
     Arg("add_prefix", "string", b""),
     Arg("blob_name_overrides", "strings", ()),
+    Arg("options", "string", b""),
     Arg("chunk_size", "int", -1),
     Arg("db_options", "string", b""),
     Arg("every", "int", 1),

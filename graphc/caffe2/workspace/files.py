@@ -6,6 +6,7 @@ Rules from Caffe2's ``load_save_op.h``, ``db.h`` and ``tensor_protos_db_input.h`
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -113,16 +114,28 @@ def _save(call: HostCall, path: str, first: int) -> None:
     names = call.strings("blob_name_overrides") or [_shown(call, n) for n in call.op.inputs[first:]]
     if len(names) != call.n_inputs - first or len(set(names)) != len(names):
         call.fail(f"{len(names)} names for {call.n_inputs - first} blobs", "name each blob once")
-    chunk = call.arg("chunk_size", CHUNK)
+    if call.arg("strip_prefix", "") and call.strings("blob_name_overrides"):
+        call.fail("strip_prefix and blob_name_overrides are given", "give one of them")
     records = []
     for i, name in enumerate(names):
         value = call.read(first + i)
-        for k, data in enumerate(serialize_chunks(name, value, chunk if chunk > 0 else CHUNK)):
+        for k, data in enumerate(serialize_chunks(name, value, _chunk(call, name, value))):
             key = f"{name}{SEPARATOR}{k}" if isinstance(value, np.ndarray) and not is_boxed(value) else name
             records.append((key.encode("utf-8", "surrogateescape"), data))
     database = open_database(call.arg("db_type", "leveldb"), _path(call, path), NEW)
     database.write(records)
     database.close()
+
+
+def _chunk(call: HostCall, name: str, value: Value) -> int:
+    """Elements of a record: those of the first option whose pattern is the blob's, else ``chunk_size``; 0 is all.
+
+    Numbers keep their precision, whatever format an option asks for.
+    """
+    options = caffe2_pb2.SerializationOptions.FromString(call.op.args.get("options", b""))
+    fitting = (o.chunk_size for o in options.options if re.fullmatch(o.blob_name_regex or ".*", name))
+    chunk = next(fitting, 0) or call.arg("chunk_size", CHUNK)
+    return int(chunk) if chunk > 0 else CHUNK if chunk < 0 else max(getattr(value, "size", 1), 1)
 
 
 def _shown(call: HostCall, name: str) -> str:
@@ -137,10 +150,14 @@ def load(call: HostCall) -> None:
     """Read the blobs that the outputs name, or all of a database."""
     found = _load(call)
     if call.arg("load_all", 0):
+        if call.n_outputs and found.keys() != set(call.op.outputs):
+            call.fail(f"load_all finds {len(found)} blobs, which are not the outputs", "name all outputs, or none")
         for name, value in found.items():
             call.blobs.put(name, value, True)
         return
     sources = call.strings("source_blob_names") or list(call.op.outputs)
+    if len(set(call.op.outputs)) != len(call.op.outputs):
+        call.fail("an output is named twice", "name each blob once")
     missing = [name for name in sources if name not in found]
     if missing and not call.arg("allow_incomplete", 0):
         call.fail(f"the database has no blob {missing[0]}", f"it has {', '.join(list(found)[:20])}")
