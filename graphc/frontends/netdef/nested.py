@@ -28,7 +28,8 @@ def expand(net: Net) -> tuple[Net, list[Problem]]:
 
 
 def _expand_operator(net: Net, i: int, problems: list[Problem]) -> Operator:
-    op = replace(net.ops[i], type=engine_type(net.ops[i].type, net.ops[i].engine))
+    op = net.ops[i]
+    op = replace(op, type=engine_type(op.type, op.engine, op.args.get("activation")))
     record = registry().get(op.type)
     args: dict[str, ArgValue] = {}
     for name, value in op.args.items():

@@ -108,6 +108,8 @@ def test_an_engine_names_a_record() -> None:
     assert engine_type("Conv", "CUDNN,DNNLOWP_ACC16") == "Conv_ENGINE_DNNLOWP_ACC16"
     assert engine_type("Add", "CUDNN") == "Add"
     assert engine_type("Softmax", "DNNLOWP") == "Softmax"
+    assert engine_type("Conv", "NNPACK", b"Relu") == "ConvRelu"
+    assert engine_type("Conv", "CUDNN", b"Relu") == engine_type("Conv", "NNPACK") == "Conv"
 
 
 def test_compiled_with_a_scale_that_data_gives() -> None:
