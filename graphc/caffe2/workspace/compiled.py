@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import is_
 from typing import Any, Protocol
 
 import numpy as np
@@ -68,14 +69,13 @@ class Prepared:
 
     def __init__(self, variant: Variant, arrays: Sequence[np.ndarray]) -> None:
         self.variant = variant
-        self._weights = list(variant.weights.items())
+        self._names, self._weights = list(variant.weights), list(variant.weights.values())
         self._ports = [(name, array.dtype, array.shape) for name, array in zip(variant.names, arrays)]
 
     def arrays(self, raw: Mapping[str, Value]) -> list[np.ndarray] | None:
         """The plan's inputs, None where the blobs call for another plan."""
-        for name, weight in self._weights:
-            if raw.get(name) is not weight:
-                return None
+        if not all(map(is_, map(raw.get, self._names), self._weights)):
+            return None
         found = []
         for name, dtype, shape in self._ports:
             array = raw.get(name)
