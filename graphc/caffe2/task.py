@@ -21,6 +21,9 @@ class Cluster(context.DefaultManaged):
         self._nodes: list[str] = []
         self._node_kwargs: dict[str, dict[str, Any]] = {}
 
+    def __repr__(self) -> str:
+        return f"Cluster(nodes={self._nodes}, node_kwargs={self._node_kwargs})"
+
     def add_node(self, node: Node) -> None:
         """Note a node; what several objects of one name say adds up, the first counts."""
         name = str(node)
@@ -46,6 +49,9 @@ class Node(context.DefaultManaged):
 
     def __str__(self) -> str:
         return self._name
+
+    def __repr__(self) -> str:
+        return f"Node(name={self._name}, kwargs={self._kwargs})"
 
     def kwargs(self) -> dict[str, Any]:
         """Properties of the node."""
@@ -118,6 +124,10 @@ class TaskGroup(context.Managed):
         self._workspace_type = workspace_type
         self._tasks_by_node: tuple[TaskGroup, dict[str, str]] | None = None
         self._remote_nets: list[Any] = []
+
+    def __repr__(self) -> str:
+        tasks, kind = self._tasks + self._tasks_to_add, self._workspace_type
+        return f"TaskGroup(tasks={tasks}, workspace_type={kind}, remote_nets={self._remote_nets})"
 
     def add(self, task: Task) -> None:
         """Append a task, whose workspace has to be of the group's type."""
@@ -240,6 +250,9 @@ class TaskOutput:
         self._values: list[Any] | None = None
         self._fetch_func: Callable[[Any], Any] | None = None
 
+    def __repr__(self) -> str:
+        return f"TaskOutput(names={self.names}, values={self._values})"
+
     def set(self, values: Sequence[Any], _fetch_func: Callable[[Any], Any] | None = None) -> None:
         """Set what ``get`` gives, and how ``fetch`` fetches it."""
         if len(values) != len(self.names):
@@ -275,6 +288,9 @@ class TaskOutputList:
 
     def __init__(self, outputs: list[TaskOutput] | None = None) -> None:
         self.outputs = outputs or []
+
+    def __repr__(self) -> str:
+        return f"TaskOutputList(outputs={self.outputs})"
 
     def names(self) -> list[Any]:
         """Their blobs."""
@@ -340,6 +356,9 @@ class Task(context.Managed):
         if outputs is not None:
             self.add_outputs(outputs)
 
+    def __repr__(self) -> str:
+        return f"Task(name={self.name}, node={self.node}, outputs={self._outputs})"
+
     def __enter__(self) -> Task:
         super().__enter__()
         if self.group is not None:
@@ -403,6 +422,10 @@ class Task(context.Managed):
                 step.RunEveryMillis(1000)
         before, after = get_setup_nets(Task.TASK_SETUP, [body, *reports], self)
         instance_before, instance_after = get_setup_nets(Task.TASK_INSTANCE_SETUP, [body, *reports], self)
+        if not self._outputs:  # every task of Caffe2 gives something
+            output = core.Net(f"{self.name}:output")
+            self.add_output(output.ConstantFill([], 1, dtype=core.DataType.INT32, value=0))
+            after.append(output)
         if reports:
             body = core.execution_step(f"{self.name}:body", [*reports, body])
         body = add_setup_steps(body, instance_before, instance_after, f"{self.name}:instance")
@@ -431,6 +454,9 @@ class SetupNets:
 
     def __init__(self, init_nets: Any = None, exit_nets: Any = None) -> None:
         self.init_nets, self.exit_nets = init_nets, exit_nets
+
+    def __repr__(self) -> str:
+        return f"SetupNets(init_nets={self.init_nets}, exit_nets={self.exit_nets})"
 
     def setup(self, init_net: Any) -> Any:
         """The nets that run before."""

@@ -245,3 +245,15 @@ def test_copies_between_devices() -> None:
         "y_cpu -> Sigmoid -> z",
     ]
     assert devices["y"].device_type == caffe2_pb2.CUDA
+
+
+def test_gradients_made_in_python_are_as_their_maker_gives_them() -> None:
+    @core.GradientRegistry.RegisterGradient("Ceil")
+    def straight_through(op, g_output):  # type: ignore[no-untyped-def]
+        return [core.CreateOperator("Copy", [g_output[0]], [op.input[0] + "_grad"])], [op.input[0] + "_grad"]
+
+    try:
+        made, _ = core.GradientRegistry.GetBackwardPass([core.CreateOperator("Ceil", "x", "y")], {"y": "y_grad"})
+    finally:
+        del core.GradientRegistry.gradient_registry_["Ceil"]
+    assert [(op.type, op.is_gradient_op) for op in made] == [("Copy", False)]

@@ -115,3 +115,12 @@ def test_sparse_gradients() -> None:
     rows, values = workspace.FetchBlobs([once.indices, once.values])
     found = dict(zip(rows.tolist(), values.tolist()))
     assert found == {3: [2, 2], 1: [1, 1]}
+
+
+def test_a_counter_of_int32_becomes_int64() -> None:
+    workspace.FeedBlob("it", np.array([7], np.int32))
+    net = core.Net("counting")
+    net.Iter("it", "it")
+    for _ in range(2):
+        workspace.RunNetOnce(net)
+    assert (workspace.FetchBlob("it"), workspace.FetchBlob("it").dtype) == ([9], np.int64)

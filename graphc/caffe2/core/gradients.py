@@ -121,7 +121,15 @@ def _rule(call: NamedCall, d_outputs: Sequence[Gradient]) -> tuple[list[NamedCal
         made, gradients = maker(message, slices)
     operators = _plain([] if made is None else made if isinstance(made, list) else [made])
     calls = [
-        NamedCall(o.type, tuple(o.inputs), tuple(o.outputs), o.args, o.engine, o.device or call.device, "gradient")
+        NamedCall(
+            o.type,
+            tuple(o.inputs),
+            tuple(o.outputs),
+            o.args,
+            o.engine,
+            o.device or call.device,
+            "gradient" if o.is_gradient else "",
+        )
         for o in operators
     ]
     return calls, [_gradient(g) for g in gradients]

@@ -18,12 +18,13 @@ from graphc.ir.types import Dim, DType, TensorType
 
 
 def _counter_type(call: Call) -> list[TensorType]:
-    """iter: int64, one more."""
-    if call.n_inputs:
-        last = call.n_inputs - 1
+    """iter: int64, one more. Scripts fill it with int32, too; the operator turns the blob into int64."""
+    if call.n_inputs == 0:
+        return [TensorType(DType.INT64, (1,))]
+    last = call.n_inputs - 1
+    if call.type(last).dtype is not DType.INT32:
         iteration(call, last)
-        return [call.type(last)]
-    return [TensorType(DType.INT64, (1,))]
+    return [TensorType(DType.INT64, call.type(last).shape)]
 
 
 def _iter(counter: np.ndarray, output: np.ndarray) -> None:
