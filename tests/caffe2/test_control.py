@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from graphc.caffe2 import control, core, workspace
@@ -87,3 +88,21 @@ def test_conditions(nets: dict[str, core.Net]) -> None:
     assert [bool(v) for v in workspace.FetchBlobs(["a", "b"])] == [True, False]
     with pytest.raises(ValueError, match="cannot be empty"):
         control.Do("nothing")
+
+
+def test_what_a_branch_leaves_alone_keeps_its_value() -> None:
+    then = core.Net("then")
+    then.ConstantFill([], "y", shape=[1], value=1.0)
+    net = core.Net("branches")
+    net.If(["condition"], ["y"], then_net=then.Proto())
+    for condition, want in ((False, 5.0), (True, 1.0)):
+        workspace.FeedBlob("condition", np.array(condition))
+        workspace.FeedBlob("y", np.array([5.0], np.float32))
+        workspace.RunNetOnce(net)
+        assert workspace.FetchBlob("y") == [want]
+    workspace.CreateNet(net, overwrite=True)
+    for condition, given, want in ((False, 5.0, 5.0), (True, 5.0, 1.0), (False, 6.0, 6.0)):
+        workspace.FeedBlob("condition", np.array(condition))
+        workspace.FeedBlob("y", np.array([given], np.float32))
+        workspace.RunNet(net)
+        assert workspace.FetchBlob("y") == [want]

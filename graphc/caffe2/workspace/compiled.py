@@ -120,7 +120,7 @@ class CompiledStage:
     def __init__(self, stage: Stage, declared: Collection[str], written: Collection[str], single: bool = False) -> None:
         self.stage, self.declared, self.single = stage, frozenset(declared), single
         self.written = frozenset(written)
-        self.state = frozenset(stage.reads).intersection(stage.writes)
+        self.state = frozenset((*stage.reads, *stage.kept)).intersection(stage.writes)
         self.weight_like = _weight_like(stage)
         self._variants: dict[Signature, list[Variant]] = {}
         self.once = Demands()
@@ -136,6 +136,7 @@ class CompiledStage:
         if prepared is not None and arrays is not None:
             return prepared.variant.run(arrays)
         values = {n: self._present(source, n) for n in self.stage.reads}
+        values |= {n: source.value(n) for n in self.stage.kept if source.raw.get(n) is not None}
         with self._lock:
             found = self._select(values, demands, source.filled, every)
         source.filled.difference_update(self.stage.writes)
@@ -162,9 +163,14 @@ class CompiledStage:
             demands.varying |= {n for n, w in demands.prepared.variant.weights.items() if values[n] is not w}
         weights = {} if every or self.single else self._weights(values, demands.varying, filled)
         outputs = self._outputs(demands.wanted, every)
-        names = [n for n in self.stage.reads if n not in weights]
+        names = [n for n in values if n not in weights]
         signature = tuple(_signature(values[n]) for n in names)
-        key = (outputs, *((n, id(w)) for n, w in weights.items()), *map(_pattern, signature))
+        key = (
+            outputs,
+            *names[len(self.stage.reads) - len(weights) :],
+            *((n, id(w)) for n, w in weights.items()),
+            *map(_pattern, signature),
+        )
         for variant in self._variants.get(key, []):
             found = self._try(variant, values, signature)
             if found is not None:

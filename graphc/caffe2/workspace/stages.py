@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from graphc.caffe2.workspace.host_operators import HOST_OPERATORS
-from graphc.frontends.netdef.blobs import free_blobs, written_blobs
+from graphc.frontends.netdef.blobs import free_blobs, operator_reads, operator_writes, written_blobs
 from graphc.frontends.netdef.engines import engine_type
 from graphc.frontends.netdef.nested import expand
 from graphc.frontends.netdef.net import Net, Operator
@@ -29,7 +29,8 @@ class Stage:
 
     positions: where they stand in the net. expanded: the stage's net with nested nets written out, their blobs called
     as around them. reads: blobs that they need; writes: blobs that they make, but for those that belong to a Do alone.
-    needed: those that later stages read.
+    kept: those of writes that some way through an If or a While leaves as they were. needed: those that later stages
+    read.
     """
 
     kind: Kind
@@ -38,6 +39,7 @@ class Stage:
     positions: list[int]
     reads: list[str]
     writes: list[str]
+    kept: list[str]
     needed: frozenset[str] = frozenset()
 
 
@@ -76,7 +78,24 @@ def _stage(net: Net, kind: Kind, positions: Sequence[int]) -> Stage:
     own = tuple(f"{name}/" for op in net.ops if op.type == "CreateScope" for name in op.outputs)
     reads = [n for n in free_blobs(inner) if n]
     writes = [n for n in written_blobs(inner) if n and not n.startswith(own)]
-    return Stage(kind, part, inner, list(positions), reads, writes)
+    kept = [n for n in dict.fromkeys(_sometimes_written(inner, ())) if n in writes and n not in reads]
+    return Stage(kind, part, inner, list(positions), reads, writes, kept)
+
+
+def _sometimes_written(net: Net, known: Collection[str]) -> Iterator[str]:
+    """Blobs that not every way through the Ifs and Whiles of a net writes, but for those that are known, or that the
+    net read or wrote before."""
+    seen = set(known)
+    for op in net.ops:
+        seen.update(operator_reads(op))
+        if op.type in ("If", "While", "Do"):
+            nets = [inner for argument, inner in op.nets() if argument != "cond_net"]
+            ways = [set(written_blobs(inner)) for inner in nets]
+            certain = op.type == "Do" or (op.type == "If" and len(ways) == 2)
+            always = set.intersection(*ways) if ways and certain else set()
+            yield from (name for inner in nets for name in _sometimes_written(inner, seen))
+            yield from sorted(set().union(*ways) - always - seen)
+        seen.update(operator_writes(op))
 
 
 def _kind(op: Operator) -> Kind:
@@ -87,7 +106,7 @@ def _kind(op: Operator) -> Kind:
 
 def record_of(op: Operator) -> OpDef | None:
     """The record that the operator runs, which may be that of its engine."""
-    return registry().get(engine_type(op.type, op.engine))
+    return registry().get(engine_type(op.type, op.engine, op.args.get("activation")))
 
 
 def draws_numbers(op: Operator) -> bool:
