@@ -26,7 +26,10 @@ input_option = click.option(
     help="Shape of an input, e.g. data=1,3,227,227 (float) or ids=int64:1,10. Repeat for each input.",
 )
 target_option = click.option(
-    "--target", default="native", show_default=True, help="Instruction set: native, avx512_vnni, avx512, avx2, portable."
+    "--target",
+    default="native",
+    show_default=True,
+    help="Instruction set: native, avx512_vnni, avx512, avx2, portable.",
 )
 max_memory_option = click.option(
     "--max-memory",

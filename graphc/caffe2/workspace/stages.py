@@ -106,7 +106,7 @@ def _kind(op: Operator) -> Kind:
 
 def record_of(op: Operator) -> OpDef | None:
     """The record that the operator runs, which may be that of its engine."""
-    return registry().get(engine_type(op.type, op.engine, op.args.get("activation")))
+    return registry().get(engine_type(op))
 
 
 def draws_numbers(op: Operator) -> bool:

@@ -20,10 +20,10 @@ def without_unknown(net: Net) -> Net:
 
 
 def _operator(op: Operator) -> Operator:
-    record = registry().get(engine_type(op.type, op.engine))
+    record = registry().get(engine_type(op))
     if record is None:
         return op
-    unknown = [n for n in op.args if not (record.has_arg(n) or is_harmless(op.type, n) or op.is_gradient)]
+    unknown = [n for n in op.args if not (record.has_arg(n) or is_harmless(record.name, n) or op.is_gradient)]
     for name in unknown:
         _warn(op.type, name)
     return replace(op, args={n: _value(v) for n, v in op.args.items() if n not in unknown})

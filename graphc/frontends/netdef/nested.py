@@ -29,7 +29,7 @@ def expand(net: Net) -> tuple[Net, list[Problem]]:
 
 def _expand_operator(net: Net, i: int, problems: list[Problem]) -> Operator:
     op = net.ops[i]
-    op = replace(op, type=engine_type(op.type, op.engine, op.args.get("activation")))
+    op = replace(op, type=engine_type(op))
     record = registry().get(op.type)
     args: dict[str, ArgValue] = {}
     for name, value in op.args.items():

@@ -104,12 +104,15 @@ def test_rows_out_of_range_are_refused() -> None:
 
 
 def test_an_engine_names_a_record() -> None:
-    assert engine_type("Add", "DNNLOWP") == "Add_ENGINE_DNNLOWP"
-    assert engine_type("Conv", "CUDNN,DNNLOWP_ACC16") == "Conv_ENGINE_DNNLOWP_ACC16"
-    assert engine_type("Add", "CUDNN") == "Add"
-    assert engine_type("Softmax", "DNNLOWP") == "Softmax"
-    assert engine_type("Conv", "NNPACK", b"Relu") == "ConvRelu"
-    assert engine_type("Conv", "CUDNN", b"Relu") == engine_type("Conv", "NNPACK") == "Conv"
+    def chosen(type: str, engine: str, **args: bytes) -> str:
+        return engine_type(Operator(type, ["x"], ["y"], dict(args), engine=engine))
+
+    assert chosen("Add", "DNNLOWP") == "Add_ENGINE_DNNLOWP"
+    assert chosen("Conv", "CUDNN,DNNLOWP_ACC16") == "Conv_ENGINE_DNNLOWP_ACC16"
+    assert chosen("Add", "CUDNN") == "Add"
+    assert chosen("Softmax", "DNNLOWP") == "Softmax"
+    assert chosen("Conv", "NNPACK", activation=b"Relu") == "ConvRelu"
+    assert chosen("Conv", "CUDNN", activation=b"Relu") == chosen("Conv", "NNPACK") == "Conv"
 
 
 def test_compiled_with_a_scale_that_data_gives() -> None:
