@@ -87,7 +87,7 @@ class Executor:
         steps = [s for s in self.schedule.steps if s]
         tasks = [t for s in steps for t in s]
         self._params = np.zeros(max(1, sum(len(t.params) for t in tasks)), np.int64)
-        self._words = memoryview(self._params)
+        self._words = self._params.data
         self._steps = np.zeros((max(1, len(steps)), 3), np.int64)
         self._tasks = np.zeros((max(1, len(tasks)), 4), np.int64)
         at = number = 0
