@@ -45,7 +45,10 @@ class HostSegment:
         return list(self._subs.values())
 
     def run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """The results of the operator for arrays in the order of the graph's inputs; raises ``GraphcError``."""
+        """The graph's outputs for arrays in the order of its inputs; raises ``GraphcError``.
+
+        They are the results of the operator that somebody reads.
+        """
         given = dict(zip(self.graph.inputs, arrays))
         node = self.graph.nodes[0]
         values = [None if v is None else _element(v, given) for v in node.operands]
@@ -54,7 +57,8 @@ class HostSegment:
         call.runner = self._run_graph
         with np.errstate(all="ignore"):
             results = _results(call, values)
-        return [_typed(a, r.type.dtype) for a, r in zip(results, node.results)]
+        made = dict(zip(node.results, results))
+        return [_typed(made[r], r.type.dtype) for r in self.graph.outputs]
 
     def _run_graph(self, graph: Graph, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         key = id(graph), tuple(f"{a.dtype}{a.ndim}" for a in arrays)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from graphc.caffe2 import control, core, workspace
+from graphc.caffe2.net_builder import NetBuilder, ops
 
 N = 4
 LESS, NOT_LESS, TRUE, FALSE = "less", "not_less", "yes", "no"
@@ -106,3 +107,19 @@ def test_what_a_branch_leaves_alone_keeps_its_value() -> None:
         workspace.FeedBlob("y", np.array([given], np.float32))
         workspace.RunNet(net)
         assert workspace.FetchBlob("y") == [want]
+
+
+def test_branches_inside_a_branch() -> None:
+    with NetBuilder(_use_control_ops=True) as builder:
+        yes, no = ops.Const(True, blob_out="yes"), ops.Const(False, blob_out="no")
+        y, z = ops.Const(1.0, blob_out="y"), ops.Const(2.0, blob_out="z")
+        with ops.IfNet(yes):
+            with ops.IfNet(no):
+                pass
+            with ops.Else():
+                ops.Copy(z, y)
+            with ops.IfNet(yes):
+                ops.Const(7.0, blob_out=z)
+    (net,) = builder.get()
+    workspace.RunNetOnce(net)
+    assert (workspace.FetchBlob("y"), workspace.FetchBlob("z")) == (2.0, 7.0)
