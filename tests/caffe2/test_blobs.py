@@ -152,6 +152,20 @@ def test_the_object_api() -> None:
     assert not workspace.HasBlob("x")
     workspace.FeedBlob("y", np.zeros(1))
     assert "y" in workspace.C.Workspace.current.blobs
+    copy = ws.create_blob("copy")
+    copy.deserialize(ws.blobs["x"].serialize("any"))
+    assert copy.fetch().tolist() == [0, 0]
+
+
+def test_nets_of_the_object_api() -> None:
+    ws = workspace.C.Workspace()
+    net = core.Net("handled")
+    net.ConstantFill([], "ones", shape=[2], value=1.0)
+    ws.create_net(net).run()
+    ws.nets["handled"].run()
+    assert ws.fetch_blob("ones").tolist() == [1, 1]
+    with pytest.raises(TypeError, match="a net is needed"):
+        ws.create_net("handled")
 
 
 def test_immediate_mode() -> None:

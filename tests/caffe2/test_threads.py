@@ -54,7 +54,7 @@ def test_workspaces_of_their_own() -> None:
         for i in range(ROUNDS):
             x = np.full(3 + number % 2, i - number, np.float32)
             own.feed_blob("x", x)
-            created.run(own)
+            created.run()
             own.run(double)
             assert own.fetch_blob("z").tolist() == (4 * np.maximum(x, 0)).tolist()
             if i % 10 == number:

@@ -16,6 +16,7 @@ from graphc.caffe2.workspace.errors import EnforceError, enforced, missing_blob,
 from graphc.caffe2.workspace.pending import Pending
 from graphc.caffe2.workspace.plans import run_plan
 from graphc.caffe2.workspace.program import Program, each_program, program_of
+from graphc.caffe2.workspace.serialize import deserialize_value, parse_blob, serialize_value
 from graphc.caffe2.workspace.tracebacks import creation_text
 from graphc.caffe2.workspace.values import SharedArray, Value, fed_value, fetched_value, type_name
 from graphc.ir import DType
@@ -173,14 +174,16 @@ class Workspace:
         return {name: Blob(self, name) for name in self.raw}
 
     @property
-    def nets(self) -> Mapping[str, CreatedNet]:
-        """The created nets by name."""
-        return dict(self.created)
+    def nets(self) -> Mapping[str, NetHandle]:
+        """Handles of the created nets by name."""
+        return {name: NetHandle(self, net) for name, net in self.created.items()}
 
-    def create_net(self, net: Any, overwrite: bool = False) -> CreatedNet:
-        """Create a net; raises ``EnforceError``."""
+    def create_net(self, net: Any, overwrite: bool = False) -> NetHandle:
+        """Create a net, given as an object or a message; raises ``EnforceError``, ``TypeError`` for anything else."""
+        if isinstance(net, str):
+            raise TypeError(f"a net is needed, not the text '{net}'")
         with enforced():
-            return self.create_program(StringifyProto(net), overwrite)
+            return NetHandle(self, self.create_program(StringifyProto(net), overwrite))
 
     def run(self, obj: Any) -> bool:
         """Run a net, a plan or an operator, given as an object or a message; raises ``ValueError`` for others."""
@@ -222,6 +225,22 @@ class Workspace:
         return iter(self.raw)
 
 
+class NetHandle:
+    """A handle of a created net in a workspace."""
+
+    def __init__(self, workspace: Workspace, net: CreatedNet) -> None:
+        self._workspace, self._net = workspace, net
+
+    @property
+    def name(self) -> str:
+        """The net's name."""
+        return self._net.name
+
+    def run(self) -> None:
+        """Run it once; raises ``EnforceError``."""
+        self._net.run(self._workspace)
+
+
 class Blob:
     """A handle of a blob in a workspace."""
 
@@ -236,6 +255,14 @@ class Blob:
     def fetch(self) -> Any:
         """A copy of what the blob holds."""
         return self._workspace.fetch(self._name)
+
+    def serialize(self, name: Any) -> bytes:
+        """The blob as the bytes of a ``BlobProto`` of this name; raises ``EnforceError``."""
+        return serialize_value(str(name), self._workspace.value(self._name))
+
+    def deserialize(self, data: bytes) -> None:
+        """Put what ``serialize`` gave into the blob; raises ``EnforceError``."""
+        self._workspace.put(self._name, deserialize_value(parse_blob(data)), True)
 
     def is_tensor(self) -> bool:
         """The blob holds a tensor."""
