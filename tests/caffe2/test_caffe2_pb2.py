@@ -18,7 +18,7 @@ def test_messages_are_the_frontends_own() -> None:
 def test_every_message_of_the_file_is_there() -> None:
     """The file holds those of ``metanet.proto`` and others, too; Caffe2 has them in other modules."""
     elsewhere = {"ModelInfo", "BlobsMap", "NetsMap", "PlansMap", "StringMap", "MetaNetDef", "TwoNumberStatsProto"}
-    elsewhere |= {"BlobProfile", "ProfDAGProto", "ProfDAGProtos", "OpProfile", "CaffeDatum"}
+    elsewhere |= {"BlobProfile", "ProfDAGProto", "ProfDAGProtos", "OpProfile", "CaffeDatum", "PredictorConsts"}
     for name in set(caffe2_pb2.DESCRIPTOR.message_types_by_name) - elsewhere:
         assert getattr(caffe2_pb2, name) is message_class(name)
 

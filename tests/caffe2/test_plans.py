@@ -101,13 +101,13 @@ def test_a_step_with_a_workspace_of_its_own() -> None:
 
 
 def test_protos_of_plans() -> None:
-    a, b = core.Net("a"), core.Net("b")
+    a, b = core.Net("first_of_plan"), core.Net("second_of_plan")
     a.ConstantFill([], "x", shape=[1])
     b.ConstantFill([], "y", shape=[1])
     inner = core.ExecutionStep("inner", [a, b], num_iter=2)
     plan = core.Plan(core.execution_step("outer", [inner]))
-    assert [net.name for net in plan.Proto().network] == ["a", "b"]
-    assert list(plan.Proto().execution_step[0].substep[0].network) == ["a", "b"]
+    assert [net.name for net in plan.Proto().network] == ["first_of_plan", "second_of_plan"]
+    assert list(plan.Proto().execution_step[0].substep[0].network) == ["first_of_plan", "second_of_plan"]
     with pytest.raises(AssertionError, match="Cannot mutate"):
         inner.SetIter(3)
     copy = core.Plan.create_from_proto(plan.Proto())

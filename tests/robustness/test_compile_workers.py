@@ -83,7 +83,7 @@ def test_a_worker_that_has_done_enough_retires(tmp_path: Path, monkeypatch: pyte
 
 def test_a_worker_ends_when_nothing_comes() -> None:
     script = "import io, os; from graphc.backends.cpu import worker; worker.IDLE_SECONDS = 0.1;"
-    script += "reading = os.fdopen(os.pipe()[0]); worker.serve(8, True, reading, io.StringIO())"
+    script += "reading = os.fdopen(os.pipe()[0]); worker.serve(8, True, False, reading, io.StringIO())"
     assert subprocess.run([sys.executable, "-c", script], timeout=60).returncode == 0
 
 
@@ -141,7 +141,14 @@ def test_interrupt_ends_the_workers(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "graphc", "compile", str(DIGITS / "predict_net.pb")]
     command += ["--init", str(DIGITS / "init_net.pb"), "-o", str(tmp_path / "plan.pkl")]
     environment = {**os.environ, "GRAPHC_CACHE_DIR": str(tmp_path / "cache")}
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        command,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background ignores it
+    )
     workers: list[int] = []
     while not workers and process.poll() is None:
         time.sleep(0.02)
