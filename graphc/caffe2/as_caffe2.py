@@ -9,12 +9,15 @@ since 2017 come back (``old_names``).
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import sys
 from collections.abc import Sequence
+from functools import partial
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import NoReturn
 
 from graphc.caffe2 import old_names
 from graphc.caffe2.modules import PACKAGE, ROOTS, absence, exists, twin
@@ -51,9 +54,17 @@ class _TwinLoader(Loader):
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        """Let graphc's module be what it was: it ran when graphc's name was imported."""
+        """Let graphc's module be what it was: it ran when graphc's name was imported. What it lacks is said."""
         if self._own_spec is not None:
             module.__spec__ = self._own_spec
+            vars(module).setdefault("__getattr__", partial(_missing, module))
+
+
+def _missing(module: ModuleType, name: str) -> NoReturn:
+    """Raise ``AttributeError`` for a name that graphc's module does not have."""
+    near = [] if name.startswith("_") else difflib.get_close_matches(name, [n for n in vars(module) if n[0] != "_"])
+    hint = f"; near names: {', '.join(near)}" if near else ""
+    raise AttributeError(f"graphc's '{module.__name__}' has no '{name}'{hint}", name=name, obj=module)
 
 
 class _Finder(MetaPathFinder):

@@ -24,6 +24,10 @@ for statement in ("from caffe2.python import nothing", "import caffe2.python.wor
         exec(statement)
     except ImportError as error:
         print(error)
+try:
+    workspace.FechBlob
+except AttributeError as error:
+    print(error)
 """
 
 
@@ -38,6 +42,7 @@ def test_a_script_and_a_module(tmp_path: Path) -> None:
     assert lines[0] == "__main__ ['--flag', '1'] [3.0, 3.0] n", run.stderr
     assert lines[1].startswith("graphc has no module 'caffe2.python.nothing'; it has caffe2.proto, caffe2.python.")
     assert lines[2].endswith("did you mean caffe2.python.workspace?")
+    assert lines[3].startswith("graphc's 'graphc.caffe2.workspace' has no 'FechBlob'; near names: FetchBlob")
     assert python("-m", "graphc.caffe2", "-m", "script", "a", cwd=tmp_path).stdout.startswith("__main__ ['a']")
 
 
