@@ -200,7 +200,7 @@ class OpDef:
     loop: Callable[..., int | None] | None = None
     scratch: Callable[[Call], Sequence[TensorType]] | None = None
     errors: tuple[str, ...] = ()
-    constants: Callable[[Call], Sequence[int | float]] | None = None
+    constants: Callable[[Call], Sequence[float | Sequence[float]]] | None = None
     sizes: Callable[..., int | None] | None = None
     shape_inputs: tuple[int, ...] | Callable[[Call], tuple[int, ...]] = ()
     reference: Reference | None = None

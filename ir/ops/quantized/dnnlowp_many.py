@@ -33,24 +33,20 @@ from graphc.ir.ops.quantized._dnnlowp import (
 from graphc.ir.ops.quantized.dnnlowp import add_quantised, dnnlowp, greatest, least, store, wide
 from graphc.ir.types import OPEN_QUANT, UNKNOWN, DType, TensorType
 
-MOST = 8
-"""Inputs of a sum or Concat: loops get their scales one by one."""
-
 
 def _same_kind(call: Call) -> None:
-    """All inputs are quantised, or all are float32, and there are not too many."""
-    if not 1 <= call.n_inputs <= MOST:
-        call.fail(f"{call.n_inputs} inputs, 1 to {MOST} are supported", "split the operator in two")
+    """All inputs are quantised, or all are float32, and there is one."""
+    if not call.n_inputs:
+        call.fail("there is no input, at least 1 is needed")
     for i in range(call.n_inputs):
         if either_input(call, i).dtype is not call.type(0).dtype:
             call.fail("some inputs are quantised, others are not", "quantise all of them")
 
 
-def _all_numbers(call: Call) -> tuple[float, ...]:
-    """The scales of all inputs, filled up with zeros, and their zero points."""
+def _all_numbers(call: Call) -> tuple[list[float], list[int]]:
+    """The scales of all inputs and their zero points."""
     pairs = [input_numbers(call, i) for i in range(call.n_inputs)]
-    pairs += [(0.0, 0)] * (MOST - len(pairs))
-    return (*(p[0] for p in pairs), *(p[1] for p in pairs))
+    return [p[0] for p in pairs], [p[1] for p in pairs]
 
 
 def _sum_type(relu: bool) -> Callable[[Call], list[TensorType]]:
@@ -66,7 +62,7 @@ def _sum_type(relu: bool) -> Callable[[Call], list[TensorType]]:
 
 
 def _sum_range(
-    xs: tuple[np.ndarray, ...], scales: tuple[float, ...], zeros: tuple[int, ...], positive: int, sparse: int
+    xs: tuple[np.ndarray, ...], scales: Sequence[float], zeros: Sequence[int], positive: int, sparse: int
 ) -> tuple[float, int]:
     low = high = np.float32(0.0)
     for i in range(xs[0].size):
@@ -80,53 +76,23 @@ def _sum_range(
 def _sum_sizes(
     xs: tuple[np.ndarray, ...],
     dims: np.ndarray,
-    s0: float,
-    s1: float,
-    s2: float,
-    s3: float,
-    s4: float,
-    s5: float,
-    s6: float,
-    s7: float,
-    z0: int,
-    z1: int,
-    z2: int,
-    z3: int,
-    z4: int,
-    z5: int,
-    z6: int,
-    z7: int,
+    scales: Sequence[float],
+    zeros: Sequence[int],
     scale: float,
     zero: int,
     positive: int,
     sparse: int,
     as_float: int,
 ) -> None:
-    found, found_zero = _sum_range(
-        xs, (s0, s1, s2, s3, s4, s5, s6, s7), (z0, z1, z2, z3, z4, z5, z6, z7), positive, sparse
-    )
+    found, found_zero = _sum_range(xs, scales, zeros, positive, sparse)
     report(dims, found, found_zero)
 
 
 def _sum(
     xs: tuple[np.ndarray, ...],
     y: np.ndarray,
-    s0: float,
-    s1: float,
-    s2: float,
-    s3: float,
-    s4: float,
-    s5: float,
-    s6: float,
-    s7: float,
-    z0: int,
-    z1: int,
-    z2: int,
-    z3: int,
-    z4: int,
-    z5: int,
-    z6: int,
-    z7: int,
+    scales: Sequence[float],
+    zeros: Sequence[int],
     scale: float,
     zero: int,
     positive: int,
@@ -134,12 +100,12 @@ def _sum(
     as_float: int,
 ) -> None:
     """In floating point for two quantised inputs, else in 16-bit fixed point; positive: Relu is a part of it."""
-    scales, zeros, relu = (s0, s1, s2, s3, s4, s5, s6, s7), (z0, z1, z2, z3, z4, z5, z6, z7), positive >= 2
+    relu = positive >= 2
     if not scale > 0.0:
         scale, zero = _sum_range(xs, scales, zeros, positive, sparse)
     low = zero if relu else 0
-    if len(xs) == 2 and s0 > 0.0:
-        add_quantised(xs[0], xs[1], y, s0, z0, scales[1], zeros[1], scale, zero, low, as_float)
+    if len(xs) == 2 and scales[0] > 0.0:
+        add_quantised(xs[0], xs[1], y, scales[0], zeros[0], scales[1], zeros[1], scale, zero, low, as_float)
         return
     bottom = top = np.float32(0.0)
     for k in range(len(xs)):
@@ -151,14 +117,14 @@ def _sum(
     for i in range(y.size):
         total = -mid_zero * len(xs)
         for k in range(len(xs)):
-            total += wide(xs[k], i, s0 > 0.0, scales[k], zeros[k], mid, mid_zero, 32767)
+            total += wide(xs[k], i, scales[0] > 0.0, scales[k], zeros[k], mid, mid_zero, 32767)
         if relu:
             total = max(total, 0)
         store(y, i, requantised(total, unit, zero, 0, HIGH), scale, zero, as_float)
 
 
-def _sum_constants(relu: bool) -> Callable[[Call], Sequence[float]]:
-    def constants(call: Call) -> Sequence[float]:
+def _sum_constants(relu: bool) -> Callable[[Call], Sequence[float | Sequence[float]]]:
+    def constants(call: Call) -> Sequence[float | Sequence[float]]:
         scale, zero, positive, sparse, as_float = output_numbers(call, relu)
         return (*_all_numbers(call), scale, zero, 2 if relu else positive, sparse, as_float)
 
@@ -213,7 +179,7 @@ def _concat_type(call: Call) -> list[TensorType]:
 
 
 def _concat_range(
-    xs: tuple[np.ndarray, ...], scales: tuple[float, ...], zeros: tuple[int, ...], positive: int, sparse: int
+    xs: tuple[np.ndarray, ...], scales: Sequence[float], zeros: Sequence[int], positive: int, sparse: int
 ) -> tuple[float, int]:
     low = high = np.float32(0.0)
     first = True
@@ -230,31 +196,15 @@ def _concat_sizes(
     dims: np.ndarray,
     rows: int,
     axis: int,
-    s0: float,
-    s1: float,
-    s2: float,
-    s3: float,
-    s4: float,
-    s5: float,
-    s6: float,
-    s7: float,
-    z0: int,
-    z1: int,
-    z2: int,
-    z3: int,
-    z4: int,
-    z5: int,
-    z6: int,
-    z7: int,
+    scales: Sequence[float],
+    zeros: Sequence[int],
     scale: float,
     zero: int,
     positive: int,
     sparse: int,
     as_float: int,
 ) -> None:
-    found, found_zero = _concat_range(
-        xs, (s0, s1, s2, s3, s4, s5, s6, s7), (z0, z1, z2, z3, z4, z5, z6, z7), positive, sparse
-    )
+    found, found_zero = _concat_range(xs, scales, zeros, positive, sparse)
     report(dims, found, found_zero)
 
 
@@ -264,29 +214,14 @@ def _concat(
     sizes: np.ndarray,
     rows: int,
     axis: int,
-    s0: float,
-    s1: float,
-    s2: float,
-    s3: float,
-    s4: float,
-    s5: float,
-    s6: float,
-    s7: float,
-    z0: int,
-    z1: int,
-    z2: int,
-    z3: int,
-    z4: int,
-    z5: int,
-    z6: int,
-    z7: int,
+    scales: Sequence[float],
+    zeros: Sequence[int],
     scale: float,
     zero: int,
     positive: int,
     sparse: int,
     as_float: int,
 ) -> None:
-    scales, zeros = (s0, s1, s2, s3, s4, s5, s6, s7), (z0, z1, z2, z3, z4, z5, z6, z7)
     if not scale > 0.0:
         scale, zero = _concat_range(xs, scales, zeros, positive, sparse)
     first, width = 0, y.size // max(rows, 1)
@@ -304,7 +239,7 @@ def _concat(
             sizes[k] = xs[k].shape[axis] if axis >= 0 else 1
 
 
-def _concat_constants(call: Call) -> Sequence[float]:
+def _concat_constants(call: Call) -> Sequence[float | Sequence[float]]:
     shape = call.type(0).static_shape
     added = bool(call.given("axis") and call.arg("add_axis"))
     axis = _join_axis(call, len(shape) + added)

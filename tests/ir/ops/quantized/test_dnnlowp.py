@@ -54,6 +54,18 @@ def test_sum_of_quantised_tensors() -> None:
     assert answer("Int8Mul", a, b, Y_scale=0.5, Y_zero_point=100).tolist() == [94, 98]
 
 
+def test_any_number_of_inputs() -> None:
+    """Eleven tensors, the one of number k in units of 2^-(k mod 2): compiled as interpreted."""
+    many = [Int8Tensor(np.array([k, 2 * k], np.uint8), 0.5 ** (k % 2), 0) for k in range(11)]
+    names = [f"x{k}" for k in range(11)]
+    joined = Operator("Concat", names, ["y", "sizes"], {"axis": 0, "Y_scale": 0.5, "Y_zero_point": 1}, engine="DNNLOWP")
+    expected = [1 + v * (1 + (k + 1) % 2) for k in range(11) for v in (k, 2 * k)]
+    for target in ("reference", "cpu"):
+        y, sizes = run_operator(joined, many, target=target)
+        assert y.data.tolist() == expected
+        assert sizes.tolist() == [2] * 11
+
+
 def test_relu_after_a_sum_cuts_the_range() -> None:
     """Y_scale and Y_zero_point reach from -50 to 77.5: what is left is 0 ... 77.5 in 255 units."""
     y = answer("Int8SumRelu", int8([10, 0], 0.5, 4), int8([3, 9], 0.25, 7), Y_scale=0.5, Y_zero_point=100)
