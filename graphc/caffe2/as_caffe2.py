@@ -4,7 +4,8 @@
 ``from caffe2.proto import caffe2_pb2`` and all the others work. A module of ``caffe2`` is the module of graphc that it
 stands for, the same object, so that both names may be used side by side. Nothing is installed: no other process sees
 the name. A ``caffe2`` that this process has imported already is not replaced. Names that NumPy and Python have dropped
-since 2017 come back (``old_names``).
+since 2017 come back (``old_names``). Tests, and what tests of operators share, are the user's own files
+(``test_files``).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import NoReturn
 
-from graphc.caffe2 import old_names
+from graphc.caffe2 import old_names, test_files
 from graphc.caffe2.modules import PACKAGE, ROOTS, absence, exists, twin
 
 HELPERS = "graphc.caffe2.tutorials.helpers"
@@ -80,7 +81,10 @@ class _Finder(MetaPathFinder):
         if name != "caffe2" and not name.startswith("caffe2."):
             return None
         if not exists(name):
-            raise ModuleNotFoundError(absence(name))
+            spec = test_files.find(name)
+            if spec is None:
+                raise ModuleNotFoundError(absence(name))
+            return spec
         return ModuleSpec(name, _TwinLoader(twin(name)), is_package=True)
 
 

@@ -21,6 +21,7 @@ _PRIVATE = (
     "old_names",
     "operator_types",
     "tensor_proto",
+    "test_files",
     "transforms",
 )
 """Modules that only graphc has."""

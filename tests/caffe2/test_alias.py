@@ -59,3 +59,15 @@ def test_another_caffe2_is_not_replaced(tmp_path: Path) -> None:
     run = python("-c", code, cwd=tmp_path)
     assert "caffe2 was imported from" in run.stderr
     assert run.returncode == 1
+
+
+def test_tests_are_the_files_of_the_user(tmp_path: Path) -> None:
+    tests = tmp_path / "caffe2" / "python" / "operator_test"
+    tests.mkdir(parents=True)
+    (tests / "helper_of_tests.py").write_text("value = 5\n")
+    (tests / "some_test.py").write_text("from caffe2.python.operator_test.helper_of_tests import value\n")
+    code = "import graphc.caffe2.as_caffe2\nfrom caffe2.python.operator_test import {}\nprint({})"
+    found = python("-c", code.format("some_test", "some_test.value, some_test.__name__"), cwd=tmp_path)
+    assert found.stdout == "5 caffe2.python.operator_test.some_test\n", found.stderr
+    assert python("-c", code.format("helper_of_tests as h", "h.value"), cwd=tests).stdout == "5\n"
+    assert "no module" in python("-c", "import graphc.caffe2.as_caffe2, caffe2.python.other_test", cwd=tests).stderr
