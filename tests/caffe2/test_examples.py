@@ -32,6 +32,16 @@ def test_toy_regression() -> None:
     assert run("toy_regression.py").splitlines()[-1] == "weights [[2.  1.5]] bias [0.5]"
 
 
+def test_memonger_sharing() -> None:
+    """In KB: 13 gradients of 64 and that of the scores, 2.5, become two of 64; 12 results of 64 become two."""
+    lines = run("memonger_sharing.py").splitlines()
+    assert lines[0].startswith("training: ")
+    before, after = (int(n) for n in re.findall(r"(\d+) KB", lines[0]))
+    assert before - after in (706, 707)
+    assert lines[2] == "inference: 770 KB of blobs, 130 KB when they share"
+    assert [line for line in lines if line.endswith("bit for bit the same")] == [lines[1], lines[4]]
+
+
 @pytest.mark.slow
 def test_training_goes_on_where_it_ended(tmp_path: Path) -> None:
     """Two epochs with a break between them end in the very checkpoint that two epochs at a stretch end in."""
