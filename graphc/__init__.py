@@ -12,6 +12,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from graphc.comparison import Comparison as Comparison
+    from graphc.comparison import compare as compare
     from graphc.compiler import compile as compile
     from graphc.compiler import compile_graph as compile_graph
     from graphc.compiler import import_model as import_model
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from graphc.plan import load as load
 
 _NAMES = {
+    "graphc.comparison": ("Comparison", "compare"),
     "graphc.compiler": ("compile", "compile_graph", "import_model", "optimise"),
     "graphc.custom": ("register_operator",),
     "graphc.ir": (

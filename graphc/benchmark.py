@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from graphc.backends.cpu import peak
-from graphc.ir import RunError, TensorType
+from graphc.ir import Graph, RunError, TensorType
 from graphc.ir.schedule import Step
 from graphc.plan import Plan
 
@@ -76,15 +76,23 @@ def _measure_segments(plan: Plan, seconds: float, seed: int) -> Timing:
 def random_inputs(plan: Plan, seed: int, types: Mapping[str, TensorType] | None = None) -> dict[str, np.ndarray]:
     """Standard normal floats, small integers, by blob name, in the shapes that the plan was compiled for or those of
     ``types``. Raises ``RunError`` for a blob that is no input."""
+    return random_arrays(plan.graph, seed, types)
+
+
+def random_arrays(graph: Graph, seed: int, types: Mapping[str, TensorType] | None = None) -> dict[str, np.ndarray]:
+    """``random_inputs`` of a graph; raises ``RunError`` for a blob that is no input, or one whose shape is open."""
     rng = np.random.default_rng(seed)
     given, arrays = dict(types or {}), {}
-    for port in plan.graph.inputs:
+    for port in graph.inputs:
         dtype = port.type.dtype.numpy if port.type.dtype else np.dtype(np.float32)
-        shape = given.pop(port.name, port.type).static_shape
+        type = given.pop(port.name, port.type)
+        if not type.is_static:
+            raise RunError(f"the shape of input '{port.name}' is not known ({type})", "give arrays")
+        shape = type.static_shape
         real = np.issubdtype(dtype, np.floating)
         arrays[port.name] = (rng.standard_normal(shape) if real else rng.integers(0, 2, shape)).astype(dtype)
     if given:
-        raise RunError(f"the plan has no input '{min(given)}'", "inputs: " + ", ".join(f"'{n}'" for n in arrays))
+        raise RunError(f"the net has no input '{min(given)}'", "inputs: " + ", ".join(f"'{n}'" for n in arrays))
     return arrays
 
 

@@ -13,6 +13,7 @@ from graphc.cli.bench import bench
 from graphc.cli.catalogue import ops, passes
 from graphc.cli.check import check
 from graphc.cli.check_memory import check_memory_command
+from graphc.cli.compare import compare_command
 from graphc.cli.compile import compile_command
 from graphc.cli.completion import completion
 from graphc.cli.dump import dump
@@ -42,6 +43,7 @@ for command in (
     check_memory_command,
     allocate_command,
     bench,
+    compare_command,
     passes,
     ops,
     models,
