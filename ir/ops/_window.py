@@ -184,8 +184,9 @@ def _check_global(call: Call, pads: tuple[int, ...], sizes: dict[str, tuple[int,
 
 
 def explicit_pads(call: Call, n: int) -> tuple[int, ...]:
-    """The pad arguments alone, checked: ``n`` heads, then ``n`` tails."""
-    return _checked(call, "pad", _values(call, "pad", ("pad_t", "pad_l", "pad_b", "pad_r")) or (0,) * (2 * n), 2 * n, 0)
+    """The pad arguments alone, checked: ``n`` heads, then ``n`` tails; negative ones cut pixels off."""
+    pads = _values(call, "pad", ("pad_t", "pad_l", "pad_b", "pad_r")) or (0,) * (2 * n)
+    return _checked(call, "pad", pads, 2 * n, -LARGEST)
 
 
 def window(call: Call) -> Window:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from graphc.caffe2 import core, utils, workspace
+from graphc.caffe2.proto import caffe2_pb2
 
 
 @pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "?", "i1", "i2", "i4", "i8", "u1", "u2"])
@@ -110,6 +111,36 @@ def test_serialised_blobs(value: object) -> None:
     workspace.FeedBlob("x", value)
     workspace.DeserializeBlob("y", workspace.SerializeBlob("x"))
     assert np.array_equal(workspace.FetchBlob("y"), workspace.FetchBlob("x"))
+
+
+def test_serialised_maps_and_dictionaries() -> None:
+    workspace.FeedBlob("keys", np.array([5, -3], np.int64))
+    workspace.FeedBlob("values", np.array([1, 2], np.int32))
+    workspace.RunOperatorOnce(core.CreateOperator("KeyValueToMap", ["keys", "values"], ["map"]))
+    data = workspace.SerializeBlob("map")
+    blob = caffe2_pb2.BlobProto.FromString(data)
+    assert blob.type == "(std::unordered_map<int64_t, int32_t>)"
+    keys, values = caffe2_pb2.TensorProtos.FromString(blob.content).protos
+    assert (list(keys.int64_data), list(values.int32_data)) == ([5, -3], [1, 2])
+    workspace.DeserializeBlob("again", data)
+    workspace.RunOperatorOnce(core.CreateOperator("MapToKeyValue", ["again"], ["k", "v"]))
+    assert workspace.FetchBlob("k").tolist() == [5, -3]
+    assert workspace.FetchBlob("v").dtype == np.int32
+    blob.content = b"\xff"
+    with pytest.raises(RuntimeError, match="damaged"):
+        workspace.DeserializeBlob("again", blob.SerializeToString())
+
+    for kind, items in (("Int", np.array([7, 9], np.int32)), ("String", np.array(["a", "bc"]))):
+        workspace.FeedBlob("items", items)
+        workspace.RunOperatorOnce(core.CreateOperator(f"{kind}IndexCreate", [], ["index"], max_elements=4))
+        workspace.RunOperatorOnce(core.CreateOperator("IndexGet", ["index", "items"], ["at"]))
+        workspace.RunOperatorOnce(core.CreateOperator("IndexFreeze", ["index"], ["index"]))
+        blob = caffe2_pb2.BlobProto.FromString(workspace.SerializeBlob("index"))
+        assert (blob.type, blob.content) == ("std::unique_ptr<caffe2::IndexBase>", b"4 1")
+        workspace.DeserializeBlob("copy", blob.SerializeToString())
+        workspace.FeedBlob("asked", np.array([items[1], items[0], items.dtype.type(0)]))
+        workspace.RunOperatorOnce(core.CreateOperator("IndexGet", ["copy", "asked"], ["at"]))
+        assert workspace.FetchBlob("at").tolist() == [2, 1, 0]
 
 
 def test_serialised_quantised_blobs() -> None:

@@ -1,4 +1,7 @@
-"""PadImage: an image with a border of one value, of its edge, or of its reflection; plain, blocked, NHWC order."""
+"""PadImage: an image with a border of one value, of its edge, or of its reflection; plain, blocked, NHWC order.
+
+A negative border cuts pixels off.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,10 @@ def emit(spec: KernelSpec, target: CpuTarget) -> str:
         for i, name in enumerate(NAMES):
             s(f"{name} = ld(p, {i})")
         s(f"value = lds(p, {2 * len(NAMES)})")
-        s("size = w * px")
+        s("begin = min(max(left, 0), ow)")
+        s("first = max(-left, 0)")
+        s("kept = max(min(w - first, ow - begin), 0)")
+        s("size = kept * px")
         s(f"whole = size // {lanes} * {lanes}")
         with s.block("for u in range(lo, hi):"):
             s("plane = u // oh % planes")
@@ -43,10 +49,11 @@ def emit(spec: KernelSpec, target: CpuTarget) -> str:
             else:
                 _place(s, mode, "i", "h")
             s("xo = n * xn + plane * xp + i * xr")
-            for begin, end in (("0", "left"), ("left + w", "ow")):
+            for begin, end in (("0", "begin"), ("begin + kept", "ow")):
                 with s.block(f"for j in range({begin}, {end}):"):
                     _border(s, mode)
-            s("yo += left * px")
+            s("yo += begin * px")
+            s("xo += first * px")
             with s.block(f"for e in range(0, whole, {lanes}):"):
                 s("vstore(y, yo + e, vload(x, xo + e))")
             with s.block("if whole < size:"):

@@ -1,10 +1,12 @@
 """Single blobs as bytes: messages ``BlobProto``, as ``SerializeBlob`` and files of checkpoints have them.
 
-Counters and cursors of data sets are kept as Caffe2 keeps them: the number, and the place of each list, as tensors.
+Counters, cursors of data sets, maps and dictionaries are kept as Caffe2 keeps them (``map_ops.h``, ``index_ops.cc``):
+the number; the place of each list; two tensors, keys and values; the keys, and how many there may be at most.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,10 +20,15 @@ from graphc.caffe2.workspace.errors import EnforceError
 from graphc.caffe2.workspace.values import Value, boxed, is_boxed, type_name
 from graphc.frontends.netdef.schema import Message
 from graphc.ir import DType
+from graphc.ir.ops.host.maps import Index, Map
 from graphc.operators import Int8Tensor
 
 _COUNTER = "std::unique_ptr<Counter<int64_t>>"
 _CURSOR = "std::unique_ptr<TreeCursor>"
+_INDEX = "std::unique_ptr<caffe2::IndexBase>"
+_MAP = "(std::unordered_map<{}_t, {}_t>)"
+_MAP_TYPES = r"\(std::unordered_map<(int32|int64)_t, (int32|int64)_t>\)"
+_OBJECTS = (Counter, TreeCursor, Index, Map)
 
 
 def serialize_value(name: str, value: Value) -> bytes:
@@ -41,29 +48,48 @@ def serialize_chunks(name: str, value: Value, chunk: int) -> list[bytes]:
     elif isinstance(value, Int8Tensor):
         blob.type = "Int8TensorCPU"
         _fill_quantised(blob.qtensor, name, value)
-    elif isinstance(value, np.ndarray) and isinstance(value.item(), Counter):
-        blob.type = _COUNTER
-        blob.tensor.CopyFrom(NumpyArrayToCaffe2Tensor(np.array([value.item().count], np.int64), name))
-    elif isinstance(value, np.ndarray) and isinstance(value.item(), TreeCursor):
-        blob.type, blob.content = _CURSOR, "".join(f"{f} " for f in value.item().fields).encode("utf-8")
-        blob.tensor.CopyFrom(NumpyArrayToCaffe2Tensor(np.array(value.item().place, np.int64), name))
+    elif isinstance(value, np.ndarray) and isinstance(value.item(), _OBJECTS):
+        _fill_object(blob, name, value.item())
     else:
         raise EnforceError(f"blob '{name}' contains {type_name(value)}, which cannot be serialised", "save tensors")
     return [blob.SerializeToString()]
 
 
+def _fill_object(blob: Message, name: str, value: Counter | TreeCursor | Index | Map) -> None:
+    """Type, content and tensor of an object that is no tensor."""
+    if isinstance(value, Map):
+        blob.type, both = _MAP.format(value.key.text, value.value.text), caffe2_pb2.TensorProtos()
+        for numbers, dtype in ((value.items.keys(), value.key), (value.items.values(), value.value)):
+            _fill_tensor(both.protos.add(), name, np.array(list(numbers), dtype.numpy), 0, len(numbers))
+        blob.content = both.SerializeToString()
+    elif isinstance(value, Index):
+        blob.type, blob.content = _INDEX, f"{value.most} {int(value.frozen)}".encode("ascii")
+        array = np.array(list(value.numbers), value.dtype.numpy)
+        _fill_tensor(blob.tensor, name, array, 0, array.size)
+    elif isinstance(value, Counter):
+        blob.type = _COUNTER
+        blob.tensor.CopyFrom(NumpyArrayToCaffe2Tensor(np.array([value.count], np.int64), name))
+    else:
+        blob.type, blob.content = _CURSOR, "".join(f"{f} " for f in value.fields).encode("utf-8")
+        blob.tensor.CopyFrom(NumpyArrayToCaffe2Tensor(np.array(value.place, np.int64), name))
+
+
 def _tensor_chunk(name: str, array: np.ndarray, start: int, chunk: int) -> bytes:
-    part = array.reshape(-1)[start : start + chunk]
     blob = caffe2_pb2.BlobProto()
     blob.name, blob.type = name, "Tensor"
-    blob.tensor.CopyFrom(NumpyArrayToCaffe2Tensor(part, name))
-    blob.tensor.dims[:] = array.shape
-    blob.tensor.device_detail.device_type = 0
-    if blob.tensor.data_type == blob.tensor.FLOAT:
-        blob.tensor.data_format = 0
-    blob.tensor.segment.begin, blob.tensor.segment.end = start, start + part.size
+    _fill_tensor(blob.tensor, name, array, start, chunk)
     data: bytes = blob.SerializeToString()
     return data
+
+
+def _fill_tensor(tensor: Message, name: str, array: np.ndarray, start: int, chunk: int) -> None:
+    part = array.reshape(-1)[start : start + chunk]
+    tensor.CopyFrom(NumpyArrayToCaffe2Tensor(part, name))
+    tensor.dims[:] = array.shape
+    tensor.device_detail.device_type = 0
+    if tensor.data_type == tensor.FLOAT:
+        tensor.data_format = 0
+    tensor.segment.begin, tensor.segment.end = start, start + part.size
 
 
 def join_chunks(blobs: Sequence[Message]) -> Value:
@@ -111,11 +137,15 @@ def deserialize_value(blob: Message) -> Value:
         return boxed(_object(blob))
     if blob.HasField("qtensor"):
         return _quantised(blob.qtensor)
-    if not blob.HasField("tensor"):
+    map_types = re.fullmatch(_MAP_TYPES, blob.type)
+    if not blob.HasField("tensor") and not map_types:
         raise EnforceError(f"blob '{blob.name}' is of type {blob.type}, which graphc does not read", "save tensors")
     try:
-        return Caffe2TensorToNumpyArray(blob.tensor)
-    except RuntimeError as error:
+        if map_types:
+            return boxed(_map(blob, *map(DType.parse, map_types.groups())))
+        array = Caffe2TensorToNumpyArray(blob.tensor)
+        return boxed(_index(blob, array)) if blob.type == _INDEX else array
+    except (DecodeError, RuntimeError, ValueError) as error:
         raise EnforceError(f"blob '{blob.name}' is damaged: {error}", "save it again") from None
 
 
@@ -131,6 +161,19 @@ def _object(blob: Message) -> Counter | TreeCursor:
         )
     cursor.place = numbers or cursor.place
     return cursor
+
+
+def _index(blob: Message, keys: np.ndarray) -> Index:
+    """A dictionary of keys in the order of their numbers; raises ``ValueError``."""
+    most, frozen = (int(word) for word in blob.content.split())
+    return Index(DType.of(keys.dtype), most, {key: i + 1 for i, key in enumerate(keys.tolist())}, bool(frozen))
+
+
+def _map(blob: Message, key: DType, value: DType) -> Map:
+    """A map of two tensors; raises ``DecodeError``, ``RuntimeError`` and ``ValueError``."""
+    protos = caffe2_pb2.TensorProtos.FromString(blob.content).protos
+    keys, values = (Caffe2TensorToNumpyArray(proto).tolist() for proto in protos)
+    return Map(key, value, dict(zip(keys, values, strict=True)))
 
 
 def _quantised(message: Message) -> Int8Tensor:

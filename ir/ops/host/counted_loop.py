@@ -53,7 +53,7 @@ def _loop_types(call: Call) -> list[TensorType]:
 
 
 def _grown(part: TensorType) -> TensorType:
-    return TensorType(part.dtype, (UNKNOWN,) if part.shape == () else None)
+    return TensorType(part.dtype, (UNKNOWN,) if part.shape in ((), (1,)) else None)
 
 
 def _loop(call: Call, *arrays: np.ndarray) -> list[np.ndarray]:
@@ -74,12 +74,14 @@ def _loop(call: Call, *arrays: np.ndarray) -> list[np.ndarray]:
 
 
 def _stacked(call: Call, parts: Sequence[np.ndarray], dtype: DType | None) -> np.ndarray:
-    """The parts of all iterations as one array; an empty vector where there was none."""
+    """The parts of all iterations as one array: one after the other where they have a first dimension of 1, as Caffe2
+    puts them (it spoils others), along a new dimension where not, as ONNX; an empty vector where there was no part.
+    """
     if not parts:
         return np.empty(0, np.int32 if dtype is None else dtype.numpy)
     if any(p.shape != parts[0].shape for p in parts):
         call.fail("the size of an output that grows changed between iterations")
-    return np.stack(parts)
+    return np.concatenate(parts) if parts[0].shape[:1] == (1,) else np.stack(parts)
 
 
 op(

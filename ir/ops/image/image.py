@@ -19,7 +19,10 @@ PAD_MODES = {"constant": "constant", "reflect": "reflect", "edge": "edge"}
 
 
 def _pad_infer(call: Call) -> list[TensorType]:
-    """Y: X with a border of ``pads`` pixels; with mode reflect the border is narrower than the image."""
+    """Y: X with a border of ``pads`` pixels, or without them where they are negative; a pixel has to be left.
+
+    With mode reflect the border is narrower than the image.
+    """
     x, mode = require(call, 0), call.arg("mode")
     if mode not in PAD_MODES:
         call.fail(f"mode '{mode}' is not known", "use constant, reflect or edge")
@@ -35,6 +38,8 @@ def _pad_infer(call: Call) -> list[TensorType]:
             call.fail(f"a border of {max(head, tail)} cannot be reflected from {size} pixels", "use less padding")
         if mode == "edge" and size == 0 and head + tail > 0:
             call.fail("X has no pixels, so there is no edge to repeat", "use mode constant")
+        if min(head, tail) < 0 and isinstance(size, int) and size + head + tail < 1:
+            call.fail(f"the pads {head} and {tail} leave nothing of {size} pixels", "cut fewer of them off")
         image.append(size + (head + tail))
     return [x.with_shape(join_shape(call, *batch_and_channels(call, shape), tuple(image)))]
 
@@ -43,9 +48,12 @@ def _pad_reference(call: Call, x: np.ndarray) -> Sequence[np.ndarray]:
     pads = explicit_pads(call, 2)
     sides = list(zip(pads[:2], pads[2:]))
     widths = [(0, 0), *sides, (0, 0)] if nhwc(call) else [(0, 0), (0, 0), *sides]
+    border = [(max(head, 0), max(tail, 0)) for head, tail in widths]
     if call.arg("mode") == "constant":
-        return [np.pad(x, widths, constant_values=call.arg("value"))]
-    return [np.pad(x, widths, mode=PAD_MODES[call.arg("mode")])]  # type: ignore[call-overload]
+        padded = np.pad(x, border, constant_values=call.arg("value"))
+    else:
+        padded = np.pad(x, border, mode=PAD_MODES[call.arg("mode")])  # type: ignore[call-overload]
+    return [padded[tuple(slice(max(-head, 0), min(tail, 0) or None) for head, tail in widths)]]
 
 
 PAD_ARGS = (

@@ -175,7 +175,7 @@ def _pad_type(call: Call) -> list[TensorType]:
     size: list[Dim] = []
     for grown, head, tail in zip(spatial(call, shape), pads[:2], pads[2:]):
         left = grown + -(head + tail)
-        least = max(head, tail) + 1 if mode == "reflect" else (mode == "edge")
+        least = max(head, tail, 0) + 1 if mode == "reflect" else (mode == "edge")
         if isinstance(left, int) and left < least:
             call.fail(f"dY has {grown} pixels in a direction, too few for a border of {head} and {tail}")
         size.append(left)

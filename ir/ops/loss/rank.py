@@ -33,11 +33,11 @@ def _elements(call: Call, i: int, count: Dim, dtypes: Sequence[DType] = FLOAT) -
 
 
 def _scores(call: Call) -> Dim:
-    """Number of scores: X is a vector or a column; the label a vector or a column of as many."""
+    """Number of scores: X has as many rows as elements; the label is a vector or a column of as many."""
     n: Dim = UNKNOWN
     for i in (0, 1):
         require(call, i, FLOAT)
-        shape = require_rank(call, i, 0, 1, 2) if i == 0 else require_rank(call, i, 1, 2)
+        shape = call.type(0).shape if i == 0 else require_rank(call, i, 1, 2)
         if shape is not None and shape:
             n = agree(call, shape[0], n, f"rows of {call.input_name(i)}")
             agree(call, product(shape[1:]), 1, f"columns of {call.input_name(i)}")

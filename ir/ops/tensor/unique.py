@@ -26,7 +26,7 @@ def _permutations(call: Call) -> list[TensorType]:
 
 def _unique_sizes(x: Array, dims: Array, order: Array, spare: Array) -> Any:
     argsort(x, order, spare)
-    for k in range(x.size):
+    for k in range(x.size if dims.shape[0] else 0):
         if k == 0 or x.flat[order[k]] != x.flat[order[k - 1]]:
             dims[0] += 1
     return 0
@@ -44,9 +44,9 @@ def _unique(x: Array, y: Array, remapping: Array, order: Array, spare: Array) ->
 
 
 def _unique_infer(call: Call) -> list[TensorType]:
-    """unique_indices: a vector of the input's type; remapping: int32, one for every index."""
-    x = require(call, 0, INTS)
-    return [TensorType(x.dtype, (UNKNOWN,)), TensorType(DType.INT32, (length_of(call, 0),))]
+    """unique_indices: a vector of the input's type, of one index or none the same; remapping: int32, one an index."""
+    x, count = require(call, 0, INTS), length_of(call, 0)
+    return [TensorType(x.dtype, (count if count in (0, 1) else UNKNOWN,)), TensorType(DType.INT32, (count,))]
 
 
 op(

@@ -16,7 +16,8 @@ PLACES = (
 
 def test_pad_image(machine: Machine) -> None:
     cases = [
-        ({"pads": (1, 2, 3, 0), "mode": mode, "value": 1.5, "order": order}, place)
+        ({"pads": pads, "mode": mode, "value": 1.5, "order": order}, place)
+        for pads in ((1, 2, 3, 0), (-1, -2, 2, -3), (3, 5, -7, -9))
         for mode in (b"constant", b"reflect", b"edge")
         for order, place in [(b"NCHW", p) for p in PLACES] + [(b"NHWC", PLACES[0])]
     ]

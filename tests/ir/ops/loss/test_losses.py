@@ -99,6 +99,7 @@ def test_losses_of_pairs() -> None:
     two = answer("PairWiseLoss", x, label, i32(0, 3))
     np.testing.assert_allclose(two, [0, want], rtol=1e-5)
     assert answer("PairWiseLoss", f32(), f32()).shape == (0,)
+    np.testing.assert_array_equal(answer("PairWiseLoss", x[:, None, None], label), answer("PairWiseLoss", x, label))
     with pytest.raises(GraphcError, match="lengths"):
         answer("PairWiseLoss", x, label, i32(1, 1))
 

@@ -221,13 +221,20 @@ def test_gradients_of_resizing_are_slopes(order: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["constant", "reflect", "edge"])
-def test_gradient_of_a_border_is_the_slope(mode: str) -> None:
-    x, args = random(1, 3, 4, 2), {"pads": [1, 2, 0, 1], "mode": mode, "order": "NHWC"}
+@pytest.mark.parametrize("pads", [[1, 2, 0, 1], [-1, 2, 1, -1]])
+def test_gradient_of_a_border_is_the_slope(mode: str, pads: list[int]) -> None:
+    x, args = random(1, 3, 4, 2), {"pads": pads, "mode": mode, "order": "NHWC"}
     (y,) = answers("PadImage", x, **args)
     np.testing.assert_array_equal(by_loop("PadImage", x, **args)[0], y)
     dy = random(*y.shape, seed=1)
     near(answers("PadImageGradient", dy, **args)[0], slope("PadImage", [x], 0, dy, **args))
     assert "few" in refusal("PadImageGradient", "float[1,2,3,1]", pads=[1, 1, 1, 1], mode="reflect", order="NHWC")
+
+
+def test_negative_pads_cut_pixels_off() -> None:
+    x = random(1, 2, 5, 4)
+    np.testing.assert_array_equal(answers("PadImage", x, pads=[-1, -2, -1, 0])[0], x[:, :, 1:-1, 2:])
+    assert "leave nothing" in refusal("PadImage", "float[1,1,3,3]", pads=[-1, 0, -2, 0])
 
 
 def test_upsampling_and_shuffling_undone() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from operator_calls import answer, answers, f32, refusal
+from operator_calls import answer, answers, f32, refusal, types
 
 from graphc.ir.errors import RunError
 
@@ -21,6 +21,12 @@ def test_unique_find_and_duplicates_against_numpy(dtype: type) -> None:
     query = np.arange(-8, 8).astype(dtype)
     last = {v: i for i, v in enumerate(x.tolist())}
     np.testing.assert_array_equal(answer("Find", x, query, missing_value=-7), [last.get(v, -7) for v in query.tolist()])
+
+
+def test_one_index_or_none_is_all_that_is_unique() -> None:
+    assert types("Unique", "int64[1]", outputs=2) == ["int64[1]", "int32[1]"]
+    assert [a.tolist() for a in answers("Unique", np.array([7]), outputs=2)] == [[7], [0]]
+    assert [a.tolist() for a in answers("Unique", np.array([], np.int64), outputs=2)] == [[], []]
 
 
 def test_what_is_not_a_number_has_no_duplicate() -> None:
