@@ -1,6 +1,7 @@
 """Strategies of hypothesis for tests of operators: arrays, tensors cut into segments, rows to look up.
 
-The names are those of ``caffe2.python.hypothesis_test_util``, which gives them to tests.
+The names are those of ``caffe2.python.hypothesis_test_util``, which gives them to tests. Importing this lets
+``hypothesis.extra.numpy.arrays`` take its options by place again, as it did when those tests were written.
 """
 
 from __future__ import annotations
@@ -16,6 +17,17 @@ import numpy as np
 _WIDTHS: dict[int, Any] = {16: np.float16, 32: np.float32, 64: np.float64}
 """Types of floats by their bits."""
 _FIRST_NUMBER_TOO_LARGE = {np.dtype(np.int32): 2**31, np.dtype(np.int64): 2**63}
+
+
+def _by_place(arrays: Callable[..., st.SearchStrategy]) -> Callable[..., st.SearchStrategy]:
+    @functools.wraps(arrays)
+    def accepting(dtype: Any, shape: Any, *options: Any, **named: Any) -> st.SearchStrategy:
+        return arrays(dtype, shape, **dict(zip(("elements", "fill", "unique"), options)), **named)
+
+    return accepting
+
+
+hypothesis.extra.numpy.arrays = _by_place(hypothesis.extra.numpy.arrays)
 
 
 def dims(min_value: int = 1, max_value: int = 5) -> st.SearchStrategy:

@@ -3,8 +3,7 @@
 ``HypothesisTestCase`` runs one operator and compares it with a reference in Python, with finite differences, with
 itself on other devices. The strategies are in ``graphc.caffe2.hypothesis_strategies``. Importing this loads the profile
 that ``CAFFE2_HYPOTHESIS_PROFILE`` names: ``dev`` (10 examples, the default), ``sandcastle`` (50, the same every time)
-or ``debug`` (50, told one by one). No test has a deadline, not even one that asks for it: the first run of an operator
-compiles it.
+or ``debug`` (50, told one by one). No test has a deadline (``test_util.TestCase``).
 """
 # ruff: noqa: PT009, PT027  (what this gives is a test case of unittest)
 
@@ -41,8 +40,6 @@ from graphc.caffe2.proto import caffe2_pb2
 from graphc.frontends.netdef.schema import Message
 
 _LOG = logging.getLogger(__name__)
-_SETTINGS = "_hypothesis_internal_use_settings"
-"""Where hypothesis keeps the settings of a test."""
 
 # ---- profiles --------------------------------------------------------------------------------------------------------
 
@@ -162,19 +159,8 @@ def runOpOnInput(
 # ---- the test case ---------------------------------------------------------------------------------------------------
 
 
-def _without_deadline(test: Any) -> None:
-    settings = getattr(test, _SETTINGS, None)
-    if settings is not None and settings.deadline is not None:
-        setattr(test, _SETTINGS, hypothesis.settings(settings, deadline=None))
-
-
 class HypothesisTestCase(test_util.TestCase):
     """A test of operators; the operators are ``OperatorDef`` and stay as they are."""
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        for member in vars(cls).values():
-            _without_deadline(member)
 
     def assertDeviceChecks(
         self,

@@ -70,8 +70,27 @@ def is_flaky_test_mode() -> bool:
     return os.getenv("CAFFE2_RUN_FLAKY_TESTS", "0") == "1"
 
 
+_SETTINGS = "_hypothesis_internal_use_settings"
+"""Where hypothesis keeps the settings of a test."""
+
+
+def _without_deadline(test: Any) -> None:
+    settings = getattr(test, _SETTINGS, None)
+    if settings is not None and settings.deadline is not None:
+        setattr(test, _SETTINGS, type(settings)(settings, deadline=None))
+
+
 class TestCase(unittest.TestCase):
-    """A test that starts and ends with an empty workspace, and has one of its own in ``ws``."""
+    """A test that starts and ends with an empty workspace, and has one of its own in ``ws``.
+
+    Tests on random inputs, by the package hypothesis, have no deadline, not even where they ask for it: the first run
+    of an operator compiles it.
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for member in vars(cls).values():
+            _without_deadline(member)
 
     @classmethod
     def setUpClass(cls) -> None:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import unittest
 
-import hypothesis
+import hypothesis.extra.numpy
 import hypothesis.strategies as st
 import numpy as np
 import pytest
@@ -107,12 +107,25 @@ def test_tests_have_no_deadline():
         def test_it(self, x, gc, dc):
             assert x.dtype == np.float32
 
+    class SlowToo(test_util.TestCase):
+        @given(x=hu.tensor())
+        @settings(deadline=1)
+        def test_it(self, x):
+            pass
+
     kept = Slow.test_it._hypothesis_internal_use_settings
     assert (kept.deadline, kept.max_examples) == (None, 3)
+    assert SlowToo.test_it._hypothesis_internal_use_settings.deadline is None
     result = unittest.TestResult()
     unittest.defaultTestLoader.loadTestsFromTestCase(Slow).run(result)
     assert result.wasSuccessful()
     assert result.testsRun == 1
+
+
+@given(x=hypothesis.extra.numpy.arrays(np.int64, 3, st.integers(4, 5)))
+@settings(max_examples=3, database=None)
+def test_elements_of_arrays_may_come_by_place(x):
+    assert set(x.tolist()) <= {4, 5}
 
 
 def test_random_blobs():

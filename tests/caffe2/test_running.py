@@ -186,9 +186,10 @@ def test_shapes_without_a_run() -> None:
     net = core.Net("shapes")
     net.FC(["x", "w", "b"], "y")
     net.Unique("labels", "u")
+    net.LearningRate("labels", "rate", base_lr=1.0, policy="fixed")
     given = {"x": [7, 3], "w": [5, 3], "b": [5], "labels": [4]}
     shapes, types = workspace.InferShapesAndTypes([net], given, blob_types={"labels": core.DataType.INT64})
-    assert shapes == {**given, "y": [7, 5]}
+    assert shapes == {**given, "y": [7, 5], "rate": [1]}
     assert (types["y"], types["labels"]) == (core.DataType.FLOAT, core.DataType.INT64)
     feed(x=np.ones((2, 3)), w=np.ones((4, 3)), b=np.ones(4))
     workspace.FeedBlob("labels", np.arange(3))

@@ -16,6 +16,7 @@ from graphc.frontends.netdef import import_net
 from graphc.frontends.netdef.blobs import free_blobs
 from graphc.frontends.netdef.nested import expand
 from graphc.ir import DType, GraphcError, TensorType
+from graphc.ir import Value as GraphValue
 from graphc.ir.infer import infer_node
 
 
@@ -68,4 +69,10 @@ def _infer(data: bytes, known: Mapping[str, TensorType]) -> dict[str, TensorType
             infer_node(node)
         except GraphcError:
             continue
-    return {name: value.type for name, value in graph.blobs().items()}
+    return {name: _told(value) for name, value in graph.blobs().items()}
+
+
+def _told(value: GraphValue) -> TensorType:
+    """The type of a blob; that of a learning rate, of no axes, as Caffe2's inference tells it."""
+    is_rate = value.producer is not None and value.producer.op == "LearningRate"
+    return value.type.with_shape((1,)) if is_rate else value.type
