@@ -14,7 +14,7 @@ from graphc.backends.cpu.target import targets
 from graphc.benchmark import random_arrays, random_inputs
 from graphc.compiler import compile_graph, import_model
 from graphc.input_shapes import assume_input_shapes
-from graphc.ir import Graph, GraphcError, TensorType, evaluate
+from graphc.ir import DType, Graph, GraphcError, TensorType, evaluate
 from graphc.ir.quant_array import array_quant
 from graphc.native_segment import NativeSegment
 from graphc.plan import Plan, load
@@ -33,7 +33,7 @@ class Answer:
     @property
     def dtype(self) -> str:
         """Name of the element type."""
-        return self.type.dtype.text if self.type.dtype else str(self.array.dtype)
+        return (self.type.dtype or DType.of(self.array.dtype)).text
 
     @property
     def numbers(self) -> np.ndarray:
@@ -78,7 +78,7 @@ class PlanSide(Side):
     def __init__(self, plan: Plan, text: str) -> None:
         self.plan, self.text = plan, text
         self.inputs, self.outputs = list(plan.inputs), plan.outputs
-        names = [n for s in plan.segments if isinstance(s, NativeSegment) for n in _computed(s.graph)]
+        names = [n for s in plan.segments if isinstance(s, NativeSegment) for n in _kept(s)]
         self.blobs = [*dict.fromkeys([*names, *(n for n in self.outputs if n not in names)])]
 
     def answers(self, inputs: Mapping[str, np.ndarray], names: Sequence[str]) -> dict[str, Answer]:
@@ -93,6 +93,12 @@ def _computed(graph: Graph) -> list[str]:
     named = {n: last[v.name] for n, v in zip(graph.output_names, graph.outputs) if v.name in last}
     merged = last | named
     return sorted(merged, key=merged.__getitem__)
+
+
+def _kept(segment: NativeSegment) -> list[str]:
+    """Blobs of a segment that a run can return: those that kernels write, and the segment's outputs."""
+    written = {*segment.bound[0].views, *segment.graph.output_names} if segment.bound else None
+    return [n for n in _computed(segment.graph) if written is None or n in written]
 
 
 def side_of(model: object, inputs: Mapping[str, np.ndarray]) -> Side:
