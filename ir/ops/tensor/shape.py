@@ -107,9 +107,13 @@ def _target(call: Call) -> tuple[int, ...] | None:
 
 
 def _resolve(call: Call, shape: Shape, target: tuple[int, ...]) -> Shape:
-    """``target`` with 0 replaced by the input's dimension and -1 by what is left over."""
+    """``target`` with 0 replaced by the input's dimension and -1 by what is left over; of an empty input both are 0."""
     if target.count(-1) > 1 or any(not -1 <= d <= LARGEST for d in target):
         call.fail(f"shape {list(target)} is not a shape", "use sizes, 0 to keep a dimension, and -1 at most once")
+    if 0 in shape:
+        empty = tuple(max(d, 0) for d in target)
+        agree(call, math.prod(empty), 0, "elements of the new shape", "the number of elements must stay")
+        return empty
     if any(d == 0 and i >= len(shape) for i, d in enumerate(target)):
         call.fail(f"shape {list(target)} keeps a dimension that the input ({len(shape)} dimensions) does not have")
     kept = {i for i, d in enumerate(target) if d == 0}

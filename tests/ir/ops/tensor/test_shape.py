@@ -25,6 +25,9 @@ def test_reshape() -> None:
     assert types("Reshape", "float[N,64,7,7]", shape=[-1, 3136]) == ["float[N,3136]"]
     assert types("Reshape", "float[N,6]", "int64[3]") == ["float[?,?,?]"]
     assert types("Reshape", "float[*]", shape=[2, -1]) == ["float[2,?]"]
+    for before, new, want in (((2, 0), [-1, 0], (0, 0)), ((0, 0), [0, 0, 0], (0, 0, 0)), ((1, 0), [4, 0], (4, 0))):
+        assert answer("Reshape", np.zeros(before, np.float32), outputs=2, shape=new).shape == want
+    assert "must stay" in refusal("Reshape", "float[0,2]", shape=[2, 3])
 
 
 @pytest.mark.parametrize("shape", [[5, 5], [-1, 5], [-1, -1], [-2, 12], [0, 0, 0, 0], [2**40]])
