@@ -9,6 +9,7 @@ from typing import Any
 from graphc.caffe2 import scope
 from graphc.caffe2.arguments import MakeArgument
 from graphc.caffe2.core.blob_reference import blob_references
+from graphc.caffe2.lazy import TriggerLazyImport
 from graphc.caffe2.operator_types import is_operator
 from graphc.caffe2.proto import caffe2_pb2
 from graphc.caffe2.utils import debug_enabled
@@ -26,8 +27,10 @@ def IsOperatorWithEngine(op_type: str, engine: str) -> bool:
     return is_operator(op_type, engine)
 
 
-def RefreshRegisteredOperators() -> None:
-    """Nothing to do: operators are looked up whenever one is named."""
+def RefreshRegisteredOperators(trigger_lazy: bool = True) -> None:
+    """Do what ``lazy`` has put off; operators themselves are looked up whenever one is named."""
+    if trigger_lazy:
+        TriggerLazyImport()
 
 
 def CreateOperator(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from google.protobuf.message import DecodeError
 
+from graphc.caffe2.lazy import TriggerLazyImport
 from graphc.caffe2.proto import caffe2_pb2
 from graphc.caffe2.workspace.coercion import GetNetName, StringifyBlobName, StringifyNetName, StringifyProto
 from graphc.caffe2.workspace.current import current, reset_current
@@ -184,6 +185,7 @@ def CreateNet(net: Any, overwrite: bool = False, input_blobs: Sequence[Any] = ()
     input_blobs: blobs to make, empty, before. Raises ``RuntimeError`` for a net without a name, one that exists unless
     ``overwrite``, inputs that do not exist, and nets that cannot run.
     """
+    TriggerLazyImport()
     for blob in input_blobs or ():
         CreateBlob(blob)
     with enforced():
