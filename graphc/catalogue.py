@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from graphc.backends.cpu import kernels
-from graphc.backends.cpu.library import BY_TRAIT
 from graphc.backends.cpu.target import targets
+from graphc.backends.library import BY_TRAIT
 from graphc.ir import Arg, Attr, Call, DType, Graph, GraphcError, Node, OpDef, Port, TensorType, Trait, Value, registry
 from graphc.ir.attrs import format_scalar
 from graphc.ir.gradient import NO_GRADIENT

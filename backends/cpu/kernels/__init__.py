@@ -27,7 +27,6 @@ from graphc.backends.cpu.kernels import (
     int8_sums,
     loops,
     lrn,
-    movement,
     norm,
     pad,
     planes,
@@ -46,6 +45,7 @@ from graphc.backends.cpu.kernels import (
 from graphc.backends.cpu.kernels.copy import copy_task as copy_task
 from graphc.backends.cpu.kernels.copy import halo_task as halo_task
 from graphc.backends.cpu.rules import Rule, Template
+from graphc.backends.movement import movement_rules
 
 RULES: tuple[Rule, ...] = (
     *conv_rules.RULES,
@@ -59,7 +59,7 @@ RULES: tuple[Rule, ...] = (
     *pad.RULES,
     *softmax.RULES,
     *search.RULES,
-    *movement.RULES,
+    *movement_rules(copy.CpuCopier),
     *image.RULES,
     *int8_rules.RULES,
     *int8_pool.RULES,

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from graphc.backends.conv_call import ConvCall
 from graphc.backends.cpu.kernels import conv_border, conv_direct, conv_pack, costs
-from graphc.backends.cpu.kernels.conv_call import ConvCall
 from graphc.backends.cpu.kernels.conv_direct import Geometry
 from graphc.backends.cpu.kernels.epilogue import Epilogue
 from graphc.backends.cpu.kernels.tiles import Tile, tile_for

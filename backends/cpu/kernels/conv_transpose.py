@@ -13,8 +13,8 @@ from itertools import product
 
 import numpy as np
 
+from graphc.backends.conv_call import ConvCall
 from graphc.backends.cpu.kernels import conv_direct, conv_pack, costs
-from graphc.backends.cpu.kernels.conv_call import ConvCall
 from graphc.backends.cpu.kernels.conv_direct import Geometry
 from graphc.backends.cpu.kernels.epilogue import Epilogue
 from graphc.backends.cpu.kernels.tiles import tile_for

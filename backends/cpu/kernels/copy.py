@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from graphc.backends.cpu.kernels import nest
 from graphc.backends.cpu.kernels.nest import Nest
 from graphc.backends.cpu.rules import Template
@@ -37,6 +39,28 @@ def copy_task(source: View, target: View, machine: CpuTarget) -> Task:
             machine,
         )
     return _relayout(source, target, machine)
+
+
+@dataclass(frozen=True)
+class CpuCopier:
+    """``movement.Copier`` of a CPU target."""
+
+    machine: CpuTarget
+
+    def between(self, source: View, target: View) -> Task:
+        """``copy_task``."""
+        return copy_task(source, target, self.machine)
+
+    def strided(
+        self,
+        sizes: tuple[int, ...],
+        target: tuple[int, ...],
+        source: tuple[int, ...],
+        places: tuple[Address, Address],
+        size: int,
+    ) -> Task:
+        """``strided_copy``."""
+        return strided_copy(sizes, target, source, places, size, self.machine)
 
 
 def _relayout(source: View, target: View, machine: CpuTarget) -> Task:

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from graphc.backends.cpu.pointwise import Pointwise, emit
+from graphc.backends.cpu.pointwise import emit
 from graphc.backends.lines import Lines
+from graphc.backends.pointwise import Pointwise
 from graphc.ir.opdef import Call
 from graphc.ir.schedule import KernelSpec, Param, View
 from graphc.ir.types import Layout

@@ -1,4 +1,4 @@
-"""Loop nests over strided operands: dimensions merged where all operands allow, then cut into units for threads.
+"""Loop nests (``backends/nest.py``) cut into units for threads.
 
 A nest has an inner run of contiguous elements and up to five loops around it, four of them shared out as units. Its
 parameters come first in a kernel's block; ``head`` writes the code that decodes a unit.
@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from graphc.backends import nest
 from graphc.backends.lines import Lines
 from graphc.ir import LoweringError
 from graphc.ir.schedule import Address, Param
@@ -19,33 +20,8 @@ CHUNK = 8192
 UNIT_DIMS = 4
 
 
-@dataclass(frozen=True)
-class Nest:
-    """Sizes of the dimensions, outermost first, and for each operand its strides in elements."""
-
-    sizes: tuple[int, ...]
-    strides: tuple[tuple[int, ...], ...]
-
-    @staticmethod
-    def make(sizes: Sequence[int], strides: Sequence[Sequence[int]]) -> Nest:
-        """A nest with dimensions of size 1 dropped and neighbours merged where every operand runs straight through."""
-        kept = [i for i, n in enumerate(sizes) if n != 1]
-        out_sizes: list[int] = []
-        out_strides: list[list[int]] = [[] for _ in strides]
-        for i in reversed(kept):
-            mine = [s[i] for s in strides]
-            if out_sizes and all(m == o[0] * out_sizes[0] for m, o in zip(mine, out_strides)):
-                out_sizes[0] *= sizes[i]
-                continue
-            out_sizes.insert(0, sizes[i])
-            for o, m in zip(out_strides, mine):
-                o.insert(0, m)
-        return Nest(tuple(out_sizes), tuple(map(tuple, out_strides)))
-
-    @property
-    def inner(self) -> tuple[int, ...]:
-        """Stride of the innermost dimension for every operand; 0 where there is none."""
-        return tuple(s[-1] if s else 0 for s in self.strides)
+class Nest(nest.Nest):
+    """A nest that is cut into units for threads."""
 
     def cut(self, straight: bool, unit: int) -> Units:
         """Units with runs along the innermost dimension, ``unit`` elements a step; of one step unless ``straight``."""

@@ -7,15 +7,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from graphc.backends.broadcast import full_shape, inputs, nbytes, operand_strides
 from graphc.backends.cpu.kernels import costs, nest
 from graphc.backends.cpu.kernels.alignment import LONG, until_aligned
 from graphc.backends.cpu.kernels.nest import Nest
 from graphc.backends.cpu.pointwise import emit as emit_text
-from graphc.backends.cpu.pointwise import text_of_call
 from graphc.backends.cpu.rules import Rule, Template
 from graphc.backends.cpu.target import CpuTarget
 from graphc.backends.lines import Lines
-from graphc.ir.opdef import Call, aligned_shape
+from graphc.backends.pointwise import text_of_call
+from graphc.ir.opdef import Call
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Step, Task, View
 from graphc.ir.types import DType
 
@@ -96,21 +97,6 @@ def _body(s: Lines, modes: str, text: str, loads: dict[str, str]) -> None:
     s(f"result = {result}")
 
 
-def inputs(call: Call) -> list[int]:
-    """Indices of the operands that are present."""
-    return [i for i in range(call.n_inputs) if call.has(i)]
-
-
-def full_shape(call: Call, i: int) -> tuple[int, ...] | None:
-    """The shape of operand ``i`` with as many dimensions as the result; None where it does not broadcast to it."""
-    out = call.node.results[0].type.static_shape
-    aligned = aligned_shape(call, i)
-    if aligned is None or len(aligned) > len(out):
-        return None
-    full = (1,) * (len(out) - len(aligned)) + tuple(d for d in aligned if isinstance(d, int))
-    return full if len(full) == len(out) and all(a in (1, b) for a, b in zip(full, out)) else None
-
-
 def _choose(call: Call, target: CpuTarget) -> Choice | None:
     result = call.node.results[0].type
     types = [call.type(i) for i in inputs(call)]
@@ -152,29 +138,12 @@ def pack_channels(w: np.ndarray, lanes: int) -> np.ndarray:
     return np.ascontiguousarray(padded.reshape(n, blocks, lanes, h, width).transpose(0, 1, 3, 4, 2))
 
 
-def nbytes(call: Call) -> int:
-    """Bytes of operands and results."""
-    return sum(call.type(i).nbytes for i in inputs(call)) + sum(r.type.nbytes for r in call.node.results)
-
-
 def _needs(call: Call, choice: Choice, target: CpuTarget) -> Needs:
     """Dense operands where a channel vector that is not a weight meets a blocked result."""
     if call.node.results[0].type.layout.block == 1:
         return Needs()
     plain = [i for i in inputs(call) if i not in choice.packed and call.type(i).layout.block == 1]
     return Needs(dense=frozenset(i for i in plain if (full_shape(call, i) or (1, 1))[1] != 1))
-
-
-def operand_strides(view: View, full: tuple[int, ...]) -> tuple[int, ...]:
-    """Strides of a plain operand along the dimensions of the result, 0 where it is broadcast."""
-    kept = [d for d in view.type.static_shape if d != 1]
-    strides = [s for s, d in zip(view.strides, view.type.static_shape) if d != 1]
-    if kept != [d for d in full if d != 1]:  # aligned to fewer dimensions: the operand is dense
-        dense = [1] * len(full)
-        for i in reversed(range(len(full) - 1)):
-            dense[i] = dense[i + 1] * full[i + 1]
-        return tuple(0 if d == 1 else s for d, s in zip(full, dense))
-    return tuple(0 if d == 1 else strides.pop(0) for d in full)
 
 
 def bind_text(

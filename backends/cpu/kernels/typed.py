@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
+from graphc.backends.broadcast import full_shape, inputs, nbytes, operand_strides
 from graphc.backends.cpu.kernels import nest
 from graphc.backends.cpu.kernels.nest import Nest
-from graphc.backends.cpu.kernels.pointwise import full_shape, inputs, nbytes, operand_strides
 from graphc.backends.cpu.pointwise import emit as emit_text
-from graphc.backends.cpu.pointwise import text_of_call
 from graphc.backends.cpu.rules import Rule, Template
 from graphc.backends.cpu.target import CpuTarget
 from graphc.backends.lines import Lines
+from graphc.backends.pointwise import text_of_call
 from graphc.ir.opdef import Call, Trait
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Step, Task, View
 from graphc.ir.types import DType

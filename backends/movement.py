@@ -1,23 +1,38 @@
-"""Operators that only move elements: views, Concat, Split, Slice, Transpose, Tile, changes of layout."""
+"""Operators that only move elements: views, Concat, Split, Slice, Transpose, Tile, changes of layout.
+
+The same for every target: ``movement_rules`` gives the rules for a target's ways to copy.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Protocol, TypeVar
 
 import numpy as np
 
-from graphc.backends.cpu.kernels.copy import copy_task, strided_copy
-from graphc.backends.cpu.rules import Rule
-from graphc.backends.cpu.target import CpuTarget
+from graphc.backends.rules import Rule
 from graphc.ir.opdef import Call
 from graphc.ir.ops.tensor.parts import join_axis
 from graphc.ir.ops.tensor.shape import channels_last_order
 from graphc.ir.ops.tensor.slices import slice_bounds
 from graphc.ir.schedule import Address, Choice, Needs, Step, Task, View
 
-Bind = Callable[[Call, Sequence[View], Sequence[View], CpuTarget], list[Step]]
 Order = tuple[int, ...]
+T = TypeVar("T")
+
+
+class Copier(Protocol):
+    """How a target copies. Both raise ``LoweringError`` for what it cannot."""
+
+    def between(self, source: View, target: View) -> Task:
+        """The task that copies between views of one logical shape, changing the layout where they differ."""
+
+    def strided(self, sizes: Order, target: Order, source: Order, places: tuple[Address, Address], size: int) -> Task:
+        """The task that copies elements of ``size`` bytes by strides in elements; places: of target and source."""
+
+
+Bind = Callable[[Call, Sequence[View], Sequence[View], Copier], list[Step]]
 
 
 def _later_results_unread(call: Call) -> bool:
@@ -27,19 +42,23 @@ def _later_results_unread(call: Call) -> bool:
     return not any(r.uses or any(v is r for v in outputs) for r in call.node.results[1:])
 
 
-def _mover(name: str, ops: tuple[str, ...], bind: Bind, fits: Callable[[Call], bool] = _later_results_unread) -> Rule:
+def _mover(
+    name: str, ops: tuple[str, ...], bind: Bind, copier: Callable[[T], Copier], fits: Callable[[Call], bool]
+) -> Rule[T]:
     """A rule whose steps need neither packing nor memory. Its operands may have any strides."""
     return Rule(
         name,
         ops,
         lambda call, target: Choice(name) if fits(call) else None,
         lambda call, choice, target: Needs(),
-        lambda call, choice, ins, outs, workspace, target: bind(call, [v for v in ins if v is not None], outs, target),
+        lambda call, choice, ins, outs, workspace, target: bind(
+            call, [v for v in ins if v is not None], outs, copier(target)
+        ),
     )
 
 
-def _copy(call: Call, ins: Sequence[View], outs: Sequence[View], target: CpuTarget) -> list[Step]:
-    return [(copy_task(ins[0], outs[0], target),)]
+def _copy(call: Call, ins: Sequence[View], outs: Sequence[View], copier: Copier) -> list[Step]:
+    return [(copier.between(ins[0], outs[0]),)]
 
 
 def _part(view: View, axis: int, start: int, size: int) -> View:
@@ -59,22 +78,20 @@ def _with_axis(view: View, axis: int) -> View:
     return View(view.address, type, (*view.strides[:axis], 1, *view.strides[axis:]), view.dense)
 
 
-def _move(source: View, result: View, target: CpuTarget) -> Step:
+def _move(source: View, result: View, copier: Copier) -> Step:
     """Copy between plain views of equal shape and any strides."""
     itemsize = source.type.dtype.itemsize if source.type.dtype else 4
     places = (result.address, source.address)
-    return (strided_copy(result.type.static_shape, result.strides, source.strides, places, itemsize, target),)
+    return (copier.strided(result.type.static_shape, result.strides, source.strides, places, itemsize),)
 
 
-def _either(source: View, result: View, target: CpuTarget) -> Step:
+def _either(source: View, result: View, copier: Copier) -> Step:
     if source.type.rank == 4:
-        return (copy_task(source, result, target),)
-    return _move(source, result, target)
+        return (copier.between(source, result),)
+    return _move(source, result, copier)
 
 
-def _concat(
-    call: Call, choice: Choice, ins: Sequence[View | None], outs: Sequence[View], workspace: Address, target: CpuTarget
-) -> list[Step]:
+def _concat(call: Call, ins: Sequence[View | None], outs: Sequence[View], copier: Copier) -> list[Step]:
     """One task a piece; lowering gives None for a piece that lies in the result already."""
     new_axis = bool(call.arg("add_axis"))
     axis, start = join_axis(call, outs[0].type.rank or 0), 0
@@ -84,28 +101,28 @@ def _concat(
         if piece is not None and size:
             whole = _with_axis(piece, axis) if new_axis else piece
             part = _part(outs[0], axis, start, size)
-            tasks += _either(whole, part, target) if whole.type.layout == part.type.layout else ()
+            tasks += _either(whole, part, copier) if whole.type.layout == part.type.layout else ()
         start += size
     return [tuple(tasks)] if tasks else []
 
 
-def _split(call: Call, ins: Sequence[View], outs: Sequence[View], target: CpuTarget) -> list[Step]:
+def _split(call: Call, ins: Sequence[View], outs: Sequence[View], copier: Copier) -> list[Step]:
     axis, single = join_axis(call, ins[0].type.rank or 0), call.opdef.has_arg("add_axis") and call.arg("add_axis")
     tasks: list[Task] = []
     start = 0
     for out in outs:
         result = _with_axis(out, axis) if single else out
         size = result.type.static_shape[axis]
-        tasks += _move(_part(ins[0], axis, start, size), result, target)
+        tasks += _move(_part(ins[0], axis, start, size), result, copier)
         start += size
     return [tuple(tasks)]
 
 
-def _slice(call: Call, ins: Sequence[View], outs: Sequence[View], target: CpuTarget) -> list[Step]:
+def _slice(call: Call, ins: Sequence[View], outs: Sequence[View], copier: Copier) -> list[Step]:
     source = ins[0]
     for axis, (start, end) in enumerate(_bounds(call)):
         source = _part(source, axis, start, end - start)
-    return [_move(source, outs[0], target)]
+    return [_move(source, outs[0], copier)]
 
 
 def _bounds(call: Call) -> list[tuple[int, int]]:
@@ -121,9 +138,9 @@ def _constant_bounds(call: Call) -> bool:
 def _permute(order: Callable[[Call], Order]) -> Bind:
     """A transposition: output dimension i is input dimension order[i]."""
 
-    def bind(call: Call, ins: Sequence[View], outs: Sequence[View], target: CpuTarget) -> list[Step]:
+    def bind(call: Call, ins: Sequence[View], outs: Sequence[View], copier: Copier) -> list[Step]:
         turned = View(ins[0].address, outs[0].type, tuple(ins[0].strides[i] for i in order(call)), False)
-        return [_move(turned, outs[0], target)]
+        return [_move(turned, outs[0], copier)]
 
     return bind
 
@@ -138,7 +155,7 @@ def _channels_order(call: Call) -> Order:
     return channels_last_order(call, call.type(0).rank or 0)
 
 
-def _tile(call: Call, ins: Sequence[View], outs: Sequence[View], target: CpuTarget) -> list[Step]:
+def _tile(call: Call, ins: Sequence[View], outs: Sequence[View], copier: Copier) -> list[Step]:
     """The dimension is the one that grew; elements of inputs are not known here. The copies are a dimension more."""
     source, result = ins[0], outs[0]
     shape, grown = source.type.static_shape, result.type.static_shape
@@ -146,28 +163,26 @@ def _tile(call: Call, ins: Sequence[View], outs: Sequence[View], target: CpuTarg
         return []
     axis = next((d for d, (old, new) in enumerate(zip(shape, grown)) if old != new), 0)
     copies, step = grown[axis] // shape[axis], shape[axis] * result.strides[axis]
-    task = strided_copy(
+    task = copier.strided(
         (*shape[:axis], copies, *shape[axis:]),
         (*result.strides[:axis], step, *result.strides[axis:]),
         (*source.strides[:axis], 0, *source.strides[axis:]),
         (result.address, source.address),
         source.type.dtype.itemsize if source.type.dtype else 4,
-        target,
     )
     return [(task,)]
 
 
-def _shuffle(call: Call, ins: Sequence[View], outs: Sequence[View], target: CpuTarget) -> list[Step]:
+def _shuffle(call: Call, ins: Sequence[View], outs: Sequence[View], copier: Copier) -> list[Step]:
     """Output channel c * group + g is channel c of group g: a copy with two dimensions for the channels."""
     (n, c, h, w), group = ins[0].type.static_shape, int(call.arg("group"))
     source, result = ins[0].strides, outs[0].strides
-    task = strided_copy(
+    task = copier.strided(
         (n, group, c // group, h, w),
         (result[0], result[1], group * result[1], result[2], result[3]),
         (source[0], c // group * source[1], source[1], source[2], source[3]),
         (outs[0].address, ins[0].address),
         4,
-        target,
     )
     return [(task,)]
 
@@ -176,27 +191,32 @@ def _images(call: Call) -> bool:
     return call.type(0).rank == 4 and call.arg("order") == "NCHW"
 
 
-RULES: tuple[Rule, ...] = (
-    Rule(
-        "view",
-        ("*view*",),
-        lambda call, target: Choice("view") if _later_results_unread(call) else None,
-        lambda call, choice, target: Needs(alias=True),
-        lambda call, choice, ins, outs, workspace, target: [],
-    ),
-    Rule(
-        "concat",
-        ("Concat", "DepthConcat"),
-        lambda call, target: Choice("concat") if _later_results_unread(call) else None,
-        lambda call, choice, target: Needs(),
-        _concat,
-    ),
-    _mover("reorder", ("g.reorder",), _copy),
-    _mover("identity", ("*identity*",), _copy),
-    _mover("split", ("Split", "DepthSplit", "SplitByLengths"), _split, lambda call: True),
-    _mover("slice", ("Slice",), _slice, _constant_bounds),
-    _mover("transpose", ("Transpose",), _permute(_axes)),
-    _mover("channels", ("NCHW2NHWC", "NHWC2NCHW"), _permute(_channels_order)),
-    _mover("tile", ("Tile",), _tile),
-    _mover("shuffle", ("ChannelShuffle",), _shuffle, _images),
-)
+def movement_rules(copier: Callable[[T], Copier]) -> tuple[Rule[T], ...]:
+    """The rules for a target; copier: its ways to copy, for the description of a target."""
+    movers = (
+        ("reorder", ("g.reorder",), _copy, _later_results_unread),
+        ("identity", ("*identity*",), _copy, _later_results_unread),
+        ("split", ("Split", "DepthSplit", "SplitByLengths"), _split, lambda call: True),
+        ("slice", ("Slice",), _slice, _constant_bounds),
+        ("transpose", ("Transpose",), _permute(_axes), _later_results_unread),
+        ("channels", ("NCHW2NHWC", "NHWC2NCHW"), _permute(_channels_order), _later_results_unread),
+        ("tile", ("Tile",), _tile, _later_results_unread),
+        ("shuffle", ("ChannelShuffle",), _shuffle, _images),
+    )
+    return (
+        Rule(
+            "view",
+            ("*view*",),
+            lambda call, target: Choice("view") if _later_results_unread(call) else None,
+            lambda call, choice, target: Needs(alias=True),
+            lambda call, choice, ins, outs, workspace, target: [],
+        ),
+        Rule(
+            "concat",
+            ("Concat", "DepthConcat"),
+            lambda call, target: Choice("concat") if _later_results_unread(call) else None,
+            lambda call, choice, target: Needs(),
+            lambda call, choice, ins, outs, workspace, target: _concat(call, ins, outs, copier(target)),
+        ),
+        *(_mover(name, ops, bind, copier, fits) for name, ops, bind, fits in movers),
+    )
