@@ -187,3 +187,26 @@ def test_refusals() -> None:
     assert (operator.arg[0].name, operator.arg[0].i) == ("rnn_executor.num_threads", 2)
     with pytest.raises(AssertionError, match="no recurrent"):
         recurrent.set_rnn_executor_config(core.CreateOperator("Relu", "x", "y"))
+
+
+def test_blobs_of_the_steps_come_into_the_workspace() -> None:
+    workspace.ResetWorkspace()
+    model = ModelHelper(name="outer")
+    data, begin = model.net.AddExternalInputs("data", "begin")
+    step = ModelHelper(name="step", param_model=model)
+    x, before = step.net.AddExternalInput("x", "before")
+    doubled = step.net.Scale(x, "doubled", scale=2.0)
+    after = step.net.Mul([doubled, before], "after")
+    step.net.AddExternalOutput(after)
+    recurrent.recurrent_net(
+        net=model.net, cell_net=step.net, inputs=[(x, data)], initial_cell_inputs=[(before, begin)],
+        links={before: after}, scope="product",
+    )  # fmt: skip
+    workspace.FeedBlob("data", np.array([2, 3], np.float32).reshape(2, 1, 1))
+    workspace.FeedBlob("begin", np.ones((1, 1, 1), np.float32))
+    workspace.CreateNet(model.net)
+    workspace.RunNet(model.net)
+    names = [name.decode() for name in recurrent.retrieve_step_blobs(model.net, "seen")]
+    assert {"seen_x0", "seen_before1", "seen_after1", "seen_timestep0"} <= set(names)
+    found = {name: workspace.FetchBlob(name).ravel().tolist() for name in names}
+    assert (found["seen_x1"], found["seen_before1"], found["seen_after1"]) == ([3], [4], [24])

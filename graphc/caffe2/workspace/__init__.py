@@ -11,6 +11,7 @@ from graphc.caffe2.workspace import (  # noqa: F401  (they register operators)
     put_operators,
     python_functions,
     queues,
+    step_blobs,
     tensor_vectors,
     text_files,
 )

@@ -49,9 +49,13 @@ NETWORK_ARGS = (
 
 @dataclass(frozen=True)
 class StepWorkspaces:
-    """What the last output of a RecurrentNetwork holds, as the only element of an array: the blobs of every step."""
+    """What the last output of a RecurrentNetwork holds, as the only element of an array: the blobs of every step.
+
+    outer: those among them that are the operator's own inputs.
+    """
 
     steps: list[dict[str, np.ndarray]]
+    outer: frozenset[str]
 
 
 def initial_steps(shape: Sequence[Size]) -> Size | int:
@@ -183,7 +187,8 @@ def _recurrent_network(call: Call, *arrays: np.ndarray) -> list[np.ndarray]:
         call.fail("argument 'step_net' is missing", "give the operator a net")
     states = _initial_states(call, arrays)
     links = {link.internal: link for link in links_of(call)}
-    workspaces = StepWorkspaces([])
+    inner = {call.arg("timestep"), *links}
+    workspaces = StepWorkspaces([], frozenset(v.name for v in step.inputs if v.name not in inner))
     for t in range(len(arrays[0])):
         inputs = [_step_input(call, v.name, links, states, arrays, t) for v in step.inputs]
         results = call.run(step, inputs)
@@ -194,7 +199,7 @@ def _recurrent_network(call: Call, *arrays: np.ndarray) -> list[np.ndarray]:
                 if part.size != value.size:
                     call.fail(f"step {t} gives '{name}' the shape {value.shape}, its state has {part.shape} there")
                 part[...] = value
-        blobs = {name: _step_input(call, name, links, states, arrays, t) for name in (call.arg("timestep"), *links)}
+        blobs = {name: _step_input(call, name, links, states, arrays, t) for name in sorted(inner)}
         workspaces.steps.append(blobs | dict(zip((v.name for v in step.inputs), inputs)))
         workspaces.steps[-1].update(zip(step.output_names, results))
     parts = zip(call.arg("alias_src"), call.arg("alias_offset"))
