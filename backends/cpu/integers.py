@@ -26,6 +26,10 @@ PACKS = {
     4: ("sse2.packssdw.128", "sse2.packuswb.128"),
 }
 """Those that narrow words to int16 and these to uint8, with saturation, 128 bits of two vectors side by side."""
+NEAREST = {16: "avx512.mask.cvtps2dq.512", 8: "avx.cvt.ps2dq.256", 4: "sse2.cvtps2dq"}
+"""The conversion of floats to the nearest words, of two the even one."""
+UNMASKED = (ir.Constant(ir.VectorType(I32, 16), [0] * 16), ir.Constant(I16, -1), I32(4))
+"""What that of AVX-512 takes besides: all lanes, rounding as everywhere."""
 IS_X86 = platform.machine().lower() in ("x86_64", "amd64")
 ROUND31 = 1 << 30
 MOST = 1e9
@@ -108,6 +112,21 @@ def _bytes(lanes: int) -> dict[str, Any]:
     def largest(b: Any, x: Any, y: Any) -> Any:
         return b.select(b.icmp_unsigned(">", x, y), x, y)
 
+    def smallest(b: Any, x: Any, y: Any) -> Any:
+        return b.select(b.icmp_unsigned("<", x, y), x, y)
+
+    def load_masked(b: Any, a: Any, o: Any, n: Any) -> Any:
+        args = [_at(b, a, o, vec), I32(1), lane_mask(b, n, count), ir.Constant(vec, [0] * count)]
+        return call_llvm(b, f"llvm.masked.load.v{count}i8.p0", vec, args)
+
+    def half(k: int) -> Any:
+        picked = ir.Constant(ir.VectorType(I32, 2 * lanes), list(range(2 * k * lanes, 2 * (k + 1) * lanes)))
+
+        def build(b: Any, a: Any, o: Any, v: Any) -> None:
+            _store(b, a, o, b.shuffle_vector(v, ir.Constant(vec, ir.Undefined), picked))
+
+        return define(f"bstore_half{k}", types.void, (ip, ip, bt), build)
+
     def part(k: int) -> dict[str, Any]:
         picked = ir.Constant(ir.VectorType(I32, lanes), list(range(k * lanes, (k + 1) * lanes)))
 
@@ -130,31 +149,87 @@ def _bytes(lanes: int) -> dict[str, Any]:
         **part(1),
         **part(2),
         **part(3),
-        "wpack": define("wpack", bt, (it,) * 4, lambda b, *words: _packed(b, words, lanes)),
+        "wpack": define("wpack", bt, (it,) * 4, lambda b, *words: _in_order(b, _joined(b, words, None), lanes)),
         "bload": define("bload", bt, (ip, ip), _load(vec)),
+        "bloadm": define("bloadm", bt, (ip, ip, ip), load_masked),
         "bstore": define("bstore", types.void, (ip, ip, bt), _store),
+        "bstorem": define("bstorem", types.void, (ip, ip, ip, bt), _masked),
+        "bstore_half0": half(0),
+        "bstore_half1": half(1),
         "bsplat": define("bsplat", bt, (ip,), lambda b, n: splat(b, b.trunc(n, I8), count)),
         "bmax": define("bmax", bt, (bt, bt), largest),
+        "bmin": define("bmin", bt, (bt, bt), smallest),
+        "wbytes": define("wbytes", it, (bt,), lambda b, v: b.bitcast(v, ir.VectorType(I32, lanes))),
+        **_mixing(lanes),
     }
 
 
-def _packed(b: Any, words: Sequence[Any], lanes: int) -> Any:
-    """Four vectors of words as bytes one after the other, clamped to 0 ... 255."""
-    vec, halves, packed = (ir.VectorType(t, n * lanes) for t, n in ((I32, 1), (I16, 2), (I8, 4)))
+def _mixing(lanes: int) -> dict[str, Any]:
+    """Elements of two vectors in turn, and the way back, within every 128 bits: one instruction each on x86.
+
+    ``bmix_low``, ``bmix_high``: bytes of the lower and upper halves; ``pmix_...``: pairs of bytes. ``wpack_added`` and
+    ``wunmix``: four vectors of words clamped to int16, plus the int16 of a fifth, clamped to 0 ... 255: as bytes one
+    after the other, or in the order that undoes ``bmix`` and then ``pmix`` of four vectors.
+    """
+    it, count = VectorType(lanes, "i32"), 4 * lanes
+    bt = VectorType(count, "i8")
+
+    def mix(name: str, size: int, first: int) -> Any:
+        element, n, per = ir.IntType(8 * size), count // size, 16 // size
+        vec = ir.VectorType(element, n)
+        order = [i + k * n for chunk in range(0, n, per) for i in range(chunk, chunk + per // 2) for k in (0, 1)]
+        picked = ir.Constant(ir.VectorType(I32, n), [i + first // size for i in order])
+
+        def build(b: Any, x: Any, y: Any) -> Any:
+            return b.bitcast(b.shuffle_vector(b.bitcast(x, vec), b.bitcast(y, vec), picked), ir.VectorType(I8, count))
+
+        return define(name, bt, (bt, bt), build)
+
+    def unmixed(b: Any, *values: Any) -> Any:
+        return _joined(b, values[:4], values[4])
+
+    def packed(b: Any, *values: Any) -> Any:
+        return _in_order(b, _joined(b, values[:4], values[4]), lanes)
+
+    return {
+        "bmix_low": mix("bmix_low", 1, 0),
+        "bmix_high": mix("bmix_high", 1, 8),
+        "pmix_low": mix("pmix_low", 2, 0),
+        "pmix_high": mix("pmix_high", 2, 8),
+        "wpack_added": define("wpack_added", bt, (it,) * 5, packed),
+        "wunmix": define("wunmix", bt, (it,) * 5, unmixed),
+    }
+
+
+def _joined(b: Any, words: Sequence[Any], more: Any) -> Any:
+    """Four vectors of words, clamped to int16, plus the int16 ``more``, as bytes: 128 bits of each side by side."""
+    pairs = [_narrowed(b, words[i], words[i + 1], I16, -(1 << 15), (1 << 15) - 1) for i in (0, 2)]
+    if more is not None:
+        halves = pairs[0].type
+        name, more = f"llvm.sadd.sat.v{halves.count}i16", b.bitcast(more, halves)
+        pairs = [call_llvm(b, name, halves, [pair, more]) for pair in pairs]
+    return _narrowed(b, *pairs, I8, 0, 255)
+
+
+def _in_order(b: Any, mixed: Any, lanes: int) -> Any:
+    """What ``_joined`` gives, one vector's bytes after the other's."""
+    words = ir.VectorType(I32, lanes)
+    order = ir.Constant(words, [4 * chunk + k for k in range(4) for chunk in range(lanes // 4)])
+    return b.bitcast(b.shuffle_vector(b.bitcast(mixed, words), ir.Constant(words, ir.Undefined), order), mixed.type)
+
+
+def _narrowed(b: Any, x: Any, y: Any, element: Any, low: int, high: int) -> Any:
+    """Elements of two vectors clamped and narrowed to ``element``; 128 bits of x, then of y, side by side."""
+    n, lanes = x.type.count, x.type.count * x.type.element.width // 32
+    result = ir.VectorType(element, 2 * n)
     if IS_X86:
-        first, second = (f"llvm.x86.{name}" for name in PACKS[lanes])
-        pairs = [call_llvm(b, first, halves, [words[i], words[i + 1]]) for i in (0, 2)]
-        mixed = b.bitcast(call_llvm(b, second, packed, pairs), vec)
-        order = ir.Constant(vec, [4 * chunk + k for k in range(4) for chunk in range(lanes // 4)])
-        return b.bitcast(b.shuffle_vector(mixed, ir.Constant(vec, ir.Undefined), order), packed)
-    low, high = (ir.Constant(vec, [v] * lanes) for v in (0, 255))
-    parts = [b.select(b.icmp_signed(">", v, low), v, low) for v in words]
-    parts = [b.trunc(b.select(b.icmp_signed("<", v, high), v, high), ir.VectorType(I8, lanes)) for v in parts]
-    while len(parts) > 1:
-        n = 2 * parts[0].type.count
-        side_by_side = ir.Constant(ir.VectorType(I32, n), list(range(n)))
-        parts = [b.shuffle_vector(parts[i], parts[i + 1], side_by_side) for i in range(0, len(parts), 2)]
-    return parts[0]
+        return call_llvm(b, f"llvm.x86.{PACKS[lanes][element is I8]}", result, [x, y])
+    least, most = (ir.Constant(x.type, [v] * n) for v in (low, high))
+    parts = [b.select(b.icmp_signed(">", v, least), v, least) for v in (x, y)]
+    parts = [b.trunc(b.select(b.icmp_signed("<", v, most), v, most), ir.VectorType(element, n)) for v in parts]
+    per = 4 * n // lanes
+    order = [i + k * n for chunk in range(0, n, per) for k in (0, 1) for i in range(chunk, chunk + per)]
+    return b.shuffle_vector(*parts, ir.Constant(ir.VectorType(I32, 2 * n), order))
 
 
 def _arithmetic(lanes: int, vnni: bool) -> dict[str, Any]:
@@ -177,6 +252,11 @@ def _arithmetic(lanes: int, vnni: bool) -> dict[str, Any]:
     def to_words(b: Any, x: Any) -> Any:
         return b.fptosi(call_llvm(b, f"llvm.rint.v{lanes}f32", fvec, [x]), vec)
 
+    def nearest(b: Any, x: Any) -> Any:
+        if not IS_X86:
+            return to_words(b, x)
+        return call_llvm(b, f"llvm.x86.{NEAREST[lanes]}", vec, [x, *(UNMASKED if lanes == 16 else ())])
+
     names = {
         "wdot": define("wdot", it, (it, it, it), fours if vnni else pairs),
         "wdot2": define("wdot2", it, (it, it, it), pairs),
@@ -184,7 +264,7 @@ def _arithmetic(lanes: int, vnni: bool) -> dict[str, Any]:
         "wmin": define("wmin", it, (it, it), lambda b, x, y: b.select(b.icmp_signed("<", x, y), x, y)),
         "whsum": define("whsum", types.intp, (it,), whole_sum),
         "wfloat": define("wfloat", vt, (it,), lambda b, v: b.sitofp(v, fvec)),
-        "wround": define("wround", it, (vt,), to_words),
+        "wround": define("wround", it, (vt,), nearest),
     }
     for name, method in {"wadd": "add", "wsub": "sub", "wmul": "mul", "wshl": "shl", "wsra": "ashr"}.items():
         names[name] = define(name, it, (it, it), lambda b, x, y, method=method: getattr(b, method)(x, y))

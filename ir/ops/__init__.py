@@ -88,6 +88,7 @@ FAMILIES = (
     "quantized.int8_layers",
     "quantized.int8_moves",
     "quantized.int8_roi",
+    "quantized.native",
     "quantized.dnnlowp",
     "quantized.dnnlowp_many",
     "quantized.dnnlowp_pool",

@@ -14,10 +14,12 @@ from graphc.ir.opdef import Call
 from graphc.ir.ops._window import window
 from graphc.ir.ops.quantized._fixed_point import q31
 from graphc.ir.ops.quantized.int8 import product_scale, quant_of, result_quant
+from graphc.ir.ops.quantized.native import RESIDUAL
 from graphc.ir.types import OPEN_QUANT, DType
 
 CONVOLUTIONS = ("Int8Conv", "Int8ConvRelu")
 PRODUCTS = ("Int8FC", "Int8FCRelu")
+NATIVE = ("g.int8_conv", "g.int8_fc")
 WIDEST = 2**31 - 1
 WIDEST_SHIFT = 31
 BEYOND = 511
@@ -58,9 +60,9 @@ class Int8Product:
     @staticmethod
     def of(call: Call) -> Int8Product | None:
         """The product of a call with weights whose types and scales are known; else None."""
-        if not is_quantised(call, 0, 1) or not (call.is_weight(1) and call.is_weight(2)):
+        if not _is_known(call) or not (call.is_weight(1) and call.is_weight(2)):
             return None
-        return _convolution(call) if call.node.op in CONVOLUTIONS else _matrix_product(call)
+        return _matrix_product(call) if call.node.op in (*PRODUCTS, "g.int8_fc") else _convolution(call)
 
     @property
     def depth(self) -> int:
@@ -108,9 +110,19 @@ class Int8Product:
 
     def most(self, weights: np.ndarray, bias: np.ndarray) -> int:
         """No sum is larger in size, whatever X holds. weights: (M, kH, kW, C / group); bias: (M,)."""
+        return int(self.most_by_map(weights, bias).max(initial=0))
+
+    def most_by_map(self, weights: np.ndarray, bias: np.ndarray) -> np.ndarray:
+        """``most`` for each map."""
         span = np.abs(weights.astype(np.int64) - self.w_zero).reshape(self.maps, -1).sum(1)
-        sizes = span * max(self.x_zero, 255 - self.x_zero) + np.abs(bias.astype(np.int64))
-        return int(sizes.max(initial=0))
+        return np.asarray(span * max(self.x_zero, 255 - self.x_zero) + np.abs(bias.astype(np.int64)))
+
+
+def _is_known(call: Call) -> bool:
+    if call.node.op not in NATIVE:
+        return is_quantised(call, 0, 1)
+    rest = (RESIDUAL,) if call.has(RESIDUAL) else ()
+    return is_quantised(call, 0, *rest) and call.type(1).is_static and call.is_weight(3)
 
 
 def _convolution(call: Call) -> Int8Product:
@@ -130,8 +142,10 @@ def _matrix_product(call: Call) -> Int8Product:
 
 def _zeros(call: Call) -> tuple[int, int, int, int]:
     """Zero points of X, W and Y, and the least result."""
-    zero = result_quant(call).zero_point
-    return quant_of(call, 0).zero_point, quant_of(call, 1).zero_point, zero, zero * call.node.op.endswith("Relu")
+    zero, x_zero = result_quant(call).zero_point, quant_of(call, 0).zero_point
+    if call.node.op in NATIVE:
+        return x_zero, 0, zero, zero * bool(call.arg("relu"))
+    return x_zero, quant_of(call, 1).zero_point, zero, zero * call.node.op.endswith("Relu")
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,12 @@ window. Where it is no multiple of a word, the kernel reads what follows and mul
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from graphc.backends.cpu.kernels import int8_epilogue
-from graphc.backends.cpu.kernels.int8_call import Int8Product, Scaling
+from graphc.backends.cpu.kernels.int8_call import Int8Product
 from graphc.backends.cpu.kernels.tiles import Tile, emit_cuts
 from graphc.backends.cpu.rules import Template
 from graphc.backends.cpu.target import CpuTarget
@@ -33,9 +35,9 @@ FETCH = 192 << 10
 
 
 def emit(spec: KernelSpec, target: CpuTarget) -> str:
-    """Source of ``int8_conv{pixels, tail, blocks, sums, scaling}``; a unit is a part of the result's rows and maps.
+    """Source of ``int8_conv{pixels, tail, blocks, sums, ...}``; a unit is a part of the result's rows and maps.
 
-    sums: each pixel has a number of its own that is added. scaling: see ``Scaling.step``.
+    sums: each pixel has a number of its own that is added. The rest is that of ``int8_epilogue``.
     """
     return _Emitter(spec, target).source()
 
@@ -46,6 +48,7 @@ class _Emitter:
         self.tile = Tile(spec.int("pixels"), spec.int("tail"), spec.int("blocks"))
         self.width = self.tile.blocks * self.lanes
         self.s = Lines()
+        self.end = int8_epilogue.Epilogue(self.s, spec, target.lanes, len(PARAMS) - len(int8_epilogue.PARAMS))
 
     def source(self) -> str:
         """The kernel."""
@@ -53,7 +56,7 @@ class _Emitter:
         with s.block(f"def {self.spec.name}(p, lo, hi, tid):"):
             for i, name in enumerate(PARAMS):
                 s(f"{name} = ld(p, {i})")
-            int8_epilogue.head(s)
+            self.end.head()
             s(f"panel = kh * kj * run * {4 * self.width}")
             with s.block("for u in range(lo, hi):"):
                 self._place()
@@ -114,15 +117,25 @@ class _Emitter:
                 s(f"a{o}_{i} = wdot(a{o}_{i}, v, w{o})")
 
     def _store(self, pixels: int) -> None:
+        """Two blocks of maps side by side where both are whole, else each for itself."""
+        s, lanes, blocks = self.s, self.lanes, self.tile.blocks
+        s("yt = pixel * yp + m0")
+        if blocks == 2 and self.end.is_native:
+            with s.block(f"if count >= {2 * lanes}:"):
+                self.end.read("ends", 2)
+                self.end.finish([(f"yt + {i} * yp", [f"a0_{i}", f"a1_{i}"]) for i in range(pixels)])
+            with s.block("else:"):
+                self._store_blocks(pixels)
+        else:
+            self._store_blocks(pixels)
+
+    def _store_blocks(self, pixels: int) -> None:
         s, lanes = self.s, self.lanes
         for o in range(self.tile.blocks):
             with s.block(f"if count > {o * lanes}:"):
-                int8_epilogue.read(s, f"ends + {4 * o * lanes}", "span")
-                for i in range(pixels):
-                    int8_epilogue.apply(s, f"a{o}_{i}", str(self.spec["scaling"]))
-                s(f"yt = pixel * yp + m0 + {o * lanes}")
-                stores = [(f"yt + {i} * yp", f"a{o}_{i}") for i in range(pixels)]
-                int8_epilogue.store(s, stores, f"count - {o * lanes}", lanes)
+                self.end.read(f"ends + {4 * o * lanes}", 1)
+                rows = [(f"yt + {i} * yp + {o * lanes}", [f"a{o}_{i}"]) for i in range(pixels)]
+                self.end.finish(rows, f"(count - {o * lanes})")
 
 
 TEMPLATE = Template("int8_conv", emit)
@@ -184,14 +197,17 @@ def make_task(
     spec: KernelSpec,
     target: CpuTarget,
     p: Int8Product,
-    scaling: Scaling,
     x: Address,
     weights: Address,
     y: Address,
     sums: Param,
+    ending: Sequence[Param],
     label: str,
 ) -> Task:
-    """The task of a product. x: the image that the kernel reads, with its border where it has one."""
+    """The task of a product. x: the image that the kernel reads, with its border where it has one.
+
+    ending: ``int8_epilogue.params``.
+    """
     size = 1 if target.vnni else 2
     (height, width), blocks = p.padded, spec.int("blocks")
     pixel = p.channels * size
@@ -211,7 +227,7 @@ def make_task(
         *(p.kernel[0], count, p.dilation[0] * width * pixel, p.dilation[1] * pixel, -(-elements // word(target))),
         *(p.maps // p.group, p.group, group_blocks, rows, columns),
         *(row_block, column_block, row_blocks, column_blocks, map_blocks, p.maps),
-        *(panel if panel <= FETCH else 4096, *int8_epilogue.params(p, scaling)),
+        *(panel if panel <= FETCH else 4096, *ending),
     )
     moved = p.images * p.channels * p.image[0] * p.image[1] + p.pixels * p.maps + panels
     return Task(spec, params, images * row_blocks * column_blocks * map_blocks, label, 2 * p.macs, moved)

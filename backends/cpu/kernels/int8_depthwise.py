@@ -7,16 +7,18 @@ of a row; each vector of X is loaded once for all the window columns that meet i
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from graphc.backends.cpu.kernels import int8_conv, int8_epilogue
-from graphc.backends.cpu.kernels.int8_call import Int8Product, Scaling
+from graphc.backends.cpu.kernels.int8_call import Int8Product
+from graphc.backends.cpu.kernels.int8_epilogue import Ending, Epilogue
 from graphc.backends.cpu.kernels.tiles import Tile, emit_cuts
 from graphc.backends.cpu.rules import Template
 from graphc.backends.cpu.target import CpuTarget
 from graphc.backends.lines import Lines
-from graphc.ir.schedule import Address, KernelSpec, Task
+from graphc.ir.schedule import Address, KernelSpec, Param, Task
 
 PARAMS = (
     *("x", "weights", "tail", "span", "y", "xn", "xh", "xp", "uh"),  # as in int8_conv; xp: bytes between pixels of X
@@ -26,13 +28,14 @@ PARAMS = (
 
 
 def emit(spec: KernelSpec, target: CpuTarget) -> str:
-    """Source of ``int8_depthwise{kw, step, dilation, pixels, tail, scaling}``; a unit is some rows of all channels."""
+    """Source of ``int8_depthwise{kw, step, dilation, pixels, tail, ...}``; a unit is some rows of all channels."""
     s, lanes = Lines(), target.lanes
     tile = Tile(spec.int("pixels"), spec.int("tail"), 1)
+    end = Epilogue(s, spec, lanes, len(PARAMS) - len(int8_epilogue.PARAMS))
     with s.block(f"def {spec.name}(p, lo, hi, tid):"):
         for i, name in enumerate(PARAMS):
             s(f"{name} = ld(p, {i})")
-        int8_epilogue.head(s)
+        end.head()
         with s.block("for u in range(lo, hi):"):
             s("n = u // row_blocks")
             s("first = (u - n * row_blocks) * row_block")
@@ -42,14 +45,14 @@ def emit(spec: KernelSpec, target: CpuTarget) -> str:
             ):
                 s("ends = tail + 4 * c")
                 s("b = wload(ends, 0)")
-                int8_epilogue.read(s, "ends", "span")
+                end.read("ends", 1)
                 s("xr = x + n * xn + row * xh + c")
                 s("pixel0 = (n * rows + row) * columns")
-                emit_cuts(s, tile, "0", "columns", "column", lambda pixels: _tile(s, spec, lanes, pixels))
+                emit_cuts(s, tile, "0", "columns", "column", lambda pixels: _tile(s, spec, lanes, end, pixels))
     return s.text()
 
 
-def _tile(s: Lines, spec: KernelSpec, lanes: int, pixels: int) -> None:
+def _tile(s: Lines, spec: KernelSpec, lanes: int, end: Epilogue, pixels: int) -> None:
     """``pixels`` neighbouring outputs from ``column`` on."""
     kw, step, dilation = spec.int("kw"), spec.int("step"), spec.int("dilation")
     for i in range(pixels):
@@ -67,10 +70,8 @@ def _tile(s: Lines, spec: KernelSpec, lanes: int, pixels: int) -> None:
                 s(f"a{i} = wdot2(a{i}, v, w{j})")
         s("xt += uh")
         s(f"wt += {4 * kw * lanes}")
-    for i in range(pixels):
-        int8_epilogue.apply(s, f"a{i}", str(spec["scaling"]))
     s("yt = (pixel0 + column) * channels + c")
-    int8_epilogue.store(s, [(f"yt + {i} * channels", f"a{i}") for i in range(pixels)], "channels - c", lanes)
+    end.finish([(f"yt + {i} * channels", [f"a{i}"]) for i in range(pixels)], "(channels - c)")
 
 
 TEMPLATE = Template("int8_depthwise", emit)
@@ -83,8 +84,8 @@ def tile_for(p: Int8Product, target: CpuTarget) -> Tile:
     return min(options, key=lambda t: t.waste(p.output[1]))
 
 
-def make_spec(p: Int8Product, scaling: str, target: CpuTarget) -> KernelSpec:
-    """The kernel for a convolution. scaling: see ``Scaling.step``."""
+def make_spec(p: Int8Product, ending: Ending, target: CpuTarget) -> KernelSpec:
+    """The kernel for a convolution."""
     tile = tile_for(p, target)
     return KernelSpec.make(
         "int8_depthwise",
@@ -93,7 +94,7 @@ def make_spec(p: Int8Product, scaling: str, target: CpuTarget) -> KernelSpec:
         dilation=p.dilation[1],
         pixels=tile.pixels,
         tail=tile.tail,
-        scaling=scaling,
+        **ending.static,
     )
 
 
@@ -110,13 +111,16 @@ def make_task(
     spec: KernelSpec,
     target: CpuTarget,
     p: Int8Product,
-    scaling: Scaling,
     x: Address,
     weights: Address,
     y: Address,
+    ending: Sequence[Param],
     label: str,
 ) -> Task:
-    """The task of a convolution. x: the image that the kernel reads, with its border where it has one."""
+    """The task of a convolution. x: the image that the kernel reads, with its border where it has one.
+
+    ending: ``int8_epilogue.params``.
+    """
     (height, width), c = p.padded, p.channels
     span = 4 * -(-c // target.lanes) * target.lanes
     rows, columns = p.output
@@ -125,7 +129,7 @@ def make_task(
     params = (
         *(x.plus(int8_conv.origin(p, 1)), weights, weights.plus(math.prod(p.kernel) * span), span, y),
         *(height * width * c, p.stride[0] * width * c, c, p.dilation[0] * width * c),
-        *(c, p.kernel[0], rows, columns, row_block, row_blocks, *int8_epilogue.params(p, scaling)),
+        *(c, p.kernel[0], rows, columns, row_block, row_blocks, *ending),
     )
     moved = p.images * c * (p.image[0] * p.image[1] + rows * columns)
     return Task(spec, params, p.images * row_blocks, label, 2 * p.macs, moved)

@@ -7,33 +7,35 @@ from dataclasses import replace
 
 import numpy as np
 
-from graphc.backends.cpu.kernels import costs, int8_border, int8_conv, int8_depthwise, int8_sums
-from graphc.backends.cpu.kernels.int8_call import CONVOLUTIONS, PRODUCTS, WIDEST, Int8Product, Scaling
-from graphc.backends.cpu.kernels.int8_epilogue import pack_tail
+from graphc.backends.cpu.kernels import costs, int8_border, int8_conv, int8_depthwise, int8_epilogue, int8_sums
+from graphc.backends.cpu.kernels.int8_call import CONVOLUTIONS, NATIVE, PRODUCTS, WIDEST, Int8Product
+from graphc.backends.cpu.kernels.int8_epilogue import Ending
 from graphc.backends.cpu.kernels.tiles import Tile, tile_for
 from graphc.backends.cpu.rules import Rule
 from graphc.backends.cpu.target import CpuTarget
 from graphc.ir.opdef import Call
+from graphc.ir.ops.quantized.native import RESIDUAL
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Step, View
 
 
 def choose(call: Call, target: CpuTarget) -> Choice | None:
-    """The depthwise kernel where the call is of that kind, else the direct one; None where sums may overflow."""
+    """A depthwise kernel where the call is of that kind, else the direct one; None where sums may overflow."""
     p = Int8Product.of(call)
     weights, bias = call.constant(1), call.constant(2)
     if p is None or weights is None or bias is None:
         return None
     weights, bias = weights.reshape(p.maps, *p.kernel, p.depth), bias.reshape(-1)
-    most, scaling = p.most(weights, bias), Scaling.of(call)
-    if most > WIDEST:
+    most = p.most_by_map(weights, bias)
+    ending = Ending.of(call, p, most)
+    if ending is None or most.max(initial=0) > WIDEST:
         return None
     make = _depthwise if p.is_depthwise else _direct
-    spec, packed = make(p, scaling, scaling.step(most, p.zero), weights, bias, target)
+    spec, packed = make(p, ending, weights, bias, target)
     return Choice("int8_conv", spec, {1: packed}, _cost(p, target))
 
 
 def _direct(
-    p: Int8Product, scaling: Scaling, step: str, weights: np.ndarray, bias: np.ndarray, target: CpuTarget
+    p: Int8Product, ending: Ending, weights: np.ndarray, bias: np.ndarray, target: CpuTarget
 ) -> tuple[KernelSpec, np.ndarray]:
     tile = _tile(p, target)
     values, corrected = int8_conv.centred(weights, p.w_zero, target)
@@ -43,18 +45,18 @@ def _direct(
         tail=tile.tail,
         blocks=tile.blocks,
         sums=int(corrected),
-        scaling=step,
+        **ending.static,
     )
     panels = int8_conv.pack(p, values, tile.blocks, target)
     folded = _without_zero_point(p, weights, bias) if target.vnni else bias.astype(np.int64)
-    return spec, np.concatenate([panels, pack_tail(p, folded, scaling, p.group, tile.blocks * target.lanes)])
+    return spec, np.concatenate([panels, ending.tail(p, folded, p.group, tile.blocks * target.lanes)])
 
 
 def _depthwise(
-    p: Int8Product, scaling: Scaling, step: str, weights: np.ndarray, bias: np.ndarray, target: CpuTarget
+    p: Int8Product, ending: Ending, weights: np.ndarray, bias: np.ndarray, target: CpuTarget
 ) -> tuple[KernelSpec, np.ndarray]:
-    spec = int8_depthwise.make_spec(p, step, target)
-    tail = pack_tail(p, _without_zero_point(p, weights, bias), scaling, 1, target.lanes)
+    spec = int8_depthwise.make_spec(p, ending, target)
+    tail = ending.tail(p, _without_zero_point(p, weights, bias), 1, target.lanes)
     return spec, np.concatenate([int8_depthwise.pack(p, weights, target), tail])
 
 
@@ -95,7 +97,8 @@ def needs(call: Call, choice: Choice, target: CpuTarget) -> Needs:
     assert spec is not None
     copy = int8_border.copy_bytes(p, _wide(spec, target)) if _copied(p, spec, target) else 0
     sums = int8_sums.sums_bytes(p) if _corrected(spec) else 0
-    return Needs(dense=frozenset({0}), dense_out=True, workspace=copy + sums)
+    dense = frozenset({0, RESIDUAL} if call.has(RESIDUAL) else {0})
+    return Needs(dense=dense, dense_out=True, workspace=copy + sums)
 
 
 def _corrected(spec: KernelSpec) -> bool:
@@ -111,7 +114,7 @@ def bind(
     target: CpuTarget,
 ) -> list[Step]:
     """The copy of X and its sums, where they are needed, then the product."""
-    p, spec, scaling, x, weights = Int8Product.of(call), choice.spec, Scaling.of(call), ins[0], ins[1]
+    p, spec, x, weights = Int8Product.of(call), choice.spec, ins[0], ins[1]
     assert p is not None
     assert spec is not None
     assert x is not None
@@ -125,12 +128,13 @@ def bind(
     if _corrected(spec):
         steps.append((int8_sums.sums_task(p, source, sums),))
     label, y = call.node.results[0].name, outs[0].address
+    ending = int8_epilogue.params(call, p, ins[RESIDUAL] if spec.int("residual") else None)
     if spec.template == "int8_depthwise":
-        task = int8_depthwise.make_task(spec, target, p, scaling, source, weights.address, y, label)
+        task = int8_depthwise.make_task(spec, target, p, source, weights.address, y, ending, label)
     else:
         extra = sums if _corrected(spec) else 0
-        task = int8_conv.make_task(spec, target, p, scaling, source, weights.address, y, extra, label)
+        task = int8_conv.make_task(spec, target, p, source, weights.address, y, extra, ending, label)
     return [*steps, (task,)]
 
 
-RULES = (Rule("int8_conv", (*CONVOLUTIONS, *PRODUCTS), choose, needs, bind),)
+RULES = (Rule("int8_conv", (*CONVOLUTIONS, *PRODUCTS, *NATIVE), choose, needs, bind),)

@@ -199,22 +199,23 @@ def _conv_type(call: Call) -> list[TensorType]:
     int8_input(call, 0)
     int8_input(call, 1)
     x, w = require_rank(call, 0, 4), require_rank(call, 1, 4)
-    _check_bias(call, UNKNOWN if w is None else w[0])
+    check_bias(call, UNKNOWN if w is None else w[0])
     image = output_image(call)
     if w is not None:
-        _check_filter(call, x, w)
+        check_filter(call, x, w)
     if x is None or image is None:
         return [int8_type(call, None)]
     return [int8_type(call, (x[0], *image, UNKNOWN if w is None else w[0]))]
 
 
-def _check_bias(call: Call, m: Dim) -> None:
+def check_bias(call: Call, m: Dim) -> None:
     """Input 2 is a vector of int32 with an element for each output channel."""
     require(call, 2, (DType.INT32,))
     vector(call, 2, m, "elements of the bias and output channels differ")
 
 
-def _check_filter(call: Call, x: Shape | None, w: Shape) -> None:
+def check_filter(call: Call, x: Shape | None, w: Shape) -> None:
+    """Input 1 is (M, kH, kW, C / group) for the channels of ``x``, the groups and the kernel's size."""
     group = call.arg("group")
     if x is not None:
         agree(call, w[3] * group, x[3], "channels of X and filter (times group) differ")
@@ -224,12 +225,12 @@ def _check_filter(call: Call, x: Shape | None, w: Shape) -> None:
         agree(call, got, size, "the kernel's size and the filter's differ")
 
 
-def _accumulated(call: Call, x: np.ndarray, w: np.ndarray) -> np.ndarray:
-    """Exact sums of products: float64 holds every int32."""
+def accumulated(call: Call, x: np.ndarray, w: np.ndarray, w_zero: int) -> np.ndarray:
+    """Exact sums of products of a convolution: float64 holds every int32."""
     win = window(call)
     out = tuple(d for d in output_image(call) or () if isinstance(d, int))
     shifted = padded(x.astype(np.float64) - quant_of(call, 0).zero_point, win, 0.0, first=1)
-    filters = w.astype(np.float64) - quant_of(call, 1).zero_point
+    filters = w.astype(np.float64) - w_zero
     group, (m, _, _, depth) = win.group, w.shape
     total = np.zeros((x.shape[0], *out, group, m // group))
     for tap, view in taps(shifted, win, out, first=1):
@@ -281,8 +282,8 @@ def _convolution(
                     y[n, i, j, m] = clamped(scaled_q31(total, multiplier, shift) + zero, low, 255)
 
 
-def _conv_flops(call: Call) -> int:
-    """Two for each multiply-add."""
+def conv_flops(call: Call) -> int:
+    """Two for each multiply-add of a convolution."""
     return 2 * call.node.results[0].type.size * math.prod(call.type(1).static_shape[1:])
 
 
@@ -296,8 +297,8 @@ def _conv_constants(relu: bool) -> Callable[[Call], Sequence[int]]:
 
 def _conv_reference(relu: bool) -> Callable[..., list[np.ndarray]]:
     def reference(call: Call, x: np.ndarray, w: np.ndarray, b: np.ndarray) -> list[np.ndarray]:
-        zero = result_quant(call).zero_point
-        return [requantised(_accumulated(call, x, w) + b, product_scale(call), zero, zero if relu else 0)]
+        zero, total = result_quant(call).zero_point, accumulated(call, x, w, quant_of(call, 1).zero_point) + b
+        return [requantised(total, product_scale(call), zero, zero if relu else 0)]
 
     return reference
 
@@ -311,7 +312,7 @@ for _name, _relu in (("Int8Conv", False), ("Int8ConvRelu", True)):
         args=(Arg("group", "int", 1, "groups of channels"), *INT8_WINDOW),
         loop=_convolution,
         constants=_conv_constants(_relu),
-        flops=_conv_flops,
+        flops=conv_flops,
         reference=_conv_reference(_relu),
         doc="convolution of uint8 NHWC with a filter (M, kH, kW, C / group)" + (", then Relu" if _relu else ""),
     )
@@ -356,8 +357,8 @@ def _dense(
             y.flat[i * columns + j] = clamped(scaled_q31(total, multiplier, shift) + zero, low, 255)
 
 
-def _fc_flops(call: Call) -> int:
-    """Two for each multiply-add: an element of W meets every row of the result."""
+def fc_flops(call: Call) -> int:
+    """Two for each multiply-add of a matrix product: an element of W meets every row of the result."""
     rows = call.node.results[0].type.size // max(call.type(2).size, 1)
     return 2 * rows * call.type(1).size
 
@@ -370,13 +371,21 @@ def _fc_constants(relu: bool) -> Callable[[Call], Sequence[int]]:
     return constants
 
 
+def multiplied(call: Call, x: np.ndarray, w: np.ndarray, w_zero: int) -> np.ndarray:
+    """Exact sums of products of a matrix product, in float64."""
+    axis = call.arg("axis") % x.ndim
+    depth = math.prod(x.shape[axis:])
+    left = x.reshape(math.prod(x.shape[:axis]), depth).astype(np.float64) - quant_of(call, 0).zero_point
+    right = w.reshape(-1, depth).astype(np.float64) - w_zero
+    return np.asarray((left @ right.T).reshape(*x.shape[:axis], len(right)))
+
+
 def _fc_reference(relu: bool) -> Callable[..., list[np.ndarray]]:
     def reference(call: Call, x: np.ndarray, w: np.ndarray, b: np.ndarray) -> list[np.ndarray]:
-        axis, zero = call.arg("axis") % x.ndim, result_quant(call).zero_point
-        depth = math.prod(x.shape[axis:])
-        left = x.reshape(math.prod(x.shape[:axis]), depth).astype(np.float64) - quant_of(call, 0).zero_point
-        right = w.reshape(b.size, depth).astype(np.float64) - quant_of(call, 1).zero_point
-        total = (left @ right.T + b.reshape(-1)).reshape(*x.shape[:axis], b.size)
+        zero, total = (
+            result_quant(call).zero_point,
+            multiplied(call, x, w, quant_of(call, 1).zero_point) + b.reshape(-1),
+        )
         return [requantised(total, product_scale(call), zero, zero if relu else 0)]
 
     return reference
@@ -396,7 +405,7 @@ for _name, _relu in (("Int8FC", False), ("Int8FCRelu", True)):
         ),
         loop=_dense,
         constants=_fc_constants(_relu),
-        flops=_fc_flops,
+        flops=fc_flops,
         reference=_fc_reference(_relu),
         doc="X W^T + b of uint8 values" + (", then Relu" if _relu else ""),
     )
@@ -411,7 +420,7 @@ def _transposed_type(call: Call) -> list[TensorType]:
     x, w, win = require_rank(call, 0, 4), require_rank(call, 1, 4), transposed_window(call)
     if win.group != 1:
         call.fail(f"argument 'group' is {win.group}, the operator knows no groups")
-    _check_bias(call, UNKNOWN if w is None else w[3])
+    check_bias(call, UNKNOWN if w is None else w[3])
     image = transposed_image(call)
     if w is not None:
         for size, got in zip(win.kernel, w[1:3]):
