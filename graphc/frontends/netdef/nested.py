@@ -1,4 +1,5 @@
-"""Nets in arguments: those held as text or bytes, as ``step_net`` in files of 2017, and those that rename blobs."""
+"""Nets in arguments: those held as text or bytes, as ``step_net`` in files of 2017, those that rename blobs, and those
+whose blobs share memory."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from graphc.frontends.netdef.problem import Problem, problem
 from graphc.frontends.netdef.reader import read_net
 from graphc.frontends.netdef.renames import restore
 from graphc.frontends.netdef.scopes import bind_scope
+from graphc.frontends.netdef.shared_states import share_states
 from graphc.ir import GraphcError, NetError, registry
 
 
@@ -47,7 +49,7 @@ def _expand_operator(net: Net, i: int, problems: list[Problem]) -> Operator:
             args[name] = value
     expanded = replace(op, args=args)
     if op.type in RECURRENT:
-        return restore(expanded)
+        return share_states(restore(expanded))
     return _bound(net, i, expanded, problems) if op.type == "Do" else expanded
 
 

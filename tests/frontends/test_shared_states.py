@@ -1,0 +1,50 @@
+"""Step nets that read a state in which they have just written, by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import graphc
+from graphc.frontends.netdef import Net, Operator, import_net
+from graphc.ir import TensorType, evaluate, infer_types
+
+
+def _net(window: int) -> Net:
+    """Every step doubles its input into a state, and adds up the ``window`` last elements of that state."""
+    step = Net(
+        "step",
+        [
+            Operator("Scale", ["x_t"], ["new"], {"scale": 2.0}),
+            Operator("ReduceFrontSum", ["view"], ["flat"]),
+            Operator("ExpandDims", ["flat"], ["sum"], {"dims": (0,)}),
+        ],
+        ["x_t", "view"],
+        ["new", "sum"],
+    )
+    links = {
+        "link_internal": (b"x_t", b"new", b"view", b"sum"),
+        "link_external": (b"x", b"state", b"state", b"sums"),
+        "link_offset": (0, 1, 2 - window, 1),
+        "link_window": (1, 1, window, 1),
+    }
+    states = {"recurrent_states": (b"state", b"sums"), "initial_recurrent_state_ids": (1, 2)}
+    aliases = {"alias_src": (b"sums",), "alias_dst": (b"all",), "alias_offset": (1,)}
+    args = {"step_net": step, **links, **states, **aliases}
+    op = Operator("RecurrentNetwork", ["x", "first", "zero"], ["all", "spaces"], args)
+    return Net("net", [op], ["x", "first", "zero"], ["all"])
+
+
+@pytest.mark.parametrize("target", ["reference", "cpu"])
+@pytest.mark.parametrize(("window", "want"), [(1, [2, 4, 6]), (2, [5 + 2, 2 + 4, 4 + 6])])
+def test_a_view_shows_what_its_step_has_written(window: int, want: list[float], target: str) -> None:
+    inputs = {"x": np.array([1, 2, 3]), "first": np.array([5]), "zero": np.array([0])}
+    arrays = {name: a.astype(np.float32).reshape(-1, 1, 1) for name, a in inputs.items()}
+    types = {name: TensorType.parse(f"float[{len(a)},1,1]") for name, a in arrays.items()}
+    graph = import_net(_net(window), inputs=types)
+    if target == "cpu":
+        found = graphc.compile_graph(graph, threads=1).run(arrays)["all"]
+    else:
+        infer_types(graph)
+        found = evaluate(graph, arrays)["all"]
+    assert found.ravel().tolist() == want
