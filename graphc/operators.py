@@ -44,8 +44,8 @@ def run_operator(
 
     op: an OperatorDef, serialised, parsed, or as ``graphc.frontends.netdef.Operator``. inputs: arrays in the order of
     ``op.input``; tensors of strings as object arrays of bytes, quantised ones as ``Int8Tensor``. target: ``cpu`` (this
-    machine's), ``avx512_vnni``, ``avx512``, ``avx2``, ``portable``: machine code; ``reference``: the NumPy interpreter.
-    The outputs come in the order of ``op.output``. Machine code is cached like that of nets.
+    machine's), ``avx512_bf16``, ``avx512_vnni``, ``avx512``, ``avx2``, ``portable``: machine code; ``reference``: the
+    NumPy interpreter. The outputs come in the order of ``op.output``. Machine code is cached like that of nets.
 
     Raises ``GraphcError`` and its kinds: a call that the operator's record refuses, data that the operator refuses.
     """

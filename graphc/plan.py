@@ -86,7 +86,7 @@ class Plan:
 
     @property
     def target(self) -> str:
-        """The instruction set: ``avx512_vnni``, ``avx512``, ``avx2``, ``portable``."""
+        """The instruction set: ``avx512_bf16``, ``avx512_vnni``, ``avx512``, ``avx2``, ``portable``."""
         return self.code.library.target_name
 
     @property

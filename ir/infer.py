@@ -9,7 +9,8 @@ from graphc.ir.errors import GraphcError, VerifyError
 from graphc.ir.excerpt import excerpt
 from graphc.ir.graph import Graph, Node, Value
 from graphc.ir.opdef import Call, Trait, n_epilogue_operands
-from graphc.ir.types import PLAIN, Dim, Layout, TensorType, dims_agree, merge_dims
+from graphc.ir.precision import PRECISION, float_twin, precision_of
+from graphc.ir.types import PLAIN, Dim, DType, Layout, TensorType, dims_agree, merge_dims
 
 
 def infer_types(graph: Graph) -> None:
@@ -32,6 +33,9 @@ def infer_types(graph: Graph) -> None:
 
 def infer_node(node: Node, declared: bool = False) -> None:
     """Set the types of one node's results. declared: types that they have already bind (see ``infer_types``)."""
+    if PRECISION in node.attrs:
+        _infer_half(node, declared)
+        return
     call = Call(node)
     types = _apply_rule(call)
     if len(types) < len(node.results):
@@ -49,6 +53,18 @@ def infer_node(node: Node, declared: bool = False) -> None:
         types[0] = infer_subgraph(epilogue, [bare, *(v.type for v in fused)])[0]
     for result, type in zip(node.results, types):
         result.type = _declared(call, result, type) if declared else _updated(call, result.type, type)
+
+
+def _infer_half(node: Node, declared: bool) -> None:
+    """Types of an operator in half precision: those of its twin, with its precision in place of float32."""
+    try:
+        dtype = precision_of(node)
+    except ValueError as e:
+        Call(node).fail(str(e), "remove the attribute precision, or give one of these")
+    twin = float_twin(node)
+    infer_node(twin, declared)
+    for result, wide in zip(node.results, twin.results):
+        result.type = replace(wide.type, dtype=dtype) if wide.type.dtype is DType.FLOAT else wide.type
 
 
 def infer_subgraph(graph: Graph, types: Iterable[TensorType]) -> list[TensorType]:

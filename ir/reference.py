@@ -15,6 +15,7 @@ from graphc.ir.graph import Constant, Graph, Node, Value, clone_attr
 from graphc.ir.infer import infer_node
 from graphc.ir.loops import run_loop
 from graphc.ir.opdef import Call, aligned_shape, n_epilogue_operands
+from graphc.ir.precision import PRECISION, float_twin, precision_of, rounded, to_float
 from graphc.ir.quant_array import array_quant, with_quant
 from graphc.ir.scalar import NUMPY
 from graphc.ir.types import OPEN_QUANT, DType, TensorType, dims_agree
@@ -49,6 +50,8 @@ def evaluate_node(node: Node, arrays: Sequence[Array | None]) -> list[Array]:
 
     Results whose scale and zero point depend on the data know them (``QuantArray``).
     """
+    if PRECISION in node.attrs:
+        return _evaluate_half(node, arrays)
     epilogue = node.attrs.get("epilogue")
     n = len(arrays) - n_epilogue_operands(node)
     call = _concrete(node, arrays[:n])
@@ -63,6 +66,13 @@ def evaluate_node(node: Node, arrays: Sequence[Array | None]) -> list[Array]:
         results[0] = run_graph(epilogue, [results[0], *(a for a in arrays[n:] if a is not None)])[0]
         results[0] = _cast(results[0], node.results[0].type.dtype)
     return results
+
+
+def _evaluate_half(node: Node, arrays: Sequence[Array | None]) -> list[Array]:
+    """An operator in half precision: its twin on the widened operands, the results rounded once."""
+    wide = [None if a is None else to_float(a, v and v.type.dtype) for v, a in zip(node.operands, arrays)]
+    results, dtype = evaluate_node(float_twin(node), wide), precision_of(node)
+    return [rounded(a, dtype) if a.dtype == np.float32 else a for a in results]
 
 
 def _environment(graph: Graph, arrays: Sequence[Array]) -> dict[Value, Array]:

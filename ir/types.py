@@ -11,7 +11,10 @@ import numpy as np
 
 
 class DType(enum.Enum):
-    """An element type. The value is Caffe2's ``TensorProto.DataType`` number."""
+    """An element type. The value is Caffe2's ``TensorProto.DataType`` number; BFLOAT16, graphc's own, is none of them.
+
+    Arrays of bfloat16 numbers hold their bits as uint16 (``ir/bfloat16.py``).
+    """
 
     FLOAT = 1
     INT32 = 2
@@ -25,6 +28,7 @@ class DType(enum.Enum):
     INT64 = 10
     FLOAT16 = 12
     DOUBLE = 13
+    BFLOAT16 = 1016
 
     @property
     def text(self) -> str:
@@ -48,7 +52,7 @@ class DType(enum.Enum):
         if native.kind in "SUO":
             return DType.STRING
         for d, n in _NUMPY.items():
-            if n == native and d is not DType.BYTE:
+            if n == native and d not in (DType.BYTE, DType.BFLOAT16):
                 return d
         raise TypeError(f"Caffe2 has no tensor type for NumPy dtype {np.dtype(dtype)}")
 
@@ -73,6 +77,7 @@ _NUMPY: dict[DType, np.dtype] = {
     DType.INT64: np.dtype(np.int64),
     DType.FLOAT16: np.dtype(np.float16),
     DType.DOUBLE: np.dtype(np.float64),
+    DType.BFLOAT16: np.dtype(np.uint16),
 }
 
 

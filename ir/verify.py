@@ -22,6 +22,7 @@ from graphc.ir.excerpt import excerpt
 from graphc.ir.graph import Graph, Node, Value, clone_attr
 from graphc.ir.infer import infer_node
 from graphc.ir.opdef import Call, Port, Trait, n_epilogue_operands
+from graphc.ir.precision import PRECISION, precision_of
 from graphc.ir.types import PLAIN, DType, TensorType, dims_agree
 
 EPILOGUE = "epilogue"
@@ -172,12 +173,23 @@ class _NodeCheck:
             if name == EPILOGUE:
                 self.epilogue(value)
                 continue
+            if name == PRECISION:
+                self.precision()
+                continue
             try:
                 kind = self.node.opdef.arg(name).kind
             except VerifyError as e:
                 self.fail(e.message, e.help)
             if not fits(value, kind):
                 self.fail(f"argument '{name}' is {_kind(value)}, not {_KINDS[kind]}")
+
+    def precision(self) -> None:
+        try:
+            precision_of(self.node)
+        except ValueError as e:
+            self.fail(str(e))
+        if not self.rules.internal:
+            self.fail(f"it cannot have a precision of its own in a graph of stage {self.graph.stage}")
 
     def epilogue(self, value: Attr) -> None:
         if not self.rules.internal or Trait.EPILOGUE not in self.node.opdef.traits_of(Call(self.node)):

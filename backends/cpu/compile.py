@@ -18,7 +18,7 @@ from graphc.backends.cpu.workers import Died, Worker, give_back, take
 from graphc.backends.load import KernelObject
 from graphc.ir import LoweringError
 
-VOCABULARY = ("arrays", "atomics", "elements", "integers", "shuffles", "vector", "vmath", "worker")
+VOCABULARY = ("arrays", "atomics", "elements", "halves", "integers", "shuffles", "vector", "vmath", "worker")
 """The modules that give the words of kernel source their meaning."""
 
 Progress = Callable[[int, int, str], None]
@@ -27,7 +27,7 @@ Keep = Callable[[str, KernelObject], None]
 
 def cache_key(source: str, target: CpuTarget) -> str:
     """Content hash of everything that the object code depends on."""
-    machine = (target.cpu, target.features, str(target.lanes), str(target.fma), str(target.vnni))
+    machine = (target.cpu, target.features, str(target.lanes), str(target.fma), str(target.vnni), str(target.bf16))
     text = "\0".join((_vocabulary_digest(), llvmlite.__version__, *machine, source))
     return blake2b(text.encode(), digest_size=20).hexdigest()
 

@@ -13,8 +13,9 @@ from graphc.ir import GraphcError
 class CpuTarget:
     """An instruction set. lanes: float32 elements of a vector, also the channel block. registers: vector registers.
 
-    cpu, features: LLVM's names. fma: fused multiply-add exists in hardware. vnni: so does the dot product of uint8 and
-    int8 quadruples. l2, l3: bytes of the caches of the machine modelled; they steer choices and never answers.
+    cpu, features: LLVM's names. fma: fused multiply-add exists in hardware, and conversion of float16. vnni: so does
+    the dot product of uint8 and int8 quadruples; bf16: that of bfloat16 pairs. l2, l3: bytes of the caches of the
+    machine modelled; they steer choices and never answers.
     """
 
     name: str
@@ -24,11 +25,15 @@ class CpuTarget:
     cpu: str
     features: str
     vnni: bool = False
+    bf16: bool = False
     l2: int = 1 << 20
     l3: int = 16 << 20
 
 
 X86_TARGETS = {
+    "avx512_bf16": CpuTarget(
+        "avx512_bf16", 16, 32, True, "skylake-avx512", "+avx512vnni,+fast-dpwssd,+avx512bf16", vnni=True, bf16=True
+    ),
     "avx512_vnni": CpuTarget("avx512_vnni", 16, 32, True, "skylake-avx512", "+avx512vnni,+fast-dpwssd", vnni=True),
     "avx512": CpuTarget("avx512", 16, 32, True, "skylake-avx512", ""),
     "avx2": CpuTarget("avx2", 8, 16, True, "haswell", ""),
@@ -43,7 +48,12 @@ def targets() -> dict[str, CpuTarget]:
 
 
 AVX512 = ("avx512f", "avx512dq", "avx512bw", "avx512vl")
-NEEDS = {"avx512_vnni": (*AVX512, "avx512vnni"), "avx512": AVX512, "avx2": ("avx2", "fma")}
+NEEDS = {
+    "avx512_bf16": (*AVX512, "avx512vnni", "avx512bf16"),
+    "avx512_vnni": (*AVX512, "avx512vnni"),
+    "avx512": AVX512,
+    "avx2": ("avx2", "fma", "f16c"),
+}
 """What a processor has to have, by target, widest first."""
 
 

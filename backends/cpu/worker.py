@@ -26,7 +26,7 @@ from numba.core.registry import cpu_target
 from numba.core.typed_passes import NativeLowering, NoPythonBackend, NopythonTypeInference, PreLowerStripPhis
 from numba.core.untyped_passes import FixupArgs, IRProcessing, ReconstructSSA, TranslateByteCode
 
-from graphc.backends.cpu import arrays, atomics, integers, shuffles, vector, vmath
+from graphc.backends.cpu import arrays, atomics, halves, integers, shuffles, vector, vmath
 from graphc.backends.cpu.vocabulary import BUILTINS, check_source
 
 IDLE_SECONDS = 30.0
@@ -48,7 +48,9 @@ class KernelCompiler(CompilerBase):  # type: ignore[misc]
         return [passes]
 
 
-def compile_kernel(name: str, source: str, lanes: int, fma: bool, vnni: bool = False) -> tuple[str, bytes]:
+def compile_kernel(
+    name: str, source: str, lanes: int, fma: bool, vnni: bool = False, bf16: bool = False
+) -> tuple[str, bytes]:
     """Symbol and object code of ``def NAME(p, lo, hi, tid)`` in ``source``, all four being intp.
 
     The machine function is Numba's bare one, ``int32 f(void *result, void *exception, p, lo, hi, tid)``: without
@@ -61,6 +63,7 @@ def compile_kernel(name: str, source: str, lanes: int, fma: bool, vnni: bool = F
         **arrays.namespace(),
         **shuffles.namespace(lanes),
         **integers.namespace(lanes, vnni),
+        **halves.namespace(lanes, fma, bf16),
         "np": np,
         "math": math,
     }
@@ -98,12 +101,12 @@ def _lines(requests: TextIO) -> Iterator[str]:
         yield line
 
 
-def serve(lanes: int, fma: bool, vnni: bool, requests: TextIO, replies: TextIO) -> None:
+def serve(lanes: int, fma: bool, vnni: bool, bf16: bool, requests: TextIO, replies: TextIO) -> None:
     """Answer requests until end of file, or until none came for ``IDLE_SECONDS``."""
     for line in _lines(requests):
         request = json.loads(line)
         try:
-            symbol, code = compile_kernel(request["name"], request["source"], lanes, fma, vnni)
+            symbol, code = compile_kernel(request["name"], request["source"], lanes, fma, vnni, bf16)
             reply = {"name": request["name"], "symbol": symbol, "object": base64.b64encode(code).decode()}
         except Exception as error:  # the parent raises it with the kernel's name
             reply = {"name": request["name"], "error": f"{type(error).__name__}: {error}"}
@@ -115,4 +118,4 @@ if __name__ == "__main__":
     gc.disable()  # collecting takes a sixth of the time, and nobody asks a worker for many kernels
     out = sys.stdout
     sys.stdout = sys.stderr  # nothing that Numba prints may mix with replies
-    serve(int(sys.argv[1]), sys.argv[2] == "1", sys.argv[3] == "1", sys.stdin, out)
+    serve(int(sys.argv[1]), *(flag == "1" for flag in sys.argv[2:5]), sys.stdin, out)

@@ -32,7 +32,7 @@ class Worker:
         environment |= {"NUMBA_CPU_NAME": target.cpu, "NUMBA_CPU_FEATURES": target.features}
         # -P is Python 3.11+: PYTHONSAFEPATH keeps the current folder off the path where it is known, harmless elsewhere
         environment |= {"PYTHONIOENCODING": "utf-8", "PYTHONSAFEPATH": "1"}
-        features = (target.lanes, target.fma, target.vnni)
+        features = (target.lanes, target.fma, target.vnni, target.bf16)
         # a session of its own: Ctrl-C reaches this process alone, which then ends its workers
         self.process = subprocess.Popen(
             [sys.executable, "-m", "graphc.backends.cpu.worker", *(str(int(n)) for n in features)],

@@ -29,7 +29,7 @@ target_option = click.option(
     "--target",
     default="native",
     show_default=True,
-    help="Instruction set: native, avx512_vnni, avx512, avx2, portable.",
+    help="Instruction set: native, avx512_bf16, avx512_vnni, avx512, avx2, portable.",
 )
 max_memory_option = click.option(
     "--max-memory",

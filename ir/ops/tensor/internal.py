@@ -1,4 +1,4 @@
-"""Operators that graphc makes itself: a fused pointwise graph, a change of layout."""
+"""Operators that graphc makes itself: a fused pointwise graph, a change of precision, a change of layout."""
 
 from __future__ import annotations
 
@@ -77,6 +77,16 @@ op(
     reference=_reference_pointwise,
     traits=Trait.INTERNAL | Trait.POINTWISE | Trait.BLOCKED,
     doc="several pointwise operators in one pass over the elements",
+)
+
+op(
+    "g.convert",
+    lambda call: [call.type(0)],
+    inputs="X",
+    outputs="Y",
+    scalar=lambda o, call, x: x,
+    traits=Trait.INTERNAL | Trait.POINTWISE | Trait.BLOCKED,
+    doc="the same numbers in another precision, which the attribute ``precision`` says",
 )
 
 op(

@@ -21,14 +21,15 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Machine]:
 
 @pytest.fixture(params=("avx512", "avx2", "portable"))
 def machine(request: pytest.FixtureRequest, machines: dict[str, Machine]) -> Machine:
-    """Each target in turn; with AVX-512 the wider of two whose float kernels are the same."""
-    return _of(machines, "avx512_vnni" if request.param == "avx512" and "avx512_vnni" in machines else request.param)
+    """Each target in turn; with AVX-512 the widest of those whose float kernels are the same."""
+    return _of(machines, next((n for n in machines if n.startswith(request.param)), request.param))
 
 
 @pytest.fixture(params=("avx512_vnni", "avx2", "portable"))
 def int8_machine(request: pytest.FixtureRequest, machines: dict[str, Machine]) -> Machine:
-    """Each target in turn that has kernels of its own for 8-bit integers."""
-    return _of(machines, request.param)
+    """Each target in turn that has kernels of its own for 8-bit integers; those with VNNI share theirs."""
+    has_vnni = request.param == "avx512_vnni"
+    return _of(machines, "avx512_bf16" if has_vnni and "avx512_bf16" in machines else request.param)
 
 
 def _of(machines: dict[str, Machine], name: str) -> Machine:
