@@ -1,4 +1,4 @@
-"""What the rules of convolutions read from a call before they choose: window, sizes, layouts."""
+"""What the rules of convolutions and pooling read from a call before they choose: window, sizes, layouts."""
 
 from __future__ import annotations
 
@@ -40,3 +40,10 @@ class ConvCall:
             return None
         constant = call.is_weight(1) and (call.is_weight(2) or not call.has(2))
         return cls(w, x.static_shape, y.static_shape, x.layout.block, y.layout.block, constant, call.has(2))
+
+
+def in_two(w: Window) -> Window | None:
+    """The window in two dimensions, None for three."""
+    if len(w.kernel) == 1:
+        return Window((1, *w.kernel), (1, *w.stride), (1, 1), (0, w.heads[0], 0, w.tails[0]), 1, w.order)
+    return w if len(w.kernel) == 2 else None

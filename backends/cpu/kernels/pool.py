@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from graphc.backends.conv_call import in_two
 from graphc.backends.cpu.rules import Rule, Template
 from graphc.backends.cpu.target import CpuTarget
 from graphc.backends.lines import Lines
@@ -105,13 +106,6 @@ def _store(s: Lines, spec: KernelSpec) -> None:
     else:
         with s.block("for lane in range(valid):"):
             s(f"sts(y, {at} + lane * yc, vlane(acc, lane))")
-
-
-def in_two(w: Window) -> Window | None:
-    """The window in two dimensions, None for three."""
-    if len(w.kernel) == 1:
-        return Window((1, *w.kernel), (1, *w.stride), (1, 1), (0, w.heads[0], 0, w.tails[0]), 1, w.order)
-    return w if len(w.kernel) == 2 else None
 
 
 def _lanes(call: Call, w: Window) -> str:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import product
 
-from graphc.backends.cpu.kernels.pool import UNROLLED, in_two
+from graphc.backends.conv_call import in_two
+from graphc.backends.cpu.kernels.pool import UNROLLED
 from graphc.backends.cpu.rules import Rule, Template
 from graphc.backends.cpu.target import CpuTarget
 from graphc.backends.lines import Lines
