@@ -205,7 +205,9 @@ def test_blobs_of_the_steps_come_into_the_workspace() -> None:
     workspace.FeedBlob("data", np.array([2, 3], np.float32).reshape(2, 1, 1))
     workspace.FeedBlob("begin", np.ones((1, 1, 1), np.float32))
     workspace.CreateNet(model.net)
+    counter = model.net.AddObserver("RunCountObserver")
     workspace.RunNet(model.net)
+    assert counter.debug_info() == "This operator runs 5 iterations."
     names = [name.decode() for name in recurrent.retrieve_step_blobs(model.net, "seen")]
     assert {"seen_x0", "seen_before1", "seen_after1", "seen_timestep0"} <= set(names)
     found = {name: workspace.FetchBlob(name).ravel().tolist() for name in names}

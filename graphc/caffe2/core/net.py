@@ -465,9 +465,9 @@ class Net:
     def AddObserver(self, observer_type: str) -> Any:
         """Let an observer look at the created net's runs: ``TimeObserver`` (``average_time()``, milliseconds) or
         ``RunCountObserver``. Raises ``RuntimeError`` for another one, and for a net that was not created."""
-        observers = current().net(self.Name()).observers
-        observers.append(make_observer(observer_type))
-        return observers[-1]
+        created = current().net(self.Name())
+        created.observers.append(make_observer(observer_type, created.program.net, current().value))
+        return created.observers[-1]
 
     def RemoveObserver(self, observer: Any) -> None:
         """Take away an observer; raises ``ValueError`` for one that it does not have."""

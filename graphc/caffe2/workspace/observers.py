@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from graphc.caffe2.workspace.errors import EnforceError
+from graphc.caffe2.workspace.values import Value
+from graphc.frontends.netdef.net import Net
 
 
 class Observer(Protocol):
@@ -31,28 +34,35 @@ class TimeObserver:
 
 
 class RunCountObserver:
-    """The number of runs."""
+    """The number of operators that the runs of a net went through; those of a step net count at each time step.
 
-    def __init__(self) -> None:
-        self._runs = 0
+    value: gives what a blob holds.
+    """
+
+    def __init__(self, net: Net, value: Callable[[str], Value]) -> None:
+        self._net, self._value, self._operators = net, value, 0
 
     def note(self, seconds: float) -> None:
-        """Add a run."""
-        self._runs += 1
+        """Add the operators of a run."""
+        steps: dict[str, int] = {}
+        for op in self._net.ops:
+            step, back = op.args.get("step_net"), op.args.get("backward_step_net")
+            if op.type == "RecurrentNetwork" and isinstance(step, Net):
+                steps[step.name] = len(self._value(op.inputs[0]))
+                self._operators += steps[step.name] * len(step.ops)
+            if op.type == "RecurrentNetworkGradient" and isinstance(step, Net) and isinstance(back, Net):
+                self._operators += steps.get(step.name, 0) * len(back.ops)
+        self._operators += len(self._net.ops)
 
     def debug_info(self) -> str:
-        """The number of runs in words."""
-        return f"This operator runs {self._runs} iterations."
+        """The number of operators in words."""
+        return f"This operator runs {self._operators} iterations."
 
 
-OBSERVERS: dict[str, type[TimeObserver] | type[RunCountObserver]] = {
-    "RunCountObserver": RunCountObserver,
-    "TimeObserver": TimeObserver,
-}
-
-
-def make_observer(kind: str) -> TimeObserver | RunCountObserver:
-    """An observer by the name of its type; raises ``EnforceError``."""
-    if kind not in OBSERVERS:
-        raise EnforceError(f"there is no observer '{kind}'", f"graphc has {', '.join(OBSERVERS)}")
-    return OBSERVERS[kind]()
+def make_observer(kind: str, net: Net, value: Callable[[str], Value]) -> TimeObserver | RunCountObserver:
+    """An observer of a net's runs by the name of its type; raises ``EnforceError``. value: gives what a blob holds."""
+    if kind == "TimeObserver":
+        return TimeObserver()
+    if kind == "RunCountObserver":
+        return RunCountObserver(net, value)
+    raise EnforceError(f"there is no observer '{kind}'", "graphc has TimeObserver, RunCountObserver")
