@@ -11,6 +11,7 @@ import inspect
 import math
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 
 import numpy as np
 
@@ -88,16 +89,37 @@ def _collect(record: OpDef, function: Function, name: str, found: dict[str, str]
     """Put the source of a function into ``found``, after that of the plain functions that it calls."""
     if seen.setdefault(name, function) is not function:
         raise LoweringError(f"the loop of {record.name} calls two functions called {name}", "rename one of them")
-    definition = _Plain(function.__globals__).visit(_definition(record, function))
-    definition.name = name
-    if function is record.loop:
-        _always_return(definition)
-    for called in sorted({n.id for n in ast.walk(definition) if isinstance(n, ast.Name)}):
-        other = function.__globals__.get(called)
-        other = getattr(other, "py_func", other)  # a function that the user has under Numba's njit already
+    scope = function.__globals__
+    constants = tuple((n, repr(scope[n])) for n in function.__code__.co_names if isinstance(scope.get(n), (int, float)))
+    try:
+        text, names = _plain_source(function, name, function is record.loop, constants)
+    except (OSError, TypeError, SyntaxError) as error:
+        raise LoweringError(
+            f"the source of the loop of {record.name} cannot be read: {error}",
+            "define it with def in a file of its own",
+        ) from None
+    for called in names:
+        other = getattr(scope.get(called), "py_func", scope.get(called))  # under Numba's njit: what is under it
         if inspect.isfunction(other) and other is not function and called not in seen:
             _collect(record, other, called, found, seen)
-    found[name] = ast.unparse(ast.fix_missing_locations(definition))
+    found[name] = text
+
+
+@cache
+def _plain_source(
+    function: Function, name: str, is_loop: bool, constants: tuple[tuple[str, str], ...]
+) -> tuple[str, tuple[str, ...]]:
+    """The plain source of a function under a name, and the names in it, sorted.
+
+    is_loop: it returns a number in any case. constants: the module's numbers that it names. Reading and writing out a
+    source takes milliseconds, and many kernels are made of one. Raises ``OSError``, ``TypeError``, ``SyntaxError``.
+    """
+    definition = _Plain(function.__globals__).visit(_definition(function))
+    definition.name = name
+    if is_loop:
+        _always_return(definition)
+    names = sorted({n.id for n in ast.walk(definition) if isinstance(n, ast.Name)})
+    return ast.unparse(ast.fix_missing_locations(definition)), tuple(names)
 
 
 def _always_return(loop: ast.FunctionDef) -> None:
@@ -108,17 +130,10 @@ def _always_return(loop: ast.FunctionDef) -> None:
     loop.body.append(ast.Return(ast.Constant(0)))
 
 
-def _definition(record: OpDef, function: Function) -> ast.FunctionDef:
-    try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
-    except (OSError, TypeError, SyntaxError) as error:
-        raise LoweringError(
-            f"the source of the loop of {record.name} cannot be read: {error}",
-            "define it with def in a file of its own",
-        ) from None
-    definition = tree.body[0]
+def _definition(function: Function) -> ast.FunctionDef:
+    definition = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
     if not isinstance(definition, ast.FunctionDef):
-        raise LoweringError(f"the loop of {record.name} is no function definition", "define it with def")
+        raise TypeError("it is no function definition")
     definition.decorator_list = []
     return definition
 

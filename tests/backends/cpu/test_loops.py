@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from harness import Machine, Placement, build_call, run_call
 
+from graphc.backends.cpu.kernels.loops import loop_source
 from graphc.backends.cpu.worker import compile_kernel
 from graphc.ir import opdef
 from graphc.ir.opdef import Arg, Call
@@ -59,6 +60,31 @@ def test_a_loop(machine: Machine, shape: tuple[int, int], scaled: bool) -> None:
     np.testing.assert_allclose(got[0], want[0], rtol=1e-5)
     np.testing.assert_array_equal(got[1], want[1])
     assert got[1].dtype == np.int64
+
+
+FACTOR = 2.0
+
+
+def scaled(value: float) -> float:
+    return value * FACTOR
+
+
+def scaled_thrice(value: float) -> float:
+    return value * 3
+
+
+def scale_loop(x: np.ndarray, y: np.ndarray) -> None:
+    for i in range(x.size):
+        y.flat[i] = scaled(x.flat[i])
+
+
+def test_the_source_of_a_loop_follows_what_its_module_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    record = opdef.OpDef("TestScale", "", (), (), infer_segments, loop=scale_loop)
+    assert loop_source(record).startswith("def scaled(value):\n    return value * 2.0\n\ndef loop(x, y):\n")
+    monkeypatch.setitem(globals(), "FACTOR", 2)
+    assert "return value * 2\n" in loop_source(record)
+    monkeypatch.setitem(globals(), "scaled", scaled_thrice)
+    assert "return value * 3\n" in loop_source(record)
 
 
 @pytest.mark.parametrize("text", ["open('f')", "[1, __import__('os')]", "[].append"])
