@@ -11,6 +11,7 @@ import pytest
 
 from graphc.caffe2 import core, gru_cell, recurrent, rnn_cell, workspace
 from graphc.caffe2.model_helper import ModelHelper
+from graphc.caffe2.rnn.rnn_cell_test_util import _prepare_rnn, tanh
 
 STEPS, BATCH, INPUTS, UNITS = 4, 3, 5, 2
 LENGTHS = np.array([4, 2, 3], np.int32)
@@ -187,6 +188,18 @@ def test_refusals() -> None:
     assert (operator.arg[0].name, operator.arg[0].i) == ("rnn_executor.num_threads", 2)
     with pytest.raises(AssertionError, match="no recurrent"):
         recurrent.set_rnn_executor_config(core.CreateOperator("Relu", "x", "y"))
+
+
+def test_a_layer_for_tests_has_all_that_it_reads() -> None:
+    outputs, net, blobs = _prepare_rnn(
+        STEPS, BATCH, 5, rnn_cell.LSTM, [0], 1.0, two_d_initial_states=True, dim_out=[UNITS]
+    )
+    assert [str(b) for b in blobs] == ["hidden_init_0", "cell_init_0", "test_name_scope/input_blob"]
+    assert workspace.FetchBlob(blobs[1]).shape == (BATCH, UNITS)
+    workspace.FeedBlob(blobs[-1], np.ones((STEPS, BATCH, 5), np.float32))
+    workspace.RunNetOnce(net)
+    assert workspace.FetchBlob(outputs[0]).shape == (STEPS, BATCH, UNITS)
+    np.testing.assert_allclose(tanh(f32 := np.float32([-2, 0.5])), np.tanh(f32), rtol=1e-6)
 
 
 def test_blobs_of_the_steps_come_into_the_workspace() -> None:

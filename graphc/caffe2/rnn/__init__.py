@@ -1,0 +1,1 @@
+"""``caffe2.python.rnn``: what tests of recurrent layers share."""
