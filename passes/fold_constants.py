@@ -80,16 +80,13 @@ class _Folding:
 
     def _fold_sizes(self, net: Graph, node: Node) -> bool:
         """Replace the result of a node that tells sizes, where these are known and somebody reads it."""
-        index, rule = _SIZES[node.op]
-        if index >= len(node.results):
+        found = told_sizes(node)
+        if found is None or not (found[0].uses or is_output(net, found[0])):
             return False
-        result = node.results[index]
-        sizes = _told(node, rule, lambda v: v.type)
-        if not _are_known(sizes) or not (result.uses or is_output(net, result)) or result.type.dtype is None:
-            return False
+        (result, sizes), rule = found, _SIZES[node.op][1]
         if not _are_known(_told(node, rule, lambda v: v.type if v.is_constant else self.open_sizes.get(v))):
             self.graph.notes.append(f"{FIXED_SIZES}'{result.name}' ({node.op}) holds sizes of the inputs compiled for")
-        self._replace(net, result, np.array(sizes, result.type.dtype.numpy))
+        self._replace(net, result, sizes)
         if len(node.results) == 1:
             net.erase(node)
         return True
@@ -135,6 +132,17 @@ _SIZES: dict[str, tuple[int, Rule]] = {
     "DepthConcat": (1, _joined),
 }
 """Operators that tell sizes of their operands, the result that does, and what it holds by the operands' shapes."""
+
+
+def told_sizes(node: Node) -> tuple[Value, np.ndarray] | None:
+    """The result of a typed node that tells sizes of its operands, where these are known, and what it holds."""
+    index, rule = _SIZES.get(node.op, (0, None))
+    if rule is None or index >= len(node.results):
+        return None
+    result, sizes = node.results[index], _told(node, rule, lambda v: v.type)
+    if not _are_known(sizes) or result.type.dtype is None:
+        return None
+    return result, np.array(sizes, result.type.dtype.numpy)
 
 
 def _told(node: Node, rule: Rule, type_of: Callable[[Value], TensorType | None]) -> list[Dim] | Dim | None:

@@ -153,6 +153,26 @@ def test_queues_between_threads() -> None:
         run("DequeueBlobs", "other", ["p"], timeout_secs=0.01)
 
 
+def test_a_queue_is_a_database_of_records() -> None:
+    run("CreateBlobsQueue", [], "queue", capacity=5, num_blobs=2)
+    run("CreateBlobsQueueDB", "queue", "reader", value_blob_index=1, timeout_secs=0.01)
+    for i in range(4):
+        record = caffe2_pb2.TensorProtos(protos=[utils.NumpyArrayToCaffe2Tensor(np.array([i, -i], np.int32))])
+        text = record.SerializeToString()
+        workspace.FeedBlob("text", np.array([text], object) if i % 2 else text)
+        run("SafeEnqueueBlobs", ["queue", "text", "text"], ["text", "text", "refused"])
+    for want in ([[0, 0], [1, -1]], [[2, -2], [3, -3]]):
+        run("TensorProtosDBInput", "reader", "pair", batch_size=2)
+        assert workspace.FetchBlob("pair").tolist() == want
+    with pytest.raises(RuntimeError, match="no records"):
+        run("TensorProtosDBInput", "reader", "pair", batch_size=2)
+    with pytest.raises(RuntimeError, match="key_blob_index is 2, the queue has 2 blobs"):
+        run("CreateBlobsQueueDB", "queue", "reader", key_blob_index=2)
+    run("EnqueueBlobs", ["queue", "pair", "pair"], [])
+    with pytest.raises(RuntimeError, match="a row of the queue holds caffe2::Tensor"):
+        run("TensorProtosDBInput", "reader", "pair", batch_size=1)
+
+
 def test_counters_and_flags() -> None:
     run("CreateCounter", [], "c", init_count=2)
     for want in (False, False, True):

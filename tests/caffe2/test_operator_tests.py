@@ -198,3 +198,19 @@ def test_expressions_that_hold_a_size_are_compiled_for_each():
     for n in (3, 4):
         found = hu.runOpOnInput(hu.cpu_do, op, [np.ones(n, np.float32), np.ones(1, np.float32)])[0]
         np.testing.assert_allclose(found, np.full(n, 1 / n, np.float32))
+
+
+def test_shapes_that_follow_from_sizes_of_inputs():
+    net = core.Net("sizes")
+    net.ConstantFill([], "a", shape=[2, 3])
+    net.ConstantFill([], "b", shape=[2, 4])
+    net.ConstantFill([], "ranges", shape=[3, 5, 2], dtype=core.DataType.INT32)
+    net.Concat(["a", "b"], ["both", "info"], axis=1)
+    net.Split(["both", "info"], ["a_again", "b_again"], axis=1)
+    net.ConstantFill([], "data", shape=[64])
+    net.GatherRanges(["data", "ranges"], ["values", "lengths"])
+    net.IndexHash("ranges", "hashed")
+    shapes, types = workspace.InferShapesAndTypes([net], {})
+    assert (shapes["a_again"], shapes["b_again"]) == ([2, 3], [2, 4])
+    assert (shapes["values"], shapes["lengths"], shapes["hashed"]) == ([64], [3], [3, 5, 2])
+    assert types["hashed"] == core.DataType.INT32

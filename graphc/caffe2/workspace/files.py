@@ -18,8 +18,9 @@ from graphc.caffe2.database import NEW, READ, Database, open_database
 from graphc.caffe2.proto import caffe2_pb2
 from graphc.caffe2.tensor_proto import Caffe2TensorToNumpyArray
 from graphc.caffe2.workspace.host_operators import HostCall, host_operator
+from graphc.caffe2.workspace.queues import BlobsQueue
 from graphc.caffe2.workspace.serialize import deserialize_value, join_chunks, parse_blob, serialize_chunks
-from graphc.caffe2.workspace.values import Value, is_boxed
+from graphc.caffe2.workspace.values import Value, is_boxed, type_name
 from graphc.ir import FileError
 
 SEPARATOR = "#%"
@@ -65,6 +66,51 @@ def create_db(call: HostCall) -> None:
     """A reader of a database."""
     database = open_database(call.arg("db_type", "leveldb"), str(call.arg("db", "")), READ)
     call.write(0, Reader(database, call.arg("num_shards", 1), call.arg("shard_id", 0)))
+
+
+@dataclass(frozen=True)
+class QueueDatabase:
+    """The rows of a queue as records. key, value: positions of the blobs that are key and value; a key of -1: none.
+
+    timeout: seconds to wait for a row; 0: until the queue is closed.
+    """
+
+    queue: BlobsQueue
+    key: int
+    value: int
+    timeout: float
+
+    def records(self) -> Iterator[tuple[bytes, bytes]]:
+        """Keys and values; taken out of the queue, they are not read twice."""
+        while (row := self.queue.get(self.timeout if self.timeout > 0 else None)) is not None:
+            yield _text(row[self.key]) if self.key >= 0 else b"", _text(row[self.value])
+
+    def write(self, records: list[tuple[bytes, bytes]]) -> None:
+        """Raises ``FileError``."""
+        raise FileError("a queue is no database to write to", "use EnqueueBlobs")
+
+    def close(self) -> None:
+        """Nothing: the queue is its creator's."""
+
+
+def _text(value: Value) -> bytes:
+    """A text, or the first of a tensor of texts; raises ``FileError``."""
+    first = value.flat[0] if isinstance(value, np.ndarray) and value.size and not is_boxed(value) else value
+    if not isinstance(first, bytes):
+        raise FileError(
+            f"a row of the queue holds {type_name(value)}", "enqueue texts, such as serialised TensorProtos"
+        )
+    return first
+
+
+@host_operator("CreateBlobsQueueDB")
+def create_blobs_queue_db(call: HostCall) -> None:
+    """A reader of a queue. Rules from Caffe2's ``blobs_queue_db.h``."""
+    queue, key, value = call.object(0, BlobsQueue), call.arg("key_blob_index", -1), call.arg("value_blob_index", 0)
+    for name, index in (("key_blob_index", max(key, 0)), ("value_blob_index", value)):
+        if not 0 <= index < queue.num_blobs:
+            call.fail(f"argument {name} is {index}, the queue has {queue.num_blobs} blobs", "give a position of a blob")
+    call.write(0, Reader(QueueDatabase(queue, key, value, call.arg("timeout_secs", 0.0))))
 
 
 @host_operator("DBExists")

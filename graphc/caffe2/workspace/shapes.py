@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +18,13 @@ from graphc.frontends.netdef.blobs import free_blobs
 from graphc.frontends.netdef.nested import expand
 from graphc.ir import DType, GraphcError, TensorType
 from graphc.ir import Value as GraphValue
+from graphc.ir.graph import Constant, Node
 from graphc.ir.infer import infer_node
+from graphc.passes.fold_constants import told_sizes
+
+_LIKE_INPUT = {"GatherRanges", "IndexHash"}
+"""Operators whose first output Caffe2's inference tells to be like the first input: there are no more elements, or
+whatever the arguments are."""
 
 
 def InferShapesAndTypes(
@@ -65,11 +72,19 @@ def _infer(data: bytes, known: Mapping[str, TensorType]) -> dict[str, TensorType
         n: t for n, t in known.items() if n in read
     })  # fmt: skip
     for node in graph.nodes:
-        try:
+        with suppress(GraphcError):
             infer_node(node)
-        except GraphcError:
-            continue
+            _keep_sizes(node)
+        if node.op in _LIKE_INPUT and node.operands[0] is not None:
+            node.results[0].type = node.operands[0].type
     return {name: _told(value) for name, value in graph.blobs().items()}
+
+
+def _keep_sizes(node: Node) -> None:
+    """Let a result that holds sizes be a constant: the Split that is the gradient of Concat reads them."""
+    told = told_sizes(node)
+    if told is not None:
+        told[0].constant = Constant(told[0].name, told[0].type, told[1])
 
 
 def _told(value: GraphValue) -> TensorType:

@@ -349,11 +349,11 @@ def _expand_target(call: Call) -> tuple[int, ...] | None:
 
 
 def _expand_infer(call: Call) -> list[TensorType]:
-    """Y: X broadcast with a shape by NumPy's rules."""
+    """Y: X broadcast with a shape by NumPy's rules; X keeps its size where the shape has a number below 1."""
     x, target = call.type(0), _expand_target(call)
     if target is None or x.shape is None:
         return [x.with_shape(None)]
-    shape: Shape = tuple(bounded(call, d, 0, "shape") for d in target)
+    shape: Shape = tuple(bounded(call, max(d, 1), 1, "shape") for d in target)
     return [x.with_shape(broadcast_shapes(call, x.shape, shape))]
 
 

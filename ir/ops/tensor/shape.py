@@ -467,15 +467,29 @@ def cast_target(call: Call) -> DType:
 
 
 def _cast_infer(call: Call) -> list[TensorType]:
-    """Y: the elements of X in another type."""
-    if call.type(0).dtype is DType.STRING or cast_target(call) is DType.STRING:
+    """Y: the elements of X in another type, also as texts."""
+    if call.type(0).dtype is DType.STRING:
         call.fail("strings cannot be cast", "give numbers")
     return [TensorType(cast_target(call), call.type(0).shape)]
 
 
 def _cast_reference(call: Call, x: np.ndarray) -> Sequence[np.ndarray]:
+    if cast_target(call) is DType.STRING:
+        return [_texts(x)]
     with np.errstate(invalid="ignore", over="ignore"):
         return [x.astype(cast_target(call).numpy)]
+
+
+def _texts(x: np.ndarray) -> np.ndarray:
+    """Numbers as C++'s ``std::to_string`` writes them: floats with six decimals, truth as 0 or 1."""
+    kind = ".6f" if x.dtype.kind == "f" else "d"
+    found = np.empty(x.size, object)
+    found[:] = [format(v, kind).encode() for v in x.ravel().tolist()]
+    return found.reshape(x.shape)
+
+
+def _cast_traits(call: Call) -> Trait:
+    return Trait.HOST if cast_target(call) is DType.STRING else Trait.NONE
 
 
 op(
@@ -488,5 +502,6 @@ op(
         Arg("from_type", "any", None, "the old type, as some exporters note it"),
     ),
     reference=_cast_reference,
-    doc="The elements in another type; float to integer cuts off.",
+    call_traits=_cast_traits,
+    doc="The elements in another type; float to integer cuts off. To strings it runs in Python.",
 )

@@ -22,6 +22,7 @@ def test_parts_with_sizes_from_data() -> None:
         answer("SliceGradient", x, f32([[7], [8]]), starts=[0, 2], ends=[-1, 2])
     assert answer("NumpyTile", x[:, :1], ints(2, 2)).tolist() == [[0, 0], [3, 3], [0, 0], [3, 3]]
     assert answer("Expand", x[:, :1], ints(2, 1, 2)).tolist() == [[[0, 0], [3, 3]], [[0, 0], [3, 3]]]
+    assert answer("Expand", x[None], ints(4, -1, 0)).tolist() == [x.tolist()] * 4
     assert answer("Append", x, x[:1]).shape == (3, 3)
     assert answer("Append", np.zeros(0, np.float32), x).shape == (2, 3)
     assert "rows of A and B" in refusal("Append", "float[2,3]", "float[1,2]")

@@ -76,6 +76,10 @@ def test_cast() -> None:
     assert answer("Cast", x, to="int64").dtype == np.int64
     assert answer("Cast", x, to=5).tolist() == [True, False, True]
     assert answer("Cast", np.array([3], np.int32)).dtype == np.float32
+    assert answer("Cast", f32([1.5, -2e-7, 1e10]), to=4).tolist() == [b"1.500000", b"-0.000000", b"10000000000.000000"]
+    assert answer("Cast", np.array([[-3], [7]], np.int8), to="string").tolist() == [[b"-3"], [b"7"]]
+    assert answer("Cast", np.array([True, False]), to=4).tolist() == [b"1", b"0"]
+    assert "strings" in refusal("Cast", np.array([b"1"], object), to=1)
     assert "to=" in refusal("Cast", "float[2]", to=99)
     assert "to=" in refusal("Cast", "float[2]", to="complex")
 
