@@ -1,0 +1,52 @@
+"""Machine code of a kernel for a card, and what it takes of a multiprocessor. Nothing here needs a card or Numba."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from graphc.backends.load import KernelObject
+
+THREADS, REGISTERS, SHARED, BLOCKS = 2048, 65536, 102400, 32
+"""Of a multiprocessor: threads, registers, bytes of shared memory within reach of static kernels, resident blocks."""
+
+
+@dataclass(frozen=True)
+class Cubin:
+    """Machine code whose entry has the kernel's name.
+
+    registers: of a thread. stack, spilled: bytes of a thread in slow memory, both 0 in a good kernel. shared: bytes of
+    a block. threads: of a block.
+    """
+
+    name: str
+    code: bytes
+    threads: int
+    registers: int
+    stack: int
+    spilled: int
+    shared: int
+
+    @property
+    def occupancy(self) -> float:
+        """The share of a multiprocessor's threads that can be resident, as registers and shared memory allow."""
+        warps = -(-self.threads // 32)
+        registers = warps * (-(-self.registers * 32 // 256) * 256)
+        blocks = min(BLOCKS, THREADS // self.threads, REGISTERS // max(registers, 1))
+        blocks = min(blocks, SHARED // (self.shared + 1024)) if self.shared else blocks
+        return blocks * self.threads / THREADS
+
+    def pack(self) -> KernelObject:
+        """For the kernel cache and plan files."""
+        numbers = (self.threads, self.registers, self.stack, self.spilled, self.shared)
+        return KernelObject(self.name, json.dumps(numbers).encode() + b"\n" + self.code)
+
+    @staticmethod
+    def unpack(packed: KernelObject) -> Cubin:
+        """Inverse of ``pack``; raises ``ValueError`` for anything else."""
+        head, _, code = packed.code.partition(b"\n")
+        numbers = json.loads(head)
+        if not isinstance(numbers, list) or len(numbers) != 5 or not code.startswith(b"\x7fELF"):
+            raise ValueError("not machine code of a card")
+        threads, registers, stack, spilled, shared = map(int, numbers)
+        return Cubin(packed.symbol, code, threads, registers, stack, spilled, shared)

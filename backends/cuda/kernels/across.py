@@ -1,0 +1,26 @@
+"""Combining a value of every thread: in a warp by exchange, in a block through shared memory."""
+
+from __future__ import annotations
+
+from graphc.backends.lines import Lines
+
+WARP = 32
+
+
+def across_warp(s: Lines, name: str, combine: str, threads: int = WARP) -> None:
+    """Code after which ``name`` of each of ``threads`` neighbouring threads is the combination of all of theirs."""
+    distance = threads // 2
+    while distance:
+        s(f"{name} = {combine.format(name, f'swap({name}, {distance})')}")
+        distance //= 2
+
+
+def across_block(s: Lines, name: str, combine: str, threads: int) -> None:
+    """The same for a block, through the float ``words[warp]`` of each of its warps; all threads have to get here."""
+    across_warp(s, name, combine)
+    with s.block(f"if thread() & {WARP - 1} == 0:"):
+        s(f"sst(words, thread() >> 5, {name})")
+    s("barrier()")
+    s(f"{name} = sld(words, thread() & {threads // WARP - 1})")
+    across_warp(s, name, combine, threads // WARP)
+    s("barrier()")

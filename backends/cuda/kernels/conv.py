@@ -1,0 +1,252 @@
+"""Convolution of float32 as a matrix product of packed weights and pixels gathered on the way (implicit GEMM).
+
+Products are C[map, pixel] = W[map, k] * X[k, pixel], k running over channel, row and column of the window, pixels over
+all images of the batch. Tiles of both go through shared memory, two of each: while one is multiplied, the next is
+fetched into registers. FC is the same with a window of one pixel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from graphc.backends.conv_call import ConvCall
+from graphc.backends.cuda.kernels.conv_tile import Tile, tile_for
+from graphc.backends.cuda.kernels.epilogue import Epilogue
+from graphc.backends.cuda.kernels.images import image_strides
+from graphc.backends.cuda.rules import Rule, Template, blocks_for, require_reach
+from graphc.backends.cuda.target import CudaTarget
+from graphc.backends.lines import Lines
+from graphc.ir.opdef import Call
+from graphc.ir.ops._window import window
+from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Step, Task, View
+
+NAMES = (
+    *("x", "xn", "xc", "xr", "xp", "weights", "y", "yn", "yc", "yr", "yp"),
+    *("pixels", "oh", "ow", "h", "w", "channels", "maps", "packed", "depth"),
+    *("sh", "sw", "dh", "dw", "pt", "pl"),
+)
+"""packed: maps of a group with padding, as the rows of weights have them; depth: products of a result, padded too.
+channels, maps: of a group."""
+
+
+def tile_of(spec: KernelSpec) -> Tile:
+    """The tile of a kernel."""
+    return Tile(*(spec.int(name) for name in ("maps", "pixels", "depth", "own_maps", "own_pixels")), 1.0)
+
+
+def make_spec(tile: Tile, kernel: Sequence[int], bias: bool, epilogue: Epilogue) -> KernelSpec:
+    """The kernel for a window of ``kernel`` rows and columns."""
+    kh, kw = kernel
+    static = {**tile.static(), "kh": kh, "kw": kw, "bias": int(bias), "threads": tile.threads}
+    return KernelSpec.make("conv", **static, **epilogue.static())
+
+
+def pack(weights: np.ndarray, groups: int, tile: Tile) -> np.ndarray:
+    """Weights (M, C / groups, kh, kw) as (groups, products, maps), both filled up with zeros to whole tiles."""
+    maps, products = weights.shape[0] // groups, int(np.prod(weights.shape[1:]))
+    rows, columns = -(-products // tile.depth) * tile.depth, -(-maps // tile.maps) * tile.maps
+    packed = np.zeros((groups, rows, columns), np.float32)
+    packed[:, :products, :maps] = weights.reshape(groups, maps, products).transpose(0, 2, 1)
+    return packed
+
+
+def emit(spec: KernelSpec, target: CudaTarget) -> str:
+    """Source of ``conv``; parameters: ``NAMES``, the bias where there is one, those of the epilogue."""
+    s, tile, epilogue = Lines(), tile_of(spec), Epilogue.of_spec(spec)
+    bias = ["bias"] if spec.int("bias") else []
+    _emit_put(s, epilogue, bool(bias))
+    with s.block(f"def {spec.name}({', '.join([*NAMES, *bias, *epilogue.arguments()])}):"):
+        s(f"a, b = shared({2 * tile.depth * tile.maps}), shared({2 * tile.depth * tile.pixels})")
+        s("t = thread()")
+        _emit_place(s, tile)
+        for i in range(tile.own_maps):
+            s("; ".join(f"c{i}_{j} = f4(0.0)" for j in range(tile.own_pixels)))
+        _emit_fetch(s, tile, spec, "0")
+        _emit_keep(s, tile, "0")
+        s("barrier()")
+        s("side = 0")
+        with s.block(f"for k0 in range({tile.depth}, depth, {tile.depth}):"):
+            _emit_fetch(s, tile, spec, "k0")
+            _emit_products(s, tile)
+            s("side = 1 - side")
+            _emit_keep(s, tile, "side")
+            s("barrier()")
+        _emit_products(s, tile)
+        _emit_results(s, tile, epilogue, bool(bias))
+    return s.text()
+
+
+def _emit_place(s: Lines, tile: Tile) -> None:
+    """The block's tile, and the pixel whose elements this thread fetches."""
+    s(f"rows, columns = quot(maps + {tile.maps - 1}, {tile.maps}), quot(pixels + {tile.pixels - 1}, {tile.pixels})")
+    s("u = i64(block())")
+    s(f"m0, u = rest(u, rows) * {tile.maps}, quot(u, rows)")
+    s(f"p0, group = rest(u, columns) * {tile.pixels}, quot(u, columns)")
+    s(f"pixel, part = t & {tile.pixels - 1}, quot(t, {tile.pixels})")
+    _emit_pixel(s, "p0 + pixel")
+    s("row, column = oy * sh - pt, ox * sw - pl")
+    s("inside = p0 + pixel < pixels")
+    s("from_ = n * xn + group * channels * xc + row * xr + column * xp")
+    s("wide = weights + 4 * (group * depth * packed + m0)")
+
+
+def _emit_pixel(s: Lines, number: str) -> None:
+    """Image, row and column of a pixel of the result."""
+    s(f"q = {number}")
+    s("ox, q = rest(q, ow), quot(q, ow)")
+    s("oy, n = rest(q, oh), quot(q, oh)")
+
+
+def _emit_fetch(s: Lines, tile: Tile, spec: KernelSpec, k0: str) -> None:
+    """Load this thread's share of the tiles that begin at product ``k0`` into registers."""
+    kh, kw, threads = spec.int("kh"), spec.int("kw"), tile.threads
+    groups = tile.maps // 4
+    for j in range(tile.depth * groups // threads):
+        s(f"e = t + {j * threads}")
+        s(f"w{j} = ld4(wide, ({k0} + quot(e, {groups})) * packed + (e & {groups - 1}) * 4)")
+    for j in range(tile.depth * tile.pixels // threads):
+        s(f"k = i32({k0} + part + {j * (threads // tile.pixels)})")
+        if kh * kw == 1:
+            s("channel, r, q = k, row, column")
+            s("step = 0")
+        else:
+            s(f"channel, q = quot(k, {kh * kw}), rest(k, {kh * kw})")
+            s(f"r, q = quot(q, {kw}) * dh, rest(q, {kw}) * dw")
+            s("step = r * xr + q * xp")
+            s("r, q = row + r, column + q")
+        s(f"x{j} = f4(0.0)")
+        with s.block("if inside & (channel < channels) & (r >= 0) & (r < h) & (q >= 0) & (q < w):"):
+            s(f"x{j} = ld_f4(x, from_ + channel * xc + step)")
+
+
+def _emit_keep(s: Lines, tile: Tile, side: str) -> None:
+    """Store what was fetched into the tiles of a side."""
+    threads = tile.threads
+    for j in range(tile.depth * tile.maps // 4 // threads):
+        parts = ", ".join(f"w{j}[{k}]" for k in range(4))
+        s(f"sst4(a, {side} * {tile.depth * tile.maps} + (t + {j * threads}) * 4, {parts})")
+    for j in range(tile.depth * tile.pixels // threads):
+        s(f"sst(b, {side} * {tile.depth * tile.pixels} + t + {j * threads}, x{j})")
+
+
+def _emit_products(s: Lines, tile: Tile) -> None:
+    """Multiply the tiles of the current side."""
+    across = tile.pixels // tile.own_pixels
+    s(f"at = side * {tile.depth * tile.maps} + quot(t, {across}) * 4")
+    s(f"bt = side * {tile.depth * tile.pixels} + rest(t, {across}) * 4")
+    with s.block(f"for k in range({tile.depth}):"):
+        for g in range(tile.own_maps // 4):
+            s(f"a{g} = sld4(a, at + k * {tile.maps} + {g * 4 * tile.maps // tile.own_maps})")
+        for g in range(tile.own_pixels // 4):
+            s(f"b{g} = sld4(b, bt + k * {tile.pixels} + {g * 4 * across})")
+        for i in range(tile.own_maps):
+            for j in range(tile.own_pixels):
+                s(f"c{i}_{j} = fma(a{i // 4}[{i % 4}], b{j // 4}[{j % 4}], c{i}_{j})")
+
+
+def _emit_results(s: Lines, tile: Tile, epilogue: Epilogue, bias: bool) -> None:
+    across = tile.pixels // tile.own_pixels
+    extra = [*(["bias"] if bias else []), *(f"e{k}" for k in epilogue.numbers)]
+    for g in range(tile.own_pixels // 4):
+        s(f"first = p0 + rest(t, {across}) * 4 + {g * 4 * across}")
+        for j in range(4):
+            _emit_pixel(s, f"first + {j}")
+            s(f"o{j} = n * yn + group * maps * yc + oy * yr + ox * yp")
+            for k in epilogue.same:
+                s(f"o{j}_{k} = n * e{k}n + group * maps * e{k}c + oy * e{k}r + ox * e{k}p")
+        for i in range(tile.own_maps):
+            s(f"m = m0 + quot(t, {across}) * 4 + {i // 4 * 4 * tile.maps // tile.own_maps + i % 4}")
+            with s.block("if m < maps:"):
+                places = [f"o{j} + m * yc" for j in range(4)]
+                others = [f"o{j}_{k} + m * e{k}c" for j in range(4) for k in epilogue.same]
+                values = [f"c{i}_{4 * g + j}" for j in range(4)]
+                given = ["y", "pixels - first", "group * maps + m", *places, *others, *values, *extra]
+                s(f"put({', '.join(given)})")
+
+
+def _emit_put(s: Lines, epilogue: Epilogue, bias: bool) -> None:
+    """``put``: the results of four neighbouring pixels, of which ``count`` exist, stored at once where possible."""
+    others = [f"o{j}_{k}" for j in range(4) for k in epilogue.same]
+    extra = [*(["bias"] if bias else []), *(f"e{k}" for k in epilogue.numbers)]
+    names = ["y", "count", "map", "o0", "o1", "o2", "o3", *others, "v0", "v1", "v2", "v3", *extra]
+    with s.block(f"def put({', '.join(names)}):"):
+        s("extra = " + ("ld_f4(bias, map)" if bias else "f4(0.0)"))
+        with s.block("if (count >= 4) & (o3 - o0 == 3) & ((y + 4 * o0) & 15 == 0):"):
+            results = [_finished(s, epilogue, j) for j in range(4)]
+            s(f"st4(y, o0, {', '.join(results)})")
+        with s.block("else:"):
+            for j in range(4):
+                with s.block(f"if count > {j}:"):
+                    s(f"st_f4(y, o{j}, {_finished(s, epilogue, j)})")
+
+
+def _finished(s: Lines, epilogue: Epilogue, j: int) -> str:
+    s(f"r{j} = v{j} + extra")
+    return epilogue.apply(s, f"r{j}", "map", [f"o{j}_{k}" for k in epilogue.same], f"z{j}_")
+
+
+def _choose(call: Call, target: CudaTarget) -> Choice | None:
+    c = ConvCall.read(call, (3, 4), window)
+    if c is None or not c.constant:
+        return None
+    weights = call.constant(1)
+    w, result = c.window, c.result
+    pixels = int(np.prod(result)) // result[1]
+    tile = tile_for(result[1] // w.group, pixels, w.group, target)
+    spec = make_spec(tile, (1, *w.kernel)[-2:], c.has_bias, Epilogue.of_call(call))
+    packed = {} if weights is None else {1: pack(weights, w.group, tile)}
+    return Choice("conv", spec, packed, float(pixels * result[1]))
+
+
+def _needs(call: Call, choice: Choice, target: CudaTarget) -> Needs:
+    return Needs(dense=Epilogue.of_call(call).dense_operands(call))
+
+
+def _bind(
+    call: Call, choice: Choice, ins: Sequence[View | None], outs: Sequence[View], workspace: Address, target: CudaTarget
+) -> list[Step]:
+    x, y, w = ins[0], outs[0], window(call)
+    assert x is not None
+    shape, result = x.type.static_shape, y.type.static_shape
+    groups, pixels = w.group, result[0] * int(np.prod(result[2:]))
+    sizes = (pixels, *(1, *result[2:])[-2:], *(1, *shape[2:])[-2:], shape[1] // groups, result[1] // groups)
+    moves = (*(1, *w.stride)[-2:], *(1, *w.dilation)[-2:], *(0, *w.heads)[-2:])
+    return [(product_task(call, choice, ins, outs, (image_strides(x), image_strides(y)), sizes, moves, groups),)]
+
+
+def product_task(
+    call: Call,
+    choice: Choice,
+    ins: Sequence[View | None],
+    outs: Sequence[View],
+    strides: tuple[tuple[int, ...], tuple[int, ...]],
+    sizes: tuple[int, ...],
+    moves: tuple[int, ...],
+    groups: int,
+) -> Task:
+    """The task of a call on packed weights, operand 1, and a bias, operand 2, if there is one.
+
+    strides: of input and result. sizes: from ``pixels`` to ``maps`` in ``NAMES``; moves: from ``sh`` on.
+    """
+    (x, weights), y = ins[:2], outs[0]
+    assert choice.spec is not None
+    assert x is not None
+    assert weights is not None
+    require_reach(x, y)
+    tile, bias = tile_of(choice.spec), [v.address for v in ins[2:3] if v is not None and choice.spec.int("bias")]
+    depth, packed = weights.type.static_shape[1:]
+    pixels, maps, products = sizes[0], sizes[-1], sizes[-2] * choice.spec.int("kh") * choice.spec.int("kw")
+    places = (x.address, *strides[0], weights.address, y.address, *strides[1])
+    extra = Epilogue.of_spec(choice.spec).params(call, ins)
+    units = blocks_for(-(-maps // tile.maps) * -(-pixels // tile.pixels) * groups, 1)
+    flops = 2 * pixels * maps * groups * products
+    traffic = x.type.nbytes + y.type.nbytes + weights.type.nbytes
+    params = (*places, *sizes, packed, depth, *moves, *bias, *extra)
+    return Task(choice.spec, params, units, call.node.results[0].name, flops, traffic)
+
+
+OPS = ("Conv", "Conv1D", "Conv2D")
+RULES = (Rule("conv", OPS, _choose, _needs, _bind),)
+TEMPLATES = (Template("conv", emit),)

@@ -1,0 +1,56 @@
+"""Tiles of the matrix product inside a convolution, and which of them serves a layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from graphc.backends.cuda.target import CudaTarget
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A block of threads computes ``maps`` x ``pixels`` results, ``depth`` products at a time; a thread ``own_maps`` x
+    ``own_pixels`` of them, in groups of four neighbours. rate: results of a multiprocessor in a unit of time, relative
+    to the largest tile: what shared memory has to deliver for a multiply-add grows as tiles shrink."""
+
+    maps: int
+    pixels: int
+    depth: int
+    own_maps: int
+    own_pixels: int
+    rate: float
+
+    @property
+    def threads(self) -> int:
+        """Of a block."""
+        return self.maps * self.pixels // (self.own_maps * self.own_pixels)
+
+    def static(self) -> dict[str, int]:
+        """The parameters of a spec."""
+        return {
+            "maps": self.maps,
+            "pixels": self.pixels,
+            "depth": self.depth,
+            "own_maps": self.own_maps,
+            "own_pixels": self.own_pixels,
+        }
+
+    def time(self, maps: int, pixels: int, groups: int, target: CudaTarget) -> float:
+        """Predicted time of a layer of so many products, as multiply-adds of the largest tile on one multiprocessor."""
+        blocks = -(-maps // self.maps) * -(-pixels // self.pixels) * groups
+        rounds = -(-blocks // target.processors)
+        return rounds * self.maps * self.pixels / self.rate
+
+
+TILES = (
+    Tile(128, 128, 8, 8, 8, 1.0),
+    Tile(64, 128, 8, 4, 8, 0.85),
+    Tile(64, 64, 16, 4, 4, 0.7),
+    Tile(32, 64, 16, 4, 4, 0.6),
+    Tile(64, 16, 16, 4, 4, 0.4),
+)
+
+
+def tile_for(maps: int, pixels: int, groups: int, target: CudaTarget) -> Tile:
+    """The tile of the least predicted time; of equal ones the largest."""
+    return min(TILES, key=lambda tile: tile.time(maps, pixels, groups, target))

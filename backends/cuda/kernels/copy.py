@@ -1,0 +1,78 @@
+"""Copies between views of one logical shape: any strides and element types; an element a thread."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from graphc.backends.cuda.kernels import nest
+from graphc.backends.cuda.rules import THREADS, Template, blocks_for
+from graphc.backends.cuda.target import CudaTarget
+from graphc.backends.lines import Lines
+from graphc.backends.nest import Nest
+from graphc.ir import LoweringError
+from graphc.ir.schedule import Address, KernelSpec, Task, View
+
+PAIR = ["y", "x"]
+CODES = {1: "u1", 2: "u2", 4: "i4", 8: "i8"}
+"""Bytes of an element -> how it is loaded and stored."""
+
+
+def emit(spec: KernelSpec, target: CudaTarget) -> str:
+    """Source of ``copy``; parameters: the nest, target first."""
+    s, dims, code = Lines(), spec.int("dims"), CODES[spec.int("itemsize")]
+    with s.block(f"def {spec.name}({', '.join(nest.arguments(PAIR, dims))}):"):
+        s(f"i = i64(block()) * {spec['threads']} + thread()")
+        with s.block("if i < total:"):
+            nest.decode(s, PAIR, dims)
+            s(f"st_{code}(y, y_o, ld_{code}(x, x_o))")
+    return s.text()
+
+
+def strided_copy(
+    sizes: tuple[int, ...],
+    target: tuple[int, ...],
+    source: tuple[int, ...],
+    places: tuple[Address, Address],
+    itemsize: int,
+) -> Task:
+    """The task that copies elements between two places by strides in elements; places: of target and source."""
+    made = Nest.make(sizes, [target, source])
+    if not made.sizes:
+        made = Nest((1,), ((1,), (1,)))
+    spec = KernelSpec.make("copy", itemsize=itemsize, dims=len(made.sizes), threads=THREADS)
+    total = nest.elements(made)
+    return Task(spec, nest.params(made, places), blocks_for(total), "", 0, 2 * total * itemsize)
+
+
+def copy_task(source: View, target: View) -> Task:
+    """The task that copies ``source`` to ``target``; raises ``LoweringError`` unless their types are the same."""
+    a, b = source.type, target.type
+    if a.dtype is not b.dtype or a.static_shape != b.static_shape or a.layout != b.layout:
+        raise LoweringError(f"a copy cannot turn {a} into {b}", "insert a Cast or a Reshape")
+    size = a.dtype.itemsize if a.dtype else 4
+    return strided_copy(a.static_shape, target.strides, source.strides, (target.address, source.address), size)
+
+
+@dataclass(frozen=True)
+class CudaCopier:
+    """``movement.Copier`` of a CUDA target."""
+
+    machine: CudaTarget
+
+    def between(self, source: View, target: View) -> Task:
+        """``copy_task``."""
+        return copy_task(source, target)
+
+    def strided(
+        self,
+        sizes: tuple[int, ...],
+        target: tuple[int, ...],
+        source: tuple[int, ...],
+        places: tuple[Address, Address],
+        size: int,
+    ) -> Task:
+        """``strided_copy``."""
+        return strided_copy(sizes, target, source, places, size)
+
+
+TEMPLATES = (Template("copy", emit),)

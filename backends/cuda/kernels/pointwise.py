@@ -1,0 +1,117 @@
+"""Pointwise operators and fused bodies on float32: any rank, any broadcasting, in place or not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from graphc.backends.broadcast import full_shape, inputs, nbytes, operand_strides
+from graphc.backends.cuda.kernels import nest
+from graphc.backends.cuda.pointwise import emit as emit_text
+from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for
+from graphc.backends.cuda.target import CudaTarget
+from graphc.backends.lines import Lines
+from graphc.backends.nest import Nest
+from graphc.backends.pointwise import text_of_call
+from graphc.ir.opdef import Call
+from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Step, Task, View
+from graphc.ir.types import DType
+
+EACH = 4
+"""Elements of a thread where all operands run straight through."""
+
+
+def flat_spec(text: str, modes: str) -> KernelSpec:
+    """The kernel for operands that run straight through (mode ``v``) or are one element (``b``)."""
+    return KernelSpec.make("pointwise", body=text, modes=modes, threads=THREADS)
+
+
+def nested_spec(text: str, operands: int, dims: int) -> KernelSpec:
+    """The kernel for operands of any strides in ``dims`` dimensions."""
+    return KernelSpec.make("pointwise_nest", body=text, operands=operands, dims=dims, threads=THREADS)
+
+
+def emit_flat(spec: KernelSpec, target: CudaTarget) -> str:
+    """Source of ``pointwise``; parameters: elements, result, operands. A thread takes four elements at once."""
+    s, text, modes = Lines(), str(spec["body"]), str(spec["modes"])
+    names = [f"x{k}" for k in range(len(modes))]
+    places = " | ".join(["y", *(n for n, mode in zip(names, modes) if mode == "v")])
+    with s.block(f"def {spec.name}({', '.join(['total', 'y', *names])}):"):
+        s(f"i = i64(block()) * {EACH * spec.int('threads')} + thread() * {EACH}")
+        for n, mode in zip(names, modes):
+            if mode == "b":
+                s(f"{n}v = ld_f4({n}, 0)")
+        with s.block(f"if (i + {EACH} <= total) & (({places}) & 15 == 0):"):
+            for n, mode in zip(names, modes):
+                if mode == "v":
+                    s(f"{n}4 = ld4({n}, i)")
+            results = []
+            for k in range(EACH):
+                values = [f"{n}4[{k}]" if mode == "v" else f"{n}v" for n, mode in zip(names, modes)]
+                results.append(_body(s, text, values, f"r{k}_"))
+            s(f"st4(y, i, {', '.join(results)})")
+        with s.block("else:"), s.block(f"for j in range(i, min(i + {EACH}, total)):"):
+            values = [f"ld_f4({n}, j)" if mode == "v" else f"{n}v" for n, mode in zip(names, modes)]
+            for k, value in enumerate(values):
+                s(f"e{k} = {value}")
+            s(f"st_f4(y, j, {_body(s, text, [f'e{k}' for k in range(len(values))], 't_')})")
+    return s.text()
+
+
+def _body(s: Lines, text: str, names: Sequence[str], prefix: str) -> str:
+    lines, result = emit_text(text, names, prefix)
+    for line in lines:
+        s(line)
+    return result
+
+
+def emit_nest(spec: KernelSpec, target: CudaTarget) -> str:
+    """Source of ``pointwise_nest``; parameters: the nest, result first. An element a thread."""
+    s, dims = Lines(), spec.int("dims")
+    names = ["y", *(f"x{k}" for k in range(spec.int("operands")))]
+    with s.block(f"def {spec.name}({', '.join(nest.arguments(names, dims))}):"):
+        s(f"i = i64(block()) * {spec['threads']} + thread()")
+        with s.block("if i < total:"):
+            nest.decode(s, names, dims)
+            for n in names[1:]:
+                s(f"{n}v = ld_f4({n}, {n}_o)")
+            s(f"st_f4(y, y_o, {_body(s, str(spec['body']), [f'{n}v' for n in names[1:]], 't_')})")
+    return s.text()
+
+
+def _choose(call: Call, target: CudaTarget) -> Choice | None:
+    result, present = call.node.results[0].type, inputs(call)
+    if any(t.dtype is not DType.FLOAT for t in (result, *(call.type(i) for i in present))):
+        return None
+    if any(full_shape(call, i) is None for i in present):
+        return None
+    return Choice("pointwise", flat_spec(text_of_call(call), "v" * len(present)), cost=float(nbytes(call)))
+
+
+def bind_text(text: str, ins: Sequence[View], shapes: Sequence[tuple[int, ...]], out: View, label: str) -> list[Step]:
+    """The steps that compute a text: shapes are those under which the operands broadcast with the result."""
+    strides = [out.strides, *(operand_strides(v, s) for v, s in zip(ins, shapes))]
+    made = Nest.make(out.type.static_shape, strides)
+    addresses = [out.address, *(v.address for v in ins)]
+    total = nest.elements(made)
+    flops, traffic = total * text.count("("), 4 * total * (1 + len(ins))
+    if nest.is_flat(made):
+        spec = flat_spec(
+            text, "".join("v" if inner else "b" for inner in made.inner[1:]) if made.sizes else "b" * len(ins)
+        )
+        return [(Task(spec, (total, *addresses), blocks_for(-(-total // EACH)), label, flops, traffic),)]
+    spec = nested_spec(text, len(ins), len(made.sizes))
+    return [(Task(spec, nest.params(made, addresses), blocks_for(total), label, flops, traffic),)]
+
+
+def _bind(
+    call: Call, choice: Choice, ins: Sequence[View | None], outs: Sequence[View], workspace: Address, target: CudaTarget
+) -> list[Step]:
+    assert choice.spec is not None
+    present = inputs(call)
+    views = [v for i in present if (v := ins[i]) is not None]
+    shapes = [s for i in present if (s := full_shape(call, i)) is not None]
+    return bind_text(str(choice.spec["body"]), views, shapes, outs[0], call.node.results[0].name)
+
+
+TEMPLATES = (Template("pointwise", emit_flat), Template("pointwise_nest", emit_nest))
+RULES = (Rule("pointwise", ("*pointwise*",), _choose, lambda call, choice, target: Needs(), _bind),)

@@ -1,0 +1,84 @@
+"""Max and average pooling of plain NCHW images, windows clipped to the image: a result a thread."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from graphc.backends.conv_call import in_two
+from graphc.backends.cuda.kernels.images import image_strides
+from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, require_reach
+from graphc.backends.cuda.target import CudaTarget
+from graphc.backends.lines import Lines
+from graphc.ir.opdef import Call
+from graphc.ir.ops._window import window
+from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Step, Task, View
+from graphc.ir.types import DType
+
+LOWEST = "f4(-3.4028234663852886e38)"
+COUNT = {"average": "(bottom - top) * (right - left)", "average_pad": "kh * kw"}
+NAMES = (
+    *("total", "x", "xn", "xc", "xr", "xp", "y", "yn", "yc", "yr", "yp"),
+    *("channels", "h", "w", "oh", "ow", "pt", "pl", "kh", "kw", "sh", "sw"),
+)
+
+
+def emit(spec: KernelSpec, target: CudaTarget) -> str:
+    """Source of ``pool{kind}``; parameters: ``NAMES``."""
+    s, kind = Lines(), str(spec["kind"])
+    with s.block(f"def {spec.name}({', '.join(NAMES)}):"):
+        s(f"i = i64(block()) * {spec['threads']} + thread()")
+        with s.block("if i < total:"):
+            s("ox, q = rest(i, ow), quot(i, ow)")
+            s("oy, q = rest(q, oh), quot(q, oh)")
+            s("c, n = rest(q, channels), quot(q, channels)")
+            for low, high, at, size, edge in (
+                ("top", "bottom", "oy * sh - pt", "kh", "h"),
+                ("left", "right", "ox * sw - pl", "kw", "w"),
+            ):
+                s(f"start = {at}")
+                s(f"{low}, {high} = max(start, 0), min(start + {size}, {edge})")
+            s("from_ = n * xn + c * xc")
+            s(f"value = {LOWEST if kind == 'max' else 'f4(0.0)'}")
+            with s.block("for a in range(top, bottom):"), s.block("for b in range(left, right):"):
+                s("v = ld_f4(x, from_ + a * xr + b * xp)")
+                s("value = where(value > v, value, v)" if kind == "max" else "value = value + v")
+            if kind != "max":
+                s(f"value = div(value, f4({COUNT[kind]}))")
+            s("st_f4(y, n * yn + c * yc + oy * yr + ox * yp, value)")
+    return s.text()
+
+
+def _choose(call: Call, target: CudaTarget) -> Choice | None:
+    x, w = call.type(0), in_two(window(call))
+    if x.dtype is not DType.FLOAT or w is None or w.order != "NCHW":
+        return None
+    kind = "max" if call.node.op.startswith("Max") else "average"
+    if kind == "average" and call.arg("count_include_pad"):
+        kind = "average_pad"
+    return Choice("pool", KernelSpec.make("pool", kind=kind, threads=THREADS), cost=float(x.nbytes))
+
+
+def _bind(
+    call: Call, choice: Choice, ins: Sequence[View | None], outs: Sequence[View], workspace: Address, target: CudaTarget
+) -> list[Step]:
+    x, y, w = ins[0], outs[0], in_two(window(call))
+    assert choice.spec is not None
+    assert x is not None
+    assert w is not None
+    require_reach(x, y)
+    (h, width), (oh, ow) = _image(x.type.static_shape), _image(y.type.static_shape)
+    sizes = (y.type.static_shape[1], h, width, oh, ow, *w.heads, *w.kernel, *w.stride)
+    params = (y.type.size, x.address, *image_strides(x), y.address, *image_strides(y), *sizes)
+    flops = y.type.size * w.kernel[0] * w.kernel[1]
+    nbytes = x.type.nbytes + y.type.nbytes
+    return [(Task(choice.spec, params, blocks_for(y.type.size), call.node.results[0].name, flops, nbytes),)]
+
+
+def _image(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Rows and columns of (N, C, H, W) or (N, C, W)."""
+    return (shape[2], shape[3]) if len(shape) == 4 else (1, shape[2])
+
+
+OPS = ("MaxPool", "AveragePool", "MaxPool1D", "AveragePool1D", "MaxPool2D", "AveragePool2D")
+RULES = (Rule("pool", OPS, _choose, lambda call, choice, target: Needs(), _bind),)
+TEMPLATES = (Template("pool", emit),)

@@ -1,0 +1,89 @@
+"""A compile worker: a process that turns kernel source into machine code for one architecture.
+
+Protocol: one JSON object a line on stdin ``{"name", "source", "threads"}``, one a line on stdout: the fields of
+``cubin.Cubin``, its code in base64, or ``{"name", "error"}``.
+"""
+
+from __future__ import annotations
+
+import base64
+import gc
+import json
+import re
+import sys
+from types import FunctionType, SimpleNamespace
+from typing import Any, TextIO
+
+from cuda.core import Linker, LinkerOptions, ObjectCode
+from numba import cuda
+from numba.cuda import dispatcher, types
+
+from graphc.backends.cpu.vocabulary import BUILTINS, check_source
+from graphc.backends.cuda import words
+from graphc.backends.cuda.target import CudaTarget, find
+
+
+def compile_kernel(name: str, source: str, threads: int, target: CudaTarget) -> dict[str, Any]:
+    """Machine code of the function ``name`` in ``source``, whose parameters are int64, for blocks of ``threads``."""
+    vocabulary = words.namespace()
+    check_source(name, source, vocabulary)
+    scope: dict[str, Any] = {**vocabulary, "__builtins__": BUILTINS, "__name__": "graphc_kernel"}
+    exec(compile(source, f"<graphc:{name}>", "exec"), scope)
+    capability = (*target.capability, "a") if target.arch.endswith("a") else target.capability
+    # functions that a kernel calls are compiled for the card of this machine, which may have none
+    dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=capability)
+    for other, function in list(scope.items()):
+        if isinstance(function, FunctionType) and other != name:
+            scope[other] = cuda.jit(device=True, forceinline=True)(function)
+    signature = types.void(*[types.int64] * scope[name].__code__.co_argcount)
+    ptx, _ = cuda.compile(
+        scope[name], signature, cc=capability, abi="numba", device=False, output="ptx", launch_bounds=(threads,)
+    )
+    return _link(name, _renamed(ptx, name), target)
+
+
+def _renamed(ptx: str, name: str) -> str:
+    """The text with the kernel under its own name: Numba's holds a number that differs from process to process."""
+    found = re.search(r"\.entry\s+(\S+?)\s*\(", ptx)
+    assert found is not None
+    return ptx.replace(found.group(1), name)
+
+
+def _link(name: str, ptx: str, target: CudaTarget) -> dict[str, Any]:
+    linker = Linker(
+        ObjectCode.from_ptx(ptx.encode(), name=name), options=LinkerOptions(arch=target.arch, ptxas_options=["-v"])
+    )
+    code = linker.link("cubin").code
+    log = linker.get_info_log()
+
+    def number(pattern: str) -> int:
+        found = re.search(pattern, log)
+        return int(found.group(1)) if found else 0
+
+    return {
+        "name": name,
+        "code": base64.b64encode(code).decode(),
+        "registers": number(r"Used (\d+) registers"),
+        "stack": number(r"(\d+) bytes stack frame"),
+        "spilled": number(r"(\d+) bytes spill stores"),
+        "shared": number(r"(\d+) bytes smem"),
+    }
+
+
+def serve(target: CudaTarget, requests: TextIO, replies: TextIO) -> None:
+    """Answer requests until end of file."""
+    for line in requests:
+        request = json.loads(line)
+        try:
+            reply = compile_kernel(request["name"], request["source"], request["threads"], target)
+        except Exception as error:  # the parent raises it with the kernel's name
+            reply = {"name": request["name"], "error": f"{type(error).__name__}: {error}"}
+        replies.write(json.dumps(reply) + "\n")
+        replies.flush()
+
+
+if __name__ == "__main__":
+    gc.disable()  # collecting takes a good part of the time, and a worker ends soon
+    out = sys.stdout
+    sys.stdout = sys.stderr  # nothing that Numba prints may mix with replies
+    serve(find(sys.argv[1]), sys.stdin, out)

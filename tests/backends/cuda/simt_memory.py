@@ -1,0 +1,119 @@
+"""Memory of an emulated card: one flat space with gaps, and the shared memory of blocks. Both know who touched what.
+
+A kernel may not touch what nobody allocated, nor may two threads touch one element in the same launch if one of them
+stores; in shared memory, not between two barriers.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+GAP = 256
+NOBODY, MANY = -1, -2
+
+
+class Fault(Exception):
+    """What a card would do silently, or die of."""
+
+
+class DeviceMemory:
+    """Bytes at addresses from ``GAP`` on; pieces begin at multiples of 256 with gaps between them."""
+
+    def __init__(self, capacity: int = 1 << 26) -> None:
+        self.bytes = np.full(capacity, 0xFF, np.uint8)  # NaN, in every kind of float
+        self.owned = np.zeros(capacity, bool)
+        self.stored_by = np.full(capacity // 4, NOBODY, np.int64)
+        self.end = GAP
+
+    def allocate(self, nbytes: int) -> int:
+        """The address of a new piece, which holds NaN."""
+        address = self.end
+        self.end = -(-(address + nbytes + GAP) // 256) * 256
+        if self.end > self.bytes.size:
+            raise MemoryError("the emulated card has no more memory")
+        self.owned[address : address + nbytes] = True
+        return address
+
+    def view(self, address: int, nbytes: int) -> np.ndarray:
+        """The bytes of a piece, for the host."""
+        return self.bytes[address : address + nbytes]
+
+    def start_launch(self) -> None:
+        """Forget who stored what: launches follow one another."""
+        self.stored_by[:] = NOBODY
+
+    def _check(self, at: np.ndarray, nbytes: int) -> None:
+        if (at % nbytes).any():
+            raise Fault(f"an address is no multiple of {nbytes}")
+        if at.size and (at.min() < 0 or at.max() + nbytes > self.end):
+            raise Fault("an address outside of all memory")
+        if not (self.owned[at].all() and self.owned[at + nbytes - 1].all()):
+            raise Fault("an address outside of what was allocated")
+
+    def load(self, at: np.ndarray, dtype: np.dtype, lanes: np.ndarray) -> np.ndarray:
+        """Elements at byte addresses; lanes: the thread of each."""
+        self._check(at, dtype.itemsize)
+        owner = self.stored_by[at // 4]
+        if ((owner != NOBODY) & (owner != lanes)).any():
+            raise Fault("a thread reads what another one stored in the same launch")
+        return self.bytes.view(dtype)[at // dtype.itemsize]
+
+    def store(self, at: np.ndarray, values: np.ndarray, lanes: np.ndarray) -> None:
+        """Store elements at byte addresses."""
+        self._check(at, values.dtype.itemsize)
+        if values.dtype.itemsize >= 4:  # threads may store neighbours within a word
+            owner = self.stored_by[at // 4]
+            if ((owner != NOBODY) & (owner != lanes)).any():
+                raise Fault("two threads store the same element")
+            self.stored_by[at // 4] = lanes
+            if (self.stored_by[at // 4] != lanes).any():
+                raise Fault("two threads store the same element at once")
+        self.bytes.view(values.dtype)[at // values.dtype.itemsize] = values
+
+
+class SharedMemory:
+    """Floats of some blocks. Uninitialised ones are NaN."""
+
+    def __init__(self, blocks: int, words: int = 12288) -> None:
+        self.words = np.full((blocks, words), np.nan, np.float32)
+        self.writer, self.reader = (np.full((blocks, words), NOBODY, np.int64) for _ in range(2))
+        self.end = 0
+
+    def allocate(self, n: int) -> int:
+        """The byte address of ``n`` floats."""
+        address = self.end * 4
+        self.end += -(-n // 4) * 4
+        if self.end > self.words.shape[1]:
+            raise Fault("a block has 48 KiB of static shared memory")
+        return address
+
+    def barrier(self) -> None:
+        """What was stored may be read by others."""
+        self.writer[:], self.reader[:] = NOBODY, NOBODY
+
+    def _place(self, at: np.ndarray) -> np.ndarray:
+        if at.size and (at.min() < 0 or at.max() >= self.end):
+            raise Fault("shared memory outside of what was declared")
+        return at
+
+    def load(self, block: np.ndarray, at: np.ndarray, threads: np.ndarray) -> np.ndarray:
+        """Floats number ``at`` of the threads' blocks."""
+        place = (block, self._place(at))
+        if ((self.writer[place] != NOBODY) & (self.writer[place] != threads)).any():
+            raise Fault("a thread reads shared memory that another one stored, without a barrier")
+        before = self.reader[place]
+        self.reader[place] = np.where((before == NOBODY) | (before == threads), threads, MANY)
+        others = self.reader[place] != threads
+        self.reader[block[others], at[others]] = MANY
+        return self.words[place]
+
+    def store(self, block: np.ndarray, at: np.ndarray, values: np.ndarray, threads: np.ndarray) -> None:
+        """Store floats."""
+        place = (block, self._place(at))
+        for owner, did in ((self.writer, "stored"), (self.reader, "read")):
+            if ((owner[place] != NOBODY) & (owner[place] != threads)).any():
+                raise Fault(f"a thread stores shared memory that another one {did}, without a barrier")
+        self.writer[place] = threads
+        if (self.writer[place] != threads).any():
+            raise Fault("two threads store the same float of shared memory at once")
+        self.words[place] = values
