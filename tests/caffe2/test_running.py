@@ -210,3 +210,15 @@ def test_random_inputs_and_costs() -> None:
     conv = core.CreateOperator("Conv", ["x", "w"], "y", kernel=3, pad=1)
     flops, written = workspace.GetOperatorCost(conv, ["x", "w"])
     assert (flops, written) == (2 * 3 * 8 * 8 * 2 * 9, 4 * 3 * 8 * 8)  # a product and a sum for each of 18 taps
+
+
+def test_a_collector_begins_with_a_blob_that_holds_nothing() -> None:
+    workspace.ResetWorkspace()
+    feed(rows=np.array([[1, 2], [3, 4]]))
+    workspace.FeedBlob("next", np.array(0, np.int32))
+    workspace.CreateBlob("last")
+    net = core.Net("collect")
+    net.LastNWindowCollector(["last", "next", "rows"], ["last", "next"], num_to_collect=3)
+    workspace.CreateNet(net)
+    workspace.RunNet(net, 2)
+    assert workspace.FetchBlob("last").tolist() == [[3, 4], [3, 4], [1, 2]]

@@ -1,4 +1,4 @@
-"""Step nets that read a state in which they have just written, by hand."""
+"""Step nets that read a state in which they have just written, and whole states as outputs, by hand."""
 
 from __future__ import annotations
 
@@ -48,3 +48,17 @@ def test_a_view_shows_what_its_step_has_written(window: int, want: list[float], 
         infer_types(graph)
         found = evaluate(graph, arrays)["all"]
     assert found.ravel().tolist() == want
+
+
+def test_outputs_may_be_whole_states_and_stand_in_any_order() -> None:
+    net = _net(1)
+    op = net.ops[0]
+    op.args |= {"alias_src": (b"sums", b"state"), "alias_dst": (b"all", b"last"), "alias_offset": (1, -1)}
+    op.outputs = ["last", "state", "all", "spaces"]
+    net.external_outputs = op.outputs[:3]
+    inputs = {"x": np.array([1, 2]), "first": np.array([5]), "zero": np.array([0])}
+    arrays = {name: a.astype(np.float32).reshape(-1, 1, 1) for name, a in inputs.items()}
+    graph = import_net(net, inputs={name: TensorType.parse(f"float[{len(a)},1,1]") for name, a in arrays.items()})
+    infer_types(graph)
+    found = evaluate(graph, arrays)
+    assert {n: a.ravel().tolist() for n, a in found.items()} == {"last": [4], "state": [5, 2, 4], "all": [2, 4]}

@@ -146,7 +146,9 @@ class CompiledStage:
         if source.raw.get(name) is not None:
             return source.value(name)
         position = next(i for i, op in enumerate(self.stage.expanded.ops) if name in operator_reads(op))
-        net, index = self.stage.net, self.stage.positions[position]
+        net, index, op = self.stage.net, self.stage.positions[position], self.stage.expanded.ops[position]
+        if name in source.raw and name in op.inputs and (op.type, op.inputs.index(name)) in _MAY_BE_EMPTY:
+            return np.empty(0, np.float32)
         where, created = f"net '{net.name}' op #{index} {net.ops[position].type}", creation_text(net.name, index)
         if name not in source.raw:
             raise missing_blob(name, source.raw, f"{where}: Encountered a non-existing input blob: {name}{created}")

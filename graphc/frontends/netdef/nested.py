@@ -13,6 +13,7 @@ from graphc.frontends.netdef.reader import read_net
 from graphc.frontends.netdef.renames import restore
 from graphc.frontends.netdef.scopes import bind_scope
 from graphc.frontends.netdef.shared_states import share_states
+from graphc.frontends.netdef.state_outputs import order_aliases
 from graphc.ir import GraphcError, NetError, registry
 
 
@@ -49,7 +50,7 @@ def _expand_operator(net: Net, i: int, problems: list[Problem]) -> Operator:
             args[name] = value
     expanded = replace(op, args=args)
     if op.type in RECURRENT:
-        return share_states(restore(expanded))
+        return share_states(order_aliases(restore(expanded)))
     return _bound(net, i, expanded, problems) if op.type == "Do" else expanded
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from graphc.ir.opdef import Arg, Call, Trait, op
-from graphc.ir.ops._rules import agree, require, require_rank
+from graphc.ir.ops._rules import agree, product, require, require_rank
 from graphc.ir.ops._updates import INTS, count
 from graphc.ir.types import UNKNOWN, Dim, DType, TensorType
 
@@ -164,8 +164,13 @@ def constant_dtype(call: Call) -> DType:
 
 
 def _constant_type(call: Call) -> list[TensorType]:
-    """Y: of the shape of X, or with ``input_as_shape`` of the one that X holds, or of ``shape``."""
+    """Y: of the shape of X, or with ``input_as_shape`` of the one that X holds, or of ``shape``; V is of its type."""
     value, dtype = call.arg("value"), constant_dtype(call)
+    if call.has(1):
+        agree(call, product(require(call, 1, (dtype,)).shape or (1,)), 1, "elements of V")
+        if dtype in (DType.FLOAT16, DType.STRING):
+            call.fail(f"V is {dtype.text}", "give such an element as argument value")
+        return [TensorType(dtype, fill_shape(call))]
     if (dtype is DType.STRING) != isinstance(value, (bytes, str)):
         call.fail(f"value {value!r} is no element of type {dtype.text}", "give value and dtype that fit each other")
     return [TensorType(dtype, fill_shape(call))]
@@ -192,9 +197,16 @@ def _fill(x: np.ndarray, y: np.ndarray, value: Any) -> None:
         y.flat[i] = value
 
 
+def _constant_fill(x: np.ndarray, v: np.ndarray, y: np.ndarray, value: Any) -> None:
+    for i in range(y.size):
+        y.flat[i] = v.flat[0] if v.size else value
+
+
 def _constant_reference(call: Call, *inputs: np.ndarray) -> list[np.ndarray]:
     """In NumPy: the interpreter evaluates init nets with it, and strings are not numbers."""
     value, dtype = call.arg("value"), constant_dtype(call)
+    if call.has(1):
+        return [np.full(run_shape(call, inputs), inputs[1].reshape(-1)[0])]
     if dtype is DType.STRING:
         return [np.full(run_shape(call, inputs), call.node.attrs.get("value", b""), dtype.numpy)]
     return [np.full(run_shape(call, inputs), np.asarray(value).astype(dtype.numpy))]
@@ -207,16 +219,16 @@ def _strings_on_host(call: Call) -> Trait:
 op(
     "ConstantFill",
     _constant_type,
-    inputs="X?",
+    inputs="X? V?",
     outputs="Y",
     args=(Arg("value", "any", 0.0, "the element"), Arg("dtype", "any", None, "default: type of value"), *FILL_ARGS),
-    loop=_fill,
+    loop=_constant_fill,
     constants=_fill_constants,
     reference=_constant_reference,
     call_traits=_strings_on_host,
     inplace=((0, 0),),
     shape_inputs=shape_operand,
-    doc="every element is value",
+    doc="every element is value, or the one that V holds",
 )
 
 

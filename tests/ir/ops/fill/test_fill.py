@@ -39,6 +39,17 @@ def test_constant_fill_takes_its_type_from_dtype_or_value(args: dict[str, object
     assert y.tolist() == [args.get("value", 0)] * 2
 
 
+@pytest.mark.parametrize("v", [np.array([7], np.int32), np.array(-1.5), np.array([True])])
+def test_a_second_input_holds_the_element(v: np.ndarray) -> None:
+    x, dtype = np.zeros((2, 3), np.int8), DType.of(v.dtype).value
+    y = answer("ConstantFill", x, v, dtype=dtype)
+    assert (y.dtype, y.tolist()) == (v.dtype, [[v.item()] * 3] * 2)
+    op = Operator("ConstantFill", ["x", "v"], ["y"], {"dtype": dtype})
+    (compiled,) = run_operator(op, [x, v])
+    np.testing.assert_array_equal(compiled, y)
+    assert "elements of V" in refusal("ConstantFill", "float[2]", "float[2]")
+
+
 def test_shape_from_the_input() -> None:
     x = np.zeros((2, 3), np.float32)
     assert answer("ConstantFill", x, value=1.0).shape == (2, 3)
