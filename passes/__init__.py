@@ -15,7 +15,9 @@ from graphc.passes.fold_batch_norm import FoldBatchNorm as FoldBatchNorm
 from graphc.passes.fold_constants import FoldConstants as FoldConstants
 from graphc.passes.fuse_elementwise import FuseElementwise as FuseElementwise
 from graphc.passes.fuse_epilogue import FuseEpilogue as FuseEpilogue
+from graphc.passes.fuse_int8 import FuseInt8 as FuseInt8
 from graphc.passes.infer_types import InferTypes as InferTypes
+from graphc.passes.lower_int8 import LowerInt8 as LowerInt8
 from graphc.passes.manager import PassError as PassError
 from graphc.passes.manager import dump_to as dump_to
 from graphc.passes.manager import first_wrong_pass as first_wrong_pass
@@ -28,6 +30,7 @@ from graphc.passes.pipelines import O0 as O0
 from graphc.passes.pipelines import O1 as O1
 from graphc.passes.pipelines import O2 as O2
 from graphc.passes.pipelines import with_block as with_block
+from graphc.passes.pipelines import with_native_int8 as with_native_int8
 
 PASSES: tuple[type[Pass], ...] = (
     InferTypes,
@@ -38,6 +41,8 @@ PASSES: tuple[type[Pass], ...] = (
     Dce,
     FoldBatchNorm,
     BatchNormToAffine,
+    FuseInt8,
+    LowerInt8,
     FuseEpilogue,
     FuseElementwise,
     AssignLayout,

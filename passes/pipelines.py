@@ -14,7 +14,9 @@ from graphc.passes.fold_batch_norm import FoldBatchNorm
 from graphc.passes.fold_constants import FoldConstants
 from graphc.passes.fuse_elementwise import FuseElementwise
 from graphc.passes.fuse_epilogue import FuseEpilogue
+from graphc.passes.fuse_int8 import FuseInt8
 from graphc.passes.infer_types import InferTypes
+from graphc.passes.lower_int8 import LowerInt8
 from graphc.passes.nhwc_to_nchw import NhwcToNchw
 
 O0: Pipeline = (
@@ -45,6 +47,8 @@ O1: Pipeline = (
     FoldBatchNorm(),
     # After fold_batch_norm, which leaves nothing of what this would make two operators of.
     BatchNormToAffine(),
+    # Apart from what is in float; its scales are constants by now.
+    FuseInt8(),
     # Chains first, so that each convolution keeps its own activation ...
     FuseEpilogue(),
     FuseElementwise(),
@@ -67,3 +71,8 @@ LEVELS: dict[int, Pipeline] = {0: O0, 1: O1, 2: O2}
 def with_block(pipeline: Pipeline, block: int) -> Pipeline:
     """The pipeline with the target's channel block in place of the default; 1 leaves everything plain."""
     return tuple(replace(p, block=block) if isinstance(p, AssignLayout) else p for p in pipeline)
+
+
+def with_native_int8(pipeline: Pipeline) -> Pipeline:
+    """The pipeline with graphc's own int8 products in place of Caffe2's integers (``lower_int8``)."""
+    return tuple(q for p in pipeline for q in ((p, LowerInt8()) if isinstance(p, FuseInt8) else (p,)))
