@@ -13,7 +13,8 @@ The names, the order and the refusals are those of Caffe2's ``AddGradientOperato
 
 Where Caffe2 computes wrong gradients without a word, this does not follow:
 
-- a gradient that the caller gives for a blob that operators read is added to theirs; Caffe2 drops it;
+- a gradient that the caller gives for a blob that operators read is added to theirs; Caffe2 drops it, and so does this
+  where it is asked to (``adds_given``);
 - of the operators that make one gradient step by step under one name (Sqrt, Pow) the last counts, and a new name is
   that of all steps; Caffe2 adds the steps up;
 - Sqr doubles the gradient that it is given in place; where others need that one too, it does so elsewhere;
@@ -35,6 +36,15 @@ from graphc.ir.gradient import Gradient, NamedCall, gradient_of
 Rule = Callable[[NamedCall, Sequence[Gradient]], tuple[list[NamedCall], list[Gradient]]]
 """What ``gradient_of`` is: the gradient operators of a call, and the gradients of its inputs."""
 
+Rename = Callable[[NamedCall, str, str], NamedCall]
+"""A call that writes ``new`` and has nets in its arguments that still call it ``old``, with these brought in line."""
+
+NESTING = ("If", "While", "Do")
+"""Operators whose gradients are those of the nets in them, which are checked when those are made."""
+
+READS_PLACE = "CopyOnDeviceLike"
+"""The gradient operator to which the blobs of the forward operator say where its result goes, whatever they hold."""
+
 READ_SHAPES = ("AddGradient", "ConstantFill", "CopyOnDeviceLike", "SubGradient")
 """Gradient operators to which the blobs of the forward operator give shape and place alone."""
 
@@ -51,16 +61,20 @@ def differentiate(
     operators: Sequence[NamedCall],
     losses: Sequence[str] | Mapping[str, Gradient],
     rule: Rule = gradient_of,
+    rename: Rename | None = None,
+    adds_given: bool = True,
 ) -> BackwardPass:
     """The operators that compute the gradients of ``losses`` with respect to all blobs.
 
-    losses: blobs of the net; a mapping gives the blob that holds the gradient of each, None for ones. Raises
-    ``VerifyError``, naming operator and blob, for a loss that is no blob of the net, an operator without a gradient
-    that one would have to flow through, a blob that was overwritten too early, dense and sparse gradients of one blob.
+    losses: blobs of the net; a mapping gives the blob that holds the gradient of each, None for ones. rename: for
+    operators with nets in them. adds_given: a given gradient of a blob that operators read is added to theirs, else
+    theirs take its place. Raises ``VerifyError``, naming operator and blob, for a loss that is no blob of the net, an
+    operator without a gradient that one would have to flow through, a blob that was overwritten too early, dense and
+    sparse gradients of one blob.
     """
     _check_stops(operators)
-    walk = _Walk(BlobVersions(operators), rule)
-    walk.seed(losses if isinstance(losses, Mapping) else dict.fromkeys(losses))
+    walk = _Walk(BlobVersions(operators), rule, rename or _as_it_is)
+    walk.seed(losses if isinstance(losses, Mapping) else dict.fromkeys(losses), adds_given)
     for i in reversed(range(len(operators))):
         walk.reverse(i)
         walk.accumulate(i)
@@ -108,13 +122,14 @@ class _Walk:
 
     versions: BlobVersions
     rule: Rule
+    rename: Rename
     made: list[NamedCall] = field(default_factory=list)
     gradients: dict[str, Gradient] = field(default_factory=dict)
     version: dict[str, int] = field(default_factory=dict)
     sources: dict[Version, list[_Source]] = field(default_factory=lambda: defaultdict(list))
     holders: dict[str, set[Version]] = field(default_factory=lambda: defaultdict(set))
 
-    def seed(self, losses: Mapping[str, Gradient]) -> None:
+    def seed(self, losses: Mapping[str, Gradient], adds_given: bool) -> None:
         """Start from the gradients of the losses."""
         for loss, given in losses.items():
             if loss not in self.versions.last:
@@ -122,13 +137,15 @@ class _Walk:
             version = self.versions.last[loss]
             self.versions.readers[loss, version].append(len(self.versions.operators))
             place = None
+            counts = given is None or adds_given
             if given is None:
                 given, place = f"{loss}_autogen_grad", (len(self.made), 0)
                 writer = self.versions.writer(loss, version)
                 device = "" if writer == OUTSIDE else self.versions.operators[writer].device
                 self.made.append(NamedCall("ConstantFill", (loss,), (given,), {"value": 1.0}, device=device))
             places = (None, None) if isinstance(given, tuple) else (place,)
-            self.sources[loss, version].append(_Source(given, places, len(self.made) - 1, None))
+            if counts:
+                self.sources[loss, version].append(_Source(given, places, len(self.made) - 1, None))
             self._set(loss, version, given)
 
     def reverse(self, i: int) -> None:
@@ -175,7 +192,7 @@ class _Walk:
         """What an operator overwrites itself, its gradient may read as its output only, or for the shape."""
         call = self.versions.operators[i]
         own = set(call.inputs).intersection(call.outputs)
-        if not own:
+        if not own or call.type in NESTING:
             return
         apart = replace(call, outputs=tuple(f"{name} after" if name in own else name for name in call.outputs))
         for operator in self.rule(apart, d_outputs)[0]:
@@ -190,7 +207,7 @@ class _Walk:
         """Operators, and what is passed on, have to find the versions that they need."""
         local: set[str] = set()
         for operator in operators:
-            for name in operator.inputs:
+            for name in operator.inputs[:1] if operator.type == READS_PLACE else operator.inputs:
                 self._check_read(i, name, d_outputs, local)
             local.update(operator.outputs)
         for name in (name for gradient in d_inputs for name in _names(gradient) if name not in local):
@@ -218,7 +235,7 @@ class _Walk:
             if blob is not None and own:
                 self._fail(i, f"its gradient '{name}' would overwrite that of '{blob}'", "do not compute it in place")
             if blob is not None:
-                operators = _renamed(operators, name, f"_{name}_of_{call.outputs[0]}")
+                operators = self._renamed(operators, name, f"_{name}_of_{call.outputs[0]}")
         return operators
 
     def _later_holders(self, i: int, gradient: str) -> Iterator[str]:
@@ -266,8 +283,20 @@ class _Walk:
         last, k = place
         operator = self.made[last]
         new = f"_{operator.outputs[k]}_autosplit_{count}"
-        *steps, operator = _renamed(self.made[group : last + 1], operator.outputs[k], new, k)
+        *steps, operator = self._renamed(self.made[group : last + 1], operator.outputs[k], new, k)
         self.made[group : last + 1] = [*steps, operator]
+
+    def _renamed(self, operators: list[NamedCall], old: str, new: str, k: int | None = None) -> list[NamedCall]:
+        """Operators in order, with a new name for what they write as ``old``, and read after. k: the last's output."""
+        result, written = [], False
+        for j, operator in enumerate(operators):
+            inputs = tuple(new if written and n == old else n for n in operator.inputs)
+            here = k if k is not None and j == len(operators) - 1 else None
+            outputs = tuple(new if n == old and here in (None, m) else n for m, n in enumerate(operator.outputs))
+            written = written or old in operator.outputs
+            changed = replace(operator, inputs=inputs, outputs=outputs)
+            result.append(changed if outputs == operator.outputs else self.rename(changed, old, new))
+        return result
 
     def _emit(
         self, op: str, inputs: list[str], outputs: tuple[str, ...], args: Mapping[str, int], sources: list[_Source]
@@ -280,7 +309,11 @@ class _Walk:
         writer = self.versions.overwriter(name, version)
         if writer != OUTSIDE:
             by = f"op #{writer} {self.versions.operators[writer].type}"
-            self._fail(i, f"{why} '{name}', which {by} overwrites", f"let {by} write a blob of another name")
+            self._fail(
+                i,
+                f"{why} '{name}' in version {version}, which {by} overwrites",
+                f"let {by} write a blob of another name",
+            )
 
     def _fail(self, i: int, message: str, help: str = "") -> NoReturn:
         call = self.versions.operators[i]
@@ -306,16 +339,8 @@ def _sources(
             yield i, _Source(gradient, (None,), first, device)
 
 
-def _renamed(operators: list[NamedCall], old: str, new: str, k: int | None = None) -> list[NamedCall]:
-    """Operators in order, with another name for what they write as ``old``, and read after. k: the last's output."""
-    result, written = [], False
-    for j, operator in enumerate(operators):
-        inputs = tuple(new if written and n == old else n for n in operator.inputs)
-        here = k if k is not None and j == len(operators) - 1 else None
-        outputs = tuple(new if n == old and here in (None, m) else n for m, n in enumerate(operator.outputs))
-        written = written or old in operator.outputs
-        result.append(replace(operator, inputs=inputs, outputs=outputs))
-    return result
+def _as_it_is(call: NamedCall, old: str, new: str) -> NamedCall:
+    return call
 
 
 def _names(gradient: Gradient) -> tuple[str, ...]:

@@ -155,7 +155,7 @@ class GradientMaker:
 
     def _at(self, names: Sequence[str], i: int, what: str) -> str:
         if i >= len(names) or not names[i]:
-            self.fail(f"its {what} {i} is needed, but it has {len(names)}")
+            self.fail(f"its schema asks for {what} {i}, but it has {len(names)}")
         return names[i]
 
 

@@ -8,7 +8,7 @@ import os
 import pdb  # noqa: T100  (debug mode is what scripts ask for)
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
@@ -22,6 +22,7 @@ from graphc.caffe2.proto import caffe2_pb2
 from graphc.caffe2.tensor_proto import Caffe2TensorToNumpyArray as Caffe2TensorToNumpyArray
 from graphc.caffe2.tensor_proto import CaffeBlobToNumpyArray as CaffeBlobToNumpyArray
 from graphc.caffe2.tensor_proto import NumpyArrayToCaffe2Tensor as NumpyArrayToCaffe2Tensor
+from graphc.caffe2.workspace.functions import RunOperatorOnce
 from graphc.frontends.netdef.schema import Message
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -120,6 +121,12 @@ def BuildUniqueMutexIter(
         mutex = init_net.CreateMutex([], [iter_mutex if iter_mutex is not None else ITERATION_MUTEX_NAME])
         net.AtomicIter([mutex, counter], [counter])
     return counter
+
+
+def ResetBlobs(blobs: Iterable[Any]) -> None:
+    """Empty blobs of the workspace; raises ``RuntimeError`` for one that does not exist."""
+    names = [str(blob) for blob in blobs]
+    RunOperatorOnce(caffe2_pb2.OperatorDef(type="Free", input=names, output=names))
 
 
 def EnumClassKeyVals(cls: type) -> dict[str, str]:

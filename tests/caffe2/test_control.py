@@ -123,3 +123,40 @@ def test_branches_inside_a_branch() -> None:
     (net,) = builder.get()
     workspace.RunNetOnce(net)
     assert (workspace.FetchBlob("y"), workspace.FetchBlob("z")) == (2.0, 7.0)
+
+
+def test_what_only_one_branch_makes() -> None:
+    """A blob of the branch that ran is there afterwards; one of the other branch is not, or is as it was."""
+    then, other = core.Net("then"), core.Net("other")
+    then.Mul(["x", "x"], "square")
+    then.Copy("square", "y")
+    other.Copy("x", "y")
+    net = core.Net("one_branch")
+    net.If(["condition", "x"], ["y"], then_net=then.Proto(), else_net=other.Proto())
+    workspace.FeedBlob("x", np.array([3.0], np.float32))
+    workspace.FeedBlob("condition", np.array(False))
+    workspace.RunNetOnce(net)
+    assert workspace.FetchBlob("y") == [3.0]
+    with pytest.raises(RuntimeError):
+        workspace.FetchBlob("square")
+    workspace.CreateNet(net)
+    for condition, fed, want in ((True, None, [9.0]), (False, None, [9.0]), (False, [7.0, 8.0], [7.0, 8.0])):
+        workspace.FeedBlob("condition", np.array(condition))
+        if fed is not None:
+            workspace.FeedBlob("square", np.array(fed, np.float32))
+        workspace.RunNet(net)
+        assert workspace.FetchBlob("square").tolist() == want
+
+
+def test_branches_draw_other_numbers_in_every_run() -> None:
+    then = core.Net("drawing")
+    then.UniformFill([], "drawn", shape=[4], min=0.0, max=1.0)
+    net = core.Net("draws")
+    net.If(["condition"], ["drawn"], then_net=then.Proto())
+    workspace.FeedBlob("condition", np.array(True))
+    workspace.CreateNet(net)
+    found = set()
+    for _ in range(3):
+        workspace.RunNet(net)
+        found.add(workspace.FetchBlob("drawn").tobytes())
+    assert len(found) == 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -207,3 +208,30 @@ def test_control_flow_around_them() -> None:
     run("If", "go", [], then_net=body.Proto())
     run("RetrieveCount", "c", "count")
     assert workspace.FetchBlob("count") == 4
+
+
+def counting_from(start: int) -> Callable[..., None]:
+    seen = [start]
+
+    def count(inputs: list, outputs: list) -> None:
+        outputs[0].feed(np.array([seen[0]]))
+        seen[0] += 1
+
+    return count
+
+
+def test_a_builder_makes_a_function_for_each_operator_of_each_created_net() -> None:
+    net = core.Net("built")
+    net.Python((counting_from, [5], {}))([], ["a"])
+    net.Python((counting_from, [5], {}))([], ["b"])
+    copies = [net.Clone("built_again"), net]
+    for one in copies:
+        workspace.CreateNet(one)
+        for want in (5, 6, 7):
+            workspace.RunNet(one)
+            assert workspace.FetchBlobs(["a", "b"]) == [[want], [want]]
+    workspace.RunNetOnce(net)
+    assert workspace.FetchBlobs(["a", "b"]) == [[5], [5]]
+    workspace.CreateNet(net, overwrite=True)
+    workspace.RunNet(net)
+    assert workspace.FetchBlob("a") == [5]

@@ -179,6 +179,11 @@ def test_for_dag_refuses_gradients() -> None:
         memonger.optimize_inference_for_dag(message, ["x"])
 
 
+def test_for_dag_refuses_what_has_to_be_in_place() -> None:
+    with pytest.raises(RuntimeError, match="'A' and writes 'B', which have to be one blob"):
+        memonger.optimize_inference_for_dag(net("IndexFreeze A -> B\nSum B B -> C", "A", "C"), ["A"])
+
+
 @pytest.mark.parametrize(
     ("text", "heads", "reason"),
     [

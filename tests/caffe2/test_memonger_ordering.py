@@ -39,9 +39,12 @@ def test_random_numbers_and_effects_keep_their_turn() -> None:
     assert set(g.edges()) == {(0, 2), (2, 3)}
 
 
-def test_levels() -> None:
+def test_what_became_ready_last_comes_first() -> None:
+    """As in Caffe2's own tests, which know the order of networkx 2.0."""
     g = graph("Copy x -> a\nCopy a -> b\nCopy y -> c\nSum b c -> d")
-    assert memonger.topological_sort_traversal(g) == [0, 2, 1, 3]
+    assert memonger.topological_sort_traversal(g) == [2, 0, 1, 3]
+    g = graph("Copy w0_ -> w0\nConv d w0 b0 -> c0\nCopy w2 -> w2\nConv c0 w2 b2 -> c2\nCopy d1 -> d2\nCopy d2 -> d3")
+    assert memonger.topological_sort_traversal(g) == [4, 5, 2, 0, 1, 3]
 
 
 def test_the_long_way_comes_first() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from graphc.caffe2 import core, workspace
+from graphc.caffe2.workspace.current import current
 
 
 def counting(name: str) -> tuple[core.Net, str]:
@@ -113,3 +114,26 @@ def test_protos_of_plans() -> None:
     copy = core.Plan.create_from_proto(plan.Proto())
     assert workspace.RunPlan(copy) is True
     assert workspace.Blobs() == ["x", "y"]
+
+
+def test_a_plan_takes_the_place_of_a_net() -> None:
+    """A net of the same name and other content is overwritten, once a plan; an equal one keeps what it compiled."""
+    for value in (1.0, 2.0):
+        net = core.Net(None)
+        net.Proto().name = "renewed"
+        net.ConstantFill([], "x", shape=[1], value=value)
+        workspace.RunPlan(core.execution_step("fill", net, num_iter=2))
+        assert workspace.FetchBlob("x") == [value]
+    created = current().created["renewed"]
+    workspace.RunPlan(core.execution_step("fill", net))
+    assert current().created["renewed"] is created
+
+
+def test_a_plan_draws_the_numbers_of_a_seed_again() -> None:
+    net = core.Net("seeded")
+    net.UniformFill([], "drawn", shape=[4], device_option=core.DeviceOption(0, random_seed=7))
+    found = []
+    for rounds in (1, 2, 1):
+        workspace.RunPlan(core.execution_step("draw", net, num_iter=rounds))
+        found.append(workspace.FetchBlob("drawn").tolist())
+    assert found[0] == found[2] != found[1]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
-from graphc.caffe2 import core, workspace
+from graphc.caffe2 import core, utils, workspace
 from graphc.caffe2.workspace.current import current
 from graphc.caffe2.workspace.pending import Pending
 
@@ -222,3 +225,46 @@ def test_a_collector_begins_with_a_blob_that_holds_nothing() -> None:
     workspace.CreateNet(net)
     workspace.RunNet(net, 2)
     assert workspace.FetchBlob("last").tolist() == [[3, 4], [3, 4], [1, 2]]
+
+
+def test_blobs_are_emptied() -> None:
+    workspace.FeedBlob("x", np.ones(3, np.float32))
+    utils.ResetBlobs(["x"])
+    assert "uninitialized" in workspace.FetchBlob("x")
+    with pytest.raises(RuntimeError, match="nothing"):
+        utils.ResetBlobs(["nothing"])
+
+
+def test_tensors_of_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace.FeedBlob("x", np.arange(3, dtype=np.int64))
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(RuntimeError, match="needs PyTorch"):
+        workspace.FetchTorch("x")
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(from_numpy=lambda array: ("tensor", array.tolist())))
+    assert workspace.FetchTorch("x") == ("tensor", [0, 1, 2])
+    workspace.FeedBlob("x", "text")
+    with pytest.raises(RuntimeError, match="no tensor of numbers"):
+        workspace.FetchTorch("x")
+
+
+def test_a_failure_is_logged_with_its_place(caplog: pytest.LogCaptureFixture) -> None:
+    net = core.Net("logged")
+    net.Relu("x", "y")
+    assert workspace.CallWithExceptionIntercept(lambda a, b: a + b, lambda: 0, "logged", 1, b=2) == 3
+    with pytest.raises(ZeroDivisionError):
+        workspace.CallWithExceptionIntercept(lambda: 1 // 0, lambda: 0, "logged")
+    assert "net 'logged' op #0 failed; created at" in caplog.text
+    assert "test_running.py" in caplog.text
+
+
+def test_shapes_where_no_type_is_given() -> None:
+    """A type that nobody said is float32, unless the operator takes whole numbers alone."""
+    net = core.Net("shapes")
+    net.LearningRate("iter", "rate", base_lr=0.1, policy="fixed")
+    net.Unique("ids", ["unique", "remapping"])
+    net.Relu("x", "y")
+    shapes, types = workspace.InferShapesAndTypes([net], {"iter": [1], "ids": [7], "x": [2, 3]})
+    assert {n: shapes.get(n) for n in ("rate", "unique", "remapping", "y")} == {
+        "rate": [1], "unique": None, "remapping": [7], "y": [2, 3],
+    }  # fmt: skip
+    assert (types["rate"], types["remapping"], types["y"]) == (1, 2, 1)

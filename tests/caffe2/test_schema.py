@@ -134,3 +134,16 @@ def test_values_become_records():
     assert schema.equal_schemas(schema.RawTuple(2), schema.Tuple(np.void, np.void))
     with pytest.raises(AssertionError, match="not what it was"):
         schema.schema_check([np.int32], previous=record)
+
+
+def test_records_are_recovered_from_names():
+    net = core.Net("recovered")
+    net.AddExternalInput("in/x", "in/y:lengths", "in/y:values", "other")
+    net.recover_input_record_by_prefix("nothing/")
+    assert net.input_record() is None
+    net.recover_input_record_by_prefix("in/")
+    assert net.input_record().field_names() == ["x", "y:lengths", "y:values"]
+    assert [str(blob) for blob in net.input_record().field_blobs()] == ["in/x", "in/y:lengths", "in/y:values"]
+    net.AddExternalOutput(net.Copy("in/x", "out/z"))
+    net.recover_output_record_by_prefix("out/")
+    assert net.output_record().field_names() == ["z"]

@@ -103,6 +103,36 @@ def test_gradients_given_and_registered() -> None:
     assert (operators[0].type, operators[0].is_gradient_op, d_inputs) == ("ReluGradient", True, ["x_grad"])
 
 
+def test_a_given_gradient_gives_way() -> None:
+    """As in Caffe2: of a blob that operators read, their gradients count and the given one does not."""
+    net = core.Net("gives_way")
+    net.Relu("x", "y")
+    net.Relu("y", "z")
+    gradients = net.AddGradientOperators({"y": "dy", "z": "dz"})
+    assert str(gradients["y"]) == "y_grad"
+    assert [list(op.input) for op in net.Proto().op[2:]] == [["z", "dz"], ["y", "y_grad"]]
+
+
+def test_versions_and_sums() -> None:
+    relu = core.CreateOperator("Relu", "x", "x")
+    ir = core.IR([relu, core.CreateOperator("Sum", ["x", "y"], "z")])
+    assert isinstance(ir.ssa[0], core.OpSSA)
+    assert ir.ssa[0].op is relu
+    assert [(s.in_versions, s.out_versions) for s in ir.ssa] == [({"x": 0}, {"x": 1}), ({"x": 1, "y": 0}, {"z": 0})]
+    assert (ir.frontier, ir.input_usages["x"][1]) == ({"x": 1, "y": 0, "z": 0}, [1])
+    with pytest.raises(ValueError, match="'z' is orphan"):
+        core.IR([core.CreateOperator("StopGradient", "x", "z")])
+    marks = ["shard:1", f"{core.IR.ONLY_KEEP_IS_AUTO_GEN_SUM_OPS_TAG}:1"]
+    for given, want in (
+        (marks[:1], ["shard:1", "is_auto_gen_sum_ops:1"]),
+        (marks, ["is_auto_gen_sum_ops:1"]),
+    ):
+        option = core.DeviceOption(caffe2_pb2.CPU, extra_info=given)
+        readers = [core.CreateOperator("Relu", "x", name, device_option=option) for name in ("a", "b")]
+        made, _ = core.GradientRegistry.GetBackwardPass([*readers, core.CreateOperator("Mul", ["a", "b"], "y")], ["y"])
+        assert (made[-1].type, list(made[-1].device_option.extra_info)) == ("Sum", want)
+
+
 def test_sparse_gradients() -> None:
     net = core.Net("sparse")
     net.Gather(["table", "rows"], "y")

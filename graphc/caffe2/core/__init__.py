@@ -6,6 +6,8 @@ from graphc.caffe2 import _import_c_extension as C  # noqa: F401
 from graphc.caffe2 import scope as scope
 from graphc.caffe2 import utils as utils
 from graphc.caffe2 import workspace as workspace
+from graphc.caffe2.core.backward import IR as IR
+from graphc.caffe2.core.backward import OpSSA as OpSSA
 from graphc.caffe2.core.blob_reference import BlobReference as BlobReference
 from graphc.caffe2.core.blob_reference import GetIndexFromGradientList as GetIndexFromGradientList
 from graphc.caffe2.core.blob_reference import GradientSlice as GradientSlice

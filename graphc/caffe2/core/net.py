@@ -6,7 +6,7 @@ import sys
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -47,6 +47,8 @@ class Net:
     external input.
     """
 
+    record_of_columns: ClassVar[Callable[..., Any] | None] = None
+    """``schema.from_column_list``, which that module puts here: it stands above this one."""
     _net_names_used: set[str] = set()
     _names_lock = threading.Lock()
     operator_registry_: dict[str, Any] = {}
@@ -519,6 +521,17 @@ class Net:
                 self.AddExternalOutput(blob)
         self._output_record = record
 
+    def recover_input_record_by_prefix(self, prefix: str) -> None:
+        """Set the record of the inputs to the external inputs whose names begin with ``prefix``; what follows it are
+        names of fields. Nothing where there are none; raises ``AssertionError`` where nobody imported ``schema``."""
+        if (record := _record_by_prefix(self._net.external_input, prefix)) is not None:
+            self.set_input_record(record)
+
+    def recover_output_record_by_prefix(self, prefix: str) -> None:
+        """The same for the record of the outputs and the external outputs."""
+        if (record := _record_by_prefix(self._net.external_output, prefix)) is not None:
+            self.set_output_record(record)
+
     def AppendOutputRecordField(self, field_name: str, record: Any) -> None:
         """Add a field to the record of the outputs; raises ``AssertionError`` where there is none."""
         if self._output_record is None:
@@ -553,6 +566,15 @@ def _renamed_record(record: Any, names: Mapping[str, str], net: Net) -> Any:
     for scalar in copy.all_scalars():
         scalar.set_value(BlobReference(renamed(names, str(scalar.get())), net), unsafe=True)
     return copy
+
+
+def _record_by_prefix(blobs: Sequence[str], prefix: str) -> Any:
+    names = [name.removeprefix(prefix) for name in blobs if name.startswith(prefix)]
+    if not names:
+        return None
+    if Net.record_of_columns is None:
+        raise AssertionError("records need the module schema: import caffe2.python.schema")
+    return Net.record_of_columns(names, col_blobs=[BlobReference(prefix + name) for name in names])
 
 
 def _with_new_blobs(record: Any, net: Net) -> Any:

@@ -12,6 +12,7 @@ from graphc.caffe2.memonger.recycling import compute_blob_recycling_for_dag
 from graphc.caffe2.memonger.report import MemongerError, log
 from graphc.caffe2.memonger.verify import require_same
 from graphc.frontends.netdef.schema import Message
+from graphc.ir import registry
 
 
 def optimize_inference_for_dag(net: Net, input_blobs: Iterable[str], namescope: str = "") -> Message:
@@ -19,7 +20,8 @@ def optimize_inference_for_dag(net: Net, input_blobs: Iterable[str], namescope: 
 
     input_blobs: where to start. External inputs and outputs keep their blobs; a net that declares no output keeps all
     that no operator reads. The net given is not changed. Raises ``MemongerError`` for an input that no operator before
-    writes and that is not declared, and for a net with gradient operators.
+    writes and that is not declared, for a net with gradient operators, and for an operator that has to run in place and
+    does not.
     """
     message = message_of(net)
     outside = {*message.external_input, *message.external_output}
@@ -46,7 +48,20 @@ def _require_inference(net: Message, outside: set[str]) -> None:
                 "You can only pass inference-only nets to optimize_inference_for_dag",
                 f"operator #{i} {op.type} is a gradient; share_grad_blobs is for training nets",
             )
+        _require_in_place(i, op)
         written.update(op.output)
+
+
+def _require_in_place(i: int, op: Message) -> None:
+    """Refuse an operator that has to write what it reads, and writes something else: it would have to share anyway."""
+    record = registry().get(op.type)
+    for reads, writes in record.enforced if record is not None else ():
+        if reads < len(op.input) and writes < len(op.output) and op.input[reads] != op.output[writes]:
+            raise MemongerError(
+                f"operator #{i} {op.type} reads '{op.input[reads]}' and writes '{op.output[writes]}', "
+                "which have to be one blob",
+                f"let it write '{op.input[reads]}'",
+            )
 
 
 def optimize_inference_fast(net: Net, static_blobs: Iterable[str]) -> Message:

@@ -54,6 +54,23 @@ def compute_interference_graph(ops: Sequence[Message]) -> Graph:
 
 
 def topological_sort_traversal(g: Graph) -> list[int]:
+    """The nodes in an order that keeps the edges: of those that wait for nothing the last one to become so is next.
+
+    The order that networkx gave when Caffe2 was current (2.0), of which later versions differ.
+    """
+    waiting = {node: len(list(g.predecessors(node))) for node in g}
+    ready = [node for node in g if not waiting[node]]
+    order = []
+    while ready:
+        order.append(ready.pop())
+        for child in g.successors(order[-1]):
+            waiting[child] -= 1
+            if not waiting[child]:
+                ready.append(child)
+    return order
+
+
+def _by_level(g: Graph) -> list[int]:
     """The nodes in an order that keeps the edges, level by level: first the sources, then what they set free ..."""
     waiting = {node: len(list(g.predecessors(node))) for node in g}
     order = [node for node in g if not waiting[node]]
@@ -91,7 +108,7 @@ def _sources_by_path(g: Graph) -> list[int]:
     """The sources in the order in which a tree is walked: each node hangs on the next of its longest way to the end,
     branches that are longer from a source come first.
     """
-    order = topological_sort_traversal(g)
+    order = _by_level(g)
     to_end: dict[int, int] = {}
     for node in reversed(order):
         to_end[node] = 1 + max((to_end[child] for child in g.successors(node)), default=0)

@@ -10,8 +10,9 @@ log = logging.getLogger("memonger")
 """Caffe2's name for it, so that scripts which set its level or handlers do so here."""
 
 
-class MemongerError(NetError, AssertionError, ValueError):
+class MemongerError(NetError, AssertionError, ValueError, RuntimeError):
     """A net or an argument that memonger cannot work with.
 
-    Caffe2 asserts, so scripts may expect an ``AssertionError``; a wrong argument is a ``ValueError`` besides.
+    Caffe2 asserts in Python and in C++, so scripts may expect an ``AssertionError`` or a ``RuntimeError``; a wrong
+    argument is a ``ValueError`` besides.
     """

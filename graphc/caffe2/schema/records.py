@@ -11,6 +11,7 @@ import numpy as np
 from graphc.caffe2 import workspace
 from graphc.caffe2.core.blob_reference import BlobReference
 from graphc.caffe2.core.data_type import DataType
+from graphc.caffe2.core.net import Net
 from graphc.caffe2.schema.fields import FIELD_SEPARATOR, Field, List, Map, Scalar, Struct
 
 _LOG = logging.getLogger(__name__)
@@ -85,6 +86,9 @@ def from_column_list(
             node = node.setdefault(part, {})
         node[last] = Scalar(dtype, blob, metadata)
     return _from_tree(tree)
+
+
+Net.record_of_columns = from_column_list
 
 
 def _from_tree(tree: dict[str, Any] | Scalar) -> Field:

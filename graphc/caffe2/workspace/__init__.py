@@ -11,6 +11,7 @@ from graphc.caffe2.workspace import (  # noqa: F401  (they register operators)
     put_operators,
     python_functions,
     queues,
+    scopes,
     step_blobs,
     tensor_vectors,
     text_files,
@@ -48,6 +49,7 @@ from graphc.caffe2.workspace.estimates import GetOperatorCost as GetOperatorCost
 from graphc.caffe2.workspace.functions import BenchmarkNet as BenchmarkNet
 from graphc.caffe2.workspace.functions import BenchmarkNetOnce as BenchmarkNetOnce
 from graphc.caffe2.workspace.functions import Blobs as Blobs
+from graphc.caffe2.workspace.functions import CallWithExceptionIntercept as CallWithExceptionIntercept
 from graphc.caffe2.workspace.functions import CreateBlob as CreateBlob
 from graphc.caffe2.workspace.functions import CreateNet as CreateNet
 from graphc.caffe2.workspace.functions import DeleteNet as DeleteNet
@@ -58,6 +60,7 @@ from graphc.caffe2.workspace.functions import FetchBlob as FetchBlob
 from graphc.caffe2.workspace.functions import FetchBlobs as FetchBlobs
 from graphc.caffe2.workspace.functions import FetchInt8Blob as FetchInt8Blob
 from graphc.caffe2.workspace.functions import FetchInt8BlobRealVal as FetchInt8BlobRealVal
+from graphc.caffe2.workspace.functions import FetchTorch as FetchTorch
 from graphc.caffe2.workspace.functions import GetBlobSizeBytes as GetBlobSizeBytes
 from graphc.caffe2.workspace.functions import HasBlob as HasBlob
 from graphc.caffe2.workspace.functions import Nets as Nets

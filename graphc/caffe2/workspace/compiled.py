@@ -120,7 +120,7 @@ class CompiledStage:
     def __init__(self, stage: Stage, declared: Collection[str], written: Collection[str], single: bool = False) -> None:
         self.stage, self.declared, self.single = stage, frozenset(declared), single
         self.written = frozenset(written)
-        self.state = frozenset((*stage.reads, *stage.kept)).intersection(stage.writes)
+        self.state = frozenset(stage.reads).intersection(stage.writes)
         self.weight_like = _weight_like(stage)
         self._variants: dict[Signature, list[Variant]] = {}
         self.once = Demands()
@@ -136,7 +136,6 @@ class CompiledStage:
         if prepared is not None and arrays is not None:
             return prepared.variant.run(arrays)
         values = {n: self._present(source, n) for n in self.stage.reads}
-        values |= {n: source.value(n) for n in self.stage.kept if source.raw.get(n) is not None}
         with self._lock:
             found = self._select(values, demands, source.filled, every)
         source.filled.difference_update(self.stage.writes)
@@ -169,7 +168,6 @@ class CompiledStage:
         signature = tuple(_signature(values[n]) for n in names)
         key = (
             outputs,
-            *names[len(self.stage.reads) - len(weights) :],
             *((n, id(w)) for n, w in weights.items()),
             *map(_pattern, signature),
         )

@@ -1,4 +1,4 @@
-"""If and While whose nets hold host operators or draw random numbers; others are part of plans."""
+"""If and While that cannot be part of a plan (``stages.py`` says which)."""
 
 from __future__ import annotations
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 from graphc.caffe2.workspace.compiled import CompiledStage, Demands
 from graphc.caffe2.workspace.errors import EnforceError, enforce_error
@@ -30,17 +30,22 @@ class Target(Protocol):
     def remove(self, name: str) -> bool: ...
     def names(self) -> list[str]: ...
     def own_names(self) -> list[str]: ...
+    def scope(self, names: Mapping[str, str]) -> Any: ...
 
 
 class CreatedNet:
-    """A net of a workspace: its program, and what its runs taught it."""
+    """A net of a workspace: its program, and what its runs taught it. digest: of the bytes that it was created from."""
 
-    def __init__(self, program: Program) -> None:
-        self.program = program
+    def __init__(self, program: Program, digest: bytes = b"") -> None:
+        self.program, self.digest = program, digest
         self.demands = [Demands() for _ in program.stages]
-        self.inner: dict[int, Program] = {}
         self.observers: list[Observer] = []
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget the runs, but for what they taught."""
         self.runs = 0
+        self.memory: dict[int, Any] = {}
 
     @property
     def name(self) -> str:
@@ -55,7 +60,7 @@ class CreatedNet:
                 if isinstance(stage, CompiledStage):
                     _run_compiled(stage, target, demands)
                 else:
-                    _run_other(stage, target, self.runs, self.inner)
+                    _run_other(stage, target, self.runs, self.memory)
         except EnforceError:
             raise
         except GraphcError as error:
@@ -69,16 +74,19 @@ class CreatedNet:
         return lambda: self.run(target)
 
 
-def run_program(program: Program, target: Target) -> None:
-    """Run a program once, by plans that give every blob; raises ``EnforceError``."""
-    inner: dict[int, Program] = {}
+def run_program(program: Program, target: Target, memory: dict[int, Any] | None = None) -> None:
+    """Run a program once, by plans that give every blob; raises ``EnforceError``.
+
+    memory: what operators keep, of a net that is part of another one.
+    """
+    memory = {} if memory is None else memory
     try:
         for stage in program.stages:
             if isinstance(stage, CompiledStage):
                 found = stage.run(target, stage.once, True)
                 target.raw.update(found)
             else:
-                _run_other(stage, target, 0, inner)
+                _run_other(stage, target, 0, memory)
     except EnforceError:
         raise
     except GraphcError as error:
@@ -96,15 +104,13 @@ def _run_compiled(stage: CompiledStage, target: Target, demands: Demands) -> Non
     raw.update(found)
 
 
-def _run_other(stage: FillStage | HostStage, target: Target, runs: int, inner: dict[int, Program]) -> None:
+def _run_other(stage: FillStage | HostStage, target: Target, runs: int, memory: dict[int, Any]) -> None:
     if isinstance(stage, FillStage):
         for name, value in stage.run(target, runs).items():
             target.put(name, value, True)
         return
 
-    def run_net(net: Net) -> None:
-        if id(net) not in inner:
-            inner[id(net)] = Program(net)
-        run_program(inner[id(net)], target)
+    def run_net(net: Net, blobs: Target) -> None:
+        run_program(stage.program(net), blobs, memory)
 
-    stage.function(HostCall(target, stage.op, stage.where, run_net))
+    stage.function(HostCall(target, stage.op, stage.where, run_net, memory))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+import logging
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,10 +20,13 @@ from graphc.caffe2.workspace.errors import EnforceError, enforced
 from graphc.caffe2.workspace.plans import BackgroundPlan, run_plan
 from graphc.caffe2.workspace.predictor import Predictor as _Predictor
 from graphc.caffe2.workspace.serialize import deserialize_value, parse_blob, serialize_value
+from graphc.caffe2.workspace.tracebacks import creation_text
 from graphc.caffe2.workspace.values import nbytes
 from graphc.frontends.netdef.schema import Message
 from graphc.frontends.netdef.writer import to_message
 from graphc.operators import Int8Tensor
+
+_LOG = logging.getLogger(__name__)
 
 # ---- blobs -----------------------------------------------------------------------------------------------------------
 
@@ -44,6 +49,21 @@ def FetchBlob(name: Any) -> Any:
     if isinstance(found, Int8Tensor):
         raise TypeError(f"Use FetchInt8Blob to fetch Int8 Blob {StringifyBlobName(name)}")
     return found
+
+
+def FetchTorch(name: Any) -> Any:
+    """A copy of a blob as a tensor of PyTorch; raises ``RuntimeError`` where PyTorch is not installed, and for a blob
+    that does not exist or holds no tensor."""
+    try:
+        torch = importlib.import_module("torch")  # only here, because it takes seconds
+    except ImportError:
+        raise EnforceError(
+            "FetchTorch needs PyTorch, which is not installed", "use FetchBlob, or install torch"
+        ) from None
+    found = FetchBlob(name)
+    if not isinstance(found, np.ndarray) or found.dtype.kind in "SUO":
+        raise EnforceError(f"blob '{StringifyBlobName(name)}' holds no tensor of numbers", "use FetchBlob")
+    return torch.from_numpy(found)
 
 
 def FetchBlobs(names: Sequence[Any]) -> list[Any]:
@@ -205,6 +225,22 @@ def RunNet(name: Any, num_iter: int = 1, allow_fail: bool = False) -> bool:
             raise
         return False
     return True
+
+
+def CallWithExceptionIntercept(
+    func: Callable[..., Any], op_id_fetcher: Callable[[], int], net_name: str, *args: Any, **kwargs: Any
+) -> Any:
+    """What a function gives; where it fails, the log says where in Python the operator was created.
+
+    op_id_fetcher: gives the operator's position in the net.
+    """
+    try:
+        return func(*args, **kwargs)
+    except Exception:
+        position = op_id_fetcher()
+        created = creation_text(net_name, position) or "; nothing is known of its creation"
+        _LOG.warning("net '%s' op #%s failed%s", net_name, position, created)
+        raise
 
 
 def Nets() -> list[str]:

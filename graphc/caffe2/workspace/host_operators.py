@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn, Protocol
 
 import numpy as np
@@ -31,16 +31,31 @@ class Blobs(Protocol):
     def own_names(self) -> list[str]:
         """The names of the blobs that are not those of a workspace around."""
 
+    def scope(self, names: Mapping[str, str]) -> Any:
+        """A new workspace in which some of these blobs have other names: those of ``names``."""
+
     @property
     def root_folder(self) -> str:
         """The folder to which paths of files are relative."""
 
 
-class HostCall:
-    """A call of a host operator: its workspace, its arguments, and a way to run the nets in it."""
+RunNet = Callable[[Net, Any], None]
+"""``run_net(net, workspace)`` runs a net that is an argument of the operator."""
 
-    def __init__(self, blobs: Blobs, op: Operator, where: str, run_net: Callable[[Net], None]) -> None:
-        self.blobs, self.op, self.where, self.run_net = blobs, op, where, run_net
+
+class HostCall:
+    """A call of a host operator: its workspace, its arguments, and a way to run the nets in it.
+
+    memory: what operators of a created net keep from run to run, by the operator's ``id``.
+    """
+
+    def __init__(self, blobs: Blobs, op: Operator, where: str, run_net: RunNet, memory: dict[int, Any]) -> None:
+        self.blobs, self.op, self.where, self.memory = blobs, op, where, memory
+        self._run_net = run_net
+
+    def run_net(self, net: Net, blobs: Blobs | None = None) -> None:
+        """Run a net among the arguments on the operator's workspace, or on another one."""
+        self._run_net(net, self.blobs if blobs is None else blobs)
 
     @property
     def n_inputs(self) -> int:

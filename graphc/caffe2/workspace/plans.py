@@ -29,6 +29,9 @@ class Workspace(Protocol):
     def create_program(self, data: bytes, overwrite: bool = False) -> Any:
         """Create a net from a serialised NetDef."""
 
+    def renew_program(self, name: str, data: bytes) -> None:
+        """Create a net from a serialised NetDef, in the place of the one of its name."""
+
     def net(self, name: str) -> Any:
         """A created net."""
 
@@ -37,17 +40,23 @@ class Workspace(Protocol):
 
 
 def run_plan(plan: Message, workspace: Workspace) -> None:
-    """Create the nets of a ``PlanDef`` where they do not exist, and run its steps in order; raises ``EnforceError``."""
+    """Run the steps of a ``PlanDef`` in order, each net created before its first step; raises ``EnforceError``.
+
+    A net takes the place of one of its name that the workspace has.
+    """
     nets = {net.name: net.SerializeToString() for net in plan.network}
+    renewed: set[str] = set()
     for step in plan.execution_step:
-        _Runner(nets, threading.Event()).instances(step, workspace)
+        _Runner(nets, threading.Event(), workspace, renewed).instances(step, workspace)
 
 
 class _Runner:
-    """Runs steps. stop: set when a step beside the running one has failed."""
+    """Runs steps. stop: set when a step beside the running one has failed. renewed: the nets that the plan has created
+    in its own workspace."""
 
-    def __init__(self, nets: dict[str, bytes], stop: threading.Event) -> None:
-        self.nets, self.stop = nets, stop
+    def __init__(self, nets: dict[str, bytes], stop: threading.Event, workspace: Workspace, renewed: set[str]) -> None:
+        self.nets, self.stop, self.workspace, self.renewed = nets, stop, workspace, renewed
+        self._lock = threading.Lock()
 
     def instances(self, step: Message, workspace: Workspace) -> None:
         """Run a step, or so many copies of it at once as it says."""
@@ -66,8 +75,14 @@ class _Runner:
 
     def _create(self, step: Message, workspace: Workspace) -> None:
         for name in (*step.network, *([step.report_net] if step.report_net else [])):
-            if name not in workspace.created and name in self.nets:
-                workspace.create_program(self.nets[name])
+            if name not in self.nets:
+                continue
+            with self._lock:
+                if workspace is self.workspace and name not in self.renewed:
+                    self.renewed.add(name)
+                    workspace.renew_program(name, self.nets[name])
+                elif name not in workspace.created:
+                    workspace.create_program(self.nets[name])
 
     def _report(self, step: Message, workspace: Workspace) -> Run | None:
         return workspace.net(step.report_net).bound(workspace) if step.report_net else None

@@ -12,7 +12,7 @@ from graphc.caffe2.workspace.compiled import CompiledStage
 from graphc.caffe2.workspace.errors import EnforceError, enforced
 from graphc.caffe2.workspace.fills import FillStage
 from graphc.caffe2.workspace.host_operators import HOST_OPERATORS, HostFunction
-from graphc.caffe2.workspace.stages import Kind, Stage, is_compiled, split_stages
+from graphc.caffe2.workspace.stages import Kind, Stage, is_compiled, keeps_scopes, scope_prefixes, split_stages
 from graphc.caffe2.workspace.unknown_arguments import without_unknown
 from graphc.frontends.netdef import check, read_net
 from graphc.frontends.netdef.blobs import free_blobs, written_blobs
@@ -27,34 +27,45 @@ LARGEST = 1 << 20
 
 
 class HostStage:
-    """One operator that runs as a function of the workspace."""
+    """One operator that runs as a function of the workspace. scoped: see ``Program``."""
 
-    def __init__(self, stage: Stage) -> None:
-        self.stage, self.op = stage, stage.net.ops[0]
+    def __init__(self, stage: Stage, scoped: bool) -> None:
+        self.stage, self.op, self.scoped = stage, stage.net.ops[0], scoped
         self.function: HostFunction = HOST_OPERATORS[self.op.type]
         self.where = f"net '{stage.net.name}' op #{stage.positions[0]}"
+        self._programs: dict[int, Program] = {}
+
+    def program(self, net: Net) -> Program:
+        """The program of a net among the operator's arguments; raises ``EnforceError``."""
+        if id(net) not in self._programs:
+            self._programs[id(net)] = Program(net, scoped=self.scoped)
+        return self._programs[id(net)]
 
 
 AnyStage = CompiledStage | FillStage | HostStage
 
 
 class Program:
-    """A net and its stages; programs of the same net are one object. single: it is an operator that runs by itself.
+    """A net and its stages; programs of the same net are one object.
 
-    Raises ``EnforceError`` for a net that cannot run, with every reason.
+    single: it is an operator that runs by itself. scoped: it is part of a net whose scopes are kept
+    (``stages.keeps_scopes``). Raises ``EnforceError`` for a net that cannot run, with every reason.
     """
 
-    def __init__(self, net: Net, single: bool = False) -> None:
+    def __init__(self, net: Net, single: bool = False, scoped: bool = False) -> None:
         self.net = net = without_unknown(net)
         _require_valid(net)
         expanded, _ = expand(net)
-        self.reads = [n for n in free_blobs(expanded) if n]
-        self.writes = [n for n in written_blobs(expanded) if n]
-        self.stages: list[AnyStage] = [self._stage(s, single) for s in split_stages(_without_mutexes(net))]
+        self.scoped = scoped or keeps_scopes(net)
+        inside = scope_prefixes(net) if self.scoped else ()
+        self.reads = [n for n in free_blobs(expanded) if n and not n.startswith(inside)]
+        self.writes = [n for n in written_blobs(expanded) if n and not n.startswith(inside)]
+        stages = split_stages(_without_mutexes(net), self.scoped)
+        self.stages: list[AnyStage] = [self._stage(s, single) for s in stages]
 
     def _stage(self, stage: Stage, single: bool) -> AnyStage:
         if stage.kind is Kind.HOST:
-            return HostStage(stage)
+            return HostStage(stage, self.scoped)
         if stage.kind is Kind.FILL:
             return FillStage(stage)
         return CompiledStage(stage, self.net.external_outputs, self.writes, single)

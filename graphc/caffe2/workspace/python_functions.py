@@ -16,22 +16,22 @@ Function = Callable[..., Any]
 
 _FUNCTIONS: dict[str, tuple[Function, Function | None, bool]] = {}
 """Token -> function, its gradient, and whether they get the workspace."""
-_MADE: dict[bytes, str] = {}
-"""Pickled factory -> token of the function that it made."""
+_BUILDERS: dict[bytes, tuple[Any, ...]] = {}
+"""Pickled builder -> the builder itself: what makes a function, its arguments and its named arguments."""
+_ABSENT = ("its function is not in this process", "create the operator with net.Python in this process")
 _NUMBERS = itertools.count(1)
 
 
 def python_arguments(f: Any, grad_f: Any, python_func_type: Any, pass_workspace: bool) -> dict[str, Any]:
     """The arguments by which an operator names a function; see ``Net.Python``.
 
-    A token; for a function that a factory makes its pickle, as Caffe2 has it. Pickles are never opened: nets may come
-    from anywhere.
+    A token; for a function that a builder makes the builder's pickle, as Caffe2 has it. Pickles are never opened: nets
+    may come from anywhere.
     """
     if isinstance(f, tuple) and not python_func_type:
         if grad_f and not isinstance(grad_f, tuple):
             raise AssertionError("A tuple has to be passed to both f and grad_f or neither.")
         builder = _pickled(f)
-        _MADE[builder] = register_python(f, grad_f, None, pass_workspace)
         gradient = _pickled(grad_f) if grad_f else ""
         return {"pickled_builder": builder, "pickled_grad_builder": gradient, "pass_workspace": pass_workspace}
     return {"token": register_python(f, grad_f, python_func_type, pass_workspace)}
@@ -41,7 +41,9 @@ def _pickled(builder: tuple[Any, ...]) -> bytes:
     if len(builder) != 3:
         raise AssertionError("Expected builder tuple (func, args, kwargs)")
     function, args, kwargs = builder
-    return pickle.dumps((function, tuple(args), dict(kwargs)))
+    found = pickle.dumps((function, tuple(args), dict(kwargs)))
+    _BUILDERS[found] = builder
+    return found
 
 
 def register_python(f: Any, grad_f: Any = None, python_func_type: Any = None, pass_workspace: bool = False) -> str:
@@ -98,30 +100,46 @@ class PythonTensor:
 @host_operator("Python")
 def run_python(call: HostCall) -> None:
     """Call a function with its inputs and outputs as lists of ``PythonTensor``."""
-    _call(call, _functions(call)[0])
+    _call(call, _built_once(call, "pickled_builder") or _registered(call)[0])
 
 
 @host_operator("PythonGradient")
 def run_python_gradient(call: HostCall) -> None:
     """Call the gradient of a function."""
-    gradient = _functions(call)[1]
+    gradient = _built_once(call, "pickled_grad_builder")
+    if gradient is None and not call.op.args.get("pickled_builder"):
+        gradient = _registered(call)[1]
     if gradient is None:
         call.fail("the function has no gradient", "give grad_f to net.Python")
     _call(call, gradient)
 
 
-def _functions(call: HostCall) -> tuple[Function, Function | None, bool]:
-    builder = call.op.args.get("pickled_builder")
-    token = call.arg("token", "") if builder is None else _MADE.get(builder, "")
+def _registered(call: HostCall) -> tuple[Function, Function | None, bool]:
+    token = call.arg("token", "")
     if token not in _FUNCTIONS:
-        call.fail("its function is not in this process", "create the operator with net.Python in this process")
+        call.fail(*_ABSENT)
     return _FUNCTIONS[token]
+
+
+def _built_once(call: HostCall, argument: str) -> Function | None:
+    """The function of a builder, which makes one for each operator of each created net; None where there is none."""
+    builder = call.op.args.get(argument)
+    if not builder:
+        return None
+    if builder not in _BUILDERS:
+        call.fail(*_ABSENT)
+    key = id(call.op)
+    if key not in call.memory:
+        call.memory[key] = _built(_BUILDERS[builder])
+    function: Function = call.memory[key]
+    return function
 
 
 def _call(call: HostCall, function: Function) -> None:
     inputs = [PythonTensor(_copied(v)) for v in call.read_all()]
     outputs = [PythonTensor(_previous(call, n)) for n in call.op.outputs]
-    workspace = (call.blobs,) if _functions(call)[2] else ()
+    passes = call.arg("pass_workspace", 0) if call.op.args.get("pickled_builder") else _registered(call)[2]
+    workspace = (call.blobs,) if passes else ()
     function(inputs, outputs, *workspace)
     for i, tensor in enumerate(outputs):
         if tensor._value is not None:

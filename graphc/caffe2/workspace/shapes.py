@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -35,10 +35,11 @@ def InferShapesAndTypes(
 ) -> tuple[dict[str, list[int]], dict[str, int]]:
     """Dimensions and ``DataType`` numbers by blob, for nets that run one after another.
 
-    blob_dimensions, blob_types: what the blobs hold (float32 unless said), whatever an init net puts there; without
-    them what they hold in the workspace. Blobs of unknown size are left out. nets_proto: accepted, as any form of a net
-    is understood.
+    blob_dimensions, blob_types: what the blobs hold, whatever an init net puts there; without them what they hold in
+    the workspace. A type that is not said is float32, but for operators that take no float32, such as LearningRate.
+    Blobs of unknown size are left out. nets_proto: accepted, as any form of a net is understood.
     """
+    assumed = set(map(str, blob_dimensions or ())) - set(map(str, blob_types or ()))
     if blob_dimensions is None:
         values = {name: current().value(name) for name in current().names()}
         types = {name: value_type(name, v) for name, v in values.items() if _is_tensor(v)}
@@ -50,7 +51,7 @@ def InferShapesAndTypes(
         }
     with enforced():
         for net in nets:
-            found = _infer(StringifyProto(net), types)
+            found = _infer(StringifyProto(net), types, assumed)
             types |= {n: t for n, t in found.items() if n not in (blob_dimensions or ())}
     static = {n: t for n, t in types.items() if t.is_static and t.dtype is not None}
     return {n: list(t.static_shape) for n, t in static.items()}, {n: _number(t) for n, t in static.items()}
@@ -64,8 +65,11 @@ def _number(type: TensorType) -> int:
     return 0 if type.dtype is None else type.dtype.value
 
 
-def _infer(data: bytes, known: Mapping[str, TensorType]) -> dict[str, TensorType]:
-    """The types of the blobs of a net; those after an operator whose types do not follow stay unknown."""
+def _infer(data: bytes, known: Mapping[str, TensorType], assumed: Collection[str]) -> dict[str, TensorType]:
+    """The types of the blobs of a net; those after an operator whose types do not follow stay unknown.
+
+    assumed: blobs whose element type nobody said.
+    """
     net = parse_net(data)
     read = free_blobs(expand(net)[0])
     graph = import_net(replace(net, external_inputs=[], external_outputs=[]), None, {
@@ -73,11 +77,25 @@ def _infer(data: bytes, known: Mapping[str, TensorType]) -> dict[str, TensorType
     })  # fmt: skip
     for node in graph.nodes:
         with suppress(GraphcError):
-            infer_node(node)
+            _infer_node(node, assumed)
             _keep_sizes(node)
         if node.op in _LIKE_INPUT and node.operands[0] is not None:
             node.results[0].type = node.operands[0].type
     return {name: _told(value) for name, value in graph.blobs().items()}
+
+
+def _infer_node(node: Node, assumed: Collection[str]) -> None:
+    """Set the types of a node's results; where the element types that were assumed do not fit, without these."""
+    try:
+        infer_node(node)
+    except GraphcError:
+        doubtful = [v for v in node.operands if v is not None and v.producer is None and v.name in assumed]
+        types = [v.type for v in doubtful]
+        for v in doubtful:
+            v.type = replace(v.type, dtype=None)
+        infer_node(node)
+        for v, type in zip(doubtful, types):
+            v.type = type
 
 
 def _keep_sizes(node: Node) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
@@ -9,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from graphc.caffe2.proto import caffe2_pb2
+from graphc.caffe2.workspace.bound import BoundBlobs
 from graphc.caffe2.workspace.child import ChildBlobs
 from graphc.caffe2.workspace.coercion import StringifyProto
 from graphc.caffe2.workspace.created_net import CreatedNet, run_program
@@ -53,6 +55,10 @@ class Workspace:
     def child(self) -> Workspace:
         """A workspace inside this one."""
         return Workspace(self)
+
+    def scope(self, names: Mapping[str, str]) -> Scope:
+        """A new workspace in which blobs of this one have other names. names: inner name -> outer name."""
+        return Scope(self, names)
 
     def value(self, name: str) -> Value:
         """What a blob holds; raises ``EnforceError`` for one that does not exist."""
@@ -123,8 +129,20 @@ class Workspace:
         self._require_inputs(program)
         for blob in program.writes:
             self.raw.setdefault(blob, None)
-        self.created[name] = CreatedNet(program)
+        self.created[name] = CreatedNet(program, _digest(data))
         return self.created[name]
+
+    def renew_program(self, name: str, data: bytes) -> None:
+        """Create a net from a serialised NetDef in the place of the one of its name, which goes on with its plans where
+        it is the same: it begins anew, so that fills with a seed draw their first numbers.
+
+        Raises ``EnforceError``.
+        """
+        found = self.created.get(name)
+        if found is not None and found.digest == _digest(data):
+            found.begin()
+        else:
+            self.create_program(data, True)
 
     def _require_inputs(self, program: Program) -> None:
         """Raise ``EnforceError`` unless the blobs exist that a net reads before it makes them."""
@@ -223,6 +241,35 @@ class Workspace:
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.raw)
+
+
+class Scope(Workspace):
+    """A workspace that Do makes: some of its blobs are blobs of the workspace around, under other names."""
+
+    def __init__(self, outer: Workspace, names: Mapping[str, str]) -> None:
+        super().__init__(outer.root_folder)
+        self.raw = self._blobs = BoundBlobs()
+        self.bind(outer, names)
+
+    def bind(self, outer: Workspace, names: Mapping[str, str]) -> None:
+        """Bind blobs, in the place of those that were bound before. names: inner name -> outer name."""
+        self._outer = outer
+        self._blobs.bind(outer.raw, names)
+
+    def release(self) -> None:
+        """Let the blobs that were bound be the scope's own, with what they hold now."""
+        for name, outer in self._blobs.release().items():
+            if outer in self._outer.raw:
+                self.raw[name] = self._outer.value(outer)
+
+    def value(self, name: str) -> Value:
+        """What a blob holds, here or around; raises ``EnforceError`` for one that does not exist."""
+        outer = self._blobs.outer_name(name)
+        return super().value(name) if outer is None else self._outer.value(outer)
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=16).digest()
 
 
 class NetHandle:

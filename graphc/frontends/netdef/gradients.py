@@ -7,26 +7,35 @@ from dataclasses import replace
 
 from graphc.frontends.netdef.net import Device, Net, Operator
 from graphc.ir import NamedCall, differentiate
-from graphc.ir.backward_pass import Rule
+from graphc.ir.backward_pass import Rename, Rule
 from graphc.ir.gradient import Gradient, gradient_of
 
 SUM_MARK = "is_auto_gen_sum_ops:1"
 """What Caffe2 adds to the device of an operator that adds gradients up."""
 
 
+ONLY_SUM_MARK = "only_keep_is_auto_gen_sum_ops_tag:1"
+"""Where the device of a gradient's operator has this, what adds the gradient up has ``SUM_MARK`` and nothing else."""
+
+
 def add_gradient_operators(
-    net: Net, losses: Sequence[str] | Mapping[str, Gradient], skip: int = 0, rule: Rule = gradient_of
+    net: Net,
+    losses: Sequence[str] | Mapping[str, Gradient],
+    skip: int = 0,
+    rule: Rule = gradient_of,
+    rename: Rename | None = None,
+    adds_given: bool = True,
 ) -> dict[str, str | tuple[str, str]]:
     """Append the operators that compute the gradients of ``losses`` to a net.
 
     losses: blobs of the net; a mapping gives the blob that holds the gradient of each (indices and values of a sparse
     one), None for ones. skip: the first operators, to pass over, such as those that read data. rule: what gives the
-    gradient operators of a call. Gives the gradient of every blob that has one: its blob, or the indices and the values
-    of a sparse one. Types, names, arguments, devices and order are Caffe2's, but where it would compute a wrong
-    gradient (``ir/backward_pass.py`` lists the cases). Raises ``VerifyError``, naming operator and blob, where there is
-    no gradient; the net is unchanged then.
+    gradient operators of a call. rename, adds_given: see ``differentiate``. Gives the gradient of every blob that has
+    one: its blob, or the indices and the values of a sparse one. Types, names, arguments, devices and order are
+    Caffe2's, but where it would compute a wrong gradient (``ir/backward_pass.py`` lists the cases). Raises
+    ``VerifyError``, naming operator and blob, where there is no gradient; the net is unchanged then.
     """
-    made = differentiate([_call(op) for op in net.ops[skip:]], losses, rule)
+    made = differentiate([_call(op) for op in net.ops[skip:]], losses, rule, rename, adds_given)
     net.ops += map(_operator, made.operators)
     return made.gradients
 
@@ -38,7 +47,7 @@ def _call(op: Operator) -> NamedCall:
 def _operator(call: NamedCall) -> Operator:
     device = call.device or None
     if call.role == "accumulation":
-        device = device or Device()
+        device = device if device and ONLY_SUM_MARK not in device.extra_info else Device()
         device = replace(device, extra_info=(*device.extra_info, SUM_MARK))
     return Operator(
         call.type,

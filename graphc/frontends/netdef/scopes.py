@@ -17,13 +17,13 @@ def bind_scope(op: Operator) -> Operator:
     each, one blob that holds the workspace, has no number (``do_op.h``). Blobs that are not bound are called
     ``WORKSPACE/NAME``: another Do with the same workspace sees them. Raises ``NetError`` for bindings that do not fit.
     """
-    names, scope = _bindings(op), op.inputs[-1] if op.inputs else op.name
+    names, scope = bindings(op), op.inputs[-1] if op.inputs else op.name
     args = {name: renamed(value, lambda n: names.get(n, f"{scope}/{n}") if n else n) for name, value in op.args.items()}
     return replace(op, args=args)
 
 
-def _bindings(op: Operator) -> dict[str, str]:
-    """Inner name -> outer name."""
+def bindings(op: Operator) -> dict[str, str]:
+    """Of a Do: inner name -> outer name. Raises ``NetError`` for bindings that do not fit."""
     inner, index = op.args.get("inner_blobs", ()), op.args.get("outer_blobs_idx", ())
     scoped = op.inputs[-1:] == op.outputs[-1:]
     outer = [*op.inputs[:-1], *op.outputs[:-1]] if scoped else [*op.inputs, *op.outputs]
