@@ -7,7 +7,7 @@ residual: R is added. to_float: the result is float32.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -56,6 +56,10 @@ class Ending:
         farthest += 255 * float(residual_ratio(call)) if residual else 0.0
         step = "near" if farthest < FARTHEST else "far"
         return Ending(step, residual, is_float_result(call), multipliers=tuple(map(float, factors)))
+
+    def of_maps(self, maps: np.ndarray) -> Ending:
+        """That of other maps: those of these numbers, in their order."""
+        return replace(self, multipliers=tuple(self.multipliers[m] for m in maps) if self.multipliers else ())
 
     @property
     def static(self) -> dict[str, int | str]:
@@ -119,7 +123,10 @@ class Epilogue:
             return
         s(f"zero_w = wsplat(zero{' * 65537' if self.is_native else ''})")
         s("low_b = bsplat(low)")
-        s("high_b = bsplat(high)")
+        if self.is_native:
+            s("high_b = bsplat(high)")
+        else:
+            s("none_w = wsplat(0)")
         if self.scaling == "grow":
             s("left_w = wsplat(left)")
             s("most_w = wsplat(limit)")
@@ -136,8 +143,8 @@ class Epilogue:
                 self.s(f"{name}{o} = wload({at}, {i + 1} * span)")
 
     def finish(self, rows: list[Row], count: str = "", mixed: bool = False) -> None:
-        """Scale and store rows. count: how many results of a row there are, where they may be fewer than the lanes of
-        its only vector. mixed: the four vectors of a row have their maps in the order of ``wunmix``.
+        """Scale and store rows. count: how many results of a row there are, where they may be fewer than its only
+        vector, or its four, has lanes. mixed: the four vectors of a row have their maps in the order of ``wunmix``.
         """
         for place, values in rows:
             for o, total in enumerate(values):
@@ -145,7 +152,7 @@ class Epilogue:
         if self.to_float:
             self._store_floats(rows, count)
         else:
-            self._store(rows, count, "wunmix" if mixed else "wpack_added")
+            self._store(rows, count, mixed)
 
     def _scale(self, total: str, o: int, place: str, count: str) -> None:
         s = self.s
@@ -180,26 +187,30 @@ class Epilogue:
             for place, v in stores:
                 s(f"vstorem(y, {place}, {count}, {v})")
 
-    def _store(self, rows: list[Row], count: str, pack: str) -> None:
+    def _store(self, rows: list[Row], count: str, mixed: bool) -> None:
         """Four vectors at a time, so that a row of four is stored at once, one of two as half of a vector."""
-        s, per = self.s, 4 // len(rows[0][1])
+        s, width = self.s, len(rows[0][1])
+        per, plain = 4 // width, "wpack" if not self.is_native and not mixed else ""
+        pack = plain or ("wunmix" if mixed else "wpack_added")
+        added = "" if plain else f", {'zero_w' if self.is_native else 'none_w'}"
         groups = [rows[i : i + per] for i in range(0, len(rows), per)]
         for i, group in enumerate(groups):
             names = [v for _, values in group for v in values]
             names += names[-1:] * (4 - len(names))
+            s(f"q{i} = bmax({pack}({', '.join(names)}{added}), low_b)")
             if self.is_native:
-                s(f"q{i} = bmin(bmax({pack}({', '.join(names)}, zero_w), low_b), high_b)")
-            else:
-                s(f"q{i} = bmax(wpack({', '.join(names)}), low_b)")
+                s(f"q{i} = bmin(q{i}, high_b)")
         word = {1: "bstore", 2: "bstore_half{}", 4: "bstore_{}"}[per]
         whole = [(word.format(k), place, f"q{i}") for i, g in enumerate(groups) for k, (place, _) in enumerate(g)]
-        if not count:
-            for word, place, q in whole:
-                s(f"{word}(y, {place}, {q})")
-            return
-        with s.block(f"if {count} >= {self.lanes}:"):
-            for word, place, q in whole:
-                s(f"{word}(y, {place}, {q})")
-        with s.block("else:"):
-            for word, place, q in whole:
-                s(f"{word}m(y, {place}, {count}, {q})")
+        if count:
+            with s.block(f"if {count} >= {self.lanes * width}:"):
+                self._store_whole(whole)
+            with s.block("else:"):
+                for word, place, q in whole:
+                    s(f"{word}m(y, {place}, {count}, {q})")
+        else:
+            self._store_whole(whole)
+
+    def _store_whole(self, stores: list[tuple[str, str, str]]) -> None:
+        for word, place, q in stores:
+            self.s(f"{word}(y, {place}, {q})")

@@ -7,7 +7,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from graphc.backends.cpu.kernels import costs, int8_border, int8_conv, int8_depthwise, int8_epilogue, int8_sums
+from graphc.backends.cpu.kernels import (
+    costs,
+    int8_border,
+    int8_conv,
+    int8_depthwise,
+    int8_epilogue,
+    int8_sums,
+    int8_taps,
+)
 from graphc.backends.cpu.kernels.int8_call import CONVOLUTIONS, NATIVE, PRODUCTS, WIDEST, Int8Product
 from graphc.backends.cpu.kernels.int8_epilogue import Ending
 from graphc.backends.cpu.kernels.tiles import Tile, tile_for
@@ -55,6 +63,10 @@ def _direct(
 def _depthwise(
     p: Int8Product, ending: Ending, weights: np.ndarray, bias: np.ndarray, target: CpuTarget
 ) -> tuple[KernelSpec, np.ndarray]:
+    values, corrected = int8_conv.centred(weights, p.w_zero, target)
+    if int8_taps.serves(p, ending, target) and not corrected:
+        folded = _without_zero_point(p, weights, bias)
+        return int8_taps.make_spec(p, ending), int8_taps.pack(p, values, folded, ending)
     spec = int8_depthwise.make_spec(p, ending, target)
     tail = ending.tail(p, _without_zero_point(p, weights, bias), 1, target.lanes)
     return spec, np.concatenate([int8_depthwise.pack(p, weights, target), tail])
@@ -81,6 +93,8 @@ def _cost(p: Int8Product, target: CpuTarget) -> float:
 
 def _copied(p: Int8Product, spec: KernelSpec, target: CpuTarget) -> bool:
     """The kernel reads a copy of X: with a border, as int16, or with something behind it that may be read."""
+    if spec.template == "int8_taps":
+        return False
     if spec.template == "int8_depthwise":
         return p.has_border or p.channels % target.lanes > 0
     return not target.vnni or p.has_border or int8_conv.reads_beyond(p, target)
@@ -129,7 +143,9 @@ def bind(
         steps.append((int8_sums.sums_task(p, source, sums),))
     label, y = call.node.results[0].name, outs[0].address
     ending = int8_epilogue.params(call, p, ins[RESIDUAL] if spec.int("residual") else None)
-    if spec.template == "int8_depthwise":
+    if spec.template == "int8_taps":
+        task = int8_taps.make_task(spec, p, source, weights, y, ending, label)
+    elif spec.template == "int8_depthwise":
         task = int8_depthwise.make_task(spec, target, p, source, weights.address, y, ending, label)
     else:
         extra = sums if _corrected(spec) else 0

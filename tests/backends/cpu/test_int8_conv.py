@@ -13,7 +13,7 @@ from harness import Machine, run_call
 from int8_calls import Operand, assert_exact, int8_call, kernels, quantised
 
 import graphc
-from graphc.backends.cpu.kernels import int8_depthwise, int8_rules
+from graphc.backends.cpu.kernels import int8_depthwise, int8_rules, int8_taps
 from graphc.backends.cpu.kernels.tiles import Tile
 from graphc.backends.cpu.target import native
 from graphc.compiler import import_model
@@ -60,6 +60,8 @@ DEPTHWISE = [
     Case((1, 12, 9, 16), (16, 3, 3, 1), {"group": 16, "pad": 1, "stride": 2}, (0, 255, 4), 1 / 512, "Int8ConvRelu"),
     Case((1, 7, 8, 16), (16, 2, 5, 1), {"group": 16, "dilation": 2, "pads": (1, 4, 0, 3)}, (200, 128, 4), 1 / 99),
     Case((1, 5, 6, 5), (5, 1, 1, 1), {"group": 5}, (20, 128, 4), 1.25),
+    Case((1, 6, 9, 70), (70, 3, 3, 1), {"group": 70, "pad": 1, "stride": 2}, (9, 128, 4), 1 / 512, weights=(1, 256)),
+    Case((1, 6, 7, 64), (64, 3, 4, 1), {"group": 64, "pad": 1}, (9, 128, 4), 1.25, "Int8ConvRelu", weights=(127, 130)),
 ]
 PRODUCTS = [
     Case((1, 100), (37, 100), {}, (3, 128, 7), 1 / 8192, "Int8FC"),
@@ -84,6 +86,7 @@ def small_tile(monkeypatch: pytest.MonkeyPatch) -> None:
     """One tile for all sizes: few kernels that compile quickly."""
     monkeypatch.setattr(int8_rules, "_tile", lambda p, target: Tile(3, 1, 2))
     monkeypatch.setattr(int8_depthwise, "tile_for", lambda p, target: Tile(3, 1, 1))
+    monkeypatch.setattr(int8_taps, "tile_for", lambda p: Tile(3, 1, 1))
 
 
 @pytest.mark.usefixtures("small_tile")

@@ -10,7 +10,7 @@ import pytest
 from harness import Machine
 from int8_calls import Operand, assert_exact, int8_call, kernels, quantised
 
-from graphc.backends.cpu.kernels import int8_depthwise, int8_rules
+from graphc.backends.cpu.kernels import int8_depthwise, int8_rules, int8_taps
 from graphc.backends.cpu.kernels.tiles import Tile
 from graphc.ir import VerifyError
 from graphc.ir.opdef import Call
@@ -46,6 +46,9 @@ DEPTHWISE = [
     Case((2, 9, 13, 33), (33, 3, 3, 1), {"group": 33, "pad": 1}, 1 / 512),
     Case((1, 7, 8, 16), (16, 2, 5, 1), {"group": 16, "dilation": 2, "pads": (1, 4, 0, 3), "relu": 1}, 1 / 99, 0.5),
     Case((1, 5, 6, 5), (5, 1, 1, 1), {"group": 5, "to_float": 1}),
+    Case((1, 6, 9, 100), (100, 3, 3, 1), {"group": 100, "pad": 1, "stride": 2, "relu": 1, "high": 199}, 1 / 512),
+    Case((2, 5, 4, 64), (64, 3, 3, 1), {"group": 64, "pads": (0, 2, 2, 1), "dilation_h": 2, "dilation_w": 1}, 1 / 512),
+    Case((1, 7, 7, 66), (66, 5, 5, 1), {"group": 66, "pad": 2}, 1 / 999),
 ]
 
 
@@ -76,6 +79,7 @@ def small_tile(monkeypatch: pytest.MonkeyPatch) -> None:
     """One tile for all sizes: few kernels that compile quickly."""
     monkeypatch.setattr(int8_rules, "_tile", lambda p, target: Tile(3, 1, 2))
     monkeypatch.setattr(int8_depthwise, "tile_for", lambda p, target: Tile(3, 1, 1))
+    monkeypatch.setattr(int8_taps, "tile_for", lambda p: Tile(3, 1, 1))
 
 
 @pytest.mark.usefixtures("small_tile")
