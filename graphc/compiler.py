@@ -9,8 +9,6 @@ from operator import index
 
 import numpy as np
 
-from graphc.backends.cpu.library import CpuLibrary
-from graphc.backends.cpu.target import CpuTarget, find
 from graphc.frontends.netdef import Source, import_net, read_net
 from graphc.frontends.netdef.order import require_order
 from graphc.input_shapes import assume_input_shapes
@@ -19,6 +17,7 @@ from graphc.ir.ops.unsupported import require_runnable
 from graphc.passes import LEVELS, Pass, Pipeline, parse_pipeline, run_pipeline, with_block
 from graphc.passes.manager import Callback
 from graphc.plan import IMAGE_RANK, Plan, require_threads
+from graphc.targets import Target, find, library_for
 
 InputSpec = Mapping[str, "tuple[int, ...] | TensorType | np.ndarray"]
 Progress = Callable[[str, int, int], None]
@@ -73,7 +72,7 @@ def _input_type(name: str, spec: tuple[int, ...] | TensorType | np.ndarray) -> T
 
 def optimise(
     graph: Graph,
-    target: CpuTarget,
+    target: Target,
     level: int = 2,
     pipeline: Sequence[Pass | str] | str | None = None,
     callback: Callback | None = None,
@@ -84,7 +83,7 @@ def optimise(
     return graph
 
 
-def chosen_pipeline(pipeline: Sequence[Pass | str] | str | None, level: int, target: CpuTarget) -> Pipeline:
+def chosen_pipeline(pipeline: Sequence[Pass | str] | str | None, level: int, target: Target) -> Pipeline:
     """The passes of a level for a target, or those given, as objects or text; raises ``GraphcError``."""
     if pipeline is None:
         if level not in LEVELS:
@@ -161,7 +160,7 @@ def compile_graph(
     report("optimise", 0, 1)
     optimise(graph, machine, level, pipeline)
     report("optimise", 1, 1)
-    plan = Plan.build(graph, CpuLibrary(machine), threads or available_cores(), max_memory=limit)
+    plan = Plan.build(graph, library_for(machine), threads or available_cores(), max_memory=limit)
     if prepare:
         plan.prepare(lambda done, total: report("kernels", done, total))
     return plan

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-
-import numpy as np
+from typing import Any
 
 from graphc.ir.schedule import Schedule
-from graphc.runtime.executor import Executor, aligned_zeros
+from graphc.kernel_code import Memory, Runner
 
 MOST_EXECUTORS = 64
 """Executors that a lane keeps; the oldest is forgotten first."""
 
-Make = Callable[[np.ndarray, np.ndarray], Executor]
+Make = Callable[[Any, Any], Runner]
 """An executor in an arena and a scratch buffer."""
 
 
@@ -23,15 +22,16 @@ class Lane:
     almost every run, and must not keep memory for each.
     """
 
-    def __init__(self) -> None:
-        self._arena, self._scratch = aligned_zeros(0), aligned_zeros(0)
-        self._executors: dict[Hashable, Executor] = {}
+    def __init__(self, allocate: Callable[[int], Memory]) -> None:
+        self._allocate = allocate
+        self._arena, self._scratch = allocate(0), allocate(0)
+        self._executors: dict[Hashable, Runner] = {}
 
-    def find(self, key: Hashable) -> Executor | None:
+    def find(self, key: Hashable) -> Runner | None:
         """The executor kept under a key."""
         return self._executors.get(key)
 
-    def add(self, key: Hashable, schedule: Schedule, threads: int, make: Make) -> Executor:
+    def add(self, key: Hashable, schedule: Schedule, threads: int, make: Make) -> Runner:
         """A new executor for a schedule, kept under a key. Where the memory has to grow, the older ones go."""
         arena, scratch = schedule.arena_bytes, schedule.scratch_bytes * threads
         if arena > self._arena.nbytes or scratch > self._scratch.nbytes:
@@ -48,5 +48,5 @@ class Lane:
         spare = 5 if self._executors else 4
         self._executors.clear()
         arena, scratch = max(arena * spare // 4, self._arena.nbytes), max(scratch * spare // 4, self._scratch.nbytes)
-        self._arena = self._scratch = aligned_zeros(0)
-        self._arena, self._scratch = aligned_zeros(arena), aligned_zeros(scratch)
+        self._arena = self._scratch = self._allocate(0)
+        self._arena, self._scratch = self._allocate(arena), self._allocate(scratch)

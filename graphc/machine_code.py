@@ -1,28 +1,31 @@
-"""The machine code of a plan: from its own objects, the kernel cache, or the compiler; loaded once."""
+"""The machine code of a plan for a CPU: from its own objects, the kernel cache, or the compiler; loaded once."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+
+import numpy as np
 
 from graphc.backends.cache import KernelCache
 from graphc.backends.cpu import driver
 from graphc.backends.cpu.compile import compile_kernels
 from graphc.backends.cpu.library import CpuLibrary
 from graphc.backends.load import KernelObject, LoadedKernels
-from graphc.ir import PlanError
-from graphc.ir.schedule import KernelSpec
+from graphc.ir.schedule import KernelSpec, Schedule
+from graphc.kernel_code import KernelCode
 from graphc.planning import PLANNING
+from graphc.runtime.executor import Executor, aligned_zeros
 
 _DRIVERS: dict[str, LoadedKernels] = {}
 """The driver of each target. Worker threads are in its code all their life, so it is never freed."""
 
 
-class MachineCode:
-    """Kernels of one target by name, in this process. native: objects that came with the plan."""
+class MachineCode(KernelCode):
+    """Kernels of one CPU target by name, in this process. native: objects that came with the plan."""
 
     def __init__(self, library: CpuLibrary, native: dict[str, KernelObject] | None = None) -> None:
-        self.library = library
-        self.objects = native or {}
+        super().__init__(library, native)
+        self._target = library.target
         self.addresses: dict[str, int] = {}
         self._loaded: list[LoadedKernels] = []
         self._cache = KernelCache.default()
@@ -39,7 +42,7 @@ class MachineCode:
             objects = {n: self.objects[n] for n in sources if n in self.objects}
             rest = {n: s for n, s in sources.items() if n not in objects}
             note = (lambda done, total, name: progress(done, total)) if progress else None
-            objects |= compile_kernels(rest, self.library.target, self._cache, note)
+            objects |= compile_kernels(rest, self._target, self._cache, note)
             self.objects |= objects
             if driver.NAME in objects:
                 _DRIVERS[target] = LoadedKernels({driver.NAME: objects.pop(driver.NAME)})
@@ -47,15 +50,15 @@ class MachineCode:
             self._loaded.append(loaded)
             self.addresses |= loaded.addresses
 
-    def source(self, spec: KernelSpec) -> str:
-        """The generated source of a kernel; raises ``PlanError`` for a specification that this graphc does not know."""
-        try:
-            return self.library.source(spec)
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-            raise PlanError(
-                f"this graphc cannot generate the plan's kernel {spec}: {type(error).__name__} {error}",
-                "the plan is damaged or was written by another version: compile the net again",
-            ) from error
+    def memory(self, nbytes: int) -> np.ndarray:
+        """Zero bytes that begin at a cache line."""
+        return aligned_zeros(nbytes)
+
+    def executor(
+        self, schedule: Schedule, constants: Sequence[np.ndarray], threads: int, memory: Sequence[np.ndarray]
+    ) -> Executor:
+        """The schedule with the native driver."""
+        return Executor(schedule, self.addresses, self.driver, constants, threads, self.alive, memory)
 
     @property
     def driver(self) -> int:

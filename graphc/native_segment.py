@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,8 +18,8 @@ from graphc.ir.memory_check import check_memory
 from graphc.ir.quant_array import array_quant, with_quant
 from graphc.ir.schedule import Choice, KernelSpec, Schedule
 from graphc.ir.types import OPEN_QUANT
+from graphc.kernel_code import KernelCode, Runner
 from graphc.lane import Lane
-from graphc.machine_code import MachineCode
 from graphc.passes.lower import choose_kernels, lower
 from graphc.passes.unroll_recurrent import has_recurrent, unroll
 from graphc.planning import PLANNING
@@ -63,7 +63,7 @@ class NativeSegment:
         self,
         graph: Graph,
         shape_inputs: tuple[int, ...],
-        code: MachineCode,
+        code: KernelCode,
         threads: int,
         choices: dict[Node, Choice],
         bound: Bound | None,
@@ -84,7 +84,7 @@ class NativeSegment:
 
     @staticmethod
     def build(
-        graph: Graph, shape_inputs: tuple[int, ...], code: MachineCode, threads: int, max_memory: int | None = None
+        graph: Graph, shape_inputs: tuple[int, ...], code: KernelCode, threads: int, max_memory: int | None = None
     ) -> NativeSegment:
         """Choose kernels for the segment, and lower it where its sizes are known; raises ``LoweringError``.
 
@@ -128,7 +128,7 @@ class NativeSegment:
 
     # ---- running -----------------------------------------------------------------------------------------------------
 
-    def run(self, arrays: Sequence[np.ndarray], keep: frozenset[str] = NOTHING) -> tuple[list[np.ndarray], Executor]:
+    def run(self, arrays: Sequence[np.ndarray], keep: frozenset[str] = NOTHING) -> tuple[list[np.ndarray], Runner]:
         """Outputs for contiguous arrays of the inputs' dtypes, and the executor, from which blobs can be fetched until
         it is given back with ``release``."""
         key = Key(tuple([a.shape for a in arrays]), keep)
@@ -138,7 +138,7 @@ class NativeSegment:
         try:
             lane = self._idle.pop()
         except IndexError:  # all are in use by other threads
-            lane = Lane()
+            lane = Lane(self.code.memory)
         try:
             executor = lane.find(key) or self._new(lane, key, arrays)
             found = executor.run(arrays)
@@ -149,7 +149,7 @@ class NativeSegment:
             self._idle.append(lane)
             raise
 
-    def release(self, executor: Executor) -> None:
+    def release(self, executor: Runner) -> None:
         """Let the executor and its memory serve the next call."""
         if isinstance(executor.key, Lane):
             self._idle.append(executor.key)
@@ -160,7 +160,7 @@ class NativeSegment:
             raise RunError("the net has sizes that depend on data: there is no schedule before a run")
         _require_memory(self.bound[0], self.threads)
         with PLANNING:
-            return self._executor(*self.bound)
+            return require_host(self._executor(*self.bound))
 
     @property
     def schedules(self) -> dict[Key, Bound]:
@@ -176,20 +176,19 @@ class NativeSegment:
     def twin(self, executor: Executor, memory: Sequence[np.ndarray]) -> Executor:
         """Another executor of the same schedule, in an arena and a scratch buffer that are large enough."""
         with PLANNING:
-            return self._executor(executor.schedule, executor.constants, *memory)
+            return require_host(self._executor(executor.schedule, executor.constants, *memory))
 
-    def _new(self, lane: Lane, key: Key, arrays: Sequence[np.ndarray]) -> Executor:
+    def _new(self, lane: Lane, key: Key, arrays: Sequence[np.ndarray]) -> Runner:
         with PLANNING:
             schedule, constants = self._schedule(key, arrays)
             _require_memory(schedule, self.threads)
             return lane.add(key, schedule, self.threads, partial(self._executor, schedule, constants))
 
-    def _executor(self, schedule: Schedule, constants: Sequence[np.ndarray], *memory: np.ndarray) -> Executor:
+    def _executor(self, schedule: Schedule, constants: Sequence[np.ndarray], *memory: Any) -> Runner:
         if self.bound is not None and schedule is self.bound[0]:  # it may be from a file
             _require_sound(schedule, constants)
         self.code.load(schedule.kernels)
-        code, threads = self.code, 1 if _is_tiny(schedule) else self.threads
-        return Executor(schedule, code.addresses, code.driver, constants, threads, code.alive, memory)
+        return self.code.executor(schedule, constants, 1 if _is_tiny(schedule) else self.threads, memory)
 
     def _schedule(self, key: Key, arrays: Sequence[np.ndarray]) -> Bound:
         """The schedule for some shapes and kept blobs: inferred and lowered on first use."""
@@ -268,19 +267,19 @@ class NativeSegment:
                 )
 
 
-def _plan_unrolled(graph: Graph, code: MachineCode, max_memory: int | None) -> Bound:
+def _plan_unrolled(graph: Graph, code: KernelCode, max_memory: int | None) -> Bound:
     """As ``_lower_unrolled``, in the order with the lowest peak."""
     unrolled, first = unroll(graph)
     return _plan_memory(unrolled, code, choose_kernels(unrolled, code.library, first=first), max_memory)
 
 
-def _plan_memory(graph: Graph, code: MachineCode, choices: dict[Node, Choice], max_memory: int | None) -> Bound:
+def _plan_memory(graph: Graph, code: KernelCode, choices: dict[Node, Choice], max_memory: int | None) -> Bound:
     from graphc.passes.memory.planner import plan  # a process that runs plans has no use for the planner
 
     return plan(graph, code.library, choices, max_memory)
 
 
-def _lower_unrolled(graph: Graph, code: MachineCode, keep: frozenset[str]) -> Bound:
+def _lower_unrolled(graph: Graph, code: KernelCode, keep: frozenset[str]) -> Bound:
     """The schedule of a graph with its recurrent step nets written out; the steps share kernels and weights."""
     unrolled, first = unroll(graph)
     choices = choose_kernels(unrolled, code.library, first=first)
@@ -312,6 +311,16 @@ def _close(value: Value) -> None:
         raise LoweringError(f"the rank of '{value.name}' is not known")
     quant = SOME_QUANT if value.type.quant == OPEN_QUANT else value.type.quant
     value.type = replace(value.type, shape=tuple(d if isinstance(d, int) else SOME_SIZE for d in shape), quant=quant)
+
+
+def require_host(executor: Runner) -> Executor:
+    """The executor, if its memory is the process's own; raises ``RunError`` for one on a card."""
+    if not isinstance(executor, Executor):
+        raise RunError(
+            f"this needs the memory of a run, which a plan for '{executor.schedule.target}' has on a card",
+            "compile the net for a CPU: --target native",
+        )
+    return executor
 
 
 def _is_tiny(schedule: Schedule) -> bool:

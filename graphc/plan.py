@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from graphc.backends.cpu.library import CpuLibrary
-from graphc.backends.cpu.target import find, native, targets
+from graphc.backends.cpu.target import native, targets
+from graphc.backends.cuda.target import is_cuda
 from graphc.backends.load import KernelObject
 from graphc.host_segment import HostSegment
 from graphc.ir import DType, Graph, GraphcError, LoweringError, PlanError, RunError, TensorType, registry
@@ -18,13 +18,14 @@ from graphc.ir.parser import parse
 from graphc.ir.printer import print_graph
 from graphc.ir.schedule import Choice, KernelSpec, Schedule
 from graphc.ir.schedule_text import parse_schedule, print_schedule
-from graphc.machine_code import MachineCode
-from graphc.native_segment import NOTHING, NativeSegment
+from graphc.kernel_code import KernelCode, TargetLibrary
+from graphc.native_segment import NOTHING, NativeSegment, require_host
 from graphc.passes.segments import CONSTANT, Segment, Segments, cut_segments
 from graphc.passes.split_sizes import split_sizes
 from graphc.runtime.executor import Executor
 from graphc.runtime.planfile import read_plan, write_plan
 from graphc.runtime.team import MAX_WORKERS
+from graphc.targets import find, library_for, machine_code
 
 IMAGE_RANK = 4
 """A batch of images is never empty; an empty list of rows, indices or boxes is a list like others."""
@@ -44,7 +45,7 @@ class Plan:
     """
 
     def __init__(
-        self, graph: Graph, cut: Segments, segments: Sequence[AnySegment], threads: int, code: MachineCode
+        self, graph: Graph, cut: Segments, segments: Sequence[AnySegment], threads: int, code: KernelCode
     ) -> None:
         self.graph, self.cut, self.segments, self.threads, self.code = graph, cut, list(segments), threads, code
         self._ports = [(v.name, v.type.dtype or DType.FLOAT, v.type.rank) for v in graph.inputs]
@@ -58,16 +59,16 @@ class Plan:
     @staticmethod
     def build(
         graph: Graph,
-        library: CpuLibrary,
+        library: TargetLibrary,
         threads: int,
-        code: MachineCode | None = None,
+        code: KernelCode | None = None,
         max_memory: int | None = None,
     ) -> Plan:
         """Cut an optimised graph into segments, choose their kernels and lower what can be; nothing is compiled.
 
         max_memory: bytes that the arenas of the segments may have together. Raises ``LoweringError``.
         """
-        code = code or MachineCode(library)
+        code = code or machine_code(library)
         shown = graph
         if any(node.opdef.sizes is not None for node in graph.nodes):
             graph = graph.clone()
@@ -86,7 +87,7 @@ class Plan:
 
     @property
     def target(self) -> str:
-        """The instruction set: ``avx512_bf16``, ``avx512_vnni``, ``avx512``, ``avx2``, ``portable``."""
+        """What the plan runs on: an instruction set such as ``avx512_vnni``, or ``cuda:sm_90a``."""
         return self.code.library.target_name
 
     @property
@@ -166,7 +167,7 @@ class Plan:
             try:
                 fetched = {name: executor.fetch(name) for name in mine}
                 if watch is not None:
-                    watch(segment, given, values, fetched, executor)
+                    watch(segment, given, values, fetched, require_host(executor))
             finally:
                 segment.release(executor)
             kept |= fetched
@@ -240,6 +241,7 @@ class Plan:
 
     def save(self, path: str | os.PathLike[str], native: bool = False) -> None:
         """Write the plan to a file. native: with machine code, which a reader uses only if told to."""
+        native = native or self.code.ships
         if native:
             self.prepare()
         constants = self.weights
@@ -284,7 +286,7 @@ class Plan:
             raise PlanError(f"{path} is damaged: {type(error).__name__}: {error}", "compile the net again") from error
 
 
-def _build_segment(part: Segment, code: MachineCode, threads: int, max_memory: int | None) -> AnySegment:
+def _build_segment(part: Segment, code: KernelCode, threads: int, max_memory: int | None) -> AnySegment:
     if part.host:
         return _host_segment(part.graph, code, threads)
     segment = NativeSegment.build(part.graph, part.shape_inputs, code, threads, max_memory)
@@ -301,7 +303,7 @@ def _arena(segment: AnySegment) -> int:
     return segment.bound[0].arena_bytes if isinstance(segment, NativeSegment) and segment.bound else 0
 
 
-def _host_segment(graph: Graph, code: MachineCode, threads: int) -> HostSegment:
+def _host_segment(graph: Graph, code: KernelCode, threads: int) -> HostSegment:
     def compile_graph(inner: Graph) -> Plan:
         infer_types(inner)
         plan = Plan.build(inner, code.library, threads, code)
@@ -374,7 +376,7 @@ def _restore(body: dict[str, Any], tail: np.ndarray, threads: int | None, allow_
     _check_target(body["target"])
     constants = [_constant(plain, tail, at) for at, plain in zip(body["offsets"], body["constants"])]
     objects = {n: KernelObject.unpack(o) for n, o in body["native"].items()} if allow_native else {}
-    code = MachineCode(CpuLibrary(find(body["target"])), objects)
+    code = machine_code(library_for(find(body["target"])), objects)
     threads = threads or body["threads"]
     graph = parse(body["graph"], {name: constants[slot] for name, slot in body["raw"].items()})
     _check_operators(graph)
@@ -417,7 +419,7 @@ def _check_slots(graph: Graph, cut: Segments) -> None:
 
 
 def _native_segment(
-    plain: dict[str, Any], graph: Graph, code: MachineCode, threads: int, constants: Sequence[np.ndarray]
+    plain: dict[str, Any], graph: Graph, code: KernelCode, threads: int, constants: Sequence[np.ndarray]
 ) -> NativeSegment:
     choices = {}
     for node, choice in zip(graph.nodes, plain["choices"]):
@@ -432,6 +434,8 @@ def _native_segment(
 
 
 def _check_target(name: str) -> None:
+    if is_cuda(name):
+        return  # whether there is such a card is asked when the plan first runs
     order = list(targets())
     if name not in order or order.index(name) < order.index(native().name):
         raise PlanError(

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from graphc.backends.cpu.library import CpuLibrary
-from graphc.backends.cpu.target import find
 from graphc.compiler import optimise
 from graphc.frontends.netdef import Source, import_net, read_net
 from graphc.frontends.netdef.order import require_order
@@ -14,8 +12,10 @@ from graphc.frontends.netdef.validate import check
 from graphc.input_shapes import assume_input_shapes
 from graphc.ir import Call, Graph, GraphcError, TensorType, UnsupportedError
 from graphc.ir.ops.unsupported import require_runnable
+from graphc.kernel_code import TargetLibrary
 from graphc.passes.segments import is_host
 from graphc.plan import Plan
+from graphc.targets import find, library_for
 
 
 @dataclass
@@ -70,9 +70,9 @@ def readiness(predict_net: Source, init_net: Source | None, inputs: Mapping[str,
         report.reached = "optimised"
         open_inputs = [v.name for v in graph.inputs if (v.uses or v in graph.outputs) and not v.type.is_static]
         if open_inputs:
-            report.problems += [_open_problem(open_inputs), *_without_kernel(graph, CpuLibrary(machine))]
+            report.problems += [_open_problem(open_inputs), *_without_kernel(graph, library_for(machine))]
             return report
-        Plan.build(graph, CpuLibrary(machine), 1)
+        Plan.build(graph, library_for(machine), 1)
         report.reached = "scheduled"
     except GraphcError as error:
         report.problems += [f"{error.message}" + (f" (help: {error.help})" if error.help else "")]
@@ -88,7 +88,7 @@ def _open_problem(names: list[str]) -> str:
     return f"{len(names)} inputs have no known shape; weights come with --init, shapes with --input NAME=DIMS: {listed}"
 
 
-def _without_kernel(graph: Graph, library: CpuLibrary) -> list[str]:
+def _without_kernel(graph: Graph, library: TargetLibrary) -> list[str]:
     """The operator types that have no kernel for any types, each with the first place where it occurs."""
     found = {n.op: n for n in reversed(graph.nodes) if not (is_host(n) or library.knows(Call(n)))}
     return [f"{n.location}: {op} has no kernel on target '{library.target_name}'" for op, n in sorted(found.items())]

@@ -45,6 +45,8 @@ LATE_IMPORTS = {
         "graphc.backends.load",
         "llvmlite",
     ): "LLVM is loaded by the process that runs kernels, not by one that looks at plans",
+    ("graphc.runtime.nvidia", "cuda.core"): "an extra, for those who have a card",
+    ("graphc.runtime.nvidia", "cuda.bindings"): "so is what it is made with",
     (
         "graphc.passes.memory.allocate",
         "graphc.passes.memory.exact",

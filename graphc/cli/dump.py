@@ -7,7 +7,6 @@ from pathlib import Path
 
 import click
 
-from graphc.backends.cpu.target import find
 from graphc.cli.options import init_option, input_option, level_options, max_memory_option, parse_inputs, target_option
 from graphc.compiler import chosen_pipeline, compile_graph, import_model, input_types
 from graphc.input_shapes import assume_input_shapes
@@ -27,6 +26,7 @@ from graphc.memory_text import memory_notes, memory_table
 from graphc.passes import Pass, run_pipeline
 from graphc.plan import Plan, load
 from graphc.tables import commented, graph_table, printable
+from graphc.targets import find
 
 FORMATS = ("text", "dot", "svg", "html", "json")
 STAGES = ("imported", "typed", "optimised", "scheduled", "kernels")

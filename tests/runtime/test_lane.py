@@ -11,6 +11,7 @@ import graphc
 from graphc import lane
 from graphc.lane import Lane
 from graphc.plan import Plan
+from graphc.runtime.executor import aligned_zeros
 
 
 def plan_of_two_layers() -> Plan:
@@ -34,7 +35,7 @@ def test_memory_grows_once_for_sizes_that_vary() -> None:
         seen.append(arena.nbytes)
         return type("Made", (), {})()
 
-    memory = Lane()
+    memory = Lane(aligned_zeros)
     for key, nbytes in enumerate((1000, 900, 1100, 1200)):
         schedule.arena_bytes = nbytes
         memory.add(key, schedule, 1, make)  # type: ignore[arg-type]
@@ -45,7 +46,7 @@ def test_memory_grows_once_for_sizes_that_vary() -> None:
 
 def test_a_lane_keeps_so_many_executors() -> None:
     schedule = plan_of_two_layers().schedules[0]
-    memory = Lane()
+    memory = Lane(aligned_zeros)
     for key in range(lane.MOST_EXECUTORS + 1):
         memory.add(key, schedule, 1, lambda arena, scratch: type("Made", (), {})())  # type: ignore[arg-type,return-value]
     assert memory.find(0) is None

@@ -20,7 +20,7 @@ from graphc.backends.cuda.target import CudaTarget
 from graphc.backends.lines import Lines
 from graphc.ir.opdef import Call
 from graphc.ir.ops._window import window
-from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Step, Task, View
+from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
 
 NAMES = (
     *("x", "xn", "xc", "xr", "xp", "weights", "y", "yn", "yc", "yr", "yp"),
@@ -33,7 +33,10 @@ channels, maps: of a group."""
 
 def tile_of(spec: KernelSpec) -> Tile:
     """The tile of a kernel."""
-    return Tile(*(spec.int(name) for name in ("maps", "pixels", "depth", "own_maps", "own_pixels")), 1.0)
+    maps, pixels, depth, own_maps, own_pixels = (
+        spec.int(n) for n in ("maps", "pixels", "depth", "own_maps", "own_pixels")
+    )
+    return Tile(maps, pixels, depth, own_maps, own_pixels)
 
 
 def make_spec(tile: Tile, kernel: Sequence[int], bias: bool, epilogue: Epilogue) -> KernelSpec:
@@ -238,12 +241,12 @@ def product_task(
     tile, bias = tile_of(choice.spec), [v.address for v in ins[2:3] if v is not None and choice.spec.int("bias")]
     depth, packed = weights.type.static_shape[1:]
     pixels, maps, products = sizes[0], sizes[-1], sizes[-2] * choice.spec.int("kh") * choice.spec.int("kw")
-    places = (x.address, *strides[0], weights.address, y.address, *strides[1])
+    places: tuple[Param, ...] = (x.address, *strides[0], weights.address, y.address, *strides[1])
     extra = Epilogue.of_spec(choice.spec).params(call, ins)
     units = blocks_for(-(-maps // tile.maps) * -(-pixels // tile.pixels) * groups, 1)
     flops = 2 * pixels * maps * groups * products
     traffic = x.type.nbytes + y.type.nbytes + weights.type.nbytes
-    params = (*places, *sizes, packed, depth, *moves, *bias, *extra)
+    params: tuple[Param, ...] = (*places, *sizes, packed, depth, *moves, *bias, *extra)
     return Task(choice.spec, params, units, call.node.results[0].name, flops, traffic)
 
 

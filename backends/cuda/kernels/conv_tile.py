@@ -18,7 +18,7 @@ class Tile:
     depth: int
     own_maps: int
     own_pixels: int
-    rate: float
+    rate: float = 1.0
 
     @property
     def threads(self) -> int:

@@ -77,7 +77,7 @@ class Epilogue:
         """
         left, names = list(places), [value]
         for k, kind in zip(self.numbers, self.kinds):
-            place = {"same": lambda: left.pop(0), "channel": lambda: channel, "scalar": lambda: "0"}[kind]()
+            place = left.pop(0) if kind == "same" else {"channel": channel, "scalar": "0"}[kind]
             s(f"{prefix}v{k} = ld_f4(e{k}, {place})")
             names.append(f"{prefix}v{k}")
         lines, result = emit(self.text, names, prefix)

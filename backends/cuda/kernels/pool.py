@@ -11,7 +11,7 @@ from graphc.backends.cuda.target import CudaTarget
 from graphc.backends.lines import Lines
 from graphc.ir.opdef import Call
 from graphc.ir.ops._window import window
-from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Step, Task, View
+from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
 from graphc.ir.types import DType
 
 LOWEST = "f4(-3.4028234663852886e38)"
@@ -68,7 +68,7 @@ def _bind(
     require_reach(x, y)
     (h, width), (oh, ow) = _image(x.type.static_shape), _image(y.type.static_shape)
     sizes = (y.type.static_shape[1], h, width, oh, ow, *w.heads, *w.kernel, *w.stride)
-    params = (y.type.size, x.address, *image_strides(x), y.address, *image_strides(y), *sizes)
+    params: tuple[Param, ...] = (y.type.size, x.address, *image_strides(x), y.address, *image_strides(y), *sizes)
     flops = y.type.size * w.kernel[0] * w.kernel[1]
     nbytes = x.type.nbytes + y.type.nbytes
     return [(Task(choice.spec, params, blocks_for(y.type.size), call.node.results[0].name, flops, nbytes),)]

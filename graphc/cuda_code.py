@@ -1,0 +1,97 @@
+"""The machine code of a plan for a card: from the plan, the kernel cache, or the compiler, which needs no card."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from graphc.backends.cache import KernelCache
+from graphc.backends.cuda.compile import compile_kernels
+from graphc.backends.cuda.cubin import Cubin
+from graphc.backends.cuda.library import CudaLibrary
+from graphc.backends.load import KernelObject
+from graphc.ir import GraphcError, PlanError
+from graphc.ir.schedule import KernelSpec, Schedule
+from graphc.kernel_code import KernelCode
+from graphc.planning import PLANNING
+from graphc.runtime.card import Card, CardMemory
+from graphc.runtime.card_executor import CardExecutor
+from graphc.runtime.nvidia import NvidiaCard
+
+
+class CudaCode(KernelCode):
+    """Kernels of one CUDA target by name. objects: those that came with the plan and may be used.
+
+    card: where they run; the machine's first one, opened when something first runs, unless another is set.
+    """
+
+    ships = True
+
+    def __init__(self, library: CudaLibrary, objects: dict[str, KernelObject] | None = None) -> None:
+        super().__init__(library, objects)
+        self._target, self._card = library.target, None
+        self._constants: dict[int, tuple[np.ndarray, CardMemory]] = {}
+        self._cache = KernelCache.default()
+
+    _card: Card | None
+
+    @property
+    def card(self) -> Card:
+        """The card; raises ``GraphcError`` where there is none that runs the target's kernels."""
+        with PLANNING:
+            if self._card is None:
+                self._card = NvidiaCard(self._target.arch, self._target.serves)
+            return self._card
+
+    @card.setter
+    def card(self, card: Card) -> None:
+        self._card = card
+
+    def load(self, specs: Sequence[KernelSpec], progress: Callable[[int, int], None] | None = None) -> None:
+        """Have the machine code of these kernels in ``objects``; raises ``GraphcError`` without a compiler."""
+        with PLANNING:
+            missing = [s for s in specs if s.name not in self.objects]
+            if not missing:
+                return
+            sources = {s.name: (self.source(s), s.int("threads")) for s in missing}
+            note = (lambda done, total, name: progress(done, total)) if progress else None
+            try:
+                made = compile_kernels(sources, self._target, self._cache, note)
+            except GraphcError as error:
+                allow = "; or use the machine code in the plan: --allow-native, allow_native=True"
+                raise type(error)(error.message, error.help + allow) from None
+            self.objects |= {name: cubin.pack() for name, cubin in made.items()}
+
+    def cubins(self) -> list[Cubin]:
+        """The machine code at hand, and what it takes of a multiprocessor; raises ``PlanError`` for anything else."""
+        return [_cubin(o) for o in self.objects.values()]
+
+    def memory(self, nbytes: int) -> CardMemory:
+        """Memory of the card."""
+        return self.card.allocate(nbytes)
+
+    def executor(
+        self, schedule: Schedule, constants: Sequence[np.ndarray], threads: int, memory: Sequence[Any]
+    ) -> CardExecutor:
+        """The schedule as one recorded sequence of launches on the card."""
+        kernels = {s.name: _cubin(self.objects[s.name]).code for s in schedule.kernels}
+        arena = memory[0] if memory else self.card.allocate(schedule.arena_bytes)
+        weights = [self._constant(a) for a in constants]
+        return CardExecutor(schedule, kernels, self.card, constants, weights, arena)
+
+    def _constant(self, array: np.ndarray) -> CardMemory:
+        """A weight in the card's memory, once for all executors."""
+        if id(array) not in self._constants:
+            place = self.card.allocate(array.nbytes)
+            self.card.upload(place, array)
+            self._constants[id(array)] = (array, place)
+        return self._constants[id(array)][1]
+
+
+def _cubin(packed: KernelObject) -> Cubin:
+    try:
+        return Cubin.unpack(packed)
+    except ValueError as error:
+        raise PlanError(f"kernel {packed.symbol}: {error}", "the plan is damaged: compile the net again") from None

@@ -1,0 +1,75 @@
+"""What a plan asks of the machine code of its target: to have kernels, and to run schedules with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from graphc.backends.cpu.library import CpuLibrary
+from graphc.backends.cuda.library import CudaLibrary
+from graphc.backends.load import KernelObject
+from graphc.ir import PlanError
+from graphc.ir.schedule import KernelSpec, Schedule
+
+TargetLibrary = CpuLibrary | CudaLibrary
+
+
+class Memory(Protocol):
+    """A piece of memory where a target's kernels run."""
+
+    @property
+    def nbytes(self) -> int:
+        """Its size."""
+
+
+class Runner(Protocol):
+    """A schedule in memory of its own; one run at a time. key: what its owner finds it by."""
+
+    key: Hashable
+    schedule: Schedule
+    constants: Sequence[np.ndarray]
+
+    def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Outputs for inputs of exactly the schedule's shapes and dtypes, C-contiguous and aligned."""
+
+    def fetch(self, name: str) -> np.ndarray:
+        """A copy of a kept blob after a run, in plain layout."""
+
+
+class KernelCode:
+    """Kernels of one target by name, in this process. objects: machine code that came with the plan, or was made.
+
+    ships: plans hold the machine code without being asked, because where they run there may be no compiler.
+    """
+
+    ships = False
+
+    def __init__(self, library: TargetLibrary, objects: dict[str, KernelObject] | None = None) -> None:
+        self.library = library
+        self.objects = objects or {}
+
+    def source(self, spec: KernelSpec) -> str:
+        """The generated source of a kernel; raises ``PlanError`` for a specification that this graphc does not know."""
+        try:
+            return self.library.source(spec)
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+            raise PlanError(
+                f"this graphc cannot generate the plan's kernel {spec}: {type(error).__name__} {error}",
+                "the plan is damaged or was written by another version: compile the net again",
+            ) from error
+
+    def load(self, specs: Sequence[KernelSpec], progress: Callable[[int, int], None] | None = None) -> None:
+        """Have the machine code of these kernels."""
+        raise NotImplementedError
+
+    def memory(self, nbytes: int) -> Any:
+        """A ``Memory`` for the arena or the scratch of some executors, one of which runs at a time."""
+        raise NotImplementedError
+
+    def executor(
+        self, schedule: Schedule, constants: Sequence[np.ndarray], threads: int, memory: Sequence[Any]
+    ) -> Runner:
+        """A runner of a schedule whose kernels are loaded; memory: an arena and scratch, unless it makes its own."""
+        raise NotImplementedError
