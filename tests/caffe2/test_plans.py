@@ -9,6 +9,8 @@ import pytest
 
 from graphc.caffe2 import core, workspace
 from graphc.caffe2.workspace.current import current
+from graphc.caffe2.workspace.stages import Kind, split_stages
+from graphc.frontends.netdef import read_net
 
 
 def counting(name: str) -> tuple[core.Net, str]:
@@ -137,3 +139,29 @@ def test_a_plan_draws_the_numbers_of_a_seed_again() -> None:
         workspace.RunPlan(core.execution_step("draw", net, num_iter=rounds))
         found.append(workspace.FetchBlob("drawn").tolist())
     assert found[0] == found[2] != found[1]
+
+
+def test_iterations_that_threads_count_together() -> None:
+    mutex = core.CreateOperator("CreateMutex", [], ["mutex"])
+    workspace.RunOperatorOnce(mutex)
+    workspace.RunOperatorOnce(core.CreateOperator("StatRegistryExport", [], ["names", "sums", "times"]))
+    workspace.FeedBlob("iter", np.array([5], np.int64))
+    nets = [core.Net(f"count_{i}") for i in range(4)]
+    for net in nets:
+        net.AtomicIter(["mutex", "iter"], ["iter"])
+    together = core.execution_step("together", [core.execution_step(n.Name(), n, num_iter=100) for n in nets])
+    together.SetConcurrentSubsteps(True)
+    workspace.RunPlan(together)
+    assert workspace.FetchBlob("iter").tolist() == [405]
+    workspace.RunOperatorOnce(core.CreateOperator("StatRegistryExport", [], ["names", "sums", "times"]))
+    sums = dict(zip(workspace.FetchBlob("names").tolist(), workspace.FetchBlob("sums").tolist()))
+    assert sums[b"atomic_iter/stats/iter/num_iter"] == 400
+
+
+def test_a_counter_does_not_part_what_is_compiled_around_it() -> None:
+    net = core.Net("train")
+    net.Relu("x", "y")
+    net.AtomicIter(["mutex", "iter"], ["iter"])
+    net.LearningRate("iter", "rate", base_lr=1.0, policy="fixed")
+    stages = split_stages(read_net(net.Proto().SerializeToString()))
+    assert [(s.kind, s.positions) for s in stages] == [(Kind.HOST, [1]), (Kind.COMPILED, [0, 2])]

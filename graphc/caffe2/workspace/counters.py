@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from graphc.caffe2.workspace.host_operators import HostCall, host_operator
+from graphc.caffe2.workspace.statistics import GLOBAL
 
 
 @dataclass
@@ -101,11 +102,21 @@ def create_mutex(call: HostCall) -> None:
 @host_operator("AtomicFetchAdd", "AtomicFetchAdd64")
 def atomic_fetch_add(call: HostCall) -> None:
     """Add input 2 to input 1 under the mutex; outputs of no axes: the sum, and the value before."""
-    mutex, value, step = call.object(0, Mutex), call.read(1), call.read(2)
-    with mutex.lock:
-        before = np.asarray(value).reshape(())
-        call.write(0, np.array(before + np.asarray(step).reshape(()), before.dtype))
+    with call.object(0, Mutex).lock:
+        before = np.asarray(call.read(1)).reshape(())
+        call.write(0, np.array(before + np.asarray(call.read(2)).reshape(()), before.dtype))
         call.write(1, before)
+
+
+@host_operator("AtomicIter")
+def atomic_iter(call: HostCall) -> None:
+    """Add 1 to input 1, an int64, under the mutex; a statistic counts how often."""
+    with call.object(0, Mutex).lock:
+        before = np.asarray(call.read(1))
+        if before.dtype != np.int64 or before.size != 1:
+            call.fail(f"input '{call.op.inputs[1]}' is {before.dtype}{list(before.shape)}, one int64 is needed")
+        call.write(0, before + 1)
+    GLOBAL.add([(f"atomic_iter/stats/{call.op.inputs[1]}/num_iter", 1)])
 
 
 @host_operator("CreateAtomicBool")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 
 from google.protobuf.message import DecodeError
 
@@ -60,7 +59,7 @@ class Program:
         inside = scope_prefixes(net) if self.scoped else ()
         self.reads = [n for n in free_blobs(expanded) if n and not n.startswith(inside)]
         self.writes = [n for n in written_blobs(expanded) if n and not n.startswith(inside)]
-        stages = split_stages(_without_mutexes(net), self.scoped)
+        stages = split_stages(net, self.scoped)
         self.stages: list[AnyStage] = [self._stage(s, single) for s in stages]
 
     def _stage(self, stage: Stage, single: bool) -> AnyStage:
@@ -75,12 +74,6 @@ class Program:
         for stage in self.stages:
             if isinstance(stage, CompiledStage):
                 stage.forget_weights()
-
-
-def _without_mutexes(net: Net) -> Net:
-    """The net with counters that take no mutex: blobs change as a whole, so that there is nothing to guard."""
-    plain = [replace(op, type="Iter", inputs=op.inputs[1:]) if op.type == "AtomicIter" else op for op in net.ops]
-    return replace(net, ops=plain)
 
 
 def _require_valid(net: Net) -> None:

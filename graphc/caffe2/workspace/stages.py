@@ -14,6 +14,7 @@ from graphc.frontends.netdef.net import Net, Operator
 from graphc.ir import OpDef, Trait, registry
 
 CONTROL = ("If", "While", "Do")
+COUNTER = "AtomicIter"
 
 
 class Kind(enum.Enum):
@@ -62,7 +63,10 @@ def split_stages(net: Net, scoped: bool = False) -> list[Stage]:
 
 
 def _stretches(net: Net, scoped: bool) -> list[tuple[Kind, list[int]]]:
-    """Neighbours that are compiled stand together, all others alone."""
+    """Neighbours that are compiled stand together, all others alone.
+
+    A counter among them that has nothing to do with those before it is counted first: so it does not part them.
+    """
     found: list[tuple[Kind, list[int]]] = []
     inside, seen = scope_prefixes(net), set[str]()
     for i, op in enumerate(expand(net)[0].ops):
@@ -71,11 +75,14 @@ def _stretches(net: Net, scoped: bool) -> list[tuple[Kind, list[int]]]:
             seen.clear()
         if not all(name.startswith(inside) for name in _sometimes_written(op, seen)):
             kind = Kind.HOST
-        if joins and kind is Kind.COMPILED:
+        blobs = {*operator_reads(op), *operator_writes(op)}
+        if joins and op.type == COUNTER and not blobs & seen:
+            found.insert(-1, (kind, [i]))
+        elif joins and kind is Kind.COMPILED:
             found[-1][1].append(i)
         else:
             found.append((kind, [i]))
-        seen.update((*operator_reads(op), *operator_writes(op)))
+        seen |= blobs
     return found
 
 
