@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from graphc.operators import run_operator as run_operator
     from graphc.plan import Plan as Plan
     from graphc.plan import load as load
+    from graphc.quantization import Quantized as Quantized
+    from graphc.quantization import quantize as quantize
 
 _NAMES = {
     "graphc.comparison": ("Comparison", "compare"),
@@ -44,6 +46,7 @@ _NAMES = {
     ),
     "graphc.operators": ("Int8Tensor", "run_operator"),
     "graphc.plan": ("Plan", "load"),
+    "graphc.quantization": ("Quantized", "quantize"),
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}
 

@@ -18,6 +18,7 @@ from graphc.cli.compile import compile_command
 from graphc.cli.completion import completion
 from graphc.cli.dump import dump
 from graphc.cli.models import models
+from graphc.cli.quantize import quantize_command
 from graphc.cli.run import run
 from graphc.ir import GraphcError
 
@@ -47,6 +48,7 @@ for command in (
     passes,
     ops,
     models,
+    quantize_command,
     completion,
 ):
     graphc.add_command(command)

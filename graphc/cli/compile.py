@@ -63,7 +63,7 @@ def compile_command(
     graphc compile predict_net.pb --init init_net.pb --input data=1,3,227,227 --target avx2 -o plan.pkl
     """
     start = time.perf_counter()
-    with _progress() as report:
+    with progress_bars() as report:
         plan = compile_net(
             net,
             init_net,
@@ -118,7 +118,7 @@ def _sentence(facts: dict[str, Any]) -> str:
 
 
 @contextmanager
-def _progress() -> Iterator[Report]:
+def progress_bars() -> Iterator[Report]:
     """A bar on a terminal's standard error, nothing elsewhere."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     console = Console(stderr=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from typing import Any
 
 import click
@@ -62,6 +63,14 @@ def parse_inputs(specs: Sequence[str]) -> dict[str, TensorType]:
         dtype = DType.parse(m.group(2)) if m.group(2) else DType.FLOAT
         types[m.group(1)] = TensorType(dtype, tuple(int(d) for d in re.split("[,x]", m.group(3))))
     return types
+
+
+def parse_numbers(context: Any, parameter: Any, text: str | None) -> tuple[float, ...]:
+    """Numbers from ``a,b,...``, fractions among them; a click callback, raises ``click.BadParameter``."""
+    try:
+        return tuple(float(Fraction(t)) for t in text.split(",")) if text is not None else ()
+    except (ValueError, ZeroDivisionError, OverflowError):
+        raise click.BadParameter(f"'{text}' is not a list of numbers such as 104,117,123 or 1/255") from None
 
 
 def load_arrays(path: str) -> dict[str, np.ndarray]:

@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import json
-from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
 
 from graphc.benchmark import random_inputs
-from graphc.cli.options import json_option, load_arrays, plan_argument, threads_option
+from graphc.cli.options import json_option, load_arrays, parse_numbers, plan_argument, threads_option
 from graphc.ir import RunError
 from graphc.pictures import Preparation, load_pictures
 from graphc.plan import Plan, load
 from graphc.runtime.atomic import replacing
-
-
-def _numbers(context: Any, parameter: Any, text: str | None) -> tuple[float, ...]:
-    try:
-        return tuple(float(Fraction(t)) for t in text.split(",")) if text is not None else ()
-    except (ValueError, ZeroDivisionError, OverflowError):
-        raise click.BadParameter(f"'{text}' is not a list of numbers such as 104,117,123 or 1/255") from None
 
 
 @click.command()
@@ -33,8 +24,8 @@ def _numbers(context: Any, parameter: Any, text: str | None) -> tuple[float, ...
 @click.option("--random", "random_seed", type=int, is_flag=False, flag_value=0, help="Run on random inputs [seed].")
 @click.option("--size", type=click.IntRange(1), help="Height and width of pictures (default: of the plan's input).")
 @click.option("--resize", type=click.IntRange(1), help="Scale the shorter side to this before cutting.")
-@click.option("--mean", callback=_numbers, help="Subtract per channel, e.g. 104,117,123 (in the order fed).")
-@click.option("--scale", callback=_numbers, default="1", help="Then multiply, e.g. 1/255.")
+@click.option("--mean", callback=parse_numbers, help="Subtract per channel, e.g. 104,117,123 (in the order fed).")
+@click.option("--scale", callback=parse_numbers, default="1", help="Then multiply, e.g. 1/255.")
 @click.option("--bgr", is_flag=True, help="Feed blue, green, red, as Caffe models expect.")
 @click.option("--grey", is_flag=True, help="Feed one grey channel.")
 @click.option("--labels", type=click.Path(exists=True, dir_okay=False), help="Names of the classes, one a line.")

@@ -1,0 +1,138 @@
+"""``graphc quantize``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from graphc.cli.compile import progress_bars
+from graphc.cli.options import (
+    init_option,
+    input_option,
+    json_option,
+    net_argument,
+    parse_inputs,
+    parse_numbers,
+    target_option,
+    threads_option,
+)
+from graphc.passes.quantize import RULES
+from graphc.pictures import Preparation
+from graphc.quantization import quantize
+from graphc.quantization.picture import report_svg
+from graphc.quantization.quantized import SAMPLES, Quantized
+from graphc.quantization.report import Report
+from graphc.runtime.atomic import replacing
+
+
+@click.command("quantize")
+@net_argument
+@init_option
+@click.option(
+    "--calibrate",
+    required=True,
+    type=click.Path(exists=True),
+    help="Sample inputs: a folder of pictures, or an .npz file with arrays by blob name, samples first.",
+)
+@click.option("--samples", type=click.IntRange(1), default=SAMPLES, show_default=True, help="Samples to use, at most.")
+@input_option
+@click.option("--size", type=click.IntRange(1), help="Height and width of pictures (default: of the net's input).")
+@click.option("--resize", type=click.IntRange(1), help="Scale the shorter side to this before cutting.")
+@click.option("--mean", callback=parse_numbers, help="Subtract per channel, e.g. 104,117,123 (in the order fed).")
+@click.option("--scale", callback=parse_numbers, default="1", help="Then multiply, e.g. 1/255.")
+@click.option("--bgr", is_flag=True, help="Feed blue, green, red, as Caffe models expect.")
+@click.option("--grey", is_flag=True, help="Feed one grey channel.")
+@click.option(
+    "--ranges", type=click.Choice(list(RULES)), default="mse", show_default=True, help="Rule for the ranges of values."
+)
+@click.option("--equalize/--no-equalize", default=True, help="Scale channels between layers before (default: yes).")
+@click.option("--correct-bias/--no-correct-bias", default=True, help="Let biases keep the means (default: yes).")
+@click.option("--refine/--no-refine", default=True, help="Round weights so that errors cancel (default: yes).")
+@click.option("--float", "in_float", multiple=True, metavar="BLOB", help="Keep the layer of this result in float.")
+@click.option("--max-loss", type=float, help="Largest relative error of an output, e.g. 0.05; layers go back to float.")
+@click.option("--attribute", is_flag=True, help="Measure what each layer alone adds to the error; takes a while.")
+@target_option
+@threads_option
+@click.option(
+    "-o", "--output", required=True, type=click.Path(), help="A folder for the NetDef pair, or a plan: FILE.pkl."
+)
+@click.option("--report", type=click.Path(dir_okay=False), help="Write the report: FILE.json, .csv or .svg.")
+@json_option
+def quantize_command(
+    net: str,
+    init_net: str | None,
+    calibrate: str,
+    samples: int,
+    inputs: tuple[str, ...],
+    size: int | None,
+    resize: int | None,
+    mean: tuple[float, ...],
+    scale: tuple[float, ...],
+    bgr: bool,
+    grey: bool,
+    ranges: str,
+    equalize: bool,
+    correct_bias: bool,
+    refine: bool,
+    in_float: tuple[str, ...],
+    max_loss: float | None,
+    attribute: bool,
+    target: str,
+    threads: int | None,
+    output: str,
+    report: str | None,
+    as_json: bool,
+) -> None:
+    """Turn a float NetDef into an int8 one: a legal Caffe2 pair, or a plan of graphc's own int8 operators.
+
+    The folder gets predict_net.pb, init_net.pb, scales.txt and the report as report.json, .csv and .svg. With
+    --max-loss the layers that cost most stay in float until it holds.
+
+    \b
+    graphc quantize predict.pb --init init.pb --calibrate images/ --size 227 --mean 104,117,123 --bgr -o int8/
+    graphc quantize predict.pb --init init.pb --calibrate samples.npz --max-loss 0.02 -o int8.pkl
+    graphc quantize predict.pb --init init.pb --calibrate samples.npz --attribute --report layers.svg -o int8/
+    """
+    if len(scale) != 1:
+        raise click.BadParameter("give one number, such as 1/255", param_hint="--scale")
+    if report and Path(report).suffix not in _WRITERS:
+        raise click.BadParameter(f"'{report}' ends in none of {', '.join(_WRITERS)}", param_hint="--report")
+    native = Path(output).suffix == ".pkl"
+    if (native and Path(output).is_dir()) or (not native and Path(output).is_file()):
+        raise click.BadParameter(f"'{output}' exists and is of the other kind", param_hint="--output")
+    with progress_bars() as bars:
+        found = quantize(
+            net,
+            init_net,
+            calibrate,
+            inputs=parse_inputs(inputs),
+            preparation=Preparation(size or 0, resize or 0, mean, scale[0], bgr, grey),
+            samples=samples,
+            native=native,
+            ranges=ranges,
+            equalize=equalize,
+            correct_bias=correct_bias,
+            refine=refine,
+            in_float=in_float,
+            max_loss=max_loss,
+            attribute=attribute,
+            target=target,
+            threads=threads,
+            progress=bars,
+        )
+    _save(found, output, native, target, threads)
+    if report:
+        with replacing(report) as file:
+            file.write(_WRITERS[Path(report).suffix](found.report).encode())
+    click.echo(found.report.to_json() if as_json else f"{found.report}\n{output}")
+
+
+def _save(found: Quantized, output: str, native: bool, target: str, threads: int | None) -> None:
+    if native:
+        found.compile(target, threads).save(output)
+    else:
+        found.save(output)
+
+
+_WRITERS = {".json": Report.to_json, ".csv": Report.to_csv, ".svg": report_svg}

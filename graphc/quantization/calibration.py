@@ -1,0 +1,164 @@
+"""Calibration data: pictures of a folder, an .npz file, or what a Python iterable gives, as batches by input name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from graphc.ir import DType, FileError, Graph, GraphcError, TensorType, Value
+from graphc.ir.types import dims_agree
+from graphc.pictures import Preparation, load_picture
+
+Batch = Mapping[str, np.ndarray]
+Batches = list[Batch]
+Source = str | os.PathLike[str] | Iterable[Any]
+
+PIECE = 8
+"""Samples that run at once, where an array holds more."""
+
+
+def load_batches(source: Source, graph: Graph, how: Preparation | None, most: int) -> Batches:
+    """Batches for the inputs of a net, of ``most`` samples in all at most.
+
+    source: a folder, every picture of which is prepared as ``how`` says (size 0: the input's); an .npz file
+    with an array for each input, samples along the first dimension; or an iterable of batches: mappings by input name,
+    or arrays where the net has one input. Raises ``FileError`` and ``GraphcError`` for data that is missing, empty, not
+    finite, or does not fit the inputs.
+    """
+    if isinstance(source, (str, os.PathLike)):
+        path = Path(source)
+        batches = _pictures(path, graph, how, most) if path.is_dir() else _arrays(path, most)
+    else:
+        batches = _items(source, graph)
+    batches = _limited(batches, most)
+    if not batches:
+        raise GraphcError("there is no calibration data", "give at least one sample; 32 or more are better")
+    for batch in batches:
+        _check(batch, graph)
+    return batches
+
+
+def sample_count(batches: Batches) -> int:
+    """Samples in all batches: their first dimensions."""
+    return sum(_samples(b) for b in batches)
+
+
+def _samples(batch: Batch) -> int:
+    first = next(iter(batch.values()))
+    return int(first.shape[0]) if first.ndim else 1
+
+
+def _limited(batches: Iterable[Batch], most: int) -> Batches:
+    found: Batches = []
+    left = most
+    for batch in batches:
+        if left <= 0:
+            break
+        found.append(batch)
+        left -= max(_samples(batch), 1) if batch else 1
+    return found
+
+
+def _pictures(folder: Path, graph: Graph, how: Preparation | None, most: int) -> Iterable[Batch]:
+    """One batch a picture, in the order of names; of more pictures than wanted, those at even distances."""
+    known = set(Image.registered_extensions())
+    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in known and p.is_file())
+    if not paths:
+        raise FileError(f"{folder} holds no pictures", "give a folder of PNG or JPEG files, or an .npz file")
+    value = _only_input(graph)
+    if how is None or not how.size:
+        how = replace(how or Preparation(0), size=_picture_size(value))
+    step = max(len(paths) / most, 1.0)
+    wanted = paths if len(paths) <= most else [paths[int(i * step)] for i in range(most)]
+    return [{value.name: load_picture(p, how)[None]} for p in wanted]
+
+
+def _only_input(graph: Graph) -> Value:
+    read = [v for v in graph.inputs if v.uses]
+    if len(read) != 1:
+        names = ", ".join(f"'{v.name}'" for v in read)
+        raise GraphcError(f"the net reads {len(read)} inputs ({names})", "give an .npz file with an array for each")
+    return read[0]
+
+
+def _picture_size(value: Value) -> int:
+    shape = value.type.shape
+    if shape is None or len(shape) != 4 or not isinstance(shape[2], int):
+        raise GraphcError(f"input '{value.name}' of type {value.type} is no picture", "give an .npz file")
+    return shape[2]
+
+
+def _arrays(path: Path, most: int) -> Iterable[Batch]:
+    if not path.exists():
+        raise FileError(f"{path} does not exist", "give a folder of pictures or an .npz file")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except Exception as error:  # NumPy raises many kinds for a damaged file
+        raise FileError(f"{path} is not an .npz file with plain arrays: {error}", "write it with numpy.savez") from None
+    counts = {name: a.shape[0] if a.ndim else 0 for name, a in arrays.items()}
+    if len(set(counts.values())) > 1:
+        raise FileError(f"{path}: the arrays hold different numbers of samples: {counts}", "samples come first")
+    count = min([most, *counts.values()])
+    return [{n: a[i : min(i + PIECE, count)] for n, a in arrays.items()} for i in range(0, count, PIECE)]
+
+
+def _items(source: Iterable[Any], graph: Graph) -> Iterable[Batch]:
+    try:
+        iterator = iter(source)
+    except TypeError:
+        raise GraphcError(
+            f"calibration data is a {type(source).__name__}", "give a folder, an .npz file or an iterable of batches"
+        ) from None
+    for item in iterator:
+        if isinstance(item, Mapping):
+            yield {str(k): np.asarray(v) for k, v in item.items()}
+        else:
+            yield {_only_input(graph).name: np.asarray(item)}
+
+
+def _check(batch: Batch, graph: Graph) -> None:
+    """The batch has an array for each input that is read, of its element type and rank, with finite elements."""
+    inputs = {v.name: v for v in graph.inputs}
+    missing = [n for n, v in inputs.items() if v.uses and n not in batch]
+    strange = [n for n in batch if n not in inputs]
+    if missing or strange:
+        told = [f"input '{n}' is missing" for n in missing] + [f"there is no input '{n}'" for n in strange]
+        raise GraphcError(f"calibration data: {'; '.join(told)}", f"the inputs are {_list(inputs)}")
+    for name, array in batch.items():
+        _check_array(name, array, inputs[name].type)
+
+
+def _check_array(name: str, array: np.ndarray, type: TensorType) -> None:
+    wanted = (type.dtype or DType.FLOAT).numpy
+    if array.dtype.kind != wanted.kind or array.ndim != type.rank:
+        raise GraphcError(
+            f"calibration data for '{name}' is {array.dtype}{list(array.shape)}, the input is {type}",
+            "prepare the samples as the net expects them",
+        )
+    fixed = zip(type.shape or (), array.shape)
+    if not all(dims_agree(a, b) for a, b in list(fixed)[1:2]):
+        raise GraphcError(
+            f"calibration data for '{name}' has the shape {list(array.shape)}, the input is {type}",
+            "give samples with the same number of channels",
+        )
+    if array.size == 0:
+        raise GraphcError(f"calibration data for '{name}' is empty: {list(array.shape)}", "give data with elements")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise GraphcError(f"calibration data for '{name}' has NaN or infinite elements", "remove these samples")
+
+
+def _list(inputs: Mapping[str, Value]) -> str:
+    return ", ".join(f"'{n}': {v.type}" for n, v in inputs.items())
+
+
+def constant_inputs(batches: Sequence[Batch]) -> list[str]:
+    """Inputs that have the same value throughout: data that says nothing about ranges."""
+    names = batches[0].keys()
+    return [n for n in names if len({float(b[n].min()) for b in batches} | {float(b[n].max()) for b in batches}) == 1]

@@ -1,0 +1,72 @@
+"""Candidates: the int8 forms of one net that differ in which layers stay in float; scales and weights are made once."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from graphc.ir import Graph
+from graphc.passes.quantize import (
+    Int8Weights,
+    Kind,
+    Layer,
+    QuantTable,
+    assign,
+    choose_layers,
+    find_layers,
+    quantise_weights,
+    rewrite,
+)
+from graphc.quantization.method import Method
+from graphc.quantization.observe import Calibration
+
+
+class Candidates:
+    """Of a prepared float graph, its layers and a calibration, by a method.
+
+    unfit: products that Caffe2's int8 library refuses, because their results are too small beside their terms.
+    """
+
+    def __init__(self, graph: Graph, layers: Sequence[Layer], records: Calibration, method: Method) -> None:
+        self.graph, self.layers, self.native = graph, layers, method.native
+        self.products = [layer.name for layer in layers if layer.kind is Kind.PRODUCT]
+        self._table = assign(layers, records.seen, method.ranges)
+        self._weights = {
+            layer.name: quantise_weights(
+                layer,
+                self._table.of(layer.inputs[0].name),
+                records.moments[layer.name],
+                method.native,
+                method.correct_bias,
+            )
+            for layer in layers
+            if layer.kind is Kind.PRODUCT
+        }
+        products = [layer for layer in layers if layer.kind is Kind.PRODUCT]
+        self.unfit = [] if method.native else [layer.name for layer in products if not self._fits(layer)]
+
+    def _fits(self, layer: Layer) -> bool:
+        """QNNPACK wants X_scale * W_scale / Y_scale below 1."""
+        x, y = self._table.of(layer.inputs[0].name), self._table.of(layer.name)
+        return x.scale * float(self.weights_of(layer.name).scales[0]) < y.scale
+
+    def weights_of(self, name: str) -> Int8Weights:
+        """The integers of a product."""
+        return self._weights[name]
+
+    def chosen(self, in_float: Collection[str]) -> list[Layer]:
+        """The layers that run in 8 bits where some products do not."""
+        return choose_layers(self.layers, in_float)
+
+    def table(self, in_float: Collection[str]) -> QuantTable:
+        """The scales that are used, and what stays in float."""
+        used = {name for layer in self.chosen(in_float) for name in (*(v.name for v in layer.inputs), layer.name)}
+        quants = {name: quant for name, quant in self._table.quants.items() if name in used}
+        return QuantTable(quants, [name for name in self.products if name in in_float])
+
+    def int8_graph(self, in_float: Collection[str]) -> Graph:
+        """The graph with everything in 8 bits but these products, and what is between them."""
+        graph = self.graph.clone()
+        names = {layer.name for layer in self.chosen(in_float)}
+        layers = [layer for layer in find_layers(graph) if layer.name in names]
+        rewrite(graph, layers, self._table, self._weights, self.native)
+        return graph

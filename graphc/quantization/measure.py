@@ -1,0 +1,77 @@
+"""Measuring: a float net and an int8 one on the same data, and how far apart they are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from graphc.compiler import compile_graph
+from graphc.ir import Graph, Quant
+from graphc.passes.quantize.rewriting import SUFFIX
+from graphc.passes.quantize.scales import dequantised
+from graphc.plan import Plan
+from graphc.quantization.calibration import Batch
+
+
+@dataclass
+class Difference:
+    """Sums over all elements of a blob: squares of the float values, squares and maximum of the differences."""
+
+    signal: float = 0.0
+    noise: float = 0.0
+    largest: float = 0.0
+
+    def add(self, exact: np.ndarray, found: np.ndarray) -> None:
+        """Count a batch."""
+        gap = found.astype(np.float64) - exact
+        self.signal += float(np.sum(np.square(exact, dtype=np.float64)))
+        self.noise += float(np.sum(np.square(gap)))
+        self.largest = max(self.largest, float(np.max(np.abs(gap), initial=0.0)))
+
+    @property
+    def relative(self) -> float:
+        """Root of noise over signal: 0 where nothing differs, infinite where a signal of zeros does."""
+        if self.noise == 0.0:
+            return 0.0
+        return math.sqrt(self.noise / self.signal) if self.signal else math.inf
+
+    @property
+    def sqnr(self) -> float:
+        """Signal-to-quantisation-noise ratio in decibels; infinite where nothing differs."""
+        relative = self.relative
+        return math.inf if relative == 0.0 else -math.inf if math.isinf(relative) else -20 * math.log10(relative)
+
+
+def plan_of(graph: Graph, outputs: Sequence[str], target: str, threads: int | None) -> Plan:
+    """A plan of a copy of the graph that gives further blobs."""
+    return compile_graph(graph.clone(), outputs=list(outputs), target=target, threads=threads)
+
+
+def output_loss(plan: Plan, batches: Sequence[Batch], exact: Sequence[Mapping[str, np.ndarray]]) -> float:
+    """The relative error of the output that has the largest. exact: what the float net gives, a mapping each batch."""
+    found: dict[str, Difference] = {}
+    for batch, wanted in zip(batches, exact):
+        outputs = plan.run(batch)
+        for name, values in wanted.items():
+            if values.dtype.kind in "fiu":
+                found.setdefault(name, Difference()).add(values, outputs[name])
+    return max((d.relative for d in found.values()), default=0.0)
+
+
+def layer_differences(
+    float_plan: Plan, int8_plan: Plan, quants: Mapping[str, Quant], batches: Sequence[Batch]
+) -> dict[str, Difference]:
+    """How far the 8-bit values of an int8 net are from those of the float net, by the names of the float ones.
+
+    quants: of the values that the int8 plan gives under their name with ``SUFFIX``, images in NHWC.
+    """
+    found = {name: Difference() for name in quants}
+    for batch in batches:
+        exact, numbers = float_plan.run(batch), int8_plan.run(batch)
+        for name, difference in found.items():
+            real = dequantised(numbers[name + SUFFIX], quants[name])
+            difference.add(exact[name], real.transpose(0, 3, 1, 2) if real.ndim == 4 else real)
+    return found

@@ -1,0 +1,197 @@
+"""``graphc.quantize``: a float net and calibration data -> an int8 net that loses no more than asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from graphc.compiler import InputSpec, compile_graph, import_model
+from graphc.frontends.netdef import Source as NetSource
+from graphc.frontends.netdef import write_net
+from graphc.frontends.netdef.exporter import export_net
+from graphc.input_shapes import assume_input_shapes
+from graphc.ir import Graph, GraphcError
+from graphc.passes.quantize import Kind, Layer, QuantTable, equalize, find_layers, prepare
+from graphc.passes.quantize.rewriting import SUFFIX
+from graphc.passes.quantize.weights import float_weight
+from graphc.pictures import Preparation
+from graphc.plan import Plan
+from graphc.quantization.calibration import Batches, Source, constant_inputs, load_batches, sample_count
+from graphc.quantization.candidates import Candidates
+from graphc.quantization.choice import Choice, choose
+from graphc.quantization.measure import Difference, layer_differences, output_loss, plan_of
+from graphc.quantization.method import Method
+from graphc.quantization.observe import Calibration, calibrate, channel_ranges
+from graphc.quantization.picture import report_svg
+from graphc.quantization.report import LayerReport, Report
+from graphc.runtime.atomic import replacing
+
+Progress = Callable[[str, int, int], None]
+"""``progress(stage, done, total)``"""
+
+SAMPLES = 256
+"""Samples of calibration data that are used, unless told otherwise."""
+
+
+@dataclass
+class Quantized:
+    """An int8 net. graph: of Caffe2's operators, float and Int8. table: its scales, and what stayed in float."""
+
+    graph: Graph
+    table: QuantTable
+    report: Report
+
+    def save(self, folder: str | Path) -> None:
+        """Write ``predict_net.pb``, ``init_net.pb``, ``scales.txt`` and the report (json, csv, svg) to a folder."""
+        target = Path(folder)
+        target.mkdir(parents=True, exist_ok=True)
+        predict, init = export_net(self.graph)
+        report = self.report
+        texts = {"report.json": report.to_json(), "report.csv": report.to_csv(), "report.svg": report_svg(report)}
+        parts = {
+            "predict_net.pb": write_net(predict),
+            "init_net.pb": write_net(init),
+            "scales.txt": str(self.table).encode(),
+        }
+        for name, content in (parts | {n: t.encode() for n, t in texts.items()}).items():
+            with replacing(str(target / name)) as file:
+                file.write(content)
+
+    def compile(self, target: str = "native", threads: int | None = None) -> Plan:
+        """A plan of the int8 net."""
+        return compile_graph(self.graph.clone(), target=target, threads=threads)
+
+
+def quantize(
+    predict_net: NetSource,
+    init_net: NetSource | None = None,
+    calibrate: Source = (),
+    *,
+    inputs: InputSpec | None = None,
+    preparation: Preparation | None = None,
+    samples: int = SAMPLES,
+    ranges: str = "mse",
+    equalize: bool = True,
+    correct_bias: bool = True,
+    refine: bool = True,
+    in_float: Sequence[str] = (),
+    max_loss: float | None = None,
+    attribute: bool = False,
+    native: bool = False,
+    target: str = "native",
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Quantized:
+    """Quantise a float net to 8 bits.
+
+    predict_net, init_net, inputs: as for ``compile``. calibrate: a folder of pictures (prepared as ``preparation``
+    says), an .npz file, or an iterable of batches. samples: how many of them to use, at most. ranges: the rule by which
+    the ranges of values are chosen: ``min-max``, ``moving-average``, ``percentile``, ``entropy``, ``mse``. equalize:
+    scale channels between layers before. correct_bias: let biases make up for what rounding of weights takes from
+    means. refine: round weights so that errors cancel on the data. in_float: layers, by the names of their results,
+    that stay in float. max_loss: largest relative error (root mean square) of an output; layers go back to float, those
+    first that add most to the error, until it holds. attribute: measure what each layer adds, for the report. native:
+    of graphc's own int8 operators, with a scale for each map of the weights, instead of Caffe2's: for a plan, not for a
+    NetDef. target, threads: of the runs. Raises ``GraphcError`` and its kinds.
+    """
+    method = Method(ranges, equalize, correct_bias, refine, in_float, max_loss, attribute, native, target, threads)
+    graph = import_model(predict_net, init_net, inputs)
+    assume_input_shapes(graph)
+    prepare(graph)
+    batches = load_batches(calibrate, graph, preparation, samples)
+    return quantize_graph(graph, batches, method, progress or (lambda stage, done, total: None))
+
+
+def quantize_graph(graph: Graph, batches: Batches, method: Method, progress: Progress) -> Quantized:
+    """Quantise a prepared float graph, which equalisation changes; see ``quantize``."""
+    layers = _layers(graph, method.in_float)
+    if method.equalize:
+        ranges = channel_ranges(graph, layers, batches, method.target, method.threads)
+        equalize(graph, layers, ranges, method.native)
+    seconds = method.refine
+    records = calibrate(graph, layers, batches, seconds, method.target, method.threads, _stage(progress, "calibrate"))
+    candidates = Candidates(graph, layers, records, method)
+    fixed = [n for n in candidates.products if n in method.in_float or n in candidates.unfit]
+    runs = 0
+
+    def loss_of(in_float: Collection[str]) -> float:
+        nonlocal runs
+        runs += 1
+        progress("measure", runs, len(candidates.products) + 2)
+        plan = plan_of(candidates.int8_graph(in_float), [], method.target, method.threads)
+        return output_loss(plan, batches, records.outputs)
+
+    choice = choose(loss_of, candidates.products, fixed, method.max_loss, method.attribute)
+    int8 = candidates.int8_graph(choice.in_float)
+    report = _report(candidates, records, choice, int8, batches, method)
+    return Quantized(int8, candidates.table(choice.in_float), report)
+
+
+def _stage(progress: Progress, stage: str) -> Callable[[int, int], None]:
+    return lambda done, total: progress(stage, done, total)
+
+
+def _layers(graph: Graph, in_float: Collection[str]) -> list[Layer]:
+    layers = find_layers(graph)
+    products = [layer.name for layer in layers if layer.kind is Kind.PRODUCT]
+    if not products:
+        raise GraphcError(
+            "the net has no layer that could run in 8 bits", "convolutions and FC whose weights are in the init net can"
+        )
+    unknown = sorted(set(in_float) - set(products))
+    if unknown:
+        raise GraphcError(f"there is no layer '{unknown[0]}' to keep in float", f"layers: {', '.join(products[:40])}")
+    return layers
+
+
+def _report(
+    candidates: Candidates, records: Calibration, choice: Choice, int8: Graph, batches: Batches, method: Method
+) -> Report:
+    chosen = candidates.chosen(choice.in_float)
+    given = {v.name for node in int8.nodes for v in node.results}
+    table = candidates.table(choice.in_float)
+    quants = {layer.name: table.of(layer.name) for layer in chosen if layer.name + SUFFIX in given}
+    plan = plan_of(int8, [name + SUFFIX for name in quants], method.target, method.threads)
+    differences = layer_differences(records.plan, plan, quants, batches)
+    rows = [_layer_report(candidates, records, choice, layer, differences) for layer in candidates.layers]
+    notes = [f"input '{n}' is constant in the calibration data" for n in constant_inputs(batches)]
+    notes += [f"'{n}' stays in float: its result is too small beside its terms" for n in candidates.unfit]
+    sizes = (_weight_bytes(candidates.graph), _weight_bytes(int8))
+    return Report(rows, choice.loss, choice.all_int8, sample_count(batches), *sizes, notes)
+
+
+def _layer_report(
+    candidates: Candidates, records: Calibration, choice: Choice, layer: Layer, differences: dict[str, Difference]
+) -> LayerReport:
+    seen, name = records.seen[layer.name], layer.name
+    operator = layer.node.op + (f" {layer.relu.op}" if layer.relu else "")
+    if name not in differences:
+        return LayerReport(name, operator, "float", seen.low, seen.high, alone=choice.alone.get(name))
+    quant = candidates.table(choice.in_float).of(name)
+    return LayerReport(
+        name,
+        operator,
+        "int8",
+        seen.low,
+        seen.high,
+        quant.scale,
+        quant.zero_point,
+        differences[name].sqnr,
+        _weight_sqnr(candidates, layer),
+        choice.alone.get(name),
+    )
+
+
+def _weight_sqnr(candidates: Candidates, layer: Layer) -> float | None:
+    if layer.kind is not Kind.PRODUCT:
+        return None
+    own, difference = candidates.weights_of(layer.name), Difference()
+    difference.add(float_weight(layer), own.real)
+    return difference.sqnr
+
+
+def _weight_bytes(graph: Graph) -> int:
+    return sum(np.asarray(v.data).nbytes for v in graph.constants if v.uses and v.data is not None)

@@ -1,0 +1,80 @@
+"""Moments: mean and second moment of what the weights of a product meet, over windows drawn from calibration data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from graphc.ir import Call
+from graphc.ir.ops._window import padded, window
+from graphc.passes.quantize.layers import IMAGE_RANK, Layer
+
+WINDOWS = 1024
+"""Windows drawn from a batch."""
+WIDEST = 2048
+"""Longest windows, in elements, of which the second moment is kept: its size is the square of that."""
+
+
+@dataclass
+class Moments:
+    """Sums over windows of K elements, in ``group`` groups. total: (group, K). products: (group, K, K), or None.
+
+    Elements are in the order of ``weights.float_weight``.
+    """
+
+    count: int
+    total: np.ndarray
+    products: np.ndarray | None
+
+    @staticmethod
+    def of(layer: Layer, with_products: bool) -> Moments:
+        """An empty record for a product."""
+        group, length = layer.groups, _length(layer)
+        wanted = with_products and length <= WIDEST
+        products = np.zeros((group, length, length)) if wanted else None
+        return Moments(0, np.zeros((group, length)), products)
+
+    @property
+    def mean(self) -> np.ndarray:
+        """(group, K); zeros before any window."""
+        return self.total / max(self.count, 1)
+
+    @property
+    def covariance(self) -> np.ndarray | None:
+        """(group, K, K): the second moment around the mean."""
+        if self.products is None:
+            return None
+        mean = self.mean
+        return self.products / max(self.count, 1) - mean[:, :, None] * mean[:, None, :]
+
+    def add(self, layer: Layer, x: np.ndarray) -> None:
+        """Count windows of a batch of the layer's input (NCHW, or rows)."""
+        found = windows(layer, x)
+        self.count += found.shape[1]
+        self.total += found.sum(1, dtype=np.float64)
+        if self.products is not None:
+            self.products += np.swapaxes(found, 1, 2) @ found
+
+
+def windows(layer: Layer, x: np.ndarray, most: int = WINDOWS) -> np.ndarray:
+    """(group, windows, K) float32: what the weights meet at no more than ``most`` places, drawn without repetition."""
+    rng = np.random.default_rng(0)
+    if layer.op == "Int8FC":
+        rows = x.transpose(0, 2, 3, 1) if x.ndim == IMAGE_RANK else x
+        rows = rows.reshape(len(x), -1)
+        return rows[None, rng.permutation(len(rows))[:most]]
+    win = window(Call(layer.node))
+    image = padded(np.ascontiguousarray(x.transpose(0, 2, 3, 1)), win, 0.0, first=1)
+    views = np.lib.stride_tricks.sliding_window_view(image, win.extent, axis=(1, 2))
+    views = views[:, :: win.stride[0], :: win.stride[1], :, :: win.dilation[0], :: win.dilation[1]]
+    places = rng.permutation(int(np.prod(views.shape[:3])))[:most]
+    drawn = views[np.unravel_index(places, views.shape[:3])]  # (windows, channels, kH, kW)
+    parts = drawn.reshape(len(places), win.group, -1, *win.kernel)
+    return np.ascontiguousarray(parts.transpose(1, 0, 3, 4, 2)).reshape(win.group, len(places), -1)
+
+
+def _length(layer: Layer) -> int:
+    weight = layer.node.operands[1]
+    assert weight is not None
+    return weight.type.size // layer.node.results[0].type.static_shape[1]

@@ -1,0 +1,115 @@
+"""Whole small nets in 8 bits against their float form; the pair that is written and read again."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from small_quantized_nets import branching_net, observed, samples
+
+from graphc.frontends.netdef import import_net, read_net, write_net
+from graphc.frontends.netdef.exporter import export_net
+from graphc.ir import Graph, Quant, TensorType, UnsupportedError
+from graphc.ir.infer import infer_types
+from graphc.ir.reference import evaluate
+from graphc.ir.verify import verify
+from graphc.passes.quantize import assign, choose_layers, find_layers, quantise_weights, rewrite
+from graphc.passes.quantize.layers import Kind
+
+
+def quantised(native: bool, in_float: tuple[str, ...] = (), refine: bool = True) -> tuple[Graph, Graph]:
+    """The float graph and its 8-bit form."""
+    graph = branching_net()
+    layers = find_layers(graph)
+    seen, moments = observed(graph, layers, refine)
+    table = assign(layers, seen, "mse")
+    products = [layer for layer in layers if layer.kind is Kind.PRODUCT]
+    weights = {n.name: quantise_weights(n, table.of(n.inputs[0].name), moments[n.name], native) for n in products}
+    int8 = graph.clone()
+    names = {layer.name for layer in choose_layers(layers, in_float)}
+    rewrite(int8, [layer for layer in find_layers(int8) if layer.name in names], table, weights, native)
+    verify(int8)
+    return graph, int8
+
+
+def relative_error(graph: Graph, int8: Graph, name: str) -> float:
+    pairs = [(evaluate(graph, s)[name], evaluate(int8, s)[name]) for s in samples()]
+    return float(np.sqrt(sum(np.sum((a - b) ** 2) for a, b in pairs) / sum(np.sum(a**2) for a, _ in pairs)))
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_outputs_stay_close(native: bool) -> None:
+    graph, int8 = quantised(native)
+    assert relative_error(graph, int8, "scores") < (0.02 if native else 0.03)
+    assert relative_error(graph, int8, "prob") < 0.03
+    assert [(v.name, v.type) for v in int8.inputs] == [(v.name, v.type) for v in graph.inputs]
+    assert [v.type.shape for v in int8.outputs] == [v.type.shape for v in graph.outputs]
+
+
+def test_operators_are_caffe2s() -> None:
+    _, int8 = quantised(native=False)
+    assert Counter(n.op for n in int8.nodes) == {
+        "NCHW2NHWC": 1,
+        "Int8Quantize": 1,
+        "Int8ConvRelu": 3,
+        "Int8Conv": 1,
+        "Int8Concat": 1,
+        "Int8MaxPool": 1,
+        "Int8SumRelu": 1,
+        "Int8AveragePool": 1,
+        "Int8FC": 1,
+        "Int8Dequantize": 1,
+        "Softmax": 1,
+    }
+
+
+def test_native_products_give_floats_where_floats_are_read() -> None:
+    _, int8 = quantised(native=True)
+    products = {n.results[0].name: n for n in int8.nodes if n.op.startswith("g.int8")}
+    assert set(products) == {"one_int8", "left_int8", "right_int8", "two_int8", "scores"}
+    assert products["scores"].attrs["to_float"] == 1
+    assert products["left_int8"].attrs["relu"] == 1
+    assert products["two_int8"].attrs["relu"] == 0
+
+
+def test_layers_in_float_are_left_alone() -> None:
+    graph, int8 = quantised(native=False, in_float=("two", "scores"))
+    found = Counter(n.op for n in int8.nodes)
+    assert found["Conv"] == found["FC"] == found["Sum"] == found["AveragePool"] == 1
+    assert found["Int8ConvRelu"] == 3
+    assert relative_error(graph, int8, "scores") < 0.03
+
+
+def test_tied_values_have_one_scale() -> None:
+    _, int8 = quantised(native=False)
+    quants = {v.name: v.type.quant for v in int8.values()}
+    assert quants["left_int8"] == quants["right_int8"] == quants["joined_int8"] == quants["pooled_int8"]
+    assert quants["two_int8"] != quants["added_int8"]
+    weights = int8.blobs()["two_w_int8"]
+    assert weights.data is not None
+    assert weights.data.min() >= 1
+    assert weights.type.quant is not None
+    assert weights.type.quant.zero_point == 128
+    bias = int8.blobs()["two_b_int8"].type.quant
+    assert bias == Quant(float(np.float32(quants["pooled_int8"].scale) * np.float32(weights.type.quant.scale)), 0)
+
+
+def test_the_pair_is_a_net_of_caffe2_that_computes_the_same() -> None:
+    _, int8 = quantised(native=False)
+    written = [write_net(part) for part in export_net(int8)]
+    predict, init = map(read_net, written)
+    again = import_net(predict, init, {"data": TensorType.parse("float[2,3,12,12]")})
+    infer_types(again)
+    verify(again)
+    for sample in samples():
+        before, after = evaluate(int8, sample), evaluate(again, sample)
+        assert list(before) == list(after)
+        assert all(np.array_equal(before[n], after[n]) for n in before)
+    assert {op.type for op in init.ops} == {"Int8GivenTensorFill", "Int8GivenIntTensorFill"}
+    assert set(predict.external_inputs) == {"data", *(op.outputs[0] for op in init.ops)}
+
+
+def test_graphcs_own_operators_are_no_netdef() -> None:
+    with pytest.raises(UnsupportedError, match=r"g\.int8_conv has no form in a NetDef"):
+        export_net(quantised(native=True)[1])
