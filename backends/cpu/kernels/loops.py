@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import inspect
 import math
+import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -19,7 +20,7 @@ from graphc.backends.cpu.rules import Rule, Template, float_bits
 from graphc.backends.cpu.target import CpuTarget
 from graphc.backends.lines import Lines
 from graphc.ir import LoweringError
-from graphc.ir.loops import is_fill, loop_dtype, loop_inputs, loop_operands, loop_types
+from graphc.ir.loops import Passed, is_fill, loop_dtype, loop_inputs, loop_operands, loop_types
 from graphc.ir.opdef import Call, OpDef, lookup
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
 from graphc.ir.types import TensorType
@@ -161,9 +162,10 @@ LONG = 64
 
 
 def argument_codes(call: Call) -> list[str] | None:
-    """Of each argument ``i`` or ``f`` for a number passed at run time, ``I`` or ``F`` for many, or a literal.
+    """Of each argument ``i`` or ``f`` for a number passed at run time, ``3i`` for three, ``I`` or ``F`` for many, or a
+    literal.
 
-    Lists and long tuples are passed at run time, short tuples are a part of the kernel.
+    Lists, long tuples and those of ``Passed`` are passed at run time, other short tuples are a part of the kernel.
 
     None if one is text or a graph.
     """
@@ -171,7 +173,9 @@ def argument_codes(call: Call) -> list[str] | None:
     for value in call.opdef.loop_arguments(call):
         if not _is_number(value):
             return None
-        if isinstance(value, (tuple, list)) and _is_long(value):
+        if isinstance(value, Passed):
+            codes.append(f"{len(value)}i")
+        elif isinstance(value, (tuple, list)) and _is_long(value):
             codes.append("I" if all(isinstance(v, int) for v in value) else "F")
         else:
             codes.append({int: "i", bool: "i", float: "f"}.get(type(value)) or _text(value))
@@ -239,11 +243,11 @@ def emit(spec: KernelSpec, target: CpuTarget) -> str:
         first = len(ins) + len(outs)
         operands = loop_operands(opdef, names[: len(ins)], names[len(ins) : first], names[first:], NOTHING)
         numbers = []
-        end = f"{k + sum(code in RUN_TIME for code in args) + bool(opdef.errors)}"
+        end = f"{k + sum(map(width, args)) + bool(opdef.errors)}"
         for code in args:
             numbers.append(argument(code, k, end))
             end += f" + ld(p, {k})" * (code in LISTS)
-            k += code in RUN_TIME
+            k += width(code)
         s(f"code = loop({', '.join([*map(operand, operands), *numbers])})")
         if opdef.errors:
             with s.block("if code != 0:"):
@@ -254,12 +258,21 @@ def emit(spec: KernelSpec, target: CpuTarget) -> str:
 NOTHING = "array_f4(0, (0,))"
 LISTS = ("I", "F")
 RUN_TIME = ("i", "f", *LISTS)
+FEW = re.compile(r"([1-9])i")
+
+
+def width(code: str) -> int:
+    """The number of parameters that an argument has, besides the elements of a long list."""
+    few = FEW.fullmatch(code)
+    return int(few[1]) if few else int(code in RUN_TIME)
 
 
 def argument(code: str, k: int, end: str) -> str:
     """An argument as source, from parameter ``k``; ``end``: where the next long list begins."""
     if code in LISTS:
         return f"array_{'i8' if code == 'I' else 'f8'}(p + 8 * ({end}), (ld(p, {k}),))"
+    if FEW.fullmatch(code):
+        return f"({''.join(f'ld(p, {k + i}), ' for i in range(width(code)))})"
     return {"i": f"ld(p, {k})", "f": f"ld_f8(p, {k})"}.get(code) or _literal(code)
 
 
@@ -326,9 +339,11 @@ def _bind(
 
 
 def number(value: object) -> list[int]:
-    """An argument as a parameter: the bits of a float, a long list's length, nothing for what the specification has."""
+    """An argument as parameters: the bits of a float, a long list's length, nothing for what the specification has."""
     if isinstance(value, float):
         return [float_bits(value)]
+    if isinstance(value, Passed):
+        return list(value)
     if isinstance(value, (tuple, list)):
         return [len(value)] if _is_long(value) else []
     return [int(value)] if isinstance(value, int) else []

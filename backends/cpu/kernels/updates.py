@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from graphc.backends.cpu.kernels import costs
-from graphc.backends.cpu.kernels.loops import NOTHING, RUN_TIME, argument, argument_codes, loop_source, number, operand
+from graphc.backends.cpu.kernels.loops import NOTHING, argument, argument_codes, loop_source, number, operand, width
 from graphc.backends.cpu.rules import Rule, Template
 from graphc.backends.cpu.target import CpuTarget
 from graphc.backends.lines import Lines
@@ -43,7 +43,7 @@ def emit(spec: KernelSpec, target: CpuTarget) -> str:
         numbers = []
         for code in args:
             numbers.append(argument(code, k, ""))
-            k += code in RUN_TIME
+            k += width(code)
         operands = loop_operands(opdef, names[: len(ins)], names[len(ins) :], [], NOTHING)
         s(f"loop({', '.join([*map(operand, operands), *numbers])})")
     return loop_source(opdef) + "\n\n" + s.text()

@@ -87,6 +87,16 @@ def test_the_source_of_a_loop_follows_what_its_module_says(monkeypatch: pytest.M
     assert "return value * 3\n" in loop_source(record)
 
 
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_windows_are_no_part_of_a_kernel(machine: Machine, kernel: int) -> None:
+    x = np.random.default_rng(kernel).standard_normal((1, 2, 7, 6, 9)).astype(np.float32)
+    attrs = {"kernels": (kernel, 2, kernel), "strides": (1, 2, kernel - 1), "order": b"NCHW"}
+    call = build_call("MaxPool", [x], target=machine.target, attrs=attrs)
+    spec = machine.library.choose(call).spec
+    assert (spec["op"], spec["args"]) == ("MaxPool", "i;i;i;3i;3i;3i")
+    np.testing.assert_array_equal(run_call(machine, call, [x])[0], evaluate_node(call.node, [x])[0])
+
+
 @pytest.mark.parametrize("text", ["open('f')", "[1, __import__('os')]", "[].append"])
 def test_arguments_of_a_foreign_plan_are_literals_alone(machine: Machine, text: str) -> None:
     from graphc.ir.schedule import KernelSpec
