@@ -1,49 +1,59 @@
-"""Schedules for a card, run by the emulator."""
+"""Nets compiled for a card and run in the emulator, beside the reference interpreter."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-import simt
-from simt_memory import DeviceMemory
+from emulated_card import EmulatedCard
+from one_net import nets, reference
 
-from graphc.backends.cuda.library import CudaLibrary
-from graphc.ir.schedule import Address, Schedule
+import graphc
+from graphc.backends.cuda.cubin import Cubin
+from graphc.frontends.netdef import Operator
+from graphc.plan import Plan
+
+TARGET = "cuda:sm_90a"
 
 
-def run_schedule(
-    schedule: Schedule, constants: Sequence[np.ndarray], library: CudaLibrary, inputs: Sequence[np.ndarray]
-) -> list[np.ndarray]:
-    """Outputs of a schedule for arrays of its inputs, in memory that holds NaN where nothing was stored."""
-    memory = DeviceMemory(
-        (schedule.arena_bytes + sum(a.nbytes + 1024 for a in (*constants, *inputs))) // 256 * 256
-        + sum(p.type.nbytes + 1024 for p in schedule.outputs) // 256 * 256
-        + 65536
-    )
+def emulated_plan(
+    ops: Sequence[Operator],
+    inputs: Mapping[str, np.ndarray],
+    outputs: str,
+    weights: Mapping[str, np.ndarray],
+    target: str = TARGET,
+) -> Plan:
+    """The plan of a net, without machine code, on an emulated card."""
+    predict, init = nets(ops, inputs, outputs, weights)
+    graph = graphc.import_model(predict, init if weights else None, inputs)
+    plan = graphc.compile_graph(graph, target=target, prepare=False)
+    on_emulated_card(plan)
+    return plan
 
-    def upload(array: np.ndarray) -> int:
-        address = memory.allocate(array.nbytes)
-        memory.view(address, array.nbytes)[:] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-        return address
 
-    bases = {"arena": [memory.allocate(schedule.arena_bytes)]}
-    bases["const"] = [upload(a) for a in constants]
-    bases["in"] = [upload(a) for a in inputs]
-    bases["out"] = [memory.allocate(p.type.nbytes) for p in schedule.outputs]
+def on_emulated_card(plan: Plan) -> EmulatedCard:
+    """Have a plan run in the emulator, which asks for no machine code; gives the card."""
+    sources = {spec.name: source for spec, source in plan.kernels.items()}
+    plan.code.objects = {s.name: Cubin(s.name, b"\x7fELF", s.int("threads"), 0, 0, 0, 0).pack() for s in plan.kernels}
+    plan.code.card = EmulatedCard(sources.__getitem__)
+    return plan.code.card
 
-    def resolve(p: int | Address) -> int:
-        if isinstance(p, int):
-            return p
-        return bases[p.space][0 if p.space == "arena" else p.index] + p.offset
 
-    for step in schedule.steps:
-        for task in step:
-            spec = task.kernel
-            params = [resolve(p) for p in task.params]
-            simt.launch(memory, spec.name, library.source(spec), task.units, spec.int("threads"), params)
-    found = []
-    for p, address in zip(schedule.outputs, bases["out"]):
-        dtype = p.type.dtype.numpy if p.type.dtype else np.dtype(np.float32)
-        found.append(memory.view(address, p.type.nbytes).view(dtype).reshape(p.type.static_shape).copy())
-    return found
+def answers(
+    ops: Sequence[Operator],
+    inputs: Mapping[str, np.ndarray],
+    outputs: str,
+    weights: Mapping[str, np.ndarray] | None = None,
+    tolerance: float = 2e-6,
+) -> tuple[Plan, list[np.ndarray]]:
+    """The plan and its outputs, which must be the reference's up to ``tolerance`` of the largest element.
+
+    The default is what sums of some hundred products lose in float32.
+    """
+    plan = emulated_plan(ops, inputs, outputs, weights or {})
+    got = plan.run(inputs)
+    for name, want in zip(outputs.split(), reference(ops, inputs, outputs, weights)):
+        assert (got[name].shape, got[name].dtype) == (want.shape, want.dtype), name
+        scale = float(np.abs(want).max(initial=0)) if want.dtype.kind == "f" else 0.0
+        np.testing.assert_allclose(got[name], want, rtol=0, atol=tolerance * scale, err_msg=name)
+    return plan, [got[name] for name in outputs.split()]

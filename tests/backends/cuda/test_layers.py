@@ -1,0 +1,119 @@
+"""Layers for a card in the emulator, against the reference interpreter."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from emulated import answers
+from one_net import operator
+
+from graphc.backends.cuda.kernels import conv_tile
+from graphc.backends.cuda.kernels.conv_tile import Tile
+
+
+def data(*shape: int) -> np.ndarray:
+    """Seeded floats."""
+    return np.random.default_rng(sum(shape)).standard_normal(shape).astype(np.float32)
+
+
+# shape, maps, kernel, stride, pad, dilation, group
+CONVOLUTIONS = [
+    ((1, 16, 8, 8), 32, 1, 1, 0, 1, 1),
+    ((2, 5, 9, 7), 33, 3, 2, 1, 1, 1),
+    ((1, 24, 6, 7), 36, 3, 1, 2, 2, 3),
+    ((3, 3, 12, 11), 7, 5, 3, 2, 1, 1),
+]
+
+
+@pytest.mark.parametrize("case", CONVOLUTIONS, ids=str)
+def test_convolution(case) -> None:
+    shape, maps, kernel, stride, pad, dilation, group = case
+    weights = {"w": data(maps, shape[1] // group, kernel, kernel), "b": data(maps)}
+    ops = [operator("Conv", "x w b", "y", kernel=kernel, stride=stride, pad=pad, dilation=dilation, group=group)]
+    answers(ops, {"x": data(*shape)}, "y", weights)
+
+
+@pytest.mark.parametrize("tile", conv_tile.TILES, ids=str)
+def test_every_tile_of_convolution(tile: Tile, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conv_tile, "TILES", (tile,))
+    weights = {"w": data(130, 5, 3, 3), "b": data(130)}
+    answers([operator("Conv", "x w b", "y", kernel=3, pad=1)], {"x": data(1, 5, 12, 12)}, "y", weights)
+
+
+def test_convolution_with_an_epilogue() -> None:
+    weights = {"w": data(20, 6, 3, 3), "b": data(20), "s": data(20), "t": data(20)}
+    ops = [
+        operator("Conv", "x w b", "c", kernel=3, pad=1),
+        operator("Mul", "c s", "d", broadcast=1, axis=1),
+        operator("Add", "d r", "e"),
+        operator("Relu", "e", "y"),
+    ]
+    plan, _ = answers(ops, {"x": data(2, 6, 5, 8), "r": data(2, 20, 5, 8)}, "y", weights)
+    assert [k.template for k in plan.kernels] == ["conv"]
+
+
+def test_convolution_in_one_dimension() -> None:
+    weights = {"w": data(9, 4, 3)}
+    answers([operator("Conv", "x w", "y", kernels=[3], pads=[1, 1])], {"x": data(2, 4, 21)}, "y", weights)
+
+
+def test_pieces_of_a_concat_are_written_in_place() -> None:
+    weights = {"v": data(5, 4, 1, 1), "w": data(6, 4, 3, 3)}
+    ops = [
+        operator("Conv", "x v", "a", kernel=1),
+        operator("Conv", "x w", "b", kernel=3, pad=1),
+        operator("Concat", "a b", "c info", order="NCHW"),
+        operator("MaxPool", "c", "y", kernel=3, stride=2, pad=1),
+    ]
+    plan, _ = answers(ops, {"x": data(2, 4, 6, 7)}, "y", weights)
+    assert {k.template for k in plan.kernels} == {"conv", "pool"}
+
+
+@pytest.mark.parametrize("op", ["MaxPool", "AveragePool"])
+@pytest.mark.parametrize("args", [{"kernel": 3, "stride": 2, "pad": 1}, {"global_pooling": 1}], ids=str)
+def test_pooling(op: str, args: dict[str, int]) -> None:
+    answers([operator(op, "x", "y", **args)], {"x": data(2, 5, 9, 8)}, "y")
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (1, 1000), (2, 33, 2, 2)], ids=str)
+def test_softmax(shape) -> None:
+    answers([operator("Softmax", "x", "y")], {"x": 10 * data(*shape)}, "y")
+
+
+def test_pointwise_chains() -> None:
+    ops = [
+        operator("Sigmoid", "x", "a"),
+        operator("Mul", "a x", "b"),
+        operator("Add", "b c", "d", broadcast=1),
+        operator("Tanh", "d", "y"),
+    ]
+    answers(ops, {"x": data(2, 3, 5, 7), "c": data(5, 7)}, "y")
+    answers(ops, {"x": data(1, 1, 50, 7), "c": data(50, 7)}, "y")
+
+
+FUNCTIONS = ("Relu", "Exp", "Sqr", "Abs", "Negative", "Floor", "Ceil", "Sin", "Cos", "Elu", "Softplus", "Gelu", "Erf")
+
+
+@pytest.mark.parametrize("op", FUNCTIONS)
+def test_pointwise_functions(op: str) -> None:
+    answers([operator(op, "x", "y")], {"x": data(3, 7)}, "y")
+
+
+def test_what_is_no_number_stays_so() -> None:
+    x = np.array([np.nan, -1, 2, np.inf, -np.inf], np.float32)
+    _, (y,) = answers([operator("Relu", "x", "y")], {"x": x}, "y")
+    assert np.isnan(y[0])
+
+
+def test_movement() -> None:
+    ops = [
+        operator("Transpose", "x", "t", axes=[0, 2, 3, 1]),
+        operator("Slice", "t", "s", starts=[0, 1, 0, 2], ends=[-1, 4, -1, 5]),
+        operator("Concat", "s s", "c info", axis=2),
+        operator("Tile", "c", "y", tiles=2, axis=1),
+    ]
+    answers(ops, {"x": data(2, 6, 5, 4)}, "y")
+
+
+def test_channels_are_shuffled() -> None:
+    answers([operator("ChannelShuffle", "x", "y", group=3, order="NCHW")], {"x": data(2, 6, 3, 2)}, "y")
