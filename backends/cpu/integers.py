@@ -73,7 +73,7 @@ def _memory(lanes: int) -> dict[str, Any]:
 
 
 def _narrow(lanes: int) -> dict[str, Any]:
-    """Bytes and int16 as words and back (the low bits); the masked forms touch the first ``n`` only."""
+    """Bytes, three of them and int16 as words and back (the low bits); the masked forms touch the first ``n`` only."""
     ip, it, vec = types.intp, VectorType(lanes, "i32"), ir.VectorType(I32, lanes)
     byte_vec, half_vec = ir.VectorType(I8, lanes), ir.VectorType(I16, lanes)
 
@@ -94,7 +94,20 @@ def _narrow(lanes: int) -> dict[str, Any]:
             f"wstore_{code}m": define(f"wstore_{code}m", types.void, (ip, ip, ip, it), masked),
         }
 
+    def threes(b: Any, v: Any) -> Any:
+        """The three low bytes of every word side by side, and a quarter of anything."""
+        quads, count = ir.VectorType(I8, 4 * lanes), ir.VectorType(I32, 4 * lanes)
+        order = [4 * i + k for i in range(lanes) for k in range(3)]
+        picked = ir.Constant(count, [*order, *order[:lanes]])
+        return b.shuffle_vector(b.bitcast(v, quads), ir.Constant(quads, ir.Undefined), picked)
+
     return {
+        "wstore_u3m": define(
+            "wstore_u3m",
+            types.void,
+            (ip, ip, ip, it),
+            lambda b, a, o, n, v: _masked(b, a, o, b.mul(n, I64(3)), threes(b, v)),
+        ),
         "wload_u1": define("wload_u1", it, (ip, ip), lambda b, a, o: b.zext(_load(byte_vec)(b, a, o), vec)),
         "wload_u1m": define("wload_u1m", it, (ip, ip, ip), load_masked),
         **stores("u1", byte_vec),
@@ -160,6 +173,7 @@ def _bytes(lanes: int) -> dict[str, Any]:
         "bmax": define("bmax", bt, (bt, bt), largest),
         "bmin": define("bmin", bt, (bt, bt), smallest),
         "wbytes": define("wbytes", it, (bt,), lambda b, v: b.bitcast(v, ir.VectorType(I32, lanes))),
+        "bwords": define("bwords", bt, (it,), lambda b, v: b.bitcast(v, vec)),
         **_mixing(lanes),
     }
 
@@ -265,8 +279,16 @@ def _arithmetic(lanes: int, vnni: bool) -> dict[str, Any]:
         "whsum": define("whsum", types.intp, (it,), whole_sum),
         "wfloat": define("wfloat", vt, (it,), lambda b, v: b.sitofp(v, fvec)),
         "wround": define("wround", it, (vt,), nearest),
+        "wor": define("wor", it, (it, it), lambda b, x, y: b.or_(x, y)),
     }
-    for name, method in {"wadd": "add", "wsub": "sub", "wmul": "mul", "wshl": "shl", "wsra": "ashr"}.items():
+    for name, method in {
+        "wadd": "add",
+        "wsub": "sub",
+        "wmul": "mul",
+        "wshl": "shl",
+        "wsra": "ashr",
+        "wor": "or_",
+    }.items():
         names[name] = define(name, it, (it, it), lambda b, x, y, method=method: getattr(b, method)(x, y))
     return names
 

@@ -89,6 +89,7 @@ FAMILIES = (
     "quantized.int8_moves",
     "quantized.int8_roi",
     "quantized.native",
+    "quantized.images",
     "quantized.dnnlowp",
     "quantized.dnnlowp_many",
     "quantized.dnnlowp_pool",

@@ -78,6 +78,17 @@ def test_conversions_there_and_back(net: Net, x: Value, check: Check, random: Ra
     assert check(FuseInt8(), graph, feed(random)).count("Int8Quantize") == 2
 
 
+@pytest.mark.parametrize("channels", [3, 5])
+def test_images(net: Net, check: Check, random: Random, channels: int) -> None:
+    """Order and precision change at once; not for many channels."""
+    graph, b = net
+    x = b.input("x", f"float[N,{channels},6,8]")
+    b.output(b.op("Int8Dequantize", [quantised(b, b.op("NCHW2NHWC", [x]))], name="y"))
+    few = channels == 3
+    left = check(FuseInt8(), graph, {"x": random(2, channels, 6, 8)}, changed=few)
+    assert left[:-1] == (["g.int8_image"] if few else ["NCHW2NHWC", "Int8Quantize"])
+
+
 def test_every_integer_comes_back(net: Net) -> None:
     """That the cancelled pair is the identity, for scales of every size."""
     values = np.arange(256, dtype=np.uint8)

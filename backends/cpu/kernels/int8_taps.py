@@ -92,22 +92,33 @@ class _Emitter:
         s = self.s
         last = (pixels - 1) * self.step + self.kw - 1
         s(f"j = column * {self.step} - before")
-        for place in range(last + 1):
-            s(f"in{place} = 0 <= j + {place} < width")
-            s(f"at{place} = (j + {place}) * channels + c")
         for i in range(pixels):
             for o in range(VECTORS):
                 s(f"a{o}_{i} = b{o}")
         s(f"wt = weights + block * kh * {self.row_bytes}")
-        with s.block("for k in range(kh):"):
-            s("i = row * stride - above + k * dilation")
-            s("inside = 0 <= i < height")
-            s("xr = x + (n * height + i) * width * channels")
-            self._row(pixels, last)
-            s(f"wt += {self.row_bytes}")
+        with s.block(f"if j >= 0 and j + {last} < width:"):
+            self._rows(pixels, last, inside=True)
+        with s.block("else:"):
+            self._rows(pixels, last, inside=False)
         s("yt = (pixel0 + column) * channels + c")
         rows = [(f"yt + {i} * channels", [f"a{o}_{i}" for o in range(VECTORS)]) for i in range(pixels)]
         self.end.finish(rows, "channels" if self.narrow else "", mixed=True)
+
+    def _rows(self, pixels: int, last: int, inside: bool) -> None:
+        """All rows of the window. inside: none of its columns is outside the image."""
+        s = self.s
+        with s.block("for k in range(kh):"):
+            s("i = row * stride - above + k * dilation")
+            s("pixel = ((n * height + i) * width + j) * channels + c")
+            s("at0 = x + pixel if 0 <= i < height else border")
+            s("step = channels if 0 <= i < height else 0")
+            for place in range(1, last + 1):
+                s(f"at{place} = at{place - 1} + step")
+            if not inside:
+                for place in range(last + 1):
+                    s(f"at{place} = at{place} if 0 <= j + {place} < width else border")
+            self._row(pixels, last)
+            s(f"wt += {self.row_bytes}")
 
     def _row(self, pixels: int, last: int) -> None:
         """One row of the window for all outputs of the tile."""
@@ -132,8 +143,7 @@ class _Emitter:
         for place in (first, second):
             if place not in loaded:
                 loaded.add(place)
-                s(f"q = xr + at{place} if inside and in{place} else border")
-                s(f"v{place} = {'bloadm(q, 0, channels)' if self.narrow else 'bload(q, 0)'}")
+                s(f"v{place} = {f'bloadm(at{place}, 0, channels)' if self.narrow else f'bload(at{place}, 0)'}")
         s(f"low{even} = bmix_low(v{first}, v{second})")
         s(f"high{even} = bmix_high(v{first}, v{second})")
 
@@ -152,20 +162,18 @@ def serves(p: Int8Product, ending: Ending, target: CpuTarget) -> bool:
     return target.vnni and is_plain and not ending.residual and not ending.to_float
 
 
-def tile_for(p: Int8Product) -> Tile:
-    """The tile that wastes least on the rows of the result."""
-    return min((Tile(n, n // 2, 1) for n in (6, 4)), key=lambda t: t.waste(p.output[1]))
+TILE = Tile(4, 2, 1)
+"""16 accumulators: with those of more pixels the mixed words would not stay in registers."""
 
 
 def make_spec(p: Int8Product, ending: Ending) -> KernelSpec:
     """The kernel for a convolution."""
-    tile = tile_for(p)
     return KernelSpec.make(
         "int8_taps",
         kw=p.kernel[1],
         step=p.stride[1],
-        pixels=tile.pixels,
-        tail=tile.tail,
+        pixels=TILE.pixels,
+        tail=TILE.tail,
         narrow=int(p.channels < BLOCK),
         **ending.static,
     )

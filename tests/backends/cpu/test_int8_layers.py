@@ -76,6 +76,23 @@ def test_quantisation_of_every_kind_of_number(int8_machine: Machine) -> None:
             assert_exact(int8_machine, call, operands, "int8_pointwise")
 
 
+def test_images_of_few_channels(int8_machine: Machine) -> None:
+    """Planes to pixels: the same integers as of NCHW2NHWC and Int8Quantize, infinities and NaN among them."""
+    made = []
+    for channels in (1, 2, 3, 4):
+        x = np.random.default_rng(channels).uniform(-9, 9, (2, channels, 7, 11)).astype(np.float32)
+        x[0, 0, 0, :4] = np.inf, -np.inf, np.nan, 0.25
+        made.append((int8_call("g.int8_image", [(x, None)], {"Y_scale": 0.05, "Y_zero_point": 77}, ()), [(x, None)]))
+    kernels(int8_machine, made)
+    for call, operands in made:
+        assert_exact(int8_machine, call, operands, "int8_image")
+        order = np.ascontiguousarray(operands[0][0].transpose(0, 2, 3, 1))
+        plain = int8_call("Int8Quantize", [(order, None)], {"Y_scale": 0.05, "Y_zero_point": 77}, ())
+        with np.errstate(invalid="ignore"):
+            want = evaluate_node(plain.node, [order])[0]
+        np.testing.assert_array_equal(evaluate_node(call.node, [operands[0][0]])[0], want)
+
+
 @pytest.mark.parametrize(("axis", "shapes"), [(3, [(2, 3, 4, 5), (2, 3, 4, 70)]), (1, [(2, 3, 4, 5), (2, 1, 4, 5)])])
 def test_concat(int8_machine: Machine, axis: int, shapes: list[tuple[int, ...]]) -> None:
     operands = [quantised(np.random.default_rng(6), shape, 0.5, 7) for shape in shapes]
