@@ -268,3 +268,25 @@ def test_shapes_where_no_type_is_given() -> None:
         "rate": [1], "unique": None, "remapping": [7], "y": [2, 3],
     }  # fmt: skip
     assert (types["rate"], types["remapping"], types["y"]) == (1, 2, 1)
+
+
+def test_random_fills_run_again_with_other_inputs() -> None:
+    """An operator that was checked draws at once: numbers differ from run to run, sizes and bounds are the inputs'."""
+    op = core.CreateOperator("UniformFill", ["x", "low", "high"], ["y"])
+    seen = set()
+    for shape, low, high in (((3,), 0.0, 1.0), ((3,), 5.0, 6.0), ((2, 4), -2.0, -1.0)):
+        feed(x=np.zeros(shape), low=[low], high=[high])
+        for _ in range(2):
+            workspace.RunOperatorOnce(op)
+            y = workspace.FetchBlob("y")
+            assert (y.shape, y.dtype) == (shape, np.float32)
+            assert low <= y.min()
+            assert y.max() < high
+            seen.add(y.tobytes())
+    assert len(seen) == 6
+    feed(low=[2.0], high=[1.0])
+    with pytest.raises(RuntimeError, match="min is greater than max"):
+        workspace.RunOperatorOnce(op)
+    same = core.CreateOperator("UniformFill", ["x", "low", "low"], ["y"])
+    workspace.RunOperatorOnce(same)
+    assert (workspace.FetchBlob("y") == 2).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 import zlib
 from collections import Counter
@@ -10,11 +11,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from graphc.caffe2.workspace.compiled import Source, elements, made_value, value_type
-from graphc.caffe2.workspace.stages import Stage, draws_numbers
+from graphc.caffe2.workspace.stages import Stage, draws_numbers, record_of
 from graphc.caffe2.workspace.values import Value, nbytes
 from graphc.frontends.netdef.fills import is_weight, weight
-from graphc.ir import Graph, TensorType, evaluate
+from graphc.ir import Graph, Node, TensorType, evaluate
 from graphc.ir.infer import infer_types
+from graphc.ir.opdef import Call
 from graphc.operators import operator_graph
 
 _DRAWN: Counter[str] = Counter()
@@ -36,6 +38,8 @@ class FillStage:
         self.op, self.stage = stage.net.ops[0], stage
         self.device = self.op.device or stage.net.device
         self.random = draws_numbers(self.op)
+        record = record_of(self.op)
+        self._is_drawn = record is not None and record.family == "fill.random" and "input_as_shape" not in self.op.args
         self._made: dict[str, Value] | None = None
         self._graphs: dict[tuple[TensorType | None, ...], Graph] = {}
 
@@ -55,19 +59,34 @@ class FillStage:
     def _evaluate(self, source: Source, runs: int) -> dict[str, Value]:
         given = {n: source.value(n) for n in self.op.inputs if n}
         graph = self._graph([given.get(n) for n in self.op.inputs])
+        type = graph.outputs[0].type
+        if self._is_drawn and type.is_static and type.size <= KEPT:
+            arrays = [elements(given[n]) for n in self.op.inputs if n]
+            return {self.op.outputs[0]: self._draw(graph.nodes[0], arrays, runs)}
+        graph = graph.clone()
         for node in graph.nodes:
             node.device = f"cpu:0 random_seed={self._seed(runs)}" if self.random else node.device
         found = evaluate(graph, {v.name: elements(given[v.name]) for v in graph.inputs})
         return {n: made_value(found[n], v.type) for n, v in zip(graph.output_names, graph.outputs)}
 
+    def _draw(self, checked: Node, arrays: Sequence[np.ndarray], runs: int) -> np.ndarray:
+        """The numbers of a random fill, straight from its record: nothing is new of an operator that was checked but
+        the seed."""
+        node = copy.copy(checked)
+        node.device = f"cpu:0 random_seed={self._seed(runs)}"
+        call = Call(node)
+        assert call.opdef.reference is not None
+        (drawn,) = call.opdef.reference(call, *arrays)
+        return drawn
+
     def _graph(self, inputs: Sequence[Value]) -> Graph:
-        """The operator for inputs of these types, ready to be evaluated; the last one is kept."""
+        """The operator for inputs of these types, checked; the last one is kept."""
         types = tuple(None if x is None else value_type(n, x) for n, x in zip(self.op.inputs, inputs))
         if types not in self._graphs:
             graph = operator_graph(self.op, inputs)
             infer_types(graph)
             self._graphs = {types: graph}
-        return self._graphs[types].clone()
+        return self._graphs[types]
 
     def _seed(self, runs: int) -> int:
         seed = self.device.random_seed if self.device is not None else None
