@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from graphc.caffe2 import core, workspace
+from graphc.caffe2.core.backward import backward_pass
 from graphc.frontends.netdef.schema import Message
 
 
@@ -118,8 +119,7 @@ def _backward(cell: _Cell, recomputed: set[str], outputs_with_grads: Sequence[in
     """The arguments of RecurrentNetwork for its gradient: the step net's gradient above all."""
     forward = cell.net.Proto()
     given = _given_gradients(forward, [str(state.output) for state in cell.states])
-    operators, found = core.GradientRegistry.GetBackwardPass(forward.op, given)
-    gradients = {str(blob): gradient for blob, gradient in found.items()}
+    operators, gradients = backward_pass(forward.op, given, True)
     net = core.Net("RecurrentBackwardStep")
     proto = net.Proto()
     proto.op.extend([*_recomputing(forward, recomputed), *operators])

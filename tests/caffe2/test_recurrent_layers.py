@@ -169,6 +169,7 @@ def test_layers_one_after_the_other_and_dropout() -> None:
     residual = rnn_cell.MultiRNNCell([cell] * 4, residual_output_layers=[2, 3], name="m")
     assert residual.output_connected_layers == [1, 2, 3]
     assert residual.get_output_state_index() == 6
+    assert residual.output_indices == [2, 4, 6]
 
 
 def test_refusals() -> None:

@@ -30,7 +30,7 @@ def _net(window: int) -> Net:
     }
     states = {"recurrent_states": (b"state", b"sums"), "initial_recurrent_state_ids": (1, 2)}
     aliases = {"alias_src": (b"sums",), "alias_dst": (b"all",), "alias_offset": (1,)}
-    args = {"step_net": step, **links, **states, **aliases}
+    args = {"step_net": step, "backward_step_net": (), **links, **states, **aliases}  # () is a name only: no net
     op = Operator("RecurrentNetwork", ["x", "first", "zero"], ["all", "spaces"], args)
     return Net("net", [op], ["x", "first", "zero"], ["all"])
 

@@ -87,7 +87,8 @@ class MultiRNNCellInitializer:
 class MultiRNNCell(RNNCell):
     """Layers of cells: the output of one is the input of the next. Blobs are called ``NAME/layer_0/...``.
 
-    residual_output_layers: numbers of layers, not 0, whose input is added to their output.
+    residual_output_layers: numbers of layers, not 0, whose input is added to their output. output_indices: the states
+    that the output is made of.
     """
 
     def __init__(
@@ -103,6 +104,10 @@ class MultiRNNCell(RNNCell):
             self.output_connected_layers.insert(0, self.output_connected_layers[0] - 1)
         self.state_names = [
             f"{self.name}/layer_{i}/{name}" for i, cell in enumerate(self.cells) for name in cell.get_state_names()
+        ]
+        parts = self._slices()
+        self.output_indices = [
+            parts[i].start + self.cells[i].get_output_state_index() for i in self.output_connected_layers
         ]
 
     def _slices(self, per_state: int = 1) -> list[slice]:

@@ -22,8 +22,8 @@ def expand(net: Net) -> tuple[Net, list[Problem]]:
 
     Operators get the name of the record that their engine runs (``engines.py``).
 
-    Also gives problems for arguments that hold no net and for bindings of names that do not fit. An empty string stands
-    for an absent net. The net given is not changed.
+    Also gives problems for arguments that hold no net and for bindings of names that do not fit. An empty string and
+    an argument that has a name only stand for an absent net. The net given is not changed.
     """
     problems: list[Problem] = []
     ops = [_expand_operator(net, i, problems) for i in range(len(net.ops))]
@@ -36,13 +36,11 @@ def _expand_operator(net: Net, i: int, problems: list[Problem]) -> Operator:
     record = registry().get(op.type)
     args: dict[str, ArgValue] = {}
     for name, value in op.args.items():
-        if (
-            isinstance(value, bytes)
-            and record is not None
-            and record.has_arg(name)
-            and record.arg(name).kind == "graph"
-        ):
-            value = _read(net, i, name, value, problems) if value else None
+        is_net = record is not None and record.has_arg(name) and record.arg(name).kind == "graph"
+        if is_net and isinstance(value, bytes) and value:
+            value = _read(net, i, name, value, problems)
+        elif is_net and isinstance(value, bytes | tuple) and not value:
+            value = None
         if isinstance(value, Net):
             value, inner = expand(value)
             problems += inner
