@@ -13,6 +13,7 @@ int64; ``i32`` makes index arithmetic short. Compile workers alone import this m
     fma(a, b, c) div(a, b) largest(a, b) smallest(a, b)     float32; the last two are NaN where an operand is
     sqrt exp log tanh sigmoid erf sin cos pow floor ceil nearest absolute
     where(m, a, b) isnan(a) no(m)
+    double(n)                                               the float64 of these bits
 """
 
 from __future__ import annotations
@@ -191,6 +192,7 @@ def _arithmetic() -> dict[str, Any]:
         **{name: word(f4, (f4,), function(called)) for name, called in LIBRARY.items()},
         "where": word(f4, (mask, f4, f4), lambda b, m, a, c: b.select(m, a, c)),
         "isnan": word(mask, (f4,), lambda b, a: b.fcmp_unordered("uno", a, a)),
+        "double": word(types.float64, (i8,), lambda b, n: b.bitcast(n, F64)),
         "no": word(mask, (mask,), lambda b, m: b.xor(m, I1(1))),
     }
 

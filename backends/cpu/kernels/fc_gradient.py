@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from graphc.backends.cpu.kernels import costs
-from graphc.backends.cpu.kernels.gemm import Product, bare_tasks, panel_bytes, product_spec
+from graphc.backends.cpu.kernels.gemm import bare_tasks, panel_bytes, product_spec
 from graphc.backends.cpu.kernels.reduce import Extent, reduction_spec, reduction_task
 from graphc.backends.cpu.rules import Rule
 from graphc.backends.cpu.target import CpuTarget
+from graphc.backends.products import Product
 from graphc.ir.opdef import Call
 from graphc.ir.schedule import Address, Choice, Needs, Step, View
 from graphc.ir.types import DType

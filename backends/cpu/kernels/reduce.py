@@ -6,8 +6,7 @@ end; where it is kept, every lane reduces a column of its own.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,9 +16,9 @@ from graphc.backends.cpu.kernels.accumulate import add_stretch, join_stretch, st
 from graphc.backends.cpu.rules import Rule, Template
 from graphc.backends.cpu.target import CpuTarget
 from graphc.backends.lines import Lines
+from graphc.backends.reductions import OPERATORS, divisor_of, meaning, merged
 from graphc.ir import LoweringError
 from graphc.ir.opdef import Call
-from graphc.ir.ops.reduce.reduce import reduced_axes, reduced_ends
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Step, Task, View
 from graphc.ir.types import DType
 
@@ -149,52 +148,6 @@ def _head(s: Lines) -> None:
     s(f"divisors = vbcast(p, {2 * (len(PARAMS) - 1)})")
 
 
-def _all(call: Call, rank: int) -> tuple[int, ...]:
-    return tuple(range(rank))
-
-
-def _tail(call: Call, rank: int) -> tuple[int, ...]:
-    return tuple(range(1, rank))
-
-
-Axes = Callable[[Call, int], tuple[int, ...]]
-OPERATORS: dict[str, tuple[str, Axes]] = {
-    "LpNorm": ("norm", _all),
-    **{f"Reduce{n}": (w, reduced_axes) for n, w in (("Sum", "sum"), ("Max", "max"), ("Min", "min"))},
-    **{f"Reduce{n}": (w, reduced_axes) for n, w in (("Mean", "mean"), ("L1", "abs"), ("L2", "root"))},
-    **{f"Reduce{end}{n}": (n.lower(), reduced_ends) for end in ("Front", "Back") for n in ("Sum", "Mean", "Max")},
-    "SumElements": ("sum", _all),
-    "SumSqrElements": ("square", _all),
-    "RowwiseMax": ("max", lambda call, rank: (2,)),
-    "ColwiseMax": ("max", lambda call, rank: (1,)),
-    "ReduceTailSum": ("sum", _tail),
-}
-"""Operator -> what it computes, and the dimensions that it reduces."""
-
-
-def merged(shape: Sequence[int], axes: Sequence[int]) -> list[tuple[int, int, bool]]:
-    """(size, stride, reduced) of the dimensions, innermost first, neighbours of one kind merged.
-
-    The kind of the innermost is that of the last dimension whatever its size: no size changes the kernel.
-    """
-    found: list[tuple[int, int, bool]] = []
-    stride = 1
-    for i in reversed(range(len(shape))):
-        if shape[i] != 1 or not found:
-            if found and found[-1][2] == (i in axes):
-                size, inner, kind = found.pop()
-                found.append((size * shape[i], inner, kind))
-            else:
-                found.append((shape[i], stride, i in axes))
-        stride *= shape[i]
-    return found
-
-
-def _meaning(call: Call) -> tuple[str, Axes]:
-    what, axes = OPERATORS[call.node.op]
-    return {"norm": "abs" if call.node.op == "LpNorm" and call.arg("p") == 1 else "square"}.get(what, what), axes
-
-
 def serves(shape: Sequence[int], axes: Sequence[int]) -> bool:
     """The kernels' loops are enough for the dimensions that are left after merging."""
     dims = merged(shape, axes)
@@ -285,7 +238,7 @@ def _steps(
 
 
 def _choose(call: Call, target: CpuTarget) -> Choice | None:
-    x, (what, axes) = call.type(0), _meaning(call)
+    x, (what, axes) = call.type(0), meaning(call)
     if x.dtype is not DType.FLOAT or x.layout.block > 1 or call.has(1) or x.size == 0:
         return None
     shape = x.static_shape
@@ -303,7 +256,7 @@ def _needs(call: Call, choice: Choice, target: CpuTarget) -> Needs:
 
 def _extent(call: Call) -> Extent:
     shape = call.type(0).static_shape
-    return Extent.of(shape, _meaning(call)[1](call, len(shape)))
+    return Extent.of(shape, meaning(call)[1](call, len(shape)))
 
 
 def _bind(
@@ -312,13 +265,10 @@ def _bind(
     x, y = ins[0], outs[0]
     assert x is not None
     assert choice.spec is not None
-    shape, (what, axes) = x.type.static_shape, _meaning(call)
-    if not x.type.size and what in ACROSS:  # sums of nothing are 0
+    if not x.type.size and meaning(call)[0] in ACROSS:  # sums of nothing are 0
         raise LoweringError(f"{call.node.location}: {call.node.op} of no elements", "feed at least one element")
-    average = what == "mean" or (call.opdef.has_arg("average") and call.arg("average"))
-    divisor = float(max(math.prod(shape[i] for i in axes(call, len(shape))), 1) if average else 1)
     label = call.node.results[0].name
-    return _steps(choice.spec, x.address, y.address, workspace, _extent(call), divisor, label)
+    return _steps(choice.spec, x.address, y.address, workspace, _extent(call), divisor_of(call), label)
 
 
 def _bits(value: float) -> int:

@@ -1,20 +1,26 @@
 """The kernel templates of the CUDA backend, one family a file: ``RULES`` and ``TEMPLATES`` list them all."""
 
-from graphc.backends.cuda.kernels import conv, copy, pointwise, pool, softmax
+from graphc.backends.cuda.kernels import conv, conv_depthwise, copy, fc, pointwise, pool, reduce, softmax
 from graphc.backends.cuda.rules import Rule, Template
 from graphc.backends.movement import movement_rules
 
 RULES: tuple[Rule, ...] = (
     *conv.RULES,
+    *conv_depthwise.RULES,
+    *fc.RULES,
     *pointwise.RULES,
     *pool.RULES,
+    *reduce.RULES,
     *softmax.RULES,
     *movement_rules(copy.CudaCopier),
 )
 TEMPLATES: tuple[Template, ...] = (
     *conv.TEMPLATES,
+    *conv_depthwise.TEMPLATES,
     *copy.TEMPLATES,
+    *fc.TEMPLATES,
     *pointwise.TEMPLATES,
     *pool.TEMPLATES,
+    *reduce.TEMPLATES,
     *softmax.TEMPLATES,
 )

@@ -164,6 +164,9 @@ class Words:
     def isnan(self, a: Any) -> Any:
         return np.isnan(a)
 
+    def double(self, n: Any) -> Any:
+        return np.int64(n).view(np.float64)
+
     def no(self, m: Any) -> Any:
         return np.logical_not(m)
 

@@ -117,3 +117,25 @@ def test_movement() -> None:
 
 def test_channels_are_shuffled() -> None:
     answers([operator("ChannelShuffle", "x", "y", group=3, order="NCHW")], {"x": data(2, 6, 3, 2)}, "y")
+
+
+@pytest.mark.parametrize("multiplier", [1, 2])
+def test_depthwise_convolution(multiplier: int) -> None:
+    weights = {"w": data(6 * multiplier, 1, 3, 3), "b": data(6 * multiplier)}
+    ops = [operator("Conv", "x w b", "c", kernel=3, stride=2, pad=1, group=6), operator("Relu", "c", "y")]
+    plan, _ = answers(ops, {"x": data(2, 6, 7, 9)}, "y", weights)
+    assert [k.template for k in plan.kernels] == ["conv_depthwise"]
+
+
+@pytest.mark.parametrize(("rows", "template"), [(1, "fc_rows"), (3, "fc_rows"), (9, "conv")])
+def test_fc(rows: int, template: str) -> None:
+    weights = {"w": data(37, 140), "b": data(37)}
+    ops = [operator("FC", "x w b", "f"), operator("Add", "f r", "s"), operator("Relu", "s", "y")]
+    plan, _ = answers(ops, {"x": data(rows, 140), "r": data(rows, 37)}, "y", weights)
+    assert [k.template for k in plan.kernels] == [template]
+
+
+@pytest.mark.parametrize("op", ["ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2"])
+@pytest.mark.parametrize("axes", [[0], [1, 3], [0, 2], [0, 1, 2, 3]], ids=str)
+def test_reductions(op: str, axes: list[int]) -> None:
+    answers([operator(op, "x", "y", axes=axes, keepdims=0)], {"x": data(3, 4, 5, 70)}, "y")
