@@ -6,7 +6,7 @@ be asked for by name, too: ``output["output_0"]``.
 
 from __future__ import annotations
 
-from collections import namedtuple
+import collections
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,10 +19,10 @@ from graphc.ir.opdef import OpDef
 def namedtupledict(typename: str, field_names: Sequence[str], *args: Any, **kwargs: Any) -> Any:
     """A named tuple whose fields are also found by ``t["name"]``; names that Python does not allow keep that way."""
     kwargs.setdefault("rename", True)
-    base: Any = namedtuple(typename, field_names, *args, **kwargs)
+    base: Any = collections.namedtuple(typename, field_names, *args, **kwargs)  # type: ignore[misc]
     places = {name: i for i, name in enumerate(field_names)}
 
-    class NamedTupleDict(base):  # type: ignore[misc]
+    class NamedTupleDict(base):
         def __getitem__(self, key: Any) -> Any:
             return base.__getitem__(self, places[key] if isinstance(key, str) else key)
 

@@ -38,7 +38,7 @@ class ComputeHistogramForBlobs(BlobReport):
 
     def _add(self, net: core.Net, blob: core.BlobReference) -> tuple[Any, Any]:
         def named(suffix: str) -> Any:
-            return net.NextScopedBlob(prefix=blob + suffix)
+            return net.NextScopedBlob(prefix=str(blob + suffix))
 
         numbers = net.Cast(blob, named("_float"), to=core.DataType.FLOAT)
         histograms = net.AccumulateHistogram(

@@ -42,10 +42,10 @@ class ComputeNormForBlobs(BlobReport):
 
     def _add(self, net: core.Net, blob: core.BlobReference) -> tuple[Any, Any]:
         if self.row_index:
-            name = net.NextScopedBlob(prefix=blob + f"_row_{self.row_index}")
+            name = net.NextScopedBlob(prefix=str(blob + f"_row_{self.row_index}"))
             blob = net.Slice([blob], name, starts=[self.row_index, 0], ends=[self.row_index + 1, -1])
-        numbers = net.Cast(blob, net.NextScopedBlob(prefix=blob + "_float"), to=core.DataType.FLOAT)
-        name = net.NextScopedBlob(prefix=blob + self._field_name_suffix)
+        numbers = net.Cast(blob, net.NextScopedBlob(prefix=str(blob + "_float")), to=core.DataType.FLOAT)
+        name = net.NextScopedBlob(prefix=str(blob + self._field_name_suffix))
         norm = net.LpNorm(numbers, name, p=self._p, average=self._compute_averaged_norm)
-        net.StopGradient(norm, net.NextScopedBlob(name + "_stop_gradient"))
+        net.StopGradient(norm, net.NextScopedBlob(f"{name}_stop_gradient"))
         return norm, (np.float64, (1,))

@@ -17,5 +17,5 @@ class ComputeStatisticsForBlobs(BlobReport):
 
     def _add(self, net: core.Net, blob: core.BlobReference) -> tuple[Any, Any]:
         numbers = net.Cast(blob, to=core.DataType.FLOAT)
-        summary = net.NextScopedBlob(prefix=blob + self._field_name_suffix)
+        summary = net.NextScopedBlob(prefix=str(blob + self._field_name_suffix))
         return net.Summarize(numbers, summary, to_file=0), (np.float64, (1,))

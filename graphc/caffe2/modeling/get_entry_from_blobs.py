@@ -36,6 +36,6 @@ class GetEntryFromBlobs(BlobReport):
     def _add(self, net: core.Net, blob: core.BlobReference) -> tuple[Any, Any]:
         row = net.Slice([blob], starts=[self._i1, 0], ends=[self._i1 + 1, -1])
         if self._i2 == -1:
-            return net.Copy([row], [net.NextScopedBlob(prefix=blob + f"_{self._i1}_all")]), np.float64
-        name = net.NextScopedBlob(prefix=blob + f"_{self._i1}_{self._i2}")
+            return net.Copy([row], [net.NextScopedBlob(prefix=str(blob + f"_{self._i1}_all"))]), np.float64
+        name = net.NextScopedBlob(prefix=str(blob + f"_{self._i1}_{self._i2}"))
         return net.Slice([row], name, starts=[0, self._i2], ends=[-1, self._i2 + 1]), np.float64

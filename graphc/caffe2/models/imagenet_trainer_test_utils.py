@@ -63,7 +63,7 @@ def test_shared_grads(
             model, data, num_input_channels=3, num_labels=num_labels, label=label, is_test=False
         )  # fmt: skip
     gradients = model.AddGradientOperators([loss])
-    gradient = gradients[conv_blob]
+    gradient = gradients[core.BlobReference(conv_blob)]
     fed = {data_blob: list(_SHAPE), label_blob: [_SHAPE[0]]}
     shapes, _ = workspace.InferShapesAndTypes([model.param_init_net, model.net], fed)
     before = count_blobs(model.net.Proto())

@@ -75,6 +75,8 @@ def _weighted_sum_type(call: Call) -> list[TensorType]:
 def _weighted_sum_align(call: Call, i: int) -> tuple[Dim, ...]:
     """Weights count for all elements, tensors of other shapes by their elements in row-major order."""
     shape = call.type(0).shape
+    if shape == ():
+        return ()
     return (1,) if i % 2 or shape is None else shape
 
 
