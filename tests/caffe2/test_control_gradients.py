@@ -129,6 +129,31 @@ def test_what_only_the_next_iteration_reads() -> None:
     check(built(body, ["x", "w"]), {"x": [0.8, -0.5], "w": [0.9, 1.2]})
 
 
+def test_loops_in_loops() -> None:
+    """Workspaces in workspaces: the inner loop's are those of one iteration of the outer one."""
+
+    def inner() -> None:
+        ops.Copy("y", "before")
+        ops.Copy(ops.Mul(["before", "w"]), "y")
+
+    def outer() -> None:
+        ops.Copy(ops.Const(0), "j")
+        with ops.WhileNet():
+            with ops.Condition():
+                ops.Add(["j", "one"], "j")
+                ops.LE(["j", "i"])
+            inner()
+        ops.Copy("y", "between")
+        ops.Copy(ops.Sin("between"), "y")
+
+    def body() -> None:
+        ops.Copy("x", "y")
+        counted_loop(2, outer)
+        ops.Mul(["y", "y"], "loss")
+
+    check(built(body, ["x", "w"]), {"x": [0.8, -0.5], "w": [0.9, 1.2]})
+
+
 @pytest.mark.parametrize("flag", [True, False])
 @pytest.mark.parametrize("has_else", [True, False])
 def test_a_branch_of_a_builder(flag: bool, has_else: bool) -> None:

@@ -10,6 +10,7 @@ from graphc.caffe2.core.backward import backward_pass
 from graphc.caffe2.proto import caffe2_pb2
 from graphc.caffe2.workspace.errors import EnforceError
 from graphc.frontends.netdef.schema import Message
+from graphc.ir.backward_pass import READS_PLACE
 
 Gradients = dict[str, str]
 """Blob -> the blob that holds its gradient."""
@@ -43,6 +44,10 @@ def net_gradients(op: Message, net: Message, given: Mapping[str, str]) -> tuple[
     sparse = next((name for name, gradient in found.items() if isinstance(gradient, tuple)), None)
     if sparse is not None:
         refuse(op, f"the gradient of '{sparse}' is sparse in net '{net.name}'", f"read '{sparse}' through EnsureDense")
+    for inner in made:
+        if inner.type == READS_PLACE:  # all is on one device; so the net needs the blobs no more that only say which
+            inner.type = "Copy"
+            del inner.input[1:]
     untouched = {n: g for n, g in given.items() if n not in known}
     return made, {**{n: str(g) for n, g in found.items()}, **untouched}
 
