@@ -1,4 +1,4 @@
-"""lower_int8: Caffe2's int8 products become graphc's own, which round once and take sums and conversions along."""
+"""lower_int8: graphc's own int8 products take sums and conversions along; on request Caffe2's become such products."""
 
 from __future__ import annotations
 
@@ -20,19 +20,22 @@ NATIVE = ("g.int8_conv", "g.int8_fc")
 
 @dataclass(frozen=True)
 class LowerInt8(Pass):
-    """Turn Int8Conv, Int8FC and their forms with Relu into ``g.int8_conv`` and ``g.int8_fc``, and fuse what follows.
+    """Let ``g.int8_conv`` and ``g.int8_fc`` do what follows; with ``caffe2`` turn Int8Conv and Int8FC into them before.
 
-    Results differ from Caffe2's by a unit here and there: they are rounded once, where Caffe2 rounds after the product
-    and after the sum. So no level has this pass; who quantises a net with graphc asks for it (docs/decisions/0007).
+    Results differ by a unit here and there: they are rounded once, where otherwise the product is rounded and then the
+    sum. So Caffe2's operators stay Caffe2's unless somebody asks (docs/decisions/0007): a graph has the other ones only
+    if who quantised it wanted them.
 
-    Handles weights and biases that are constants, any zero point that leaves the weights within int8; behind the
-    product, where nobody else reads it: a sum with a value of its shape, Int8Relu, and Int8Dequantize where the product
-    has no Relu (what is above the greatest value stays above it then). Refuses other weights, sums of more than 65536
-    products, scales that only the data decides.
+    Handles, behind a product that nobody else reads: a sum with a value of its shape, Int8Relu, and Int8Dequantize
+    where the product has no Relu (what is above the greatest value stays above it then). Of Caffe2's products those
+    with constant weights and biases, whatever zero point leaves the weights within int8, with their Relu. Refuses
+    other weights, sums of more than 65536 products, scales that only the data decides.
     """
 
+    caffe2: bool = False
+
     def run(self, graph: Graph) -> bool:
-        made = at_each_node(graph, _make_native, *PRODUCTS)
+        made = self.caffe2 and at_each_node(graph, _make_native, *PRODUCTS)
         changed = in_each_net(graph, _fuse) or made
         if changed:
             graph.stage = "optimised"

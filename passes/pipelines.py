@@ -49,6 +49,8 @@ O1: Pipeline = (
     BatchNormToAffine(),
     # Apart from what is in float; its scales are constants by now.
     FuseInt8(),
+    # After fuse_int8, which leaves no Relu of its own.
+    LowerInt8(),
     # Chains first, so that each convolution keeps its own activation ...
     FuseEpilogue(),
     FuseElementwise(),
@@ -75,4 +77,4 @@ def with_block(pipeline: Pipeline, block: int) -> Pipeline:
 
 def with_native_int8(pipeline: Pipeline) -> Pipeline:
     """The pipeline with graphc's own int8 products in place of Caffe2's integers (``lower_int8``)."""
-    return tuple(q for p in pipeline for q in ((p, LowerInt8()) if isinstance(p, FuseInt8) else (p,)))
+    return tuple(replace(p, caffe2=True) if isinstance(p, LowerInt8) else p for p in pipeline)

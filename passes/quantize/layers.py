@@ -29,7 +29,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """An operator, with the Relu that alone reads its result, in a graph in order NCHW.
+    """An operator, with the Relu (a product's may be a Clip from 0 on) that alone reads its result, in order NCHW.
 
     op: the Int8 operator, without the Relu. inputs: the values that it would read in 8 bits; those of an FC are images
     where only a Flatten or Reshape is in between.
@@ -99,9 +99,9 @@ def _layer(graph: Graph, node: Node, variants: Variants) -> Layer | None:
         return None
     call = Call(node)
     if node.op in CONVOLUTIONS and _is_image_convolution(call):
-        return Layer(node, _relu_after(graph, node), "Int8Conv", Kind.PRODUCT, _data(node, 1))
+        return Layer(node, _activation_after(graph, node), "Int8Conv", Kind.PRODUCT, _data(node, 1))
     if node.op == "FC" and _is_plain_product(call):
-        return Layer(node, _relu_after(graph, node), "Int8FC", Kind.PRODUCT, (_image_of(node, variants),))
+        return Layer(node, _activation_after(graph, node), "Int8FC", Kind.PRODUCT, (_image_of(node, variants),))
     if any(v is None or v.is_constant for v in node.operands):
         return None
     if node.op in ("Sum", "Add") and _is_plain_sum(call, variants):
@@ -134,6 +134,14 @@ def _relu_after(graph: Graph, node: Node) -> Node | None:
     """The Relu that alone reads the result."""
     use = sole_use(graph, node.results[0])
     return use[0] if use is not None and use[0].op == "Relu" else None
+
+
+def _activation_after(graph: Graph, node: Node) -> Node | None:
+    """The Relu that alone reads the result, or a Clip from 0 on: the range of its result cuts off what is above."""
+    use = sole_use(graph, node.results[0])
+    if use is not None and use[0].op == "Clip" and Call(use[0]).arg("min") == 0:
+        return use[0]
+    return _relu_after(graph, node)
 
 
 def _has_weights(call: Call) -> bool:

@@ -79,7 +79,8 @@ class _Rewrite:
         """graphc's own operator for a product; gives the float form of the result, images in NHWC."""
         attrs = self.attributes(layer, NATIVE[layer.op]) | {"relu": int(layer.relu is not None)}
         inputs = operands + self.native_weights(layer)
-        if not is_read:
+        is_open = layer.relu is None or layer.relu.op == "Relu"
+        if not is_read and is_open:
             name = layer.name + ("_nhwc" if layer.result.type.rank == IMAGE_RANK else "")
             return build.op(NATIVE[layer.op], inputs, attrs | {"to_float": 1, "Y_scale": 1.0, "Y_zero_point": 0}, name)
         self.stored[layer.result] = build.op(NATIVE[layer.op], inputs, attrs, layer.name + SUFFIX)
