@@ -141,6 +141,26 @@ def test_a_queue_drawn_by_weight() -> None:
         workspace.RunOperatorOnce(wrong)
 
 
+def test_a_run_that_waits_can_be_cancelled() -> None:
+    workspace.ResetWorkspace()
+    init, net = core.Net("make"), core.Net("wait")
+    queue = init.CreateBlobsQueue([], "queue", capacity=2, num_blobs=1)
+    net.SafeDequeueBlobs([queue], ["x", "done"])
+    ws = workspace.C.Workspace()
+    ws.create_net(init).run()
+    waiting = ws.create_net(net)
+    timer = threading.Timer(0.3, waiting.cancel)
+    timer.start()
+    with pytest.raises(RuntimeError, match="cancelled"):
+        waiting.run()
+    ws.create_blob("row").feed(np.ones(2, np.float32))
+    fill = core.Net("fill")
+    fill.EnqueueBlobs([queue, "row"], ["row"])
+    ws.create_net(fill).run()
+    waiting.run()
+    assert ws.blobs["x"].fetch().tolist() == [1, 1]
+
+
 def test_observers() -> None:
     net = core.Net("observed")
     net.ConstantFill([], "x", shape=[1])

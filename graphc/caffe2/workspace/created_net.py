@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from graphc.caffe2.workspace.compiled import CompiledStage, Demands
 from graphc.caffe2.workspace.errors import EnforceError, enforce_error
 from graphc.caffe2.workspace.fills import FillStage
-from graphc.caffe2.workspace.host_operators import HostCall
+from graphc.caffe2.workspace.host_operators import HostCall, RunMemory
 from graphc.caffe2.workspace.observers import Observer
 from graphc.caffe2.workspace.pending import Pending
 from graphc.caffe2.workspace.program import HostStage, Program
@@ -45,7 +45,7 @@ class CreatedNet:
     def begin(self) -> None:
         """Forget the runs, but for what they taught."""
         self.runs = 0
-        self.memory: dict[int, Any] = {}
+        self.memory = RunMemory()
 
     @property
     def name(self) -> str:
@@ -55,6 +55,7 @@ class CreatedNet:
     def run(self, target: Target) -> None:
         """Run it once; raises ``EnforceError``. Blobs that no plan gives are computed when they are looked at."""
         start = time.perf_counter() if self.observers else 0.0
+        self.memory.cancelled.clear()
         try:
             for stage, demands in zip(self.program.stages, self.demands):
                 if isinstance(stage, CompiledStage):
@@ -69,17 +70,21 @@ class CreatedNet:
         for observer in self.observers:
             observer.note(time.perf_counter() - start)
 
+    def cancel(self) -> None:
+        """Let an operator that waits in a run end it with an error."""
+        self.memory.cancelled.set()
+
     def bound(self, target: Target) -> Callable[[], None]:
         """A function that runs it."""
         return lambda: self.run(target)
 
 
-def run_program(program: Program, target: Target, memory: dict[int, Any] | None = None) -> None:
+def run_program(program: Program, target: Target, memory: RunMemory | None = None) -> None:
     """Run a program once, by plans that give every blob; raises ``EnforceError``.
 
     memory: what operators keep, of a net that is part of another one.
     """
-    memory = {} if memory is None else memory
+    memory = RunMemory() if memory is None else memory
     try:
         for stage in program.stages:
             if isinstance(stage, CompiledStage):
@@ -104,7 +109,7 @@ def _run_compiled(stage: CompiledStage, target: Target, demands: Demands) -> Non
     raw.update(found)
 
 
-def _run_other(stage: FillStage | HostStage, target: Target, runs: int, memory: dict[int, Any]) -> None:
+def _run_other(stage: FillStage | HostStage, target: Target, runs: int, memory: RunMemory) -> None:
     if isinstance(stage, FillStage):
         for name, value in stage.run(target, runs).items():
             target.put(name, value, True)

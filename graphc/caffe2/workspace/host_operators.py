@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn, Protocol
 
@@ -43,13 +44,24 @@ RunNet = Callable[[Net, Any], None]
 """``run_net(net, workspace)`` runs a net that is an argument of the operator."""
 
 
+class RunMemory(dict[int, Any]):
+    """What operators of a created net keep from run to run, by the operator's ``id``.
+
+    cancelled: set where the run is to end, which operators look at while they wait.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cancelled = threading.Event()
+
+
 class HostCall:
     """A call of a host operator: its workspace, its arguments, and a way to run the nets in it.
 
     memory: what operators of a created net keep from run to run, by the operator's ``id``.
     """
 
-    def __init__(self, blobs: Blobs, op: Operator, where: str, run_net: RunNet, memory: dict[int, Any]) -> None:
+    def __init__(self, blobs: Blobs, op: Operator, where: str, run_net: RunNet, memory: RunMemory) -> None:
         self.blobs, self.op, self.where, self.memory = blobs, op, where, memory
         self._run_net = run_net
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections import deque
+from collections.abc import Callable
 
 import numpy as np
 
@@ -14,6 +17,8 @@ Row = list[Value]
 
 _RANDOM = np.random.default_rng(0)
 """Draws queues."""
+NEVER = threading.Event()
+"""That a wait was cancelled, where nobody can."""
 
 
 class BlobsQueue:
@@ -25,24 +30,32 @@ class BlobsQueue:
         self._closed = False
         self._changed = threading.Condition()
 
-    def put(self, row: Row) -> bool:
-        """Append a row, waiting for room; False where the queue is closed."""
+    def put(self, row: Row, cancelled: threading.Event) -> bool:
+        """Append a row, waiting for room; False where the queue is closed, or the wait cancelled."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or len(self._rows) < self.capacity)
-            if self._closed:
+            self._wait(lambda: self._closed or len(self._rows) < self.capacity, None, cancelled)
+            if self._closed or len(self._rows) >= self.capacity:
                 return False
             self._rows.append(row)
             self._changed.notify_all()
             return True
 
-    def get(self, timeout: float | None) -> Row | None:
-        """The next row, waiting for one; None where the queue is closed and empty, or the time (seconds) is over."""
+    def get(self, timeout: float | None, cancelled: threading.Event = NEVER) -> Row | None:
+        """The next row, waiting for one; None where the queue is closed and empty, the time (seconds) over, or the wait
+        cancelled."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or bool(self._rows), timeout)
+            self._wait(lambda: self._closed or bool(self._rows), timeout, cancelled)
             if not self._rows:
                 return None
             self._changed.notify_all()
             return self._rows.popleft()
+
+    def _wait(self, ready: Callable[[], bool], timeout: float | None, cancelled: threading.Event) -> None:
+        """Wait until it is ready, the time over or the wait cancelled, which is looked at ten times a second."""
+        end = math.inf if timeout is None else time.monotonic() + timeout
+        while not cancelled.is_set() and (left := end - time.monotonic()) > 0:
+            if self._changed.wait_for(ready, min(left, 0.1)):
+                return
 
     def close(self) -> None:
         """Refuse further rows; those that are in it can still be read."""
@@ -64,7 +77,14 @@ def _enqueue(call: HostCall) -> bool:
     queue, row = call.object(0, BlobsQueue), list(call.read_all())[1:]
     if len(row) != queue.num_blobs:
         call.fail(f"it was given {len(row)} blobs, the queue has {queue.num_blobs}", "name as many as num_blobs")
-    return bool(queue.put(row))
+    return _went_on(call, bool(queue.put(row, call.memory.cancelled)))
+
+
+def _went_on(call: HostCall, done: bool) -> bool:
+    """``done``; fails where it is not, because the run was cancelled."""
+    if not done and call.memory.cancelled.is_set():
+        call.fail("the run was cancelled while it waited for the queue")
+    return done
 
 
 @host_operator("EnqueueBlobs")
@@ -89,9 +109,10 @@ def _dequeue(call: HostCall, n: int) -> list[Value] | None:
     timeout = call.arg("timeout_secs", 0.0)
     rows: list[Row] = []
     wanted = max(call.arg("num_records", 1), 1)
-    while len(rows) < wanted and (row := queue.get(timeout if timeout > 0 else None)) is not None:
+    limit, cancelled = timeout if timeout > 0 else None, call.memory.cancelled
+    while len(rows) < wanted and (row := queue.get(limit, cancelled)) is not None:
         rows.append(row)
-    if not rows:
+    if not _went_on(call, bool(rows)):
         return None
     return rows[0] if wanted == 1 else [np.concatenate(column) for column in zip(*rows)]
 
@@ -126,7 +147,8 @@ def weighted_sample_dequeue_blobs(call: HostCall) -> None:
     if len(weights) != len(queues) or (weights < 0).any() or weights.sum() <= 0:
         call.fail(f"argument weights is {weights.tolist()}", f"give {len(queues)} numbers from 0 on, not all 0")
     drawn = int(_RANDOM.choice(len(queues), p=weights / weights.sum()))
-    row = queues[drawn].get(None)
+    row = queues[drawn].get(None, call.memory.cancelled)
+    _went_on(call, row is not None)
     for i, value in enumerate(row or ()):
         call.write(i, value)
     place = call.arg("table_idx_blob", -1)
@@ -168,7 +190,7 @@ def enqueue_rebatching_queue(call: HostCall) -> None:
     if not whole and len({len(t) if t.ndim else -1 for t in tensors}) > 1:
         call.fail("the batches differ in length", "give tensors with as many rows each")
     rows = [tensors] if whole else [[t[i] for t in tensors] for i in range(len(tensors[0]))]
-    if not all(queue.put(list(row)) for row in rows):
+    if not _went_on(call, all(queue.put(list(row), call.memory.cancelled) for row in rows)):
         call.fail("the queue is closed", "enqueue before it is closed")
 
 
@@ -176,9 +198,10 @@ def enqueue_rebatching_queue(call: HostCall) -> None:
 def dequeue_rebatching_queue(call: HostCall) -> None:
     """The next ``num_elements`` rows, fewer of a queue that is closed; fails where there are none."""
     queue, rows = call.object(0, RebatchingQueue), list[Row]()
-    while len(rows) < max(call.arg("num_elements", 1), 1) and (row := queue.get(None)) is not None:
+    cancelled, wanted = call.memory.cancelled, max(call.arg("num_elements", 1), 1)
+    while len(rows) < wanted and (row := queue.get(None, cancelled)) is not None:
         rows.append(row)
-    if not rows:
+    if not _went_on(call, bool(rows)):
         call.fail("the queue is closed and empty", "ask less often, or look at what the producer says")
     for i, column in enumerate(zip(*rows)):
         call.write(i, np.stack(column))

@@ -287,6 +287,10 @@ class NetHandle:
         """Run it once; raises ``EnforceError``."""
         self._net.run(self._workspace)
 
+    def cancel(self) -> None:
+        """End a run, in another thread, that waits for a queue: it raises ``EnforceError``."""
+        self._net.cancel()
+
 
 class Blob:
     """A handle of a blob in a workspace."""
