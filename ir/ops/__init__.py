@@ -78,6 +78,7 @@ FAMILIES = (
     "fill.sampling",
     "training.learning_rate",
     "training.optimizer",
+    "training.decayed",
     "training.adaptive",
     "training.sparse",
     "training.sparse_adam",

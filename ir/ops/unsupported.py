@@ -84,10 +84,6 @@ _CUDA = Refusal(
     "Caffe2 itself has it for CUDA devices alone, or leaves it unfinished",
     "replace it by operators that Caffe2 has for the CPU: a Conv, a fully connected layer",
 )
-_HALF_UPDATE = Refusal(
-    "Caffe2 has it for CUDA alone, on parameters in half precision",
-    "use MomentumSGDUpdate on float32 parameters",
-)
 _PACKED = Refusal(
     "it keeps weights in the packed form of a library",
     "use FC with the weights as they are before packing; graphc packs them itself",
@@ -120,11 +116,10 @@ _NAMES = (
     (_COLLECTIVE, "Reduce ReduceScatter SendTensor ReceiveTensor FileStoreHandlerCreate RedisStoreHandlerCreate"),
     (_COLLECTIVE, "StoreAdd StoreGet StoreSet StoreWait NCCLAllreduce NCCLBroadcast NCCLReduce NCCLAllGather"),
     (_COLLECTIVE, "NCCLReduceScatter MPIAllreduce MPIAllgather MPIBroadcast MPIReduce MPICreateCommonWorld"),
-    (_COLLECTIVE, "MPISendTensor MPIReceiveTensor AsyncNetBarrier"),
+    (_COLLECTIVE, "MPISendTensor MPIReceiveTensor"),
     (_FOREIGN, "Python PythonGradient PythonDLPack PythonDLPackGradient ATen TensorRT Onnxifi SNPE ScriptModule"),
     (_FOREIGN, "ScriptModuleLoad Torch TorchInit ElementwiseRTC"),
     (_CUDA, "DeformConv DeformConvGradient TTLinearGradient"),
-    (_HALF_UPDATE, "FP16MomentumSGDUpdate FP32MomentumSGDUpdate"),
     (_PACKED, "FbFCPacked FbGemmPack FbGemmPackTranspose"),
     (_SCHEME, "Int8GenQuantParams"),
     (_NAMELESS, "RecurrentNetworkBlobFetcher"),

@@ -210,7 +210,9 @@ def test_shapes_that_follow_from_sizes_of_inputs():
     net.ConstantFill([], "data", shape=[64])
     net.GatherRanges(["data", "ranges"], ["values", "lengths"])
     net.IndexHash("ranges", "hashed")
+    net.LastNWindowCollector(["last", "next", "a"], ["last", "next"], num_to_collect=7)
+    workspace.CreateBlob("last")
     shapes, types = workspace.InferShapesAndTypes([net], {})
     assert (shapes["a_again"], shapes["b_again"]) == ([2, 3], [2, 4])
     assert (shapes["values"], shapes["lengths"], shapes["hashed"]) == ([64], [3], [3, 5, 2])
-    assert types["hashed"] == core.DataType.INT32
+    assert (types["hashed"], shapes["last"]) == (core.DataType.INT32, [7, 3])

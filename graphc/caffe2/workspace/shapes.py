@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -16,15 +16,20 @@ from graphc.caffe2.workspace.values import Value, is_boxed
 from graphc.frontends.netdef import import_net
 from graphc.frontends.netdef.blobs import free_blobs
 from graphc.frontends.netdef.nested import expand
-from graphc.ir import DType, GraphcError, TensorType
+from graphc.ir import Call, DType, GraphcError, TensorType
 from graphc.ir import Value as GraphValue
 from graphc.ir.graph import Constant, Node
 from graphc.ir.infer import infer_node
 from graphc.passes.fold_constants import told_sizes
 
-_LIKE_INPUT = {"GatherRanges", "IndexHash"}
-"""Operators whose first output Caffe2's inference tells to be like the first input: there are no more elements, or
-whatever the arguments are."""
+_TOLD: dict[str, Callable[[Call], TensorType]] = {
+    "GatherRanges": lambda call: call.type(0),
+    "IndexHash": lambda call: call.type(0),
+    "LastNWindowCollector": lambda call: call.type(2).with_shape(
+        (max(call.arg("num_to_collect"), 0), *(call.type(2).shape or (0,))[1:])
+    ),
+}
+"""What Caffe2's inference tells of first outputs: as large as they may become, and whatever the arguments are."""
 
 
 def InferShapesAndTypes(
@@ -79,8 +84,8 @@ def _infer(data: bytes, known: Mapping[str, TensorType], assumed: Collection[str
         with suppress(GraphcError):
             _infer_node(node, assumed)
             _keep_sizes(node)
-        if node.op in _LIKE_INPUT and node.operands[0] is not None:
-            node.results[0].type = node.operands[0].type
+        if node.op in _TOLD:
+            node.results[0].type = _TOLD[node.op](Call(node))
     return {name: _told(value) for name, value in graph.blobs().items()}
 
 

@@ -331,3 +331,13 @@ op(
     enforced=EACH,
     doc="The inputs: all of them are there before any of the outputs is.",
 )
+op(
+    "AsyncNetBarrier",
+    _same_types,
+    inputs="inputs*",
+    outputs="outputs*",
+    reference=lambda call, *arrays: list(arrays),
+    traits=Trait.HOST,
+    inplace=EACH,
+    doc="The inputs; Caffe2 begins there to schedule what comes behind it.",
+)
