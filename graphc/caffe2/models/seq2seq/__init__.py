@@ -1,0 +1,1 @@
+"""``caffe2.python.models.seq2seq``: models that map sequences to sequences."""
