@@ -240,11 +240,14 @@ def test_tensors_of_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(RuntimeError, match="needs PyTorch"):
         workspace.FetchTorch("x")
-    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(from_numpy=lambda array: ("tensor", array.tolist())))
-    assert workspace.FetchTorch("x") == ("tensor", [0, 1, 2])
-    workspace.FeedBlob("x", "text")
-    with pytest.raises(RuntimeError, match="no tensor of numbers"):
-        workspace.FetchTorch("x")
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(from_numpy=lambda array: ("tensor", array)))
+    kind, elements = workspace.FetchTorch("x")
+    elements[1] = 7
+    assert (kind, workspace.FetchBlob("x").tolist()) == ("tensor", [0, 7, 2])
+    for other, message in (("text", "a tensor is needed"), (["texts"], "no tensor of numbers")):
+        workspace.FeedBlob("x", other)
+        with pytest.raises(RuntimeError, match=message):
+            workspace.FetchTorch("x")
 
 
 def test_a_failure_is_logged_with_its_place(caplog: pytest.LogCaptureFixture) -> None:

@@ -41,6 +41,7 @@ from graphc.caffe2.core.execution import scoped_execution_step as scoped_executi
 from graphc.caffe2.core.execution import to_execution_step as to_execution_step
 from graphc.caffe2.core.gradients import GradientRegistry as GradientRegistry
 from graphc.caffe2.core.net import Net as Net
+from graphc.caffe2.core.operator import _REGISTERED_OPERATORS as _REGISTERED_OPERATORS
 from graphc.caffe2.core.operator import CreateOperator as CreateOperator
 from graphc.caffe2.core.operator import IsOperator as IsOperator
 from graphc.caffe2.core.operator import IsOperatorWithEngine as IsOperatorWithEngine

@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence, Set
 from typing import Any
 
 from graphc.caffe2 import scope
 from graphc.caffe2.arguments import MakeArgument
 from graphc.caffe2.core.blob_reference import blob_references
 from graphc.caffe2.lazy import TriggerLazyImport
-from graphc.caffe2.operator_types import is_operator
+from graphc.caffe2.operator_types import is_operator, operator_types
 from graphc.caffe2.proto import caffe2_pb2
 from graphc.caffe2.utils import debug_enabled
 from graphc.caffe2.workspace.immediate import IsImmediate, RunOperatorImmediate
 from graphc.frontends.netdef.schema import Message
+
+
+class OperatorNames(Set[str]):
+    """The names of all operators, looked up when somebody asks."""
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and is_operator(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(operator_types())
+
+    def __len__(self) -> int:
+        return len(operator_types())
+
+
+_REGISTERED_OPERATORS = OperatorNames()
 
 
 def IsOperator(op_type: str) -> bool:

@@ -20,6 +20,7 @@ from graphc.caffe2.workspace.errors import EnforceError, enforced
 from graphc.caffe2.workspace.plans import BackgroundPlan, run_plan
 from graphc.caffe2.workspace.predictor import Predictor as _Predictor
 from graphc.caffe2.workspace.serialize import deserialize_value, parse_blob, serialize_value
+from graphc.caffe2.workspace.store import Tensor
 from graphc.caffe2.workspace.tracebacks import creation_text
 from graphc.caffe2.workspace.values import nbytes
 from graphc.frontends.netdef.schema import Message
@@ -52,18 +53,20 @@ def FetchBlob(name: Any) -> Any:
 
 
 def FetchTorch(name: Any) -> Any:
-    """A copy of a blob as a tensor of PyTorch; raises ``RuntimeError`` where PyTorch is not installed, and for a blob
-    that does not exist or holds no tensor."""
+    """A blob as a tensor of PyTorch that shares its elements: what is written to them is in the blob. Raises
+    ``RuntimeError`` where PyTorch is not installed, and for a blob that does not exist or holds no tensor of numbers.
+    """
     try:
         torch = importlib.import_module("torch")  # only here, because it takes seconds
     except ImportError:
         raise EnforceError(
             "FetchTorch needs PyTorch, which is not installed", "use FetchBlob, or install torch"
         ) from None
-    found = FetchBlob(name)
-    if not isinstance(found, np.ndarray) or found.dtype.kind in "SUO":
-        raise EnforceError(f"blob '{StringifyBlobName(name)}' holds no tensor of numbers", "use FetchBlob")
-    return torch.from_numpy(found)
+    name = StringifyBlobName(name)
+    elements = Tensor(current(), name).data
+    if elements.dtype == object:
+        raise EnforceError(f"blob '{name}' holds no tensor of numbers", "use FetchBlob")
+    return torch.from_numpy(elements)
 
 
 def FetchBlobs(names: Sequence[Any]) -> list[Any]:
