@@ -44,9 +44,15 @@ from graphc.runtime.atomic import replacing
 @click.option("--bgr", is_flag=True, help="Feed blue, green, red, as Caffe models expect.")
 @click.option("--grey", is_flag=True, help="Feed one grey channel.")
 @click.option(
-    "--ranges", type=click.Choice(list(RULES)), default="mse", show_default=True, help="Rule for the ranges of values."
+    "--ranges",
+    type=click.Choice(list(RULES)),
+    default="min-max",
+    show_default=True,
+    help="Rule for the ranges of values.",
 )
-@click.option("--equalize/--no-equalize", default=True, help="Scale channels between layers before (default: yes).")
+@click.option(
+    "--equalize/--no-equalize", default=None, help="Scale channels between layers before (default: if better)."
+)
 @click.option("--correct-bias/--no-correct-bias", default=True, help="Let biases keep the means (default: yes).")
 @click.option("--refine/--no-refine", default=True, help="Round weights so that errors cancel (default: yes).")
 @click.option("--float", "in_float", multiple=True, metavar="BLOB", help="Keep the layer of this result in float.")
@@ -72,7 +78,7 @@ def quantize_command(
     bgr: bool,
     grey: bool,
     ranges: str,
-    equalize: bool,
+    equalize: bool | None,
     correct_bias: bool,
     refine: bool,
     in_float: tuple[str, ...],

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from graphc.ir import Graph
+from graphc.ir import Call, Graph
+from graphc.passes.lower_int8 import LowerInt8
 from graphc.passes.quantize import (
     Int8Weights,
     Kind,
@@ -23,7 +24,8 @@ from graphc.quantization.observe import Calibration
 class Candidates:
     """Of a prepared float graph, its layers and a calibration, by a method.
 
-    unfit: products that Caffe2's int8 library refuses, because their results are too small beside their terms.
+    unfit: products that have to stay in float: those that Caffe2's int8 library refuses, because their results are too
+    small beside their terms, and those with a Clip whose result has a wider range, tied to others.
     """
 
     def __init__(self, graph: Graph, layers: Sequence[Layer], records: Calibration, method: Method) -> None:
@@ -41,13 +43,15 @@ class Candidates:
             for layer in layers
             if layer.kind is Kind.PRODUCT
         }
-        products = [layer for layer in layers if layer.kind is Kind.PRODUCT]
-        self.unfit = [] if method.native else [layer.name for layer in products if not self._fits(layer)]
+        self.unfit = [layer.name for layer in layers if layer.kind is Kind.PRODUCT and not self._fits(layer)]
 
     def _fits(self, layer: Layer) -> bool:
-        """QNNPACK wants X_scale * W_scale / Y_scale below 1."""
+        """The range ends where a Clip does, up to half a step; QNNPACK wants X_scale * W_scale / Y_scale below 1."""
         x, y = self._table.of(layer.inputs[0].name), self._table.of(layer.name)
-        return x.scale * float(self.weights_of(layer.name).scales[0]) < y.scale
+        has_clip = layer.relu is not None and layer.relu.op == "Clip"
+        if has_clip and (254.5 - y.zero_point) * y.scale > Call(layer.last).arg("max"):
+            return False
+        return self.native or x.scale * float(self.weights_of(layer.name).scales[0]) < y.scale
 
     def weights_of(self, name: str) -> Int8Weights:
         """The integers of a product."""
@@ -69,4 +73,6 @@ class Candidates:
         names = {layer.name for layer in self.chosen(in_float)}
         layers = [layer for layer in find_layers(graph) if layer.name in names]
         rewrite(graph, layers, self._table, self._weights, self.native)
+        if self.native:
+            LowerInt8().run(graph)  # products take the sums behind them along
         return graph

@@ -13,8 +13,8 @@ from graphc.passes.quantize import RULES
 class Method:
     """How to quantise: the arguments of ``quantize`` of these names."""
 
-    ranges: str = "mse"
-    equalize: bool = True
+    ranges: str = "min-max"
+    equalize: bool | None = None
     correct_bias: bool = True
     refine: bool = True
     in_float: Sequence[str] = ()

@@ -13,9 +13,6 @@ from graphc.plan import Plan
 from graphc.quantization.calibration import Batch
 from graphc.quantization.measure import plan_of
 
-FEW = 32
-"""Batches that are enough to compare channels by."""
-
 
 @dataclass(frozen=True)
 class Calibration:
@@ -60,19 +57,3 @@ def calibrate(
         outputs.append({name: values[name] for name in graph.output_names})
     done(len(batches), len(batches))
     return Calibration(seen, moments, outputs, plan)
-
-
-def channel_ranges(
-    graph: Graph, layers: Sequence[Layer], batches: Sequence[Batch], target: str, threads: int | None
-) -> dict[str, np.ndarray]:
-    """The largest magnitude in each channel of each product's result, on the first batches, float64."""
-    products = [layer.name for layer in layers if layer.kind is Kind.PRODUCT]
-    plan = plan_of(graph, products, target, threads)
-    found: dict[str, np.ndarray] = {}
-    for batch in batches[:FEW]:
-        values = plan.run(batch)
-        for name in products:
-            array = np.abs(values[name].astype(np.float64))
-            largest = array.max(axis=tuple(i for i in range(array.ndim) if i != 1))
-            found[name] = np.maximum(found.get(name, 0.0), largest)
-    return found

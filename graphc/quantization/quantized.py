@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ from graphc.quantization.candidates import Candidates
 from graphc.quantization.choice import Choice, choose
 from graphc.quantization.measure import Difference, layer_differences, output_loss, plan_of
 from graphc.quantization.method import Method
-from graphc.quantization.observe import Calibration, calibrate, channel_ranges
+from graphc.quantization.observe import Calibration, calibrate
 from graphc.quantization.picture import report_svg
 from graphc.quantization.report import LayerReport, Report
 from graphc.runtime.atomic import replacing
@@ -65,6 +65,32 @@ class Quantized:
         return compile_graph(self.graph.clone(), target=target, threads=threads)
 
 
+@dataclass
+class Trial:
+    """One way to quantise a net, calibrated; losses are measured once."""
+
+    candidates: Candidates
+    records: Calibration
+    batches: Batches
+    method: Method
+    progress: Progress
+    losses: dict[frozenset[str], float] = field(default_factory=dict)
+
+    @property
+    def fixed(self) -> list[str]:
+        """Products that are in float whatever the loss."""
+        asked, unfit = self.method.in_float, self.candidates.unfit
+        return [name for name in self.candidates.products if name in asked or name in unfit]
+
+    def loss_of(self, in_float: frozenset[str]) -> float:
+        """The relative error of the outputs with these products in float."""
+        if in_float not in self.losses:
+            self.progress("measure", len(self.losses) + 1, len(self.candidates.products) + 2)
+            plan = plan_of(self.candidates.int8_graph(in_float), [], self.method.target, self.method.threads)
+            self.losses[in_float] = output_loss(plan, self.batches, self.records.outputs)
+        return self.losses[in_float]
+
+
 def quantize(
     predict_net: NetSource,
     init_net: NetSource | None = None,
@@ -73,8 +99,8 @@ def quantize(
     inputs: InputSpec | None = None,
     preparation: Preparation | None = None,
     samples: int = SAMPLES,
-    ranges: str = "mse",
-    equalize: bool = True,
+    ranges: str = "min-max",
+    equalize: bool | None = None,
     correct_bias: bool = True,
     refine: bool = True,
     in_float: Sequence[str] = (),
@@ -90,12 +116,13 @@ def quantize(
     predict_net, init_net, inputs: as for ``compile``. calibrate: a folder of pictures (prepared as ``preparation``
     says), an .npz file, or an iterable of batches. samples: how many of them to use, at most. ranges: the rule by which
     the ranges of values are chosen: ``min-max``, ``moving-average``, ``percentile``, ``entropy``, ``mse``. equalize:
-    scale channels between layers before. correct_bias: let biases make up for what rounding of weights takes from
-    means. refine: round weights so that errors cancel on the data. in_float: layers, by the names of their results,
-    that stay in float. max_loss: largest relative error (root mean square) of an output; layers go back to float, those
-    first that add most to the error, until it holds. attribute: measure what each layer adds, for the report. native:
-    of graphc's own int8 operators, with a scale for each map of the weights, instead of Caffe2's: for a plan, not for a
-    NetDef. target, threads: of the runs. Raises ``GraphcError`` and its kinds.
+    scale channels between layers before; None: where that loses less, and weights have one scale a tensor.
+    correct_bias: let biases make up for what rounding of weights takes from means. refine: round weights so that errors
+    cancel on the data. in_float: layers, by the names of their results, that stay in float. max_loss: largest relative
+    error (root mean square) of an output; layers go back to float, those first that add most to the error, until it
+    holds. attribute: measure what each layer adds, for the report. native: of graphc's own int8 operators, with a scale
+    for each map of the weights, instead of Caffe2's: for a plan, not for a NetDef. target, threads: of the runs. Raises
+    ``GraphcError`` and its kinds.
     """
     method = Method(ranges, equalize, correct_bias, refine, in_float, max_loss, attribute, native, target, threads)
     graph = import_model(predict_net, init_net, inputs)
@@ -106,32 +133,40 @@ def quantize(
 
 
 def quantize_graph(graph: Graph, batches: Batches, method: Method, progress: Progress) -> Quantized:
-    """Quantise a prepared float graph, which equalisation changes; see ``quantize``."""
-    layers = _layers(graph, method.in_float)
-    if method.equalize:
-        ranges = channel_ranges(graph, layers, batches, method.target, method.threads)
-        equalize(graph, layers, ranges, method.native)
-    seconds = method.refine
-    records = calibrate(graph, layers, batches, seconds, method.target, method.threads, _stage(progress, "calibrate"))
-    candidates = Candidates(graph, layers, records, method)
-    fixed = [n for n in candidates.products if n in method.in_float or n in candidates.unfit]
-    runs = 0
-
-    def loss_of(in_float: Collection[str]) -> float:
-        nonlocal runs
-        runs += 1
-        progress("measure", runs, len(candidates.products) + 2)
-        plan = plan_of(candidates.int8_graph(in_float), [], method.target, method.threads)
-        return output_loss(plan, batches, records.outputs)
-
-    choice = choose(loss_of, candidates.products, fixed, method.max_loss, method.attribute)
+    """Quantise a prepared float graph; see ``quantize``."""
+    trials = [_trial(graph, batches, method, is_equalized, progress) for is_equalized in _trials(method)]
+    best = min(trials, key=lambda trial: trial.loss_of(frozenset(trial.fixed)))
+    candidates = best.candidates
+    choice = choose(best.loss_of, candidates.products, best.fixed, method.max_loss, method.attribute)
     int8 = candidates.int8_graph(choice.in_float)
-    report = _report(candidates, records, choice, int8, batches, method)
+    report = _report(best, choice, int8)
     return Quantized(int8, candidates.table(choice.in_float), report)
 
 
-def _stage(progress: Progress, stage: str) -> Callable[[int, int], None]:
-    return lambda done, total: progress(stage, done, total)
+def _trials(method: Method) -> tuple[bool, ...]:
+    """With equalisation, without, or both: scales of their own for the maps make it needless."""
+    if method.equalize is not None:
+        return (method.equalize,)
+    return (False,) if method.native else (False, True)
+
+
+def _trial(graph: Graph, batches: Batches, method: Method, is_equalized: bool, progress: Progress) -> Trial:
+    """Calibrate a copy of the graph and quantise its weights."""
+    copy = graph.clone()
+    layers = _layers(copy, method.in_float)
+    if is_equalized:
+        equalize(copy, layers)
+    stage = "calibrate, equalised" if is_equalized else "calibrate"
+    records = calibrate(
+        copy,
+        layers,
+        batches,
+        method.refine,
+        method.target,
+        method.threads,
+        lambda done, total: progress(stage, done, total),
+    )
+    return Trial(Candidates(copy, layers, records, method), records, batches, method, progress)
 
 
 def _layers(graph: Graph, in_float: Collection[str]) -> list[Layer]:
@@ -147,9 +182,8 @@ def _layers(graph: Graph, in_float: Collection[str]) -> list[Layer]:
     return layers
 
 
-def _report(
-    candidates: Candidates, records: Calibration, choice: Choice, int8: Graph, batches: Batches, method: Method
-) -> Report:
+def _report(trial: Trial, choice: Choice, int8: Graph) -> Report:
+    candidates, records, batches, method = trial.candidates, trial.records, trial.batches, trial.method
     chosen = candidates.chosen(choice.in_float)
     given = {v.name for node in int8.nodes for v in node.results}
     table = candidates.table(choice.in_float)
@@ -158,7 +192,8 @@ def _report(
     differences = layer_differences(records.plan, plan, quants, batches)
     rows = [_layer_report(candidates, records, choice, layer, differences) for layer in candidates.layers]
     notes = [f"input '{n}' is constant in the calibration data" for n in constant_inputs(batches)]
-    notes += [f"'{n}' stays in float: its result is too small beside its terms" for n in candidates.unfit]
+    why = "its result is too small beside its terms, or has a wider range than its Clip"
+    notes += [f"'{n}' stays in float: {why}" for n in candidates.unfit]
     sizes = (_weight_bytes(candidates.graph), _weight_bytes(int8))
     return Report(rows, choice.loss, choice.all_int8, sample_count(batches), *sizes, notes)
 

@@ -6,7 +6,7 @@ twice as much for twice as much; a channel may therefore be scaled where it is m
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,23 +19,10 @@ from graphc.passes.quantize.weights import float_bias, float_weight, set_float_w
 SWEEPS = 20
 CLOSE = 0.01
 """Sweeps end when no channel is scaled by more than this part."""
-LARGEST = 1e6
+LARGEST = 64.0
 """No channel is scaled by more than this, or its inverse, in all: what is nearly dead stays small."""
 HOMOGENEOUS = ("Relu", "LeakyRelu", "PRelu", "MaxPool", "AveragePool", "ResizeNearest")
 """Operators that leave channels apart and give s * y for s * x, s > 0."""
-
-
-@dataclass(frozen=True)
-class Shares:
-    """How much a channel's factor listens to its largest value, weight before and weight after; 1 together."""
-
-    values: float
-    before: float
-    after: float
-
-
-PER_TENSOR = Shares(0.25, 0.25, 0.5)
-PER_MAP = Shares(0.5, 0.0, 0.5)
 
 
 @dataclass(frozen=True)
@@ -46,7 +33,7 @@ class Reader:
     first: int
 
 
-def equalize(graph: Graph, layers: Sequence[Layer], ranges: Mapping[str, np.ndarray], per_map: bool = False) -> int:
+def equalize(graph: Graph, layers: Sequence[Layer]) -> int:
     """Scale channels between products, in place; says between how many products and their readers.
 
     Handles readers behind Relu, LeakyRelu, PRelu, pools, ResizeNearest, Concat and views in front of an FC; groups.
@@ -57,12 +44,8 @@ def equalize(graph: Graph, layers: Sequence[Layer], ranges: Mapping[str, np.ndar
     readers = {layer: found for layer in products if (found := _readers(graph, layer, products))}
     weights = {layer: float_weight(layer) for layer in products}
     total = {layer: np.ones(len(weights[layer])) for layer in readers}
-    shares = PER_MAP if per_map else PER_TENSOR
     for _ in range(SWEEPS):
-        change = max(
-            [_balance(layer, found, weights, total, ranges[layer.name], shares) for layer, found in readers.items()],
-            default=0.0,
-        )
+        change = max([_balance(layer, found, weights, total) for layer, found in readers.items()], default=0.0)
         if change < CLOSE:
             break
     for layer in dict.fromkeys([*readers, *(r.layer for found in readers.values() for r in found)]):
@@ -71,19 +54,13 @@ def equalize(graph: Graph, layers: Sequence[Layer], ranges: Mapping[str, np.ndar
 
 
 def _balance(
-    layer: Layer,
-    readers: Sequence[Reader],
-    weights: dict[Layer, np.ndarray],
-    total: dict[Layer, np.ndarray],
-    values: np.ndarray,
-    shares: Shares,
+    layer: Layer, readers: Sequence[Reader], weights: dict[Layer, np.ndarray], total: dict[Layer, np.ndarray]
 ) -> float:
-    """Balance each channel's values, largest weight before and largest weight after; the largest change, as |log|."""
+    """Let each channel's largest weight be the same before and after it; the largest change, as |log|."""
     own = _largest(weights[layer], keep=0)
     theirs = np.max([_largest_read(r, weights[r.layer], len(own)) for r in readers], axis=0)
-    alive = (own > 0) & (theirs > 0) & (values > 0)
-    logs = [np.log(np.where(alive, a, 1.0)) for a in (values * total[layer], own, theirs)]
-    factor = np.exp(shares.after * logs[2] - shares.values * logs[0] - shares.before * logs[1])
+    alive = (own > 0) & (theirs > 0)
+    factor = np.sqrt(np.divide(theirs, own, out=np.ones_like(own), where=alive))
     factor = np.clip(factor * total[layer], 1 / LARGEST, LARGEST) / total[layer]
     total[layer] = total[layer] * factor
     weights[layer] = weights[layer] * factor.reshape(-1, *(1,) * (weights[layer].ndim - 1))
@@ -94,7 +71,7 @@ def _balance(
 
 def _largest(weight: np.ndarray, keep: int) -> np.ndarray:
     axes = tuple(i for i in range(weight.ndim) if i != keep)
-    return np.max(np.abs(weight), axis=axes)
+    return np.asarray(np.max(np.abs(weight), axis=axes))
 
 
 def _by_group(reader: Reader, weight: np.ndarray) -> np.ndarray:
@@ -106,7 +83,7 @@ def _by_group(reader: Reader, weight: np.ndarray) -> np.ndarray:
 def _largest_read(reader: Reader, weight: np.ndarray, count: int) -> np.ndarray:
     """Largest weight that meets each of the ``count`` channels."""
     found = np.max(np.abs(_by_group(reader, weight)), axis=(1, 2)).reshape(-1)
-    return found[reader.first : reader.first + count]
+    return np.asarray(found[reader.first : reader.first + count])
 
 
 def _divided(reader: Reader, weight: np.ndarray, factor: np.ndarray) -> np.ndarray:
@@ -120,7 +97,8 @@ def _readers(graph: Graph, layer: Layer, products: Sequence[Layer]) -> list[Read
     """The products that read the layer's channels, None where something else does."""
     found: list[Reader] = []
     of_node = {p.node: p for p in products}
-    return found if _follow(graph, layer.result, 0, of_node, found) and found else None
+    bounded = layer.relu is not None and layer.relu.op not in HOMOGENEOUS
+    return found if not bounded and _follow(graph, layer.result, 0, of_node, found) and found else None
 
 
 def _follow(graph: Graph, value: Value, first: int, products: dict[Node, Layer], found: list[Reader]) -> bool:
@@ -164,9 +142,11 @@ def _channels_last(layer: Layer, value: Value) -> bool:
 
 
 def _joins_channels(node: Node) -> bool:
-    shapes = [v.type.shape for v in node.operands if v is not None]
-    total = node.results[0].type.shape
-    return all(s is not None for s in shapes) and total is not None and total[1] == sum(s[1] for s in shapes if s)  # type: ignore[misc]
+    types = [v.type for v in (*node.operands, node.results[0]) if v is not None]
+    if not all(t.is_static for t in types):
+        return False
+    *parts, total = (t.static_shape[1] for t in types)
+    return total == sum(parts)
 
 
 def _is_plain(node: Node) -> bool:

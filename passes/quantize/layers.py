@@ -42,9 +42,14 @@ class Layer:
     inputs: tuple[Value, ...]
 
     @property
+    def last(self) -> Node:
+        """The node that gives the result."""
+        return self.relu or self.node
+
+    @property
     def result(self) -> Value:
         """What the layer gives."""
-        return (self.relu or self.node).results[0]
+        return self.last.results[0]
 
     @property
     def name(self) -> str:

@@ -15,6 +15,9 @@ WINDOWS = 1024
 WIDEST = 2048
 """Longest windows, in elements, of which the second moment is kept: its size is the square of that."""
 
+ENOUGH = 4
+"""Windows for each of their elements that it takes to know a second moment: of fewer, rounding would learn by heart."""
+
 
 @dataclass
 class Moments:
@@ -42,11 +45,11 @@ class Moments:
 
     @property
     def covariance(self) -> np.ndarray | None:
-        """(group, K, K): the second moment around the mean."""
-        if self.products is None:
+        """(group, K, K): the second moment around the mean; None where it is not kept, or of too few windows."""
+        if self.products is None or self.count < ENOUGH * self.products.shape[1]:
             return None
         mean = self.mean
-        return self.products / max(self.count, 1) - mean[:, :, None] * mean[:, None, :]
+        return np.asarray(self.products / self.count - mean[:, :, None] * mean[:, None, :])
 
     def add(self, layer: Layer, x: np.ndarray) -> None:
         """Count windows of a batch of the layer's input (NCHW, or rows)."""

@@ -49,7 +49,7 @@ class Observation:
     def centres(self) -> np.ndarray:
         """The middle of each bin, float64, moved into minimum ... maximum."""
         middles = (self.first + np.arange(len(self.counts)) + 0.5) * self.width
-        return np.clip(middles, self.low, self.high)
+        return np.asarray(np.clip(middles, self.low, self.high))
 
     def add(self, batch: np.ndarray) -> None:
         """Count the elements of a batch. Raises ``GraphcError`` for none at all, NaN and infinities."""

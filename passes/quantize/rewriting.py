@@ -58,9 +58,8 @@ class _Rewrite:
 
         What nobody reads then, the float layer above all, is dead code. is_read: a layer reads the result in 8 bits.
         """
-        last = layer.relu or layer.node
-        location = layer.node.location.join(last.location) if layer.relu else last.location
-        build = Builder(self.graph, last, location)
+        location = layer.node.location.join(layer.last.location) if layer.relu else layer.node.location
+        build = Builder(self.graph, layer.last, location)
         operands: list[Value | None] = [self.read(build, v) for v in layer.inputs]
         if layer.kind is Kind.PRODUCT and self.native:
             back = self.native_product(build, layer, operands, is_read)

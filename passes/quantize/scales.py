@@ -37,12 +37,12 @@ def affine(low: float, high: float) -> Quant:
 def quantised(values: np.ndarray, quant: Quant) -> np.ndarray:
     """uint8 numbers of real ones: nearest, of two the even one, clamped (``Int8Quantize``)."""
     q = np.rint(np.asarray(values, np.float32) / np.float32(quant.scale)) + quant.zero_point
-    return np.clip(q, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(q, 0, 255), np.uint8)
 
 
 def dequantised(q: np.ndarray, quant: Quant) -> np.ndarray:
     """float32 numbers of uint8 ones (``Int8Dequantize``)."""
-    return (q.astype(np.float32) - np.float32(quant.zero_point)) * np.float32(quant.scale)
+    return np.asarray((q.astype(np.float32) - np.float32(quant.zero_point)) * np.float32(quant.scale))
 
 
 def weight_scales(rows: np.ndarray, least: np.ndarray) -> np.ndarray:
@@ -73,9 +73,9 @@ def stored_weights(integers: np.ndarray) -> np.ndarray:
 
 def least_weight_scales(bias: np.ndarray, x_scale: float) -> np.ndarray:
     """Scales of weights below which elements of a bias, in units of x_scale * scale, would not fit their integers."""
-    return np.abs(bias) / (x_scale * BIAS_LIMIT)
+    return np.asarray(np.abs(bias) / (x_scale * BIAS_LIMIT))
 
 
 def bias_integers(bias: np.ndarray, unit: np.ndarray) -> np.ndarray:
     """int32 numbers nearest to a bias in units of X_scale * W_scale."""
-    return np.rint(np.asarray(bias, np.float64) / unit).astype(np.int32)
+    return np.asarray(np.rint(bias / unit), np.int32)
