@@ -37,8 +37,20 @@ class ModelFiles:
         return self.path(".plan.pkl")
 
     @property
+    def int8_plan(self) -> Path:
+        return self.path(".int8.pkl")
+
+    @property
     def onnx(self) -> Path:
         return self.path(".onnx")
+
+    @property
+    def int8_onnx(self) -> Path:
+        return self.path(".int8.onnx")
+
+    @property
+    def int8_openvino(self) -> Path:
+        return self.path(".int8.xml")
 
     @property
     def ncnn(self) -> tuple[Path, Path]:

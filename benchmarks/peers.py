@@ -31,7 +31,7 @@ PACKAGES = ("graphc", "onnxruntime", "openvino", "ncnn", "torch")
 PEAK_TRIES = 5
 
 
-def _names(known: Sequence[str]) -> type[list[str]]:
+def names(known: Sequence[str]) -> type[list[str]]:
     """A converter of comma-separated names for argparse."""
 
     def convert(text: str) -> list[str]:
@@ -44,17 +44,18 @@ def _names(known: Sequence[str]) -> type[list[str]]:
     return convert  # type: ignore[return-value]
 
 
-def _numbers(text: str) -> list[int]:
+def numbers(text: str) -> list[int]:
+    """A converter of comma-separated numbers for argparse."""
     return [int(n) for n in text.split(",")]
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--models", type=_names(list(NETS)), default=list(NETS), help="all, or some of " + ",".join(NETS)
+        "--models", type=names(list(NETS)), default=list(NETS), help="all, or some of " + ",".join(NETS)
     )
-    parser.add_argument("--runtimes", type=_names(list(RUNTIMES)), default=list(DEFAULT), help=",".join(RUNTIMES))
-    parser.add_argument("--threads", type=_numbers, default=[1], help="one number or more: 1,2")
+    parser.add_argument("--runtimes", type=names(list(RUNTIMES)), default=list(DEFAULT), help=",".join(RUNTIMES))
+    parser.add_argument("--threads", type=numbers, default=[1], help="one number or more: 1,2")
     parser.add_argument("--rounds", type=int, default=7, help="turns of each runtime")
     parser.add_argument("--seconds", type=float, default=0.4, help="length of a turn")
     parser.add_argument("--repeats", type=int, default=3, help="attempts more for a turn that others disturbed")
@@ -73,9 +74,9 @@ def main() -> None:
     for model in options.models:
         formats = dict.fromkeys(f for r in options.runtimes for f in RUNTIMES[r].formats)
         files = ensure(model, ["reference", *formats], options.folder)
-        compiling = _compile(files) if "graphc" in options.runtimes else {}
+        compiling = compile_net(files) if "graphc" in options.runtimes else {}
         for threads in options.threads:
-            case = _measure(files, options.runtimes, threads, options.rounds, effort)
+            case = measure_case(files, options.runtimes, threads, options.rounds, effort)
             cases.append(replace(case, compiling=compiling))
             print(table(cases[-1]), flush=True)
             if options.json:
@@ -93,7 +94,7 @@ def _versions() -> list[str]:
     return found
 
 
-def _compile(files: ModelFiles) -> dict[str, float]:
+def compile_net(files: ModelFiles) -> dict[str, float]:
     """A new plan by the compiler of now, and what making it took; the program ends where graphc fails."""
     command = [sys.executable, str(HERE / "compile_plan.py"), files.name, str(files.folder)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
@@ -111,7 +112,7 @@ def _peak(threads: int) -> float:
     return best
 
 
-def _measure(files: ModelFiles, runtimes: Sequence[str], threads: int, rounds: int, effort: Effort) -> Case:
+def measure_case(files: ModelFiles, runtimes: Sequence[str], threads: int, rounds: int, effort: Effort) -> Case:
     """Load every runtime, take the turns, and stop them all."""
     failed: dict[str, str] = {}
     with ExitStack() as stack:

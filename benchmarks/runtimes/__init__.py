@@ -24,8 +24,12 @@ class Runtime:
 
 RUNTIMES: Mapping[str, Runtime] = {
     "graphc": Runtime("graphc_runtime", ("caffe2",)),
+    "graphc_int8": Runtime("graphc_runtime", ("caffe2", "int8_plan"), {"int8": True}),
     "onnxruntime": Runtime("onnxruntime_runtime", ("onnx_file",)),
+    "onnxruntime_int8": Runtime("onnxruntime_runtime", ("onnx_file", "int8_onnx"), {"int8": True}),
     "openvino": Runtime("openvino_runtime", ("onnx_file",)),
+    "openvino_int8": Runtime("openvino_runtime", ("onnx_file", "int8_onnx"), {"int8": "onnx"}),
+    "openvino_nncf": Runtime("openvino_runtime", ("onnx_file", "int8_openvino"), {"int8": "nncf"}),
     "ncnn": Runtime("ncnn_runtime", ("ncnn_files",)),
     "torch": Runtime("torch_runtime", ()),
     "inductor": Runtime("torch_runtime", (), {"compiled": True}),

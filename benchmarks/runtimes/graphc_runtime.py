@@ -8,7 +8,7 @@ import graphc
 from runtimes import Run
 
 
-def load(files: ModelFiles, threads: int) -> Run:
+def load(files: ModelFiles, threads: int, int8: bool = False) -> Run:
     """The plan, loaded."""
-    plan = graphc.load(files.plan, threads)
+    plan = graphc.load(files.int8_plan if int8 else files.plan, threads)
     return lambda inputs: list(plan.run(inputs).values())

@@ -11,8 +11,11 @@ from model_files import ModelFiles
 from runtimes import Run
 
 
-def load(files: ModelFiles, threads: int) -> Run:
-    """One stream, tuned for latency; float32 is asked for, because some processors would get bfloat16 otherwise."""
+def load(files: ModelFiles, threads: int, int8: str = "") -> Run:
+    """One stream, tuned for latency; float32 is asked for, because some processors would get bfloat16 otherwise.
+
+    int8: ``onnx`` for the file that ONNX Runtime's tool made, ``nncf`` for NNCF's.
+    """
     settings = {
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": 1,
@@ -20,7 +23,8 @@ def load(files: ModelFiles, threads: int) -> Run:
         "ENABLE_CPU_PINNING": False,
         "INFERENCE_PRECISION_HINT": "f32",
     }
-    compiled = openvino.Core().compile_model(str(files.onnx), "CPU", settings)
+    path = {"": files.onnx, "onnx": files.int8_onnx, "nncf": files.int8_openvino}[int8]
+    compiled = openvino.Core().compile_model(str(path), "CPU", settings)
     request = compiled.create_infer_request()
 
     def run(inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
