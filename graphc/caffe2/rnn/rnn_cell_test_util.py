@@ -13,7 +13,8 @@ from graphc.caffe2.model_helper import ModelHelper
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
     """1 / (1 + exp(-x))."""
-    return 1.0 / (1.0 + np.exp(-x))
+    found: np.ndarray = 1.0 / (1.0 + np.exp(-x))
+    return found
 
 
 def tanh(x: np.ndarray) -> np.ndarray:
