@@ -25,6 +25,7 @@ from graphc.passes.manager import print_after as print_after
 from graphc.passes.manager import run_pipeline as run_pipeline
 from graphc.passes.manager import together as together
 from graphc.passes.nhwc_to_nchw import NhwcToNchw as NhwcToNchw
+from graphc.passes.order_after_mean import OrderAfterMean as OrderAfterMean
 from graphc.passes.pipelines import LEVELS as LEVELS
 from graphc.passes.pipelines import O0 as O0
 from graphc.passes.pipelines import O1 as O1
@@ -43,6 +44,7 @@ PASSES: tuple[type[Pass], ...] = (
     BatchNormToAffine,
     FuseInt8,
     LowerInt8,
+    OrderAfterMean,
     FuseEpilogue,
     FuseElementwise,
     AssignLayout,

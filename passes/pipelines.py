@@ -18,6 +18,7 @@ from graphc.passes.fuse_int8 import FuseInt8
 from graphc.passes.infer_types import InferTypes
 from graphc.passes.lower_int8 import LowerInt8
 from graphc.passes.nhwc_to_nchw import NhwcToNchw
+from graphc.passes.order_after_mean import OrderAfterMean
 
 O0: Pipeline = (
     InferTypes(),
@@ -51,6 +52,8 @@ O1: Pipeline = (
     FuseInt8(),
     # After fuse_int8, which leaves no Relu of its own.
     LowerInt8(),
+    # After lower_int8, which takes the conversion to float away from between.
+    OrderAfterMean(),
     # Chains first, so that each convolution keeps its own activation ...
     FuseEpilogue(),
     FuseElementwise(),
