@@ -8,7 +8,7 @@ PEERS := .venv-peers
 TORCH ?= torch
 TORCH_INDEX ?=
 
-.PHONY: help demo test lint types bench bench-peers bench-operators bench-startup clean digits
+.PHONY: help demo test test-cuda lint types bench bench-peers bench-operators bench-startup clean digits
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /  make \1\t/p' Makefile
@@ -19,6 +19,9 @@ demo: digits  ## compile the digits net and read a handwritten seven with it
 
 test: $(VENV)/tools  ## the whole test suite; make test ARGS="tests/ir -x" for a part
 	$(BIN)/pytest --numprocesses auto $(ARGS)
+
+test-cuda: $(VENV)/cuda  ## kernels for cards: compiled, emulated, launched on a null driver, and run where there is a card
+	$(BIN)/pytest tests/backends/cuda -rs $(ARGS)
 
 lint: $(VENV)/tools  ## style and formatting
 	$(BIN)/ruff check .
@@ -61,6 +64,11 @@ $(VENV)/installed: $(BIN)/python $(PACKAGE)
 $(VENV)/tools: $(BIN)/python $(PACKAGE)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	@touch $@ $(VENV)/installed
+
+# The compiler for cards is half a gigabyte, so `make test` does without it and skips what needs it.
+$(VENV)/cuda: $(VENV)/tools
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,cuda]'
+	@touch $@
 
 # TORCH=torch==2.13.0 takes one version; TORCH_INDEX=URL takes it from another index (PyTorch's own has builds for
 # CPUs alone, a tenth of the size).

@@ -119,9 +119,10 @@ def compile(
     where the net does not tell a shape and none is given, one that fits is assumed (a note in ``graph.notes`` says so).
     The plan runs other sizes too. outputs: further blobs to return.
     pipeline: passes instead of those of ``level`` (0, 1, 2). target: ``native``, ``avx512_bf16``, ``avx512_vnni``,
-    ``avx512``, ``avx2``, ``portable``. threads: for ``Plan.run`` (default: the cores of this process). max_memory:
-    bytes, or text such as ``"64M"``, that the arena may have, where values between operators lie; weights, inputs and
-    outputs lie outside of it. To keep to it, values may be computed twice. Raises ``GraphcError`` and its kinds.
+    ``avx512``, ``avx2``, ``portable``, or a card: ``cuda:sm_80``, ``cuda:sm_90a``. threads: for ``Plan.run`` (default:
+    the cores of this process). max_memory: bytes, or text such as ``"64M"``, that the arena may have, where values
+    between operators lie; weights, inputs and outputs lie outside of it. To keep to it, values may be computed twice.
+    Raises ``GraphcError`` and its kinds.
     """
     graph = import_model(predict_net, init_net, inputs)
     return compile_graph(

@@ -22,6 +22,9 @@ from graphc.backends.cpu.vocabulary import BUILTINS, check_source
 from graphc.backends.cuda import words
 from graphc.backends.cuda.target import CudaTarget, find
 
+RESIDENT = 512
+"""Threads of a multiprocessor for which there have to be registers: 128 each."""
+
 
 def compile_kernel(name: str, source: str, threads: int, target: CudaTarget) -> dict[str, Any]:
     """Machine code of the function ``name`` in ``source``, whose parameters are int64, for blocks of ``threads``."""
@@ -36,8 +39,9 @@ def compile_kernel(name: str, source: str, threads: int, target: CudaTarget) -> 
         if isinstance(function, FunctionType) and other != name:
             scope[other] = cuda.jit(device=True, forceinline=True)(function)
     signature = types.void(*[types.int64] * scope[name].__code__.co_argcount)
+    bounds = (threads, max(RESIDENT // threads, 1))
     ptx, _ = cuda.compile(
-        scope[name], signature, cc=capability, abi="numba", device=False, output="ptx", launch_bounds=(threads,)
+        scope[name], signature, cc=capability, abi="numba", device=False, output="ptx", launch_bounds=bounds
     )
     return _link(name, _renamed(ptx, name), target)
 

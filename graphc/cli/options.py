@@ -30,7 +30,7 @@ target_option = click.option(
     "--target",
     default="native",
     show_default=True,
-    help="Instruction set: native, avx512_bf16, avx512_vnni, avx512, avx2, portable.",
+    help="Instruction set: native, avx512_bf16, avx512_vnni, avx512, avx2, portable; a card: cuda:sm_80, cuda:sm_90a.",
 )
 max_memory_option = click.option(
     "--max-memory",

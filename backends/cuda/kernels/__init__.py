@@ -1,6 +1,6 @@
 """The kernel templates of the CUDA backend, one family a file: ``RULES`` and ``TEMPLATES`` list them all."""
 
-from graphc.backends.cuda.kernels import conv, conv_depthwise, copy, fc, pointwise, pool, reduce, softmax
+from graphc.backends.cuda.kernels import conv, conv_depthwise, copy, fc, lrn, pointwise, pool, reduce, softmax
 from graphc.backends.cuda.rules import Rule, Template
 from graphc.backends.movement import movement_rules
 
@@ -8,6 +8,7 @@ RULES: tuple[Rule, ...] = (
     *conv.RULES,
     *conv_depthwise.RULES,
     *fc.RULES,
+    *lrn.RULES,
     *pointwise.RULES,
     *pool.RULES,
     *reduce.RULES,
@@ -19,6 +20,7 @@ TEMPLATES: tuple[Template, ...] = (
     *conv_depthwise.TEMPLATES,
     *copy.TEMPLATES,
     *fc.TEMPLATES,
+    *lrn.TEMPLATES,
     *pointwise.TEMPLATES,
     *pool.TEMPLATES,
     *reduce.TEMPLATES,

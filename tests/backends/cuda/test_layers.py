@@ -139,3 +139,9 @@ def test_fc(rows: int, template: str) -> None:
 @pytest.mark.parametrize("axes", [[0], [1, 3], [0, 2], [0, 1, 2, 3]], ids=str)
 def test_reductions(op: str, axes: list[int]) -> None:
     answers([operator(op, "x", "y", axes=axes, keepdims=0)], {"x": data(3, 4, 5, 70)}, "y")
+
+
+def test_local_response_normalisation() -> None:
+    ops = [operator("LRN", "x", "y s", size=5, alpha=0.3, beta=0.75, bias=1.5)]
+    answers(ops, {"x": data(2, 7, 3, 4)}, "y s")
+    answers([operator("LRN", "x", "y", size=3, alpha=1.0, beta=0.5)], {"x": data(2, 7, 3, 4)}, "y")

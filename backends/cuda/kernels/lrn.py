@@ -1,0 +1,71 @@
+"""Local response normalisation of plain NCHW images: a result a thread, which sums the squares of its window itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from graphc.backends.cuda.kernels.images import image_strides
+from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, require_reach
+from graphc.backends.cuda.target import CudaTarget
+from graphc.backends.lines import Lines
+from graphc.backends.rules import float_bits
+from graphc.ir.opdef import Call
+from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
+from graphc.ir.types import DType
+
+PLACES = ("n", "c", "r", "p")
+NAMES = (
+    *("total", "x", *(f"x{p}" for p in PLACES), "channels", "h", "w", "size", "factor", "beta", "bias"),
+    *("y", *(f"y{p}" for p in PLACES)),
+)
+
+
+def emit(spec: KernelSpec, target: CudaTarget) -> str:
+    """Source of ``lrn{scale}``; parameters: ``NAMES``, numbers as bits of float64; then the scales, placed like y."""
+    s, scaled = Lines(), spec.int("scale")
+    scales = ["z", *(f"z{p}" for p in PLACES)] if scaled else []
+    with s.block(f"def {spec.name}({', '.join([*NAMES, *scales])}):"):
+        s(f"i = i64(block()) * {spec['threads']} + thread()")
+        with s.block("if i < total:"):
+            s("column, q = rest(i, w), quot(i, w)")
+            s("row, q = rest(q, h), quot(q, h)")
+            s("c, n = rest(q, channels), quot(q, channels)")
+            s("at = n * xn + row * xr + column * xp")
+            s("low = c - quot(size - 1, 2)")
+            s("squares = f4(0.0)")
+            with s.block("for m in range(max(low, 0), min(low + size, channels)):"):
+                s("v = ld_f4(x, at + m * xc)")
+                s("squares = fma(v, v, squares)")
+            s("scale = fma(f4(double(factor)), squares, f4(double(bias)))")
+            if scaled:
+                s("st_f4(z, n * zn + c * zc + row * zr + column * zp, scale)")
+            s("value = ld_f4(x, at + c * xc) * pow(scale, -f4(double(beta)))")
+            s("st_f4(y, n * yn + c * yc + row * yr + column * yp, value)")
+    return s.text()
+
+
+def _choose(call: Call, target: CudaTarget) -> Choice | None:
+    x = call.type(0)
+    if x.dtype is not DType.FLOAT or x.rank != 4 or call.arg("order") != "NCHW":
+        return None
+    return Choice("lrn", KernelSpec.make("lrn", scale=len(call.node.results) - 1, threads=THREADS))
+
+
+def _bind(
+    call: Call, choice: Choice, ins: Sequence[View | None], outs: Sequence[View], workspace: Address, target: CudaTarget
+) -> list[Step]:
+    x, size = ins[0], int(call.arg("size"))
+    assert choice.spec is not None
+    assert x is not None
+    require_reach(x, *outs)
+    numbers = (float_bits(v) for v in (call.arg("alpha") / size, call.arg("beta"), call.arg("bias")))
+    params: list[Param] = [x.type.size, x.address, *image_strides(x), *x.type.static_shape[1:], size, *numbers]
+    for out in outs:
+        params += [out.address, *image_strides(out)]
+    flops, traffic = x.type.size * (2 * size + 2), x.type.nbytes * (1 + len(outs))
+    units = blocks_for(x.type.size)
+    return [(Task(choice.spec, tuple(params), units, call.node.results[0].name, flops, traffic),)]
+
+
+RULES = (Rule("lrn", ("LRN",), _choose, lambda call, choice, target: Needs(), _bind),)
+TEMPLATES = (Template("lrn", emit),)
