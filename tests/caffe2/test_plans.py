@@ -156,6 +156,12 @@ def test_iterations_that_threads_count_together() -> None:
     workspace.RunOperatorOnce(core.CreateOperator("StatRegistryExport", [], ["names", "sums", "times"]))
     sums = dict(zip(workspace.FetchBlob("names").tolist(), workspace.FetchBlob("sums").tolist()))
     assert sums[b"atomic_iter/stats/iter/num_iter"] == 400
+    workspace.FeedBlob("iter", np.array(7, np.int64))
+    workspace.RunNetOnce(nets[0])
+    assert workspace.FetchBlob("iter") == 8
+    workspace.FeedBlob("iter", np.zeros(2, np.int64))
+    with pytest.raises(RuntimeError, match="one int64"):
+        workspace.RunNetOnce(nets[0])
 
 
 def test_a_counter_does_not_part_what_is_compiled_around_it() -> None:

@@ -115,7 +115,7 @@ def atomic_iter(call: HostCall) -> None:
         before = np.asarray(call.read(1))
         if before.dtype != np.int64 or before.size != 1:
             call.fail(f"input '{call.op.inputs[1]}' is {before.dtype}{list(before.shape)}, one int64 is needed")
-        call.write(0, before + 1)
+        call.write(0, np.asarray(before + 1))
     GLOBAL.add([(f"atomic_iter/stats/{call.op.inputs[1]}/num_iter", 1)])
 
 
