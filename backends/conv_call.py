@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from graphc.ir.opdef import Call
 from graphc.ir.ops._window import Window
-from graphc.ir.types import DType
+from graphc.ir.precision import reads_float
 
 C = TypeVar("C", bound="ConvCall")
 
@@ -33,7 +33,7 @@ class ConvCall:
     def read(cls: type[C], call: Call, ranks: Collection[int], window_of: Callable[[Call], Window]) -> C | None:
         """The call where kernels can do it: float, NCHW, static, of one of these ranks; else None."""
         x, y = call.type(0), call.node.results[0].type
-        if x.dtype != DType.FLOAT or not x.is_static or x.rank not in ranks:
+        if not reads_float(call.node, 0) or not x.is_static or x.rank not in ranks:
             return None
         w = window_of(call)
         if w.order != "NCHW":

@@ -9,6 +9,7 @@ from typing import Generic, Protocol, TypeVar
 from graphc.backends.rules import Rule, Template
 from graphc.ir import LoweringError
 from graphc.ir.opdef import Call, Trait
+from graphc.ir.precision import PRECISION
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Step, View
 
 REMEDY = "graphc.ir.evaluate runs the graph in NumPy, slowly; please report the net"
@@ -64,7 +65,8 @@ class RuleLibrary(Generic[T]):
     def _rules_for(self, call: Call) -> list[Rule[T]]:
         keys = [key for trait, key in BY_TRAIT.items() if trait in call.opdef.traits_of(call)]
         keys += ["*loop*"] if call.opdef.loop is not None else []
-        return [rule for key in (call.node.op, *keys) for rule in self._rules.get(key, [])]
+        rules = [rule for key in (call.node.op, *keys) for rule in self._rules.get(key, [])]
+        return [rule for rule in rules if rule.half] if PRECISION in call.node.attrs else rules
 
     def knows(self, call: Call) -> bool:
         """Some rule serves the operator, for some types and arguments."""

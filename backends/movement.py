@@ -210,6 +210,7 @@ def movement_rules(copier: Callable[[T], Copier]) -> tuple[Rule[T], ...]:
             lambda call, target: Choice("view") if _later_results_unread(call) else None,
             lambda call, choice, target: Needs(alias=True),
             lambda call, choice, ins, outs, workspace, target: [],
+            half=True,
         ),
         Rule(
             "concat",
@@ -217,6 +218,7 @@ def movement_rules(copier: Callable[[T], Copier]) -> tuple[Rule[T], ...]:
             lambda call, target: Choice("concat") if _later_results_unread(call) else None,
             lambda call, choice, target: Needs(),
             lambda call, choice, ins, outs, workspace, target: _concat(call, ins, outs, copier(target)),
+            half=True,
         ),
         *(_mover(name, ops, bind, copier, fits) for name, ops, bind, fits in movers),
     )

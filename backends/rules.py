@@ -28,7 +28,8 @@ class Rule(Generic[T]):
     """One way to compute some operators.
 
     choose(call, target): a Choice with its predicted cost, None where the rule does not apply. needs(call, choice,
-    target): what it asks of memory. bind(call, choice, ins, outs, workspace, target): its steps.
+    target): what it asks of memory. bind(call, choice, ins, outs, workspace, target): its steps. half: it serves
+    operators in half precision too (``ir/precision.py``).
     """
 
     name: str
@@ -36,6 +37,7 @@ class Rule(Generic[T]):
     choose: Callable[[Call, T], Choice | None]
     needs: Callable[[Call, Choice, T], Needs]
     bind: Callable[[Call, Choice, Sequence[View | None], Sequence[View], Address, T], list[Step]]
+    half: bool = False
 
 
 def float_bits(value: float) -> int:

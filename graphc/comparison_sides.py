@@ -12,9 +12,10 @@ import numpy as np
 
 from graphc.backends.cpu.target import targets
 from graphc.benchmark import random_arrays, random_inputs
-from graphc.compiler import compile_graph, import_model
+from graphc.compiler import PRECISIONS, compile_graph, import_model
 from graphc.input_shapes import assume_input_shapes
 from graphc.ir import DType, Graph, GraphcError, TensorType, evaluate
+from graphc.ir.bfloat16 import from_bfloat16
 from graphc.ir.quant_array import array_quant
 from graphc.native_segment import NativeSegment
 from graphc.plan import Plan, load
@@ -40,6 +41,8 @@ class Answer:
         """The elements as real numbers in float64; equal strings are equal numbers within one process."""
         if self.array.dtype == object:
             return np.array([float(hash(bytes(s))) for s in self.array.reshape(-1)]).reshape(self.array.shape)
+        if self.type.dtype is DType.BFLOAT16 and self.array.dtype == np.uint16:
+            return from_bfloat16(self.array).astype(np.float64)
         quant = array_quant(self.array) or self.type.quant
         real = np.asarray(self.array).astype(np.float64)
         return (real - quant.zero_point) * quant.scale if quant else real
@@ -118,8 +121,8 @@ def parse_side(text: str, init: str | None, inputs: Mapping[str, np.ndarray]) ->
     """The side of ``FILE`` or ``FILE@OPTION,...``.
 
     FILE: a plan, or a predict net, then ``+`` and its init net unless ``init`` is that. Options of a net: ``reference``
-    (NumPy, operator by operator, as imported), the name of a target, ``O0`` to ``O2``. A plan takes none: it is what it
-    was compiled to. Raises ``GraphcError``.
+    (NumPy, operator by operator, as imported), the name of a target, ``O0`` to ``O2``, ``half``, ``bf16``. A plan takes
+    none: it is what it was compiled to. Raises ``GraphcError``.
     """
     file, options = _split(text)
     net, its_init = _files(file, init)
@@ -177,9 +180,11 @@ def _compile_options(options: Sequence[str]) -> dict[str, object]:
     for option in options:
         if option in LEVELS:
             found["level"] = LEVELS[option]
+        elif option in PRECISIONS:
+            found["precision"] = option
         elif option == "native" or option in targets():
             found["target"] = option
         else:
-            known = (REFERENCE, "native", *targets(), *LEVELS)
+            known = (REFERENCE, "native", *targets(), *LEVELS, *PRECISIONS)
             raise GraphcError(f"'{option}' is no option of a net to compare", f"options: {', '.join(known)}")
     return found

@@ -14,12 +14,15 @@ from graphc.frontends.netdef.order import require_order
 from graphc.input_shapes import assume_input_shapes
 from graphc.ir import DType, Graph, GraphcError, LoweringError, TensorType
 from graphc.ir.ops.unsupported import require_runnable
-from graphc.passes import LEVELS, Pass, Pipeline, parse_pipeline, run_pipeline, with_block
+from graphc.passes import LEVELS, Dce, Half, Pass, Pipeline, parse_pipeline, run_pipeline, with_block
 from graphc.passes.manager import Callback
 from graphc.plan import IMAGE_RANK, Plan, require_threads
 from graphc.targets import Target, find, library_for
 
 InputSpec = Mapping[str, "tuple[int, ...] | TensorType | np.ndarray"]
+PRECISIONS = {"float": "float", "float16": "float16", "half": "float16", "bfloat16": "bfloat16", "bf16": "bfloat16"}
+"""What a user may call a precision, and its element type."""
+Precision = str | Mapping[str, str]
 Progress = Callable[[str, int, int], None]
 """``progress(stage, done, total)``"""
 
@@ -100,6 +103,21 @@ def chosen_pipeline(pipeline: Sequence[Pass | str] | str | None, level: int, tar
     return tuple(q for p in pipeline for q in (parse_pipeline(p) if isinstance(p, str) else (p,)))
 
 
+def half_passes(precision: Precision) -> Pipeline:
+    """The passes behind a pipeline that bring a net into a precision (see ``compile``); raises ``GraphcError``."""
+    wanted = dict(precision) if isinstance(precision, Mapping) else {"*": precision}
+    for name, kind in wanted.items():
+        if kind not in PRECISIONS or not isinstance(name, str) or any(c in name for c in ";,{}"):
+            raise GraphcError(
+                f"the precision of '{name}' is {kind!r}",
+                f"give one of {', '.join(PRECISIONS)}, or a dict of them by blob: precision={{'*': 'bfloat16'}}",
+            )
+    rest = PRECISIONS[wanted.pop("*", "float")]
+    requests = ";".join(f"{name}:{PRECISIONS[kind]}" for name, kind in wanted.items())
+    # without the float32 weights that nobody reads any more
+    return (Half(rest, requests), Dce()) if requests or rest != "float" else ()
+
+
 def compile(
     predict_net: Source,
     init_net: Source | None = None,
@@ -111,6 +129,7 @@ def compile(
     target: str = "native",
     threads: int | None = None,
     max_memory: int | str | None = None,
+    precision: Precision = "float",
     progress: Progress | None = None,
 ) -> Plan:
     """Compile a Caffe2 net.
@@ -122,7 +141,9 @@ def compile(
     ``avx512``, ``avx2``, ``portable``, or a card: ``cuda:sm_80``, ``cuda:sm_90a``. threads: for ``Plan.run`` (default:
     the cores of this process). max_memory: bytes, or text such as ``"64M"``, that the arena may have, where values
     between operators lie; weights, inputs and outputs lie outside of it. To keep to it, values may be computed twice.
-    Raises ``GraphcError`` and its kinds.
+    precision: ``"float"``, ``"float16"`` (or ``"half"``), ``"bfloat16"`` (``"bf16"``), of weights and of values between
+    operators; or a dict of these by the blob that an operator computes, ``"*"`` for all others
+    (``docs/half-precision.md``). Raises ``GraphcError`` and its kinds.
     """
     graph = import_model(predict_net, init_net, inputs)
     return compile_graph(
@@ -133,6 +154,7 @@ def compile(
         target=target,
         threads=threads,
         max_memory=max_memory,
+        precision=precision,
         progress=progress,
     )
 
@@ -146,6 +168,7 @@ def compile_graph(
     target: str = "native",
     threads: int | None = None,
     max_memory: int | str | None = None,
+    precision: Precision = "float",
     progress: Progress | None = None,
     prepare: bool = True,
 ) -> Plan:
@@ -159,7 +182,7 @@ def compile_graph(
     _require_static_inputs(graph)
     report = progress or (lambda stage, done, total: None)
     report("optimise", 0, 1)
-    optimise(graph, machine, level, pipeline)
+    optimise(graph, machine, level, (*chosen_pipeline(pipeline, level, machine), *half_passes(precision)))
     report("optimise", 1, 1)
     plan = Plan.build(graph, library_for(machine), threads or available_cores(), max_memory=limit)
     if prepare:

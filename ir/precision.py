@@ -34,6 +34,13 @@ def precision_of(node: Node) -> DType | None:
     return dtype
 
 
+def reads_float(node: Node, i: int) -> bool:
+    """Operand ``i`` is float32, or a half that the node widens."""
+    value = node.operands[i]
+    dtype = value.type.dtype if value is not None else None
+    return dtype is DType.FLOAT or (dtype in HALVES and PRECISION in node.attrs)
+
+
 def widened(type: TensorType) -> TensorType:
     """The type with float32 in place of a half."""
     return replace(type, dtype=DType.FLOAT) if type.dtype in HALVES else type

@@ -16,6 +16,7 @@ from graphc.passes.fold_constants import FoldConstants as FoldConstants
 from graphc.passes.fuse_elementwise import FuseElementwise as FuseElementwise
 from graphc.passes.fuse_epilogue import FuseEpilogue as FuseEpilogue
 from graphc.passes.fuse_int8 import FuseInt8 as FuseInt8
+from graphc.passes.half import Half as Half
 from graphc.passes.infer_types import InferTypes as InferTypes
 from graphc.passes.lower_int8 import LowerInt8 as LowerInt8
 from graphc.passes.manager import PassError as PassError
@@ -48,6 +49,7 @@ PASSES: tuple[type[Pass], ...] = (
     FuseEpilogue,
     FuseElementwise,
     AssignLayout,
+    Half,
 )
 """Every pass, in the order in which they are usually run."""
 

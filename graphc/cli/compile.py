@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from graphc.cli.options import (
+    half_options,
     init_option,
     input_option,
     json_option,
@@ -21,6 +22,7 @@ from graphc.cli.options import (
     max_memory_option,
     net_argument,
     parse_inputs,
+    parse_precisions,
     target_option,
     threads_option,
 )
@@ -37,6 +39,14 @@ from graphc.plan import Plan
 @threads_option
 @level_options
 @click.option("--pipeline", help="Passes instead of a level, e.g. infer_types,canonicalize,fold_constants.")
+@half_options
+@click.option(
+    "--precision",
+    "requests",
+    multiple=True,
+    metavar="BLOB=KIND",
+    help="Precision of the operator that computes a blob: float, float16 or bfloat16. Repeatable.",
+)
 @click.option("--keep", multiple=True, metavar="BLOB", help="A further blob that the plan returns. Repeatable.")
 @click.option("--native", is_flag=True, help="Store machine code in the plan too.")
 @max_memory_option
@@ -50,6 +60,8 @@ def compile_command(
     threads: int | None,
     level: int,
     pipeline: str | None,
+    precision: str,
+    requests: tuple[str, ...],
     keep: tuple[str, ...],
     native: bool,
     max_memory: str | None,
@@ -61,6 +73,7 @@ def compile_command(
     \b
     graphc compile predict_net.pb --init init_net.pb -o plan.pkl
     graphc compile predict_net.pb --init init_net.pb --input data=1,3,227,227 --target avx2 -o plan.pkl
+    graphc compile predict_net.pb --init init_net.pb --bf16 --precision conv1=float -o plan.pkl
     """
     start = time.perf_counter()
     with progress_bars() as report:
@@ -74,6 +87,7 @@ def compile_command(
             target=target,
             threads=threads,
             max_memory=max_memory,
+            precision={"*": precision, **parse_precisions(requests)},
             progress=report,
         )
     plan.save(output, native=native)

@@ -51,6 +51,26 @@ def level_options(command: Command) -> Command:
     return command
 
 
+def half_options(command: Command) -> Command:
+    """``--half``, ``--bf16``; float32 without them."""
+    kinds = {"bf16": "bfloat16", "half": "float16"}
+    for flag, kind in kinds.items():
+        text = f"Weights and activations in {kind}, sums in float32."
+        command = click.option(f"--{flag}", "precision", flag_value=kind, default="float", help=text)(command)
+    return command
+
+
+def parse_precisions(requests: Sequence[str]) -> dict[str, str]:
+    """``BLOB=KIND`` texts by blob."""
+    found = {}
+    for request in requests:
+        name, _, kind = request.rpartition("=")
+        if not name:
+            raise click.BadParameter(f"'{request}' is not BLOB=KIND, e.g. conv1=float", param_hint="--precision")
+        found[name] = kind
+    return found
+
+
 def parse_inputs(specs: Sequence[str]) -> dict[str, TensorType]:
     """Types by blob name from ``NAME=[DTYPE:]D,D,...``; raises ``click.BadParameter``."""
     types = {}

@@ -5,13 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Hashable, Mapping, Sequence
 from ctypes import addressof, c_char
+from dataclasses import replace
 from typing import NoReturn
 
 import numpy as np
 
 from graphc.backends.job import Job, job_words
+from graphc.ir.bfloat16 import from_bfloat16
 from graphc.ir.errors import PlanError, RunError
 from graphc.ir.schedule import Address, Schedule, Step, View
+from graphc.ir.types import DType
 from graphc.runtime.team import TEAM, Native, native_function, yield_address
 
 ALIGNMENT = 64
@@ -211,7 +214,10 @@ class Executor:
 
 
 def read_view(arena: np.ndarray, view: View) -> np.ndarray:
-    """The logical elements of a view of the arena, copied to a plain array."""
+    """The logical elements of a view of the arena, copied to a plain array; those of bfloat16 as float32."""
+    if view.type.dtype is DType.BFLOAT16:
+        bits = replace(view, type=replace(view.type, dtype=DType.UINT16))
+        return from_bfloat16(read_view(arena, bits))
     dtype = view.type.dtype.numpy if view.type.dtype else np.dtype(np.float32)
     shape, block = view.type.static_shape, view.type.layout.block
     flat = arena[view.address.offset :]

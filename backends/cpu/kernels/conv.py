@@ -12,6 +12,7 @@ from graphc.backends.conv_call import ConvCall
 from graphc.backends.cpu.kernels import conv_border, conv_direct, conv_pack, costs
 from graphc.backends.cpu.kernels.conv_direct import Geometry
 from graphc.backends.cpu.kernels.epilogue import Epilogue
+from graphc.backends.cpu.kernels.half_types import FLOATS, Types, elements, itemsize, joined, stored
 from graphc.backends.cpu.kernels.tiles import Tile, tile_for
 from graphc.backends.cpu.target import CpuTarget
 from graphc.ir.opdef import Call
@@ -103,32 +104,45 @@ def weights_3d(weights: np.ndarray) -> np.ndarray:
     return weights.reshape(*weights.shape[:2], *three(weights.shape[2:], 1)).astype(np.float32, copy=False)
 
 
-def layouts_fit(c: Convolution, target: CpuTarget) -> bool:
-    """Blocks are the target's; a blocked result has groups of whole blocks; computed weights meet plain inputs."""
+def layouts_fit(c: Convolution, types: Types, target: CpuTarget) -> bool:
+    """Blocks are the target's; a blocked result has groups of whole blocks; computed weights meet plain inputs.
+
+    Values in half precision are blocked.
+    """
     if c.block_in not in (1, target.lanes) or c.block_out not in (1, target.lanes):
         return False
     if c.block_in > 1 and not c.constant:
+        return False
+    if (types.x and c.block_in == 1) or (types.y and c.block_out == 1) or (types != FLOATS and not c.constant):
         return False
     return c.block_out == 1 or c.window.group == 1 or c.maps // c.window.group % target.lanes == 0
 
 
 def candidates(call: Call, c: Convolution, target: CpuTarget) -> list[Candidate]:
     """The direct way, where the layouts fit."""
-    if not layouts_fit(c, target):
+    types = Types.of_call(call)
+    if not layouts_fit(c, types, target):
         return []
     w = c.window
     tile = tile_for(target, -(-(c.maps // w.group) // target.lanes), row_width(c))
-    predicted = cost(c, tile, target)
+    predicted = cost(c, tile, types, target)
 
     def make() -> Choice:
         epilogue = Epilogue.of_call(call)
-        spec = conv_direct.make_spec(tile, w.stride[-1], c.block_in > 1, c.block_out > 1, epilogue)
-        weights = call.constant(1)
+        odd = c.channels // w.group % 2 == 1
+        spec = conv_direct.make_spec(
+            tile, w.stride[-1], c.block_in > 1, c.block_out > 1, epilogue, types=types, odd=odd
+        )
+        weights = elements(call, 1)
         if weights is None or not c.constant:
             return Choice("conv_direct", spec, epilogue.packed(call), predicted)
-        packed = conv_direct.pack(weights_3d(weights), w.group, target.lanes, tile.blocks, c.block_in > 1)
+        if types.dot:
+            packed = conv_direct.pack_pairs(weights_3d(weights), w.group, target.lanes, tile.blocks)
+        else:
+            floats = conv_direct.pack(weights_3d(weights), w.group, target.lanes, tile.blocks, c.block_in > 1)
+            packed = stored(floats, types.weights)
         bias = conv_direct.pack_bias(call.constant(2), c.maps, w.group, target.lanes, tile.blocks)
-        return Choice("conv_direct", spec, {1: np.concatenate([packed, bias]), **epilogue.packed(call)}, predicted)
+        return Choice("conv_direct", spec, {1: joined(packed, bias), **epilogue.packed(call)}, predicted)
 
     return [Candidate(predicted, make)]
 
@@ -138,13 +152,14 @@ def row_width(c: Convolution) -> int:
     return math.prod(c.result[2:]) if c.window.is_plain else c.result[-1]
 
 
-def cost(c: Convolution, tile: Tile, target: CpuTarget) -> float:
+def cost(c: Convolution, tile: Tile, types: Types, target: CpuTarget) -> float:
     """Predicted time: multiply-adds with those of padding and overlaps, then weights from memory, plain stores."""
     width = tile.blocks * target.lanes
     per = c.maps // c.window.group
     waste = tile.waste(row_width(c)) * -(-per // width) * width / per
-    ns = costs.compute_ns(target, 2 * c.macs * waste)
-    ns = costs.overlapped_ns(ns, 4 * c.channels * c.maps // c.window.group * math.prod(c.window.kernel))
+    ns = costs.compute_ns(target, 2 * c.macs * waste) / (2 if types.dot and target.bf16 else 1)
+    count = c.channels * c.maps // c.window.group * math.prod(c.window.kernel)
+    ns = costs.overlapped_ns(ns, itemsize(types.weights) * count)
     if c.block_out == 1:
         ns += 1.0 * math.prod(c.result)
     return ns
@@ -180,13 +195,14 @@ def bind(
     assert x is not None
     assert weights is not None
     steps: list[Step] = []
+    types = Types.of_call(call)
     geometry = c.geometry()
     start = weights.address
-    panels, _ = conv_pack.panel_floats(geometry, spec, target)
+    panels, maps = conv_pack.panel_floats(geometry, spec, target)
     if not c.constant:
         start = workspace.plus(_border_bytes(c))
         steps.append((_pack_task(c, geometry, spec, target, ins, start, start.plus(4 * panels)),))
-    bias = start.plus(4 * panels)
+    bias = start.plus(4 * panels if not types.weights else weights.type.nbytes - 4 * maps)
     if c.padded:
         heads = three(tuple(max(h, 0) for h in c.window.heads), 0)
         steps.insert(0, (conv_border.border_task(x, three(c.shape[2:], 1), heads, c.padded, workspace),))

@@ -14,6 +14,7 @@ import numpy as np
 from graphc.backends.cpu.kernels import costs
 from graphc.backends.cpu.kernels.conv import Candidate, Convolution
 from graphc.backends.cpu.kernels.epilogue import Epilogue, image_strides
+from graphc.backends.cpu.kernels.half_types import Types, elements, itemsize, joined, stored
 from graphc.backends.cpu.kernels.tiles import Tile, emit_cuts
 from graphc.backends.cpu.rules import Rule, Template
 from graphc.backends.cpu.target import CpuTarget
@@ -29,7 +30,7 @@ PARAMS = (
 
 def emit(spec: KernelSpec, target: CpuTarget) -> str:
     """Source of ``depthwise{kw, step, dilation, pixels, tail, epilogue, kinds}``; a unit is some rows of a block."""
-    s, lanes, epilogue = Lines(), target.lanes, Epilogue.of_spec(spec)
+    s, lanes, epilogue, types = Lines(), target.lanes, Epilogue.of_spec(spec), Types.of_spec(spec)
     with s.block(f"def {spec.name}(p, lo, hi, tid):"):
         for i, name in enumerate(PARAMS):
             s(f"{name} = ld(p, {i})")
@@ -47,11 +48,11 @@ def emit(spec: KernelSpec, target: CpuTarget) -> str:
                 for i in epilogue.same_operands():
                     s(f"er{i} = n * e{i}n + c * e{i}c + h * e{i}h")
                 tile = Tile(spec.int("pixels"), spec.int("tail"), 1)
-                emit_cuts(s, tile, "0", "columns", "w", lambda pixels: _tile(s, spec, lanes, epilogue, pixels))
+                emit_cuts(s, tile, "0", "columns", "w", lambda pixels: _tile(s, spec, lanes, epilogue, types, pixels))
     return s.text()
 
 
-def _tile(s: Lines, spec: KernelSpec, lanes: int, epilogue: Epilogue, pixels: int) -> None:
+def _tile(s: Lines, spec: KernelSpec, lanes: int, epilogue: Epilogue, types: Types, pixels: int) -> None:
     """``pixels`` neighbouring outputs from column ``w`` on."""
     kw, step, dilation = spec.int("kw"), spec.int("step"), spec.int("dilation")
     for i in range(pixels):
@@ -60,18 +61,18 @@ def _tile(s: Lines, spec: KernelSpec, lanes: int, epilogue: Epilogue, pixels: in
     s(f"wt = c * kh * {kw * lanes}")
     with s.block("for k in range(kh):"):
         for j in range(kw):
-            s(f"w{j} = vload(weights, wt + {j * lanes})")
+            s(f"w{j} = vload{types.weights}(weights, wt + {j * lanes})")
         for column in range((pixels - 1) * step + (kw - 1) * dilation + 1):
             meets = [(i, j) for i in range(pixels) for j in range(kw) if i * step + j * dilation == column]
             if meets:
-                s(f"v = vload(x, xt + {column * lanes})")
+                s(f"v = vload{types.x}(x, xt + {column * lanes})")
             for i, j in meets:
                 s(f"a{i} = vfma(v, w{j}, a{i})")
         s("xt += ud")
         s(f"wt += {kw * lanes}")
     for i in range(pixels):
-        same = [f"vload(e{e}, er{e} + w * {lanes} + {i * lanes})" for e in epilogue.same_operands()]
-        s(f"vstore(y, yr + w * {lanes} + {i * lanes}, {epilogue.apply(s, f'a{i}', '_0', same)})")
+        same = [epilogue.load(e, f"er{e} + w * {lanes} + {i * lanes}") for e in epilogue.same_operands()]
+        s(f"vstore{types.y}(y, yr + w * {lanes} + {i * lanes}, {epilogue.apply(s, f'a{i}', '_0', same)})")
 
 
 TEMPLATE = Template("depthwise", emit)
@@ -97,7 +98,8 @@ def candidates(call: Call, c: Convolution, target: CpuTarget) -> list[Candidate]
     tile = tile_for(target, w.kernel[1], c.result[3])
     padded = -(-c.channels // target.lanes) * target.lanes / c.channels
     flops = 2 * c.macs * padded * tile.waste(c.result[3])
-    moved = 4 * (math.prod(c.shape) + math.prod(c.result))
+    types = Types.of_call(call)
+    moved = itemsize(types.x) * math.prod(c.shape) + itemsize(types.y) * math.prod(c.result)
     predicted = max(costs.compute_ns(target, flops, 0.7), costs.cached_ns(moved))
 
     def make() -> Choice:
@@ -108,6 +110,7 @@ def candidates(call: Call, c: Convolution, target: CpuTarget) -> list[Candidate]
             dilation=w.dilation[1],
             pixels=tile.pixels,
             tail=tile.tail,
+            **types.static(),
             **Epilogue.of_call(call).static(),
         )
         return Choice("depthwise", spec, _packed(call, c, target.lanes), predicted)
@@ -117,7 +120,7 @@ def candidates(call: Call, c: Convolution, target: CpuTarget) -> list[Candidate]
 
 def _packed(call: Call, c: Convolution, lanes: int) -> dict[int, np.ndarray]:
     """(blocks, kh, kw, lanes), then the bias."""
-    weights, bias = call.constant(1), call.constant(2)
+    weights, bias = elements(call, 1), call.constant(2)
     assert weights is not None
     blocks, taps = -(-c.channels // lanes), math.prod(c.window.kernel)
     packed = np.zeros((blocks * lanes, taps), np.float32)
@@ -126,7 +129,7 @@ def _packed(call: Call, c: Convolution, lanes: int) -> dict[int, np.ndarray]:
     if bias is not None:
         tail[: c.channels] = bias
     panels = packed.reshape(blocks, lanes, taps).transpose(0, 2, 1)
-    return {1: np.concatenate([panels.reshape(-1), tail]), **Epilogue.of_call(call).packed(call)}
+    return {1: joined(stored(panels, Types.of_call(call).weights), tail), **Epilogue.of_call(call).packed(call)}
 
 
 def needs(call: Call, choice: Choice, target: CpuTarget) -> Needs:
@@ -155,17 +158,17 @@ def bind(
     blocks = -(-c.channels // lanes)
     xs = image_strides(x)
     origin = -(w.heads[0] * xs[2] + w.heads[1] * lanes)
-    bias = weights.address.plus(4 * (weights.type.size - blocks * lanes))
+    bias = weights.address.plus(weights.type.nbytes - 4 * blocks * lanes)
     rows, columns = c.result[2:]
     row_block = max(1, min(rows, -(-rows * blocks * c.images // 32)))
     row_blocks = -(-rows // row_block)
     params = (
-        *(x.address.plus(4 * origin), weights.address, bias, y.address),
+        *(x.address.plus(itemsize(Types.of_call(call).x) * origin), weights.address, bias, y.address),
         *(xs[0], xs[1], w.stride[0] * xs[2], w.dilation[0] * xs[2], *image_strides(y)),
         *(blocks, c.channels, w.kernel[0], rows, columns, row_block, row_blocks),
         *Epilogue.of_call(call).params(call, ins),
     )
-    nbytes = 4 * (math.prod(c.shape) + math.prod(c.result))
+    nbytes = x.type.nbytes + y.type.nbytes
     units = c.images * blocks * row_blocks
     return [(Task(spec, params, units, call.node.results[0].name, 2 * c.macs, nbytes),)]
 
@@ -175,4 +178,4 @@ def _never(call: Call, target: CpuTarget) -> Choice | None:
     return None
 
 
-RULE = Rule("depthwise", (), _never, needs, bind)
+RULE = Rule("depthwise", (), _never, needs, bind, half=True)

@@ -15,6 +15,7 @@ from itertools import pairwise
 import numpy as np
 
 from graphc.backends.cpu.kernels.epilogue import Epilogue, image_strides
+from graphc.backends.cpu.kernels.half_types import FLOATS, Types, at, itemsize, stored
 from graphc.backends.cpu.kernels.tiles import Tile, emit_cuts
 from graphc.backends.cpu.rules import Template
 from graphc.backends.cpu.target import CpuTarget
@@ -52,6 +53,9 @@ class _Emitter:
         self.in_step = spec.int("step") * (target.lanes if self.blocked_in else 1)
         self.out_step = spec.int("spread") * (target.lanes if self.blocked_out else 1)
         self.epilogue = Epilogue.of_spec(spec)
+        self.types = Types.of_spec(spec)
+        self.has_scratch = scratch_bytes(spec, target) > 0
+        self.odd = bool(dict(spec.params).get("odd", 0))
         self.s = Lines()
 
     def source(self) -> str:
@@ -61,9 +65,9 @@ class _Emitter:
             for i, name in enumerate(PARAMS):
                 s(f"{name} = ld(p, {i})")
             self.epilogue.read(s, len(PARAMS))
-            if not self.blocked_out:
+            if self.has_scratch:
                 s("scratch += tid * scratch_stride")
-            s(f"panel = channels * kd * kh * kw * {nb * lanes}")
+            s(f"panel = {'(channels + 1)' if self.odd else 'channels'} * kd * kh * kw * {nb * lanes}")
             with s.block("for u in range(lo, hi):"):
                 self._place()
                 with s.block("for row in range(row0, row1):"):
@@ -129,13 +133,16 @@ class _Emitter:
         if not self.blocked_out:
             return
         for o in range(self.tile.blocks):
-            for i in range(0, pixels, max(1, LINE // self.lanes)):
-                s(f"prefetch_write(y, yt + {o} * yc + {i * self.out_step})")
+            for i in range(0, pixels, max(1, 4 * LINE // (itemsize(self.types.y) * self.lanes))):
+                s(f"prefetch_write({at('y', f'yt + {o} * yc + {i * self.out_step}', self.types.y)})")
                 for e in self.epilogue.same_operands():
-                    s(f"prefetch(e{e}, et{e} + {o} * e{e}c + {i * self.out_step})")
+                    s(self.epilogue.prefetch(e, f"et{e} + {o} * e{e}c + {i * self.out_step}"))
 
     def _sum_blocked(self, pixels: int) -> None:
         """Over channel blocks, window, and the lanes of the block that belong to the group."""
+        if self.types.x:
+            self._sum_halves(pixels)
+            return
         s, lanes = self.s, self.lanes
         with s.block(f"for cb in range(c0 // {lanes}, (c1 + {lanes - 1}) // {lanes}):"):
             s(f"l0 = max(c0 - cb * {lanes}, 0)")
@@ -146,6 +153,51 @@ class _Emitter:
                     self._multiply(pixels, "xk + k")
                 s(f"wt += count * {self.tile.blocks * lanes}")
 
+    def _sum_halves(self, pixels: int) -> None:
+        """The same for inputs in half precision, of which groups have whole blocks: pairs of bfloat16 are multiplied by
+        pairs, vectors of float16 are widened into scratch memory first."""
+        s, lanes = self.s, self.lanes
+        with s.block(f"for cb in range(c0 // {lanes}, (c1 + {lanes - 1}) // {lanes}):"):
+            s(f"count = min(c1 - cb * {lanes}, {lanes})")
+            with s.block("for i in range(kh):"), s.block("for j in range(kw):"):
+                s("xk = xt + cb * xc + i * uh + j * uw")
+                if self.types.dot:
+                    self._multiply_pairs(pixels)
+                else:
+                    self._multiply_widened(pixels)
+
+    def _multiply_widened(self, pixels: int) -> None:
+        """All channels of a block, by way of scratch memory."""
+        s, lanes = self.s, self.lanes
+        for i in range(pixels):
+            s(f"vstore(scratch, {i * lanes}, vload{self.types.x}(x, xk + {i * self.in_step}))")
+        with s.block("for k in range(count):"):
+            self._multiply(pixels, "k", "scratch", lanes)
+        s(f"wt += count * {self.tile.blocks * lanes}")
+
+    def _multiply_pairs(self, pixels: int) -> None:
+        """All pairs of channels of a block."""
+        s, width = self.s, 2 * self.tile.blocks * self.lanes
+        with s.block("for k in range(count // 2):"):
+            self._pairs(pixels, "hpair", "2 * k")
+            s(f"wt += {width}")
+        if self.odd:
+            with s.block("if count % 2 != 0:"):
+                self._pairs(pixels, "hsingle", "count - 1")
+                s(f"wt += {width}")
+
+    def _pairs(self, pixels: int, load: str, channel: str) -> None:
+        s, nb, width = self.s, self.tile.blocks, 2 * self.lanes
+        s(f"xo = xk + {channel}")
+        for o in range(nb):
+            s(f"w{o} = hload(weights, wt + {o * width})")
+        for line in range(0, nb * width, 2 * LINE):
+            s(f"prefetch_l2({at('weights', f'wt + ahead + {line}', self.types.weights)})")
+        for i in range(pixels):
+            s(f"v = {load}(x, xo + {i * self.in_step})")
+            for o in range(nb):
+                s(f"a{o}_{i} = hdot(a{o}_{i}, v, w{o})")
+
     def _sum_plain(self, pixels: int) -> None:
         """Over channels and window, its columns innermost."""
         s = self.s
@@ -155,16 +207,17 @@ class _Emitter:
                 self._multiply(pixels, "xk + k * uw")
             s(f"wt += kw * {self.tile.blocks * self.lanes}")
 
-    def _multiply(self, pixels: int, x: str) -> None:
-        s, nb, lanes = self.s, self.tile.blocks, self.lanes
-        s(f"xo = {x}")
+    def _multiply(self, pixels: int, offset: str, x: str = "x", step: int = 0) -> None:
+        """Channel ``k`` of all pixels, ``step`` floats apart, by its weights."""
+        s, nb, lanes, half = self.s, self.tile.blocks, self.lanes, self.types.weights
+        s(f"xo = {offset}")
         s(f"wo = wt + k * {nb * lanes}")
         for o in range(nb):
-            s(f"w{o} = vload(weights, wo + {o * lanes})")
-        for line in range(0, nb * lanes, LINE):
-            s(f"prefetch_l2(weights, wo + ahead + {line})")
+            s(f"w{o} = vload{half}(weights, wo + {o * lanes})")
+        for line in range(0, nb * lanes, 4 * LINE // itemsize(half)):
+            s(f"prefetch_l2({at('weights', f'wo + ahead + {line}', half)})")
         for i in range(pixels):
-            s(f"v = vbcast(x, xo + {i * self.in_step})")
+            s(f"v = vbcast({x}, xo + {i * (step or self.in_step)})")
             for o in range(nb):
                 s(f"a{o}_{i} = vfma(v, w{o}, a{o}_{i})")
 
@@ -184,9 +237,9 @@ class _Emitter:
         for e in self.epilogue.same_operands():
             s(f"eo{e} = et{e} + {o} * e{e}c")
         for i in range(pixels):
-            same = [f"vload(e{e}, eo{e} + {i * self.out_step})" for e in self.epilogue.same_operands()]
+            same = [self.epilogue.load(e, f"eo{e} + {i * self.out_step}") for e in self.epilogue.same_operands()]
             result = self.epilogue.apply(s, f"a{o}_{i}", f"_{o}", same)
-            s(f"vstore(y, yo + {i * self.out_step}, {result})")
+            s(f"vstore{self.types.y}(y, yo + {i * self.out_step}, {result})")
 
     def _store_plain(self, o: int, pixels: int) -> None:
         """Through scratch: vectors hold maps, memory holds rows. Operands of the result's shape come the same way."""
@@ -208,9 +261,19 @@ TEMPLATE = Template("conv_direct", emit)
 
 
 def make_spec(
-    tile: Tile, step: int, blocked_in: bool, blocked_out: bool, epilogue: Epilogue, spread: int = 1
+    tile: Tile,
+    step: int,
+    blocked_in: bool,
+    blocked_out: bool,
+    epilogue: Epilogue,
+    spread: int = 1,
+    types: Types = FLOATS,
+    odd: bool = False,
 ) -> KernelSpec:
-    """The kernel for a tile. step: pixels between the inputs of neighbouring outputs; spread: between the outputs."""
+    """The kernel for a tile. step: pixels between the inputs of neighbouring outputs; spread: between the outputs.
+
+    odd: of types that are multiplied in pairs, whether a group's channels are odd in number.
+    """
     return KernelSpec.make(
         "conv_direct",
         pixels=tile.pixels,
@@ -220,14 +283,18 @@ def make_spec(
         blocked_in=int(blocked_in),
         blocked_out=int(blocked_out),
         spread=spread,
+        **({"odd": 1} if odd and types.dot else {}),
+        **types.static(),
         **epilogue.static(),
     )
 
 
 def scratch_bytes(spec: KernelSpec, target: CpuTarget) -> int:
-    """Scratch of a thread where results are plain: a tile of one block, and one for each operand of their shape."""
+    """Scratch of a thread: where results are plain, a tile of one block, and one for each operand of their shape; where
+    float16 is read, a tile's inputs as floats."""
+    types = Types.of_spec(spec)
     if spec.int("blocked_out"):
-        return 0
+        return 4 * target.lanes * spec.int("pixels") if types.x and not types.dot else 0
     return 4 * target.lanes * spec.int("pixels") * (1 + len(Epilogue.of_spec(spec).kinds))
 
 
@@ -267,6 +334,21 @@ def pack_weights(weights: np.ndarray, group: int, lanes: int, blocks: int) -> np
     padded = np.zeros((group, groups * width, c, *weights.shape[2:]), np.float32)
     padded[:, :per] = weights.reshape(group, per, c, *weights.shape[2:])
     return np.moveaxis(padded.reshape(group, groups, width, c, *weights.shape[2:]), 2, -1)
+
+
+def pack_pairs(weights: np.ndarray, group: int, lanes: int, blocks: int) -> np.ndarray:
+    """Weights (M, C / group, D, H, W) for pairs of channels: as ``pack``, runs being blocks, with (pair, map, element)
+    innermost; a channel without a partner has zeros beside it. Bits of bfloat16 numbers."""
+    if weights.shape[1] % 2:
+        weights = np.pad(weights, ((0, 0), (0, 1), (0, 0), (0, 0), (0, 0)))
+    packed = pack_weights(weights, group, lanes, blocks)  # (group, map blocks, C, D, H, W, width)
+    edges = [*range(0, packed.shape[2], lanes), packed.shape[2]]
+    parts = []
+    for a, b in pairwise(edges):
+        run = packed[:, :, a:b].reshape(*packed.shape[:2], (b - a) // 2, 2, *packed.shape[3:])
+        # (group, map blocks, pair, 2, D, H, W, width) -> (group, map blocks, D, H, W, pair, width, 2)
+        parts.append(run.transpose(0, 1, 4, 5, 6, 2, 7, 3).reshape(*packed.shape[:2], -1))
+    return stored(np.concatenate(parts, 2), "_bf")
 
 
 def pack(weights: np.ndarray, group: int, lanes: int, blocks: int, blocked_in: bool) -> np.ndarray:
@@ -318,13 +400,14 @@ def make_task(
         rows, columns = 1, rows * columns
     origin = sum(o * s for o, s in zip(g.origin, xs[2:]))
     group_blocks = -(-(g.maps // g.group) // (blocks * lanes))
-    panel = g.channels // g.group * g.taps * blocks * lanes
+    types = Types.of_spec(spec)
+    panel = (g.channels // g.group + int(dict(spec.params).get("odd", 0))) * g.taps * blocks * lanes
     rb, cb = _blocking(g, depth * rows, columns, group_blocks * g.group * images, target, spec)
     row_blocks, column_blocks = -(-depth * rows // rb), -(-columns // cb)
     out_pixel = lanes if spec.int("blocked_out") else 1
     start = g.start[0] * ys[2] + g.start[1] * out_pixel
     params = (
-        *(x.address.plus(4 * origin), weights, bias, y.address.plus(4 * start)),
+        *(x.address.plus(itemsize(types.x) * origin), weights, bias, y.address.plus(itemsize(types.y) * start)),
         *(xs[0], xs[1], g.stride[0] * xs[2], g.stride[1] * xs[3]),
         *(*g.kernel, g.dilation[0] * xs[2], g.dilation[1] * xs[3], g.dilation[2] * xs[4]),
         *(g.channels // g.group, g.maps // g.group, group_blocks),
@@ -337,7 +420,7 @@ def make_task(
     units = images * row_blocks * column_blocks * group_blocks * g.group
     pixels = images * math.prod(g.output)
     flops = 2 * pixels * g.maps * (g.channels // g.group) * g.taps
-    nbytes = 4 * (x.type.size + y.type.size + g.maps * (g.channels // g.group) * g.taps)
+    nbytes = x.type.nbytes + y.type.nbytes + itemsize(types.weights) * g.maps * (g.channels // g.group) * g.taps
     return Task(spec, params, units, label, flops, nbytes)
 
 

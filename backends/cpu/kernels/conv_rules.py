@@ -23,4 +23,8 @@ def choose(call: Call, target: CpuTarget) -> Choice | None:
     return min(ways, key=lambda way: way.cost).make() if ways else None
 
 
-RULES = (Rule("conv_direct", conv.OPS, choose, conv.needs, conv.bind), conv_depthwise.RULE, *winograd_rules.RULES)
+RULES = (
+    Rule("conv_direct", conv.OPS, choose, conv.needs, conv.bind, half=True),
+    conv_depthwise.RULE,
+    *winograd_rules.RULES,
+)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from graphc.backends.cpu.kernels.conv_direct import LINE
 from graphc.backends.cpu.kernels.epilogue import Epilogue
+from graphc.backends.cpu.kernels.half_types import Types, at, itemsize
 from graphc.backends.cpu.kernels.tiles import Tile, emit_cuts
 from graphc.backends.cpu.kernels.winograd_transforms import input_transform, output_transform
 from graphc.backends.cpu.rules import Template
@@ -31,13 +32,18 @@ FUSED_PARAMS = (
 )
 
 
+def transformed(types: Types) -> str:
+    """The suffix of transformed inputs: bfloat16 where they are multiplied in pairs, else floats."""
+    return "_bf" if types.dot else ""
+
+
 class _Emitter:
     """What the kernels share: the two transforms on one tile of one channel block."""
 
     def __init__(self, spec: KernelSpec, target: CpuTarget, params: tuple[str, ...], epilogue: bool) -> None:
         self.spec, self.lanes, self.m = spec, target.lanes, spec.int("m")
         self.size = self.m + 2
-        self.params = params
+        self.params, self.types = params, Types.of_spec(spec)
         self.epilogue = Epilogue.of_spec(spec) if epilogue else Epilogue("y=x0", ())
         self.s = Lines()
 
@@ -61,12 +67,12 @@ class _Emitter:
             s(f"xi{i} = xt + {i} * xh")
         for j in range(n):
             for i in range(n):
-                s(f"d{i} = vload(x, xi{i} + {j * self.lanes})")
+                s(f"d{i} = vload{self.types.x}(x, xi{i} + {j * self.lanes})")
             input_transform(s, self.m, [f"d{i}" for i in range(n)], [f"f{i}_{j}" for i in range(n)])
         for i in range(n):
             input_transform(s, self.m, [f"f{i}_{j}" for j in range(n)], [f"d{j}" for j in range(n)])
             for j in range(n):
-                s(f"vstore({v}, vt, d{j})")
+                s(f"vstore{transformed(self.types)}({v}, vt, d{j})")
                 s("vt += v_position")
 
     def transform_out(self, source: str, position: str, suffix: str) -> None:
@@ -98,9 +104,10 @@ class _Emitter:
 
     def _store(self, value: str, i: str, j: str, suffix: str) -> None:
         s = self.s
-        same = [f"vload(e{e}, et{e} + {i} * e{e}h + {j} * {self.lanes})" for e in self.epilogue.same_operands()]
+        at = f"{i} * {{0}}h + {j} * {self.lanes}"
+        same = [self.epilogue.load(e, f"et{e} + {at.format(f'e{e}')}") for e in self.epilogue.same_operands()]
         result = self.epilogue.apply(s, value, suffix, same)
-        s(f"vstore(y, yt + {i} * yh + {j} * {self.lanes}, {result})")
+        s(f"vstore{self.types.y}(y, yt + {i} * yh + {j} * {self.lanes}, {result})")
 
 
 def emit_in(spec: KernelSpec, target: CpuTarget) -> str:
@@ -164,7 +171,7 @@ class _Fused(_Emitter):
         s(f"v_position = (channel_blocks * tile_block + 1) * {lanes}")
         s(f"m_position = (tile_block * {nb} + 1) * {lanes}")
         s(f"v = scratch + {4 * m * m * lanes}")
-        s(f"products = v + {4 * self.size**2} * v_position")
+        s(f"products = v + {itemsize(transformed(self.types)) * self.size**2} * v_position")
         with s.block("for c in range(channel_blocks):"):
             self._each_tile(self._input)
         with s.block("for mg in range(map_groups):"):
@@ -220,19 +227,40 @@ class _Fused(_Emitter):
         with s.block("for c in range(channel_blocks):"):
             s(f"vo = vp + (c * tile_block + t) * {lanes}")
             s(f"wc = wp + c * {lanes * nb * lanes}")
-            with s.block(f"for k in range({lanes}):"):
-                for o in range(nb):
-                    s(f"w{o} = vload(weights, wc + k * {nb * lanes} + {o * lanes})")
-                for line in range(0, nb * lanes, LINE):
-                    s(f"prefetch_l2(weights, wc + panel + k * {nb * lanes} + {line})")
-                for i in range(pixels):
-                    s(f"broadcast = vbcast(v, vo + k + {i * lanes})")
-                    for o in range(nb):
-                        s(f"a{o}_{i} = vfma(broadcast, w{o}, a{o}_{i})")
+            if self.types.dot:
+                self._pairs(pixels)
+            else:
+                self._singles(pixels)
         s(f"mo = mp + t * {nb * lanes}")
         for i in range(pixels):
             for o in range(nb):
                 s(f"vstore(products, mo + {(i * nb + o) * lanes}, a{o}_{i})")
+
+    def _singles(self, pixels: int) -> None:
+        """A block of channels, one by one."""
+        s, nb, lanes, half = self.s, self.tile.blocks, self.lanes, self.types.weights
+        with s.block(f"for k in range({lanes}):"):
+            for o in range(nb):
+                s(f"w{o} = vload{half}(weights, wc + k * {nb * lanes} + {o * lanes})")
+            for line in range(0, nb * lanes, 4 * LINE // itemsize(half)):
+                s(f"prefetch_l2({at('weights', f'wc + panel + k * {nb * lanes} + {line}', half)})")
+            for i in range(pixels):
+                s(f"broadcast = vbcast(v, vo + k + {i * lanes})")
+                for o in range(nb):
+                    s(f"a{o}_{i} = vfma(broadcast, w{o}, a{o}_{i})")
+
+    def _pairs(self, pixels: int) -> None:
+        """A block of channels, two by two."""
+        s, nb, lanes = self.s, self.tile.blocks, self.lanes
+        with s.block(f"for k in range(0, {lanes}, 2):"):
+            for o in range(nb):
+                s(f"w{o} = hload(weights, wc + k * {nb * lanes} + {2 * o * lanes})")
+            for line in range(0, 2 * nb * lanes, 2 * LINE):
+                s(f"prefetch_l2({at('weights', f'wc + panel + k * {nb * lanes} + {line}', self.types.weights)})")
+            for i in range(pixels):
+                s(f"broadcast = hpair(v, vo + k + {i * lanes})")
+                for o in range(nb):
+                    s(f"a{o}_{i} = hdot(a{o}_{i}, broadcast, w{o})")
 
 
 def emit_fused(spec: KernelSpec, target: CpuTarget) -> str:

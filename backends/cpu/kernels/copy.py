@@ -237,12 +237,14 @@ def emit_move(spec: KernelSpec, target: CpuTarget) -> str:
 
 
 def halo_task(view: View, halo: Halo) -> Task:
-    """The task that zeroes the border of a 4-D value of float32 (all planes), ``halo`` pixels wide."""
+    """The task that zeroes the border of a 4-D value (all planes), ``halo`` pixels wide: of float32, or blocked and of
+    halves, which are zeroed two by two."""
     n, c, h, w = view.type.static_shape
-    block = view.type.layout.block
+    size = view.type.dtype.itemsize if view.type.dtype else 4
+    block = view.type.layout.block * size // 4
     top, left, bottom, right = halo
-    planes = -(-c // block)
-    params: tuple[Param, ...] = (view.address, *view.strides[:3], planes, h, w * block)
+    planes = -(-c // view.type.layout.block)
+    params: tuple[Param, ...] = (view.address, *(s * size // 4 for s in view.strides[:3]), planes, h, w * block)
     params += (top, left * block, bottom, right * block, 0)
     pixels = (top + h + bottom) * (left + w + right) - h * w
     return Task(HALO, params, n * planes, "halo", 0, 4 * n * planes * block * pixels)

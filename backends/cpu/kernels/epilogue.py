@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from graphc.backends.cpu.kernels import half_types
+from graphc.backends.cpu.kernels.half_types import suffix
 from graphc.backends.cpu.pointwise import emit
 from graphc.backends.lines import Lines
 from graphc.backends.pointwise import Pointwise
@@ -25,26 +27,50 @@ STRIDES = ("n", "c", "h")
 
 @dataclass(frozen=True)
 class Epilogue:
-    """The text of an epilogue and the kinds of its operands ``x1``, ``x2`` and on."""
+    """The text of an epilogue and the kinds of its operands ``x1``, ``x2`` and on.
+
+    halves: the suffixes of the words that load them (``half_types``), empty where all are float32; only operands of
+    kind ``same`` may be halves.
+    """
 
     text: str
     kinds: tuple[str, ...]
+    halves: tuple[str, ...] = ()
 
     @staticmethod
     def of_call(call: Call) -> Epilogue:
         """That of a node; raises ``LoweringError`` where an operand has no usable shape."""
         pointwise = Pointwise.of_epilogue(call.node)
-        return Epilogue(pointwise.text, pointwise.kinds)
+        halves = tuple(suffix(v.type.dtype) for v in call.node.operands[call.n_inputs :] if v is not None)
+        return Epilogue(pointwise.text, pointwise.kinds, halves if any(halves) else ())
 
     @staticmethod
     def of_spec(spec: KernelSpec) -> Epilogue:
         """That of a kernel's parameters ``epilogue`` and ``kinds``."""
         kinds = str(spec["kinds"])
-        return Epilogue(str(spec["epilogue"]), tuple(kinds.split(",")) if kinds else ())
+        halves = str(dict(spec.params).get("halves", ""))
+        return Epilogue(
+            str(spec["epilogue"]),
+            tuple(kinds.split(",")) if kinds else (),
+            tuple(f"_{code}" if code else "" for code in halves.split(",")) if halves else (),
+        )
 
     def static(self) -> dict[str, str]:
         """The parameters of a spec."""
-        return {"epilogue": self.text, "kinds": ",".join(self.kinds)}
+        halves = {"halves": ",".join(h.removeprefix("_") for h in self.halves)} if self.halves else {}
+        return {"epilogue": self.text, "kinds": ",".join(self.kinds), **halves}
+
+    def half(self, e: int) -> str:
+        """The suffix of operand ``x<e>``."""
+        return self.halves[e - 1] if self.halves else ""
+
+    def load(self, e: int, at: str) -> str:
+        """The expression that loads a vector of operand ``x<e>`` from an offset."""
+        return f"vload{self.half(e)}(e{e}, {at})"
+
+    def prefetch(self, e: int, at: str) -> str:
+        """The statement that brings it into the cache."""
+        return f"prefetch({half_types.at(f'e{e}', at, self.half(e))})"
 
     def params(
         self, call: Call, ins: Sequence[View | None], start: tuple[int, int] = (0, 0), spread: int = 1
@@ -62,7 +88,8 @@ class Epilogue:
             packed = len(view.strides) > len(call.node.results[0].type.static_shape)
             image, plane, row = view.strides[:3] if packed else image_strides(view)
             first = start[0] * row + start[1] * view.strides[3 if len(view.strides) > 3 else -1]
-            found += [view.address.plus(4 * first), image, plane, spread * row]
+            size = view.type.dtype.itemsize if view.type.dtype else 4
+            found += [view.address.plus(size * first), image, plane, spread * row]
         return found
 
     def read(self, s: Lines, first: int) -> None:

@@ -14,14 +14,15 @@ import numpy as np
 
 from graphc.backends.cpu.kernels import costs
 from graphc.backends.cpu.kernels.epilogue import Epilogue
+from graphc.backends.cpu.kernels.half_types import FLOATS, Types, elements, itemsize, stored
 from graphc.backends.cpu.kernels.tiles import Tile, emit_cuts
 from graphc.backends.cpu.rules import Rule, Template
 from graphc.backends.cpu.target import CpuTarget
 from graphc.backends.lines import Lines
 from graphc.backends.products import OPERATORS, Product, matrix_of, product_of
 from graphc.ir.opdef import Call
+from graphc.ir.precision import reads_float
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
-from graphc.ir.types import DType
 
 PARAMS = (
     *("a", "panels", "bias", "y"),
@@ -31,6 +32,8 @@ PARAMS = (
 )
 SINGLE = 4
 """Independent sums over K of a single row."""
+PAIRLESS = ("if inner % 2 != 0:", "hsingle", "(inner // 2)")
+"""The number without a neighbour at the end of a row of bfloat16: condition, word that loads it, its pair."""
 NO_EPILOGUE = Epilogue("y=x0", ())
 
 
@@ -45,6 +48,7 @@ class _Gemm:
         self.tile = Tile(spec.int("rows"), spec.int("tail"), spec.int("blocks"))
         self.epilogue = Epilogue.of_spec(spec)
         self.by_row = bool(spec.int("by_row"))
+        self.types = Types.of_spec(spec)
         self.s = Lines()
 
     def source(self) -> str:
@@ -61,7 +65,8 @@ class _Gemm:
                 s("batch = t // row_blocks")
                 s("row1 = min(row0 + row_block, rows)")
                 s(f"n0 = nb * {nb * lanes}")
-                s(f"panel0 = batch * panel_batch + nb * inner * {nb * lanes}")
+                inner = "(inner + inner % 2)" if self.types.dot else "inner"
+                s(f"panel0 = batch * panel_batch + nb * {inner} * {nb * lanes}")
                 s("first = batch * a_batch")
                 for o in range(nb):
                     s(f"b{o} = vzero()")
@@ -75,6 +80,8 @@ class _Gemm:
     def _tile(self, rows: int) -> None:
         if rows == 1:
             self._single()
+        elif self.types.dot:
+            self._many_pairs(rows)
         else:
             self._many(rows)
         self._store(rows)
@@ -82,38 +89,81 @@ class _Gemm:
     def _many(self, rows: int) -> None:
         s, nb, lanes = self.s, self.tile.blocks, self.lanes
         for i in range(rows):
-            s(f"x{i} = a + 4 * (first + (m + {i}) * a_row)")
+            self._start_row(i)
             for o in range(nb):
                 s(f"a{o}_{i} = b{o}")
         with s.block("for k in range(inner):"):
             s(f"wo = panel0 + k * {nb * lanes}")
             for o in range(nb):
-                s(f"w{o} = vload(panels, wo + {o * lanes})")
+                s(f"w{o} = vload{self.types.weights}(panels, wo + {o * lanes})")
             for i in range(rows):
-                s(f"v = vbcast(x{i}, k * a_step)")
+                s(f"v = vbcast{self.types.x}(x{i}, k * a_step)")
                 for o in range(nb):
                     s(f"a{o}_{i} = vfma(v, w{o}, a{o}_{i})")
 
-    def _single(self) -> None:
+    def _start_row(self, i: int) -> None:
+        self.s(f"x{i} = a + {itemsize(self.types.x)} * (first + (m + {i}) * a_row)")
+
+    def _many_pairs(self, rows: int) -> None:
+        """Pairs of neighbours in the rows of A, both bfloat16."""
         s, nb, lanes = self.s, self.tile.blocks, self.lanes
-        s("x0 = a + 4 * (first + m * a_row)")
+        for i in range(rows):
+            self._start_row(i)
+            for o in range(nb):
+                s(f"a{o}_{i} = b{o}")
+        for head, load, k in (("for k in range(inner // 2):", "hpair", "k"), PAIRLESS):
+            with s.block(head):
+                for o in range(nb):
+                    s(f"w{o} = hload(panels, panel0 + {k} * {2 * nb * lanes} + {2 * o * lanes})")
+                for i in range(rows):
+                    s(f"v = {load}(x{i}, 2 * ({k}))")
+                    for o in range(nb):
+                        s(f"a{o}_{i} = hdot(a{o}_{i}, v, w{o})")
+
+    def _single_pairs(self) -> None:
+        """A single row's pairs into ``SINGLE`` sums."""
+        s, nb, lanes = self.s, self.tile.blocks, self.lanes
+        s(f"whole = inner // 2 - inner // 2 % {SINGLE}")
+        for head, load, k, count in (
+            (f"for k in range(0, whole, {SINGLE}):", "hpair", "k", SINGLE),
+            ("for k in range(whole, inner // 2):", "hpair", "k", 1),
+            (*PAIRLESS, 1),
+        ):
+            with s.block(head):
+                s(f"wo = panel0 + {k} * {2 * nb * lanes}")
+                for j in range(count):
+                    s(f"v = {load}(x0, 2 * ({k} + {j}))")
+                    for o in range(nb):
+                        s(f"s{o}_{j} = hdot(s{o}_{j}, v, hload(panels, wo + {2 * (j * nb + o) * lanes}))")
+
+    def _single(self) -> None:
+        s, nb = self.s, self.tile.blocks
+        self._start_row(0)
         for o in range(nb):
             s(f"s{o}_0 = b{o}")
             for j in range(1, SINGLE):
                 s(f"s{o}_{j} = vzero()")
+        if self.types.dot:
+            self._single_pairs()
+        else:
+            self._single_numbers()
+        for o in range(nb):
+            s(f"a{o}_0 = vadd(vadd(s{o}_0, s{o}_1), vadd(s{o}_2, s{o}_3))")
+
+    def _single_numbers(self) -> None:
+        """A single row's numbers into ``SINGLE`` sums."""
+        s, nb, lanes, load = self.s, self.tile.blocks, self.lanes, f"vload{self.types.weights}"
         s(f"whole = inner - inner % {SINGLE}")
         with s.block(f"for k in range(0, whole, {SINGLE}):"):
             s(f"wo = panel0 + k * {nb * lanes}")
             for j in range(SINGLE):
-                s(f"v = vbcast(x0, (k + {j}) * a_step)")
+                s(f"v = vbcast{self.types.x}(x0, (k + {j}) * a_step)")
                 for o in range(nb):
-                    s(f"s{o}_{j} = vfma(v, vload(panels, wo + {(j * nb + o) * lanes}), s{o}_{j})")
+                    s(f"s{o}_{j} = vfma(v, {load}(panels, wo + {(j * nb + o) * lanes}), s{o}_{j})")
         with s.block("for k in range(whole, inner):"):
-            s("v = vbcast(x0, k * a_step)")
+            s(f"v = vbcast{self.types.x}(x0, k * a_step)")
             for o in range(nb):
-                s(f"s{o}_0 = vfma(v, vload(panels, panel0 + k * {nb * lanes} + {o * lanes}), s{o}_0)")
-        for o in range(nb):
-            s(f"a{o}_0 = vadd(vadd(s{o}_0, s{o}_1), vadd(s{o}_2, s{o}_3))")
+                s(f"s{o}_0 = vfma(v, {load}(panels, panel0 + k * {nb * lanes} + {o * lanes}), s{o}_0)")
 
     def _store(self, rows: int) -> None:
         s, nb, lanes = self.s, self.tile.blocks, self.lanes
@@ -125,9 +175,10 @@ class _Gemm:
             for o in range(nb):
                 with s.block(f"if columns - n0 > {o * lanes}:"):
                     s(f"left = columns - n0 - {o * lanes}")
-                    same = [f"vloadm(e{e}, yo + {o * lanes}, left)" for e in self.epilogue.same_operands()]
+                    halves, at = self.epilogue.half, f"yo + {o * lanes}"
+                    same = [f"vloadm{halves(e)}(e{e}, {at}, left)" for e in self.epilogue.same_operands()]
                     result = self.epilogue.apply(s, f"a{o}_{i}", "_" if self.by_row else f"_{o}", same)
-                    s(f"vstorem(y, yo + {o * lanes}, left, {result})")
+                    s(f"vstorem{self.types.y}(y, yo + {o * lanes}, left, {result})")
 
 
 PACK_PARAMS = ("b", "panels", "inner", "columns", "b_batch", "b_row", "b_column", "panel_batch", "column_blocks")
@@ -161,19 +212,25 @@ TEMPLATES = (Template("gemm", emit_gemm), Template("gemm_pack", emit_pack))
 
 
 def choose(call: Call, target: CpuTarget) -> Choice | None:
-    """Any product of float matrices."""
-    if any(call.type(i).dtype != DType.FLOAT or not call.type(i).is_static for i in (0, 1)):
+    """Any product of float matrices; in half precision, by a weight."""
+    if not all(reads_float(call.node, i) and call.type(i).is_static for i in (0, 1)):
+        return None
+    types = Types.of_call(call)
+    if types != FLOATS and not (call.is_weight(1) and call.node.op.startswith("FC")):
         return None
     if any(call.type(i).layout.block != 1 for i in range(call.n_inputs) if call.has(i)):
         return None
     g = product_of(call)
     spec = make_spec(call, g, target)
-    b = call.constant(1)
+    b = elements(call, 1)
     packed = Epilogue.of_call(call).packed(call)
     if b is not None and len(g.batches) == 1:
-        packed[1] = pack_panels(matrix_of(b, g), spec.int("blocks") * target.lanes)
+        panels = pack_panels(matrix_of(b, g), spec.int("blocks") * target.lanes, 2 if types.dot else 1)
+        packed[1] = stored(panels, types.weights) if types.weights else panels
     work = 2 * g.rows * g.inner * g.columns * len(g.batches)
-    cost = max(costs.compute_ns(target, work), costs.stream_ns(4 * g.inner * g.columns * len(g.batches)))
+    cost = max(
+        costs.compute_ns(target, work), costs.stream_ns(itemsize(types.weights) * g.inner * g.columns * len(g.batches))
+    )
     return Choice("gemm", spec, packed, cost)
 
 
@@ -181,10 +238,12 @@ def make_spec(call: Call, g: Product, target: CpuTarget) -> KernelSpec:
     """The kernel for a product with its epilogue."""
     epilogue = Epilogue.of_call(call)
     by_row = "channel" in epilogue.kinds and len(call.node.results[0].type.static_shape) != 2
-    return product_spec(g, target, epilogue, by_row)
+    return product_spec(g, target, epilogue, by_row, Types.of_call(call))
 
 
-def product_spec(g: Product, target: CpuTarget, epilogue: Epilogue = NO_EPILOGUE, by_row: bool = False) -> KernelSpec:
+def product_spec(
+    g: Product, target: CpuTarget, epilogue: Epilogue = NO_EPILOGUE, by_row: bool = False, types: Types = FLOATS
+) -> KernelSpec:
     """The kernel for a product: blocks that waste few columns. by_row: the epilogue's channels are those of rows."""
     spare = 1 if target.fma else 2
     blocks = -(-g.columns // target.lanes)
@@ -192,19 +251,28 @@ def product_spec(g: Product, target: CpuTarget, epilogue: Epilogue = NO_EPILOGUE
     nb = min(options, key=lambda o: -(-blocks // o) * o * (1.0 if o > 1 else 1.05))
     rows = min(8, (target.registers - nb - spare) // nb)
     return KernelSpec.make(
-        "gemm", rows=rows, tail=max(2, rows // 2), blocks=nb, by_row=int(by_row), **epilogue.static()
+        "gemm",
+        rows=rows,
+        tail=max(2, rows // 2),
+        blocks=nb,
+        by_row=int(by_row),
+        **types.static(),
+        **epilogue.static(),
     )
 
 
-def pack_panels(matrix: np.ndarray, width: int) -> np.ndarray:
-    """(inner, columns) as (panels, inner, width), zero where columns are missing."""
+def pack_panels(matrix: np.ndarray, width: int, together: int = 1) -> np.ndarray:
+    """(inner, columns) as (panels, inner / together, width, together), zero where rows and columns are missing; without
+    the last dimension where it is 1."""
     inner, columns = matrix.shape
     panels = -(-columns // width)
-    out = np.zeros((panels, inner, width), np.float32)
+    out = np.zeros((panels, -(-inner // together) * together, width), np.float32)
     for i in range(panels):
         part = matrix[:, i * width : (i + 1) * width]
-        out[i, :, : part.shape[1]] = part
-    return out
+        out[i, :inner, : part.shape[1]] = part
+    if together == 1:
+        return out
+    return np.ascontiguousarray(out.reshape(panels, -1, together, width).swapaxes(2, 3))
 
 
 def needs(call: Call, choice: Choice, target: CpuTarget) -> Needs:
@@ -338,4 +406,4 @@ def _task(
     return Task(spec, params, batch * row_blocks * blocks, label, 2 * work * g.inner + work, nbytes)
 
 
-RULE = Rule("gemm", OPERATORS, choose, needs, bind)
+RULE = Rule("gemm", OPERATORS, choose, needs, bind, half=True)

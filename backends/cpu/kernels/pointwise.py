@@ -10,6 +10,7 @@ import numpy as np
 from graphc.backends.broadcast import full_shape, inputs, nbytes, operand_strides
 from graphc.backends.cpu.kernels import costs, nest
 from graphc.backends.cpu.kernels.alignment import LONG, until_aligned
+from graphc.backends.cpu.kernels.half_types import SUFFIX, itemsize, suffix
 from graphc.backends.cpu.kernels.nest import Nest
 from graphc.backends.cpu.pointwise import emit as emit_text
 from graphc.backends.cpu.rules import Rule, Template
@@ -17,17 +18,22 @@ from graphc.backends.cpu.target import CpuTarget
 from graphc.backends.lines import Lines
 from graphc.backends.pointwise import text_of_call
 from graphc.ir.opdef import Call
+from graphc.ir.precision import reads_float
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Step, Task, View
-from graphc.ir.types import DType
+from graphc.ir.types import TensorType
 
 # How a kernel reads an operand along its inner run, whose elements it takes a vector at a time:
 # v: a vector, contiguous     c: one vector for the whole run (a channel block)    m: the same, of fewer lanes
 # b: one element for the whole run      p: one element a pixel of a blocked value      q: one element a pixel, plain
 
 
-def make_spec(text: str, modes: str, blocked: bool) -> KernelSpec:
-    """The kernel of a text for operands read in ``modes``; blocked: runs are whole vectors."""
-    return KernelSpec.make("pointwise", body=text, modes=modes, blocked=int(blocked))
+def make_spec(text: str, modes: str, blocked: bool, halves: Sequence[str] = ()) -> KernelSpec:
+    """The kernel of a text for operands read in ``modes``; blocked: runs are whole vectors.
+
+    halves: the suffixes (``half_types``) of the result and of the operands; none where all are float32.
+    """
+    codes = {"halves": ",".join(h.removeprefix("_") for h in halves)} if any(halves) else {}
+    return KernelSpec.make("pointwise", body=text, modes=modes, blocked=int(blocked), **codes)
 
 
 def emit(spec: KernelSpec, target: CpuTarget) -> str:
@@ -37,6 +43,8 @@ def emit(spec: KernelSpec, target: CpuTarget) -> str:
     """
     modes, text, blocked = str(spec["modes"]), str(spec["body"]), spec.int("blocked")
     names = ["y", *(f"x{i}" for i in range(len(modes)))]
+    codes = str(dict(spec.params).get("halves", "," * len(modes))).split(",")
+    halves = [f"_{code}" if code else "" for code in codes]
     s = Lines()
     with s.block(f"def {spec.name}(p, lo, hi, tid):"):
         last = nest.head(s, names)
@@ -44,38 +52,40 @@ def emit(spec: KernelSpec, target: CpuTarget) -> str:
         with s.block("for u in range(lo, hi):"):
             nest.decode(s, names)
             with s.block("for r in range(top, bottom):"):
-                _run(s, modes, text, target.lanes, blocked)
+                _run(s, modes, text, target.lanes, blocked, halves)
                 for name in names:
                     s(f"{name}_o += {name}_r")
-        if not blocked:
+        if not blocked and not any(halves):
             with s.block("if streams != 0:"):
                 s("fence()")
     return s.text()
 
 
-def _run(s: Lines, modes: str, text: str, lanes: int, blocked: int) -> None:
+def _run(s: Lines, modes: str, text: str, lanes: int, blocked: int, halves: Sequence[str]) -> None:
+    y, xs = halves[0], halves[1:]
     for i, mode in enumerate(modes):
-        hoisted = {"c": "vload(x{0}, x{0}_o)", "m": "vloadm(x{0}, x{0}_o, lanes)", "b": "vbcast(x{0}, x{0}_o)"}.get(
-            mode
-        )
-        if hoisted:
-            s(f"v{i} = {hoisted.format(i)}")
+        hoisted = {"c": "vload{1}(x{0}, x{0}_o)", "m": "vloadm{1}(x{0}, x{0}_o, lanes)", "b": "vbcast{1}(x{0}, x{0}_o)"}
+        if mode in hoisted:
+            s(f"v{i} = {hoisted[mode].format(i, xs[i])}")
     loads = {
-        "v": "vload(x{0}, x{0}_o + i)",
-        "p": "vbcast(x{0}, x{0}_o + i)",
-        "q": f"vbcast(x{{0}}, x{{0}}_o + i // {lanes})",
+        "v": "vload{1}(x{0}, x{0}_o + i)",
+        "p": "vbcast{1}(x{0}, x{0}_o + i)",
+        "q": f"vbcast{{1}}(x{{0}}, x{{0}}_o + i // {lanes})",
     }
     if blocked:
         with s.block(f"for i in range(start, stop, {lanes}):"):
-            _body(s, modes, text, loads)
-            s("vstore(y, y_o + i, result)")
+            _body(s, modes, text, loads, xs)
+            s(f"vstore{y}(y, y_o + i, result)")
+        return
+    if any(halves):
+        _plain_halves(s, modes, text, lanes, loads, halves)
         return
     s("first, past = start, 0")
     with s.block(f"if stop - start >= {LONG * lanes}:"):
         s(f"first, past = start + ({until_aligned('y', 'y_o + start', lanes)}), streams")
     s(f"whole = first + (stop - first) // {lanes} * {lanes}")
     with s.block(f"for i in range(first, whole, {lanes}):"):
-        _body(s, modes, text, loads)
+        _body(s, modes, text, loads, xs)
         with s.block("if past != 0:"):
             s("vstream(y, y_o + i, result)")
         with s.block("else:"):
@@ -83,14 +93,26 @@ def _run(s: Lines, modes: str, text: str, lanes: int, blocked: int) -> None:
     with s.block("for end in range(2):"):
         s("i, left = (whole, stop - whole) if end else (start, first - start)")
         with s.block("if left > 0:"):
-            _body(s, modes, text, {"v": "vloadm(x{0}, x{0}_o + i, left)"})
+            _body(s, modes, text, {"v": "vloadm(x{0}, x{0}_o + i, left)"}, xs)
             s("vstorem(y, y_o + i, left, result)")
 
 
-def _body(s: Lines, modes: str, text: str, loads: dict[str, str]) -> None:
+def _plain_halves(s: Lines, modes: str, text: str, lanes: int, loads: dict[str, str], halves: Sequence[str]) -> None:
+    """A run with halves among its operands: whole vectors, then the rest."""
+    s(f"whole = start + (stop - start) // {lanes} * {lanes}")
+    with s.block(f"for i in range(start, whole, {lanes}):"):
+        _body(s, modes, text, loads, halves[1:])
+        s(f"vstore{halves[0]}(y, y_o + i, result)")
+    with s.block("if whole < stop:"):
+        s("i, left = whole, stop - whole")
+        _body(s, modes, text, {"v": "vloadm{1}(x{0}, x{0}_o + i, left)"}, halves[1:])
+        s(f"vstorem{halves[0]}(y, y_o + i, left, result)")
+
+
+def _body(s: Lines, modes: str, text: str, loads: dict[str, str], xs: Sequence[str]) -> None:
     for i, mode in enumerate(modes):
         if mode in loads:
-            s(f"v{i} = {loads[mode].format(i)}")
+            s(f"v{i} = {loads[mode].format(i, xs[i])}")
     lines, result = emit_text(text, [f"v{i}" for i in range(len(modes))], "e_")
     for line in lines:
         s(line)
@@ -100,7 +122,7 @@ def _body(s: Lines, modes: str, text: str, loads: dict[str, str]) -> None:
 def _choose(call: Call, target: CpuTarget) -> Choice | None:
     result = call.node.results[0].type
     types = [call.type(i) for i in inputs(call)]
-    if any(t.dtype is not DType.FLOAT for t in (result, *types)):
+    if result.dtype not in SUFFIX or not all(reads_float(call.node, i) for i in inputs(call)):
         return None
     if any(full_shape(call, i) is None for i in inputs(call)):
         return None
@@ -109,11 +131,15 @@ def _choose(call: Call, target: CpuTarget) -> Choice | None:
     if result.layout.block == 1:
         if any(t.layout.block != 1 for t in types):
             return None
-        return Choice("pointwise", make_spec(text, "v" * len(types), False), cost=cost)
+        return Choice("pointwise", make_spec(text, "v" * len(types), False, _halves(result, types)), cost=cost)
     packed: dict[int, np.ndarray] = {}
     if not all(_is_readable(call, i, target, packed) for i in inputs(call)):
         return None
-    return Choice("pointwise", make_spec(text, "v" * len(types), True), packed, cost)
+    return Choice("pointwise", make_spec(text, "v" * len(types), True, _halves(result, types)), packed, cost)
+
+
+def _halves(result: TensorType, operands: Sequence[TensorType]) -> list[str]:
+    return [suffix(t.dtype) for t in (result, *operands)]
 
 
 def _is_readable(call: Call, i: int, target: CpuTarget, packed: dict[int, np.ndarray]) -> bool:
@@ -175,7 +201,7 @@ def _plain_task(
     streams = units.run >= LONG * target.lanes and costs.outgrows_caches(out.type.nbytes, target)
     modes = "".join("v" if straight and m else "b" for m in made.inner[1:])
     params = (*units.params([out.address, *(v.address for v in ins)]), 0, int(streams))
-    return Task(make_spec(text, modes, False), params, units.count)
+    return Task(make_spec(text, modes, False, _halves(out.type, [v.type for v in ins])), params, units.count)
 
 
 def _blocked_tasks(text: str, ins: Sequence[View], shapes: Sequence[tuple[int, ...]], out: View) -> list[Task]:
@@ -183,6 +209,7 @@ def _blocked_tasks(text: str, ins: Sequence[View], shapes: Sequence[tuple[int, .
     n, c, h, w = out.type.static_shape
     modes = "".join(_mode(v, s, (n, c, h, w)) for v, s in zip(ins, shapes))
     strides = [out.strides, *(_blocked_strides(m, v, s, lanes) for m, v, s in zip(modes, ins, shapes))]
+    halves = _halves(out.type, [v.type for v in ins])
     parts = [(0, -(-c // lanes), lanes)]
     if "m" in modes:
         parts = [(0, c // lanes, lanes), (c // lanes, int(c % lanes > 0), c % lanes)]
@@ -191,8 +218,9 @@ def _blocked_tasks(text: str, ins: Sequence[View], shapes: Sequence[tuple[int, .
         made = Nest.make((n, count, h, w), strides)
         wanted = [lanes, *({"v": lanes, "p": lanes, "q": 1}.get(m, 0) for m in modes)]
         units = made.cut(bool(made.sizes) and list(made.inner) == wanted, lanes)
-        addresses = [v.address.plus(4 * first * s[1]) for v, s in zip([out, *ins], strides)]
-        tasks.append(Task(make_spec(text, modes, True), (*units.params(addresses), valid, 0), units.count))
+        sizes = [itemsize(h) for h in halves]
+        addresses = [v.address.plus(size * first * s[1]) for v, s, size in zip([out, *ins], strides, sizes)]
+        tasks.append(Task(make_spec(text, modes, True, halves), (*units.params(addresses), valid, 0), units.count))
     return tasks
 
 
@@ -228,4 +256,4 @@ def _bind(
 
 
 TEMPLATES = (Template("pointwise", emit),)
-RULES = (Rule("pointwise", ("*pointwise*",), _choose, _needs, _bind),)
+RULES = (Rule("pointwise", ("*pointwise*",), _choose, _needs, _bind, half=True),)

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from graphc.backends.conv_call import in_two
+from graphc.backends.cpu.kernels.half_types import Types, suffix
 from graphc.backends.cpu.rules import Rule, Template
 from graphc.backends.cpu.target import CpuTarget
 from graphc.backends.lines import Lines
 from graphc.ir.opdef import Call
 from graphc.ir.ops._window import Window, window
+from graphc.ir.precision import reads_float
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
-from graphc.ir.types import DType
 
 LOWEST = "-3.4028234663852886e38"
 UNROLLED = 25
@@ -64,7 +65,10 @@ def emit(spec: KernelSpec, target: CpuTarget) -> str:
 
 def _pixel(s: Lines, spec: KernelSpec, target: CpuTarget, taps: tuple[int, int] | None) -> None:
     """Pixel ``j`` of a row; taps: the window, where it is known to be inside the image."""
-    load = {"one": "lds(x, {})", "nhwc": "vloadm(x, {}, valid)"}.get(str(spec["lanes"]), "vload(x, {})")
+    half = Types.of_spec(spec).x
+    load = {"one": f"lds{half}(x, {{}})", "nhwc": f"vloadm{half}(x, {{}}, valid)"}.get(
+        str(spec["lanes"]), f"vload{half}(x, {{}})"
+    )
     zero, lowest = ("f4(0.0)", f"f4({LOWEST})") if spec["lanes"] == "one" else ("vzero()", f"vsplat(f4({LOWEST}))")
     is_max = spec["kind"] == "max"
     s("j0 = j * sw - pl")
@@ -96,16 +100,16 @@ def _store(s: Lines, spec: KernelSpec) -> None:
     if spec["kind"] != "max":
         one = spec["lanes"] == "one"
         s("acc = acc / f4(count)" if one else "acc = vmul(acc, vsplat(f4(1.0) / f4(count)))")
-    at = "yo + i * yr + j * yp"
+    at, half = "yo + i * yr + j * yp", Types.of_spec(spec).y
     if spec["lanes"] == "one":
-        s(f"sts(y, {at}, acc)")
+        s(f"sts{half}(y, {at}, acc)")
     elif spec["lanes"] == "blocked":
-        s(f"vstore(y, {at}, acc)")
+        s(f"vstore{half}(y, {at}, acc)")
     elif spec["lanes"] == "nhwc":
-        s(f"vstorem(y, {at}, valid, acc)")
+        s(f"vstorem{half}(y, {at}, valid, acc)")
     else:
         with s.block("for lane in range(valid):"):
-            s(f"sts(y, {at} + lane * yc, vlane(acc, lane))")
+            s(f"sts{half}(y, {at} + lane * yc, vlane(acc, lane))")
 
 
 def _lanes(call: Call, w: Window) -> str:
@@ -118,7 +122,7 @@ def _lanes(call: Call, w: Window) -> str:
 
 def _choose(call: Call, target: CpuTarget) -> Choice | None:
     x, w = call.type(0), in_two(window(call))
-    if x.dtype is not DType.FLOAT or w is None or not _lanes(call, w):
+    if not reads_float(call.node, 0) or w is None or not _lanes(call, w):
         return None
     lanes = _lanes(call, w)
     kind = "max" if call.node.op.startswith("Max") else "average"
@@ -132,7 +136,9 @@ def _choose(call: Call, target: CpuTarget) -> Choice | None:
     )
     taps = call.node.results[0].type.size * w.kernel[0] * w.kernel[1]
     cost = 500 + (x.nbytes + call.node.results[0].type.nbytes) / 40 + taps / (2 if lanes == "one" else target.lanes) / 4
-    return Choice("pool", KernelSpec.make("pool", kind=kind, lanes=lanes, **sizes), cost=cost)
+    types = Types(suffix(x.dtype), "", suffix(call.node.results[0].type.dtype))
+    spec = KernelSpec.make("pool", kind=kind, lanes=lanes, **sizes, **types.static())
+    return Choice("pool", spec, cost=cost)
 
 
 def _needs(call: Call, choice: Choice, target: CpuTarget) -> Needs:
@@ -189,6 +195,7 @@ RULES = (
         _choose,
         _needs,
         _bind,
+        half=True,
     ),
 )
 TEMPLATES = (Template("pool", emit),)

@@ -10,7 +10,9 @@ import numpy as np
 from graphc.backends.cpu.kernels import conv_direct, costs
 from graphc.backends.cpu.kernels.conv import Candidate, Convolution
 from graphc.backends.cpu.kernels.conv_direct import Geometry
+from graphc.backends.cpu.kernels.conv_winograd import transformed
 from graphc.backends.cpu.kernels.epilogue import Epilogue, image_strides
+from graphc.backends.cpu.kernels.half_types import Types, elements, itemsize, joined, stored
 from graphc.backends.cpu.kernels.tiles import Tile, tile_for, tile_options
 from graphc.backends.cpu.kernels.winograd_transforms import transform_filters
 from graphc.backends.cpu.rules import Rule
@@ -30,6 +32,7 @@ class Plan:
 
     m: int
     c: Convolution
+    types: Types
     target: CpuTarget
 
     @property
@@ -68,7 +71,7 @@ class Plan:
     @property
     def v_bytes(self) -> int:
         """All transformed inputs."""
-        return 4 * self.positions * self.tiles * self.c.channels
+        return itemsize(transformed(self.types)) * self.positions * self.tiles * self.c.channels
 
     @property
     def m_bytes(self) -> int:
@@ -78,7 +81,7 @@ class Plan:
     @property
     def u_bytes(self) -> int:
         """The transformed weights."""
-        return 4 * self.positions * self.c.channels * self.map_blocks * self.target.lanes
+        return itemsize(self.types.weights) * self.positions * self.c.channels * self.map_blocks * self.target.lanes
 
     def block(self, tile: Tile) -> int:
         """Tiles of a unit of the fused form. Where weights and a few register tiles share the second-level cache, these
@@ -92,9 +95,9 @@ class Plan:
     def scratch(self, tile: Tile) -> int:
         """Bytes of a thread's scratch in the fused form."""
         lanes, block = self.target.lanes, self.block(tile)
-        floats = self.m**2 * lanes
-        floats += self.positions * (self.channel_blocks * block + 1 + tile.blocks * block + 1) * lanes
-        return 4 * floats
+        floats = self.m**2 * lanes + self.positions * (tile.blocks * block + 1) * lanes
+        inputs = self.positions * (self.channel_blocks * block + 1) * lanes
+        return 4 * floats + itemsize(transformed(self.types)) * inputs
 
 
 def candidates(call: Call, c: Convolution, target: CpuTarget) -> list[Candidate]:
@@ -111,9 +114,10 @@ def candidates(call: Call, c: Convolution, target: CpuTarget) -> list[Candidate]
         return []
     if {c.block_in, c.block_out} != {target.lanes} or c.channels % target.lanes or min(w.heads) < 0:
         return []
-    found = []
-    for m in (2, 4):
-        p = Plan(m, c, target)
+    types, found = Types.of_call(call), []
+    # F(4, 3) multiplies the rounding errors of weights in half precision by eight, F(2, 3) by one and a half
+    for m in (2,) if types.weights else (2, 4):
+        p = Plan(m, c, types, target)
         fused, steps = _fused_tile(p), _steps_tile(p)
         found.append(Candidate(_fused_cost(p, fused), lambda p=p, t=fused: _choose_fused(call, p, t)))  # type: ignore[misc]
         found.append(Candidate(_steps_cost(p, steps), lambda p=p, t=steps: _choose_steps(call, p, t)))  # type: ignore[misc]
@@ -145,7 +149,7 @@ def _steps_tile(p: Plan) -> Tile:
 def _products_ns(p: Plan, tile: Tile, waste: float) -> float:
     blocks = -(-p.map_blocks // tile.blocks) * tile.blocks
     flops = 2 * p.positions * p.tiles * waste * p.c.channels * blocks * p.target.lanes
-    return costs.compute_ns(p.target, flops)
+    return costs.compute_ns(p.target, flops) / (2 if p.types.dot and p.target.bf16 else 1)
 
 
 def _transforms_ns(p: Plan) -> float:
@@ -174,17 +178,19 @@ def _steps_cost(p: Plan, tile: Tile) -> float:
 def _packed(call: Call, p: Plan, blocks: int, fused: bool) -> dict[int, np.ndarray]:
     """Weights (positions, groups, channels, width), groups first if fused; then the bias; then, in the form of steps,
     zeros as the products' bias."""
-    weights, width = call.constant(1), blocks * p.target.lanes
+    weights, width = elements(call, 1), blocks * p.target.lanes
     assert weights is not None
     u = transform_filters(weights, p.m)
     groups = -(-p.c.maps // width)
     padded = np.zeros((p.positions, groups * width, p.c.channels), np.float32)
     padded[:, : p.c.maps] = u
-    order = (1, 0, 3, 2) if fused else (0, 1, 3, 2)
-    panels = padded.reshape(p.positions, groups, width, p.c.channels).transpose(order)
+    panels = padded.reshape(p.positions, groups, width, p.c.channels).swapaxes(2, 3)
+    if p.types.dot:  # (..., pair, element, width) -> (..., pair, width, element)
+        panels = panels.reshape(p.positions, groups, p.c.channels // 2, 2, width).swapaxes(3, 4)
+    panels = panels.swapaxes(0, 1) if fused else panels
     zeros = np.zeros(0 if fused else groups * width, np.float32)
     bias = conv_direct.pack_bias(call.constant(2), p.c.maps, 1, p.target.lanes, blocks)
-    return {1: np.concatenate([panels.reshape(-1), bias, zeros]), **Epilogue.of_call(call).packed(call)}
+    return {1: joined(stored(panels, p.types.weights), bias, zeros), **Epilogue.of_call(call).packed(call)}
 
 
 def _choose_fused(call: Call, p: Plan, tile: Tile) -> Choice:
@@ -194,13 +200,15 @@ def _choose_fused(call: Call, p: Plan, tile: Tile) -> Choice:
         pixels=tile.pixels,
         tail=tile.tail,
         blocks=tile.blocks,
+        **p.types.static(),
         **Epilogue.of_call(call).static(),
     )
     return Choice("winograd", spec, _packed(call, p, tile.blocks, True), _fused_cost(p, tile))
 
 
 def _choose_steps(call: Call, p: Plan, tile: Tile) -> Choice:
-    spec = conv_direct.make_spec(tile, 1, True, True, NO_EPILOGUE)
+    products = Types(transformed(p.types), p.types.weights)
+    spec = conv_direct.make_spec(tile, 1, True, True, NO_EPILOGUE, types=products)
     return Choice(f"winograd{p.m}_steps", spec, _packed(call, p, tile.blocks, False), _steps_cost(p, tile))
 
 
@@ -209,7 +217,7 @@ def _plan(call: Call, choice: Choice, target: CpuTarget) -> tuple[Plan, KernelSp
     assert c is not None
     assert spec is not None
     m = spec.int("m") if choice.rule == "winograd" else int(choice.rule[len("winograd")])
-    return Plan(m, c, target), spec
+    return Plan(m, c, Types.of_call(call), target), spec
 
 
 def _tile_of(spec: KernelSpec) -> Tile:
@@ -231,7 +239,7 @@ def needs_steps(call: Call, choice: Choice, target: CpuTarget) -> Needs:
     return Needs(
         halo={0: p.halo},
         dense=dense,
-        workspace=4 * p.positions * (v + m),
+        workspace=p.positions * (itemsize(transformed(p.types)) * v + 4 * m),
         scratch=4 * p.m**2 * target.lanes,
     )
 
@@ -246,7 +254,7 @@ def _positions(p: Plan) -> tuple[int, int]:
 
 def _input_address(p: Plan, x: View) -> Address:
     top, left = p.c.window.heads
-    return x.address.plus(-4 * (top * x.strides[2] + left * p.target.lanes))
+    return x.address.plus(-itemsize(p.types.x) * (top * x.strides[2] + left * p.target.lanes))
 
 
 def bind_fused(
@@ -264,7 +272,7 @@ def bind_fused(
     assert weights is not None
     tile = _tile_of(spec)
     groups = -(-p.map_blocks // tile.blocks)
-    bias = weights.address.plus(4 * (weights.type.size - groups * tile.blocks * target.lanes))
+    bias = weights.address.plus(weights.type.nbytes - 4 * groups * tile.blocks * target.lanes)
     block = p.block(tile)
     params = (
         *(_input_address(p, x), weights.address, bias, y.address),
@@ -293,10 +301,10 @@ def bind_steps(
     lanes, name = target.lanes, call.node.results[0].name
     width = spec.int("blocks") * lanes
     padded = -(-p.c.maps // width) * width
-    bias = weights.address.plus(4 * (weights.type.size - 2 * padded))
-    zeros = weights.address.plus(4 * (weights.type.size - padded))
+    bias = weights.address.plus(weights.type.nbytes - 4 * 2 * padded)
+    zeros = weights.address.plus(weights.type.nbytes - 4 * padded)
     v_position, m_position = _positions(p)
-    v, products = workspace, workspace.plus(4 * p.positions * v_position)
+    v, products = workspace, workspace.plus(itemsize(transformed(p.types)) * p.positions * v_position)
     geometry = Geometry(
         1,
         p.c.channels,
@@ -307,7 +315,7 @@ def bind_steps(
         spec,
         target,
         geometry,
-        _position_view(p, v, p.channel_blocks, v_position),
+        _position_view(p, v, p.channel_blocks, v_position, DType.BFLOAT16 if p.types.dot else DType.FLOAT),
         weights.address,
         zeros,
         _position_view(p, products, p.map_blocks, m_position),
@@ -317,7 +325,7 @@ def bind_steps(
         p.c.channels * padded,
     )
     epilogue = Epilogue.of_call(call)
-    after = _output_task(p, products, m_position, bias, y, epilogue.static(), epilogue.params(call, ins), name)
+    after = _output_task(p, products, m_position, bias, y, epilogue, epilogue.params(call, ins), name)
     return [(_input_task(p, x, v, v_position, name),), (multiply,), (after,)]
 
 
@@ -328,7 +336,8 @@ def _input_task(p: Plan, x: View, v: Address, position: int, name: str) -> Task:
         *(p.channel_blocks, p.tile_rows, p.tile_columns, position, p.tiles * p.target.lanes),
     )
     units = p.c.images * p.channel_blocks * p.tile_rows
-    return Task(KernelSpec.make("winograd_in", m=p.m), params, units, name, 0, x.type.nbytes + p.v_bytes)
+    spec = KernelSpec.make("winograd_in", m=p.m, **Types(p.types.x, p.types.weights).static())
+    return Task(spec, params, units, name, 0, x.type.nbytes + p.v_bytes)
 
 
 def _output_task(
@@ -337,7 +346,7 @@ def _output_task(
     position: int,
     bias: Address,
     y: View,
-    epilogue: dict[str, str],
+    epilogue: Epilogue,
     operands: Sequence[Param],
     name: str,
 ) -> Task:
@@ -348,13 +357,14 @@ def _output_task(
         *operands,
     )
     units = p.c.images * p.map_blocks * p.tile_rows
-    return Task(KernelSpec.make("winograd_out", m=p.m, **epilogue), params, units, name, 0, p.m_bytes + y.type.nbytes)
+    spec = KernelSpec.make("winograd_out", m=p.m, **Types(y=p.types.y).static(), **epilogue.static())
+    return Task(spec, params, units, name, 0, p.m_bytes + y.type.nbytes)
 
 
-def _position_view(p: Plan, address: Address, blocks: int, position: int) -> View:
+def _position_view(p: Plan, address: Address, blocks: int, position: int, dtype: DType = DType.FLOAT) -> View:
     """Transformed values as blocked images of one row: an image for each position, a pixel for each tile."""
     lanes, line = p.target.lanes, p.tiles * p.target.lanes
-    type = TensorType(DType.FLOAT, (p.positions, blocks * lanes, 1, p.tiles), Layout(lanes))
+    type = TensorType(dtype, (p.positions, blocks * lanes, 1, p.tiles), Layout(lanes))
     return View(address, type, (position, line, line, lanes), False)
 
 
@@ -364,7 +374,7 @@ def _never(call: Call, target: CpuTarget) -> Choice | None:
 
 
 RULES = (
-    Rule("winograd", (), _never, needs_fused, bind_fused),
-    Rule("winograd2_steps", (), _never, needs_steps, bind_steps),
-    Rule("winograd4_steps", (), _never, needs_steps, bind_steps),
+    Rule("winograd", (), _never, needs_fused, bind_fused, half=True),
+    Rule("winograd2_steps", (), _never, needs_steps, bind_steps, half=True),
+    Rule("winograd4_steps", (), _never, needs_steps, bind_steps, half=True),
 )

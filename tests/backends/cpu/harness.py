@@ -103,7 +103,7 @@ def put(memory: Memory, view: View, value: np.ndarray, halo: Halo = NO_HALO) -> 
     if block == 1:
         target[...] = value
         return
-    target[...] = np.frombuffer(b"\xff" * 4, np.float32)[0]
+    target[...] = np.frombuffer(b"\xff" * 8, target.dtype)[0]
     for c in range(value.shape[1]):
         target[:, c // block, :, :, c % block] = value[:, c]
 

@@ -1,0 +1,151 @@
+"""The pass half: what gets a precision, where conversions stand, what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from graphc.ir import DType, Graph, GraphcError, Location, Origin, Value
+from graphc.ir.builder import Builder
+from graphc.ir.precision import PRECISION, precision_of
+from graphc.passes import AssignLayout, Dce, FuseEpilogue, Half, run_pipeline
+
+Net = tuple[Graph, Builder]
+Check = Callable[..., list[str]]
+Random = Callable[..., np.ndarray]
+BF16 = 2e-2
+HALF = 2e-3
+"""Some roundings of weights and values, relative to the largest result."""
+
+
+def conv(b: Builder, random: Random, x: Value, maps: int, name: str = "") -> Value:
+    channels = x.type.shape[1] if x.type.shape else 0
+    w = b.constant(f"w{len(b.graph.nodes)}", 0.2 * random(maps, int(str(channels)), 1, 1))
+    bias = b.constant(f"b{len(b.graph.nodes)}", random(maps))
+    return b.op("Conv", [x, w, bias], {"kernel": 1}, name)
+
+
+def prepared(graph: Graph) -> Graph:
+    run_pipeline(graph, (AssignLayout(block=4),))
+    return graph
+
+
+def types(graph: Graph) -> list[str]:
+    """Operator and element type of its result, in order."""
+    return [f"{n.op}:{n.results[0].type.dtype.text if n.results[0].type.dtype else '?'}" for n in graph.nodes]
+
+
+def test_convolutions_and_what_follows_them(net: Net, check: Check, random: Random) -> None:
+    graph, b = net
+    x = conv(b, random, b.input("x", "float[2,3,6,6]"), 8)
+    y = b.op("Relu", [x])
+    y = b.op("Concat", [conv(b, random, y, 8), b.op("MaxPool", [y], {"kernel": 1})], {"axis": 1})
+    y = b.op("AveragePool", [conv(b, random, y, 8)], {"global_pooling": 1})
+    y = b.op("FC", [y, b.constant("fc", random(5, 8)), b.constant("fb", random(5))])
+    b.output(b.op("Softmax", [y], {}, "y"))
+    check(Half("bfloat16"), prepared(graph), {"x": random(2, 3, 6, 6)}, BF16)
+    assert types(graph) == [
+        "Conv:bfloat16",  # reads the float32 image itself
+        "Relu:bfloat16",
+        "Conv:bfloat16",
+        "MaxPool:bfloat16",
+        "Concat:bfloat16",
+        "Conv:bfloat16",
+        "AveragePool:float",  # writes float32 for the change of layout
+        "g.reorder:float",
+        "g.convert:bfloat16",
+        "FC:float",  # writes float32 for the softmax
+        "Softmax:float",
+    ]
+    weights = {str(v.name): v.type.dtype for n in graph.nodes if n.op in ("Conv", "FC") for v in n.operands[1:] if v}
+    kinds = list(weights.values())
+    assert kinds.count(DType.BFLOAT16) == 3
+    assert all(weights[n] is DType.FLOAT for n in weights if n.startswith(("b", "fb", "w0")))
+
+
+def test_values_are_converted_once_between_precisions(net: Net, check: Check, random: Random) -> None:
+    graph, b = net
+    x = b.input("x", "float[2,8,4,4]")
+    y = conv(b, random, x, 8, "c")
+    z = b.op("LRN", [y], {"size": 3})
+    b.output(b.op("Softmax", [y], {}, "s"))
+    b.output(conv(b, random, z, 8, "d"), "d")
+    b.output(b.op("Add", [y, conv(b, random, y, 8, "e")]), "f")
+    check(Half("float16"), prepared(graph), {"x": random(2, 8, 4, 4)}, HALF)
+    names = [(n.op, n.results[0].name, n.results[0].type.dtype) for n in graph.nodes if n.op == "g.convert"]
+    assert names.count(("g.convert", "c", DType.FLOAT)) == 1
+    assert [v.type.dtype for v in (*graph.inputs, *graph.outputs)] == [DType.FLOAT] * 4
+
+
+def test_residuals_stay_halves_inside_an_epilogue(net: Net, check: Check, random: Random) -> None:
+    graph, b = net
+    first = conv(b, random, b.input("x", "float[2,8,4,4]"), 8)
+    second = conv(b, random, first, 8)
+    b.output(conv(b, random, b.op("Relu", [b.op("Add", [second, first])]), 8), "y")
+    run_pipeline(graph, (FuseEpilogue(),))
+    check(Half("bfloat16"), prepared(graph), {"x": random(2, 8, 4, 4)}, BF16)
+    fused = next(n for n in graph.nodes if "epilogue" in n.attrs)
+    assert [v.type.dtype for v in fused.operands if v and not v.is_constant] == [DType.BFLOAT16] * 2
+
+
+def test_what_the_rule_leaves_alone(net: Net, check: Check, random: Random) -> None:
+    graph, b = net
+    x = b.input("x", "float[2,8,4,4]")
+    b.output(b.op("Relu", [b.op("MaxPool", [x], {"kernel": 2})], {}, "p"))
+    b.output(b.op("Conv", [x, b.input("w", "float[8,8,1,1]")], {"kernel": 1}), "c")
+    b.output(b.op("FC", [x, b.input("v", "float[5,128]"), b.input("u", "float[5]")]), "f")
+    inputs = {"x": random(2, 8, 4, 4), "w": random(8, 8, 1, 1), "v": random(5, 128), "u": random(5)}
+    check(Half(), prepared(graph), inputs, changed=False)
+    assert not any(PRECISION in n.attrs for n in graph.nodes)
+
+
+def chain(net: Net, random: Random) -> Graph:
+    graph, b = net
+    y = b.input("x", "float[2,8,4,4]")
+    for name in ("c1", "c2", "c3"):
+        y = conv(b, random, y, 8, name)
+    b.output(b.op("Softmax", [y], {}, "y"))
+    for i, node in enumerate(graph.nodes):
+        node.location = Location((Origin("n", i, node.op, f"operator{i}"),))
+    return prepared(graph)
+
+
+def precisions(graph: Graph) -> dict[str, str]:
+    return {n.results[0].name: d.text for n in graph.nodes if n.op == "Conv" and (d := precision_of(n))}
+
+
+def test_requests_by_blob_and_by_name(net: Net, check: Check, random: Random) -> None:
+    graph = chain(net, random)
+    inputs = {"x": random(2, 8, 4, 4)}
+    check(Half("bfloat16", "c2:float;operator0:float16"), graph, inputs, BF16)
+    assert precisions(graph) == {"c1": "float", "c3": "float"}  # c2 is float: both write what their readers want
+    kinds = [n.operands[1].type.dtype for n in graph.nodes if n.op == "Conv" and n.operands[1]]
+    assert kinds == [DType.FLOAT16, DType.FLOAT, DType.BFLOAT16]
+
+
+def test_neighbours_of_other_precision(net: Net, check: Check, random: Random) -> None:
+    graph = chain(net, random)
+    check(Half("float", "c1:float16;c2:bfloat16"), graph, {"x": random(2, 8, 4, 4)}, BF16)
+    assert precisions(graph) == {"c1": "float16", "c2": "float"}
+    assert [n.results[0].type.dtype for n in graph.nodes if n.op == "g.convert"] == [DType.FLOAT16, DType.BFLOAT16]
+
+
+@pytest.mark.parametrize(
+    ("requests", "message"),
+    [
+        ("c9:float16", "'c9', which no operator computes"),
+        ("y:float16", "Softmax has no form in float16"),
+        ("c1:int8", "'int8' is no precision"),
+    ],
+)
+def test_requests_that_cannot_be_met(net: Net, random: Random, requests: str, message: str) -> None:
+    with pytest.raises(GraphcError, match=message):
+        Half("float", requests).run(chain(net, random))
+
+
+def test_weights_in_float_go(net: Net, random: Random) -> None:
+    graph = chain(net, random)
+    run_pipeline(graph, (Half("float16"), Dce()))
+    assert {v.type.dtype for v in graph.constants if v.type.rank == 4} == {DType.FLOAT16}
