@@ -21,29 +21,36 @@ PARAMS = (
     *("kh", "kw", "sh", "sw", "dh", "dw", "top", "left"),
 )
 """Parameters of both kernels; behind them the other numbers that the record's loop has. nothing: 0."""
+UNROLLED = 9
+"""Windows of so many pixels have a kernel of their own."""
 
 
 def emit_max(spec: KernelSpec, target: CpuTarget) -> str:
-    """Source of ``int8_max_pool``; a unit is a row of the result."""
-    s, whole = Lines(), 4 * target.lanes
+    """Source of ``int8_max_pool{kh, kw}``; a unit is a row of the result. kh, kw: 0 for windows of any size."""
+    s, whole, lanes = Lines(), 4 * target.lanes, target.lanes
+    kh, kw = spec.int("kh"), spec.int("kw")
     with s.block(f"def {spec.name}(p, lo, hi, tid):"):
         _head(s, (*PARAMS, "low"))
         s("low_b = bsplat(low)")
         with s.block("for u in range(lo, hi):"):
             s("n = u // rows")
             s("i0 = u % rows * sh - top")
+            for a in range(kh):
+                s(f"x{a} = x + (n * height + min(max(i0 + {a} * dh, 0), height - 1)) * width * channels")
             with s.block("for column in range(columns):"):
                 s("j0 = column * sw - left")
+                for b in range(kw):
+                    s(f"at{b} = min(max(j0 + {b} * dw, 0), width - 1) * channels")
                 s("to = (u * columns + column) * channels")
                 s("c = 0")
                 with s.block(f"while c + {whole} <= channels:"):
-                    _largest(s, "low_b", "bmax(best, bload(x, at))")
+                    _largest(s, kh, kw, "low_b", "bmax(best, bload({}, {} + c))")
                     s("bstore(y, to + c, best)")
                     s(f"c += {whole}")
                 with s.block("while c < channels:"):
-                    _largest(s, "wsplat(low)", "wmax(best, wload_u1m(x, at, channels - c))")
+                    _largest(s, kh, kw, "wsplat(low)", "wmax(best, wload_u1m({}, {} + c, channels - c))")
                     s("wstore_u1m(y, to + c, channels - c, best)")
-                    s(f"c += {target.lanes}")
+                    s(f"c += {lanes}")
     return s.text()
 
 
@@ -52,14 +59,20 @@ def _head(s: Lines, names: Sequence[str]) -> None:
         s(f"{name} = ld(p, {i})")
 
 
-def _largest(s: Lines, start: str, next_best: str) -> None:
+def _largest(s: Lines, kh: int, kw: int, start: str, next_best: str) -> None:
+    """next_best: with places for the address of a row of the image, and for the pixel's offset in it."""
     s(f"best = {start}")
+    for a in range(kh):
+        for b in range(kw):
+            s(f"best = {next_best.format(f'x{a}', f'at{b}')}")
+    if kh:
+        return
     with s.block("for a in range(kh):"):
         s("i = min(max(i0 + a * dh, 0), height - 1)")
         with s.block("for b in range(kw):"):
             s("j = min(max(j0 + b * dw, 0), width - 1)")
-            s("at = ((n * height + i) * width + j) * channels + c")
-            s(f"best = {next_best}")
+            s("at = ((n * height + i) * width + j) * channels")
+            s(f"best = {next_best.format('x', 'at')}")
 
 
 def emit_mean(spec: KernelSpec, target: CpuTarget) -> str:
@@ -106,8 +119,11 @@ def _choose(call: Call, target: CpuTarget) -> Choice | None:
     if taps >= 1 << 22:
         return None  # a sum could leave 32 bits
     cost = 500.0 + call.node.results[0].type.size * (1.0 + taps / target.lanes)
-    kind = "max" if call.node.op.startswith("Int8Max") else "mean"
-    return Choice("int8_pool", KernelSpec.make(f"int8_{kind}_pool"), cost=cost / 4)
+    if not call.node.op.startswith("Int8Max"):
+        return Choice("int8_pool", KernelSpec.make("int8_mean_pool"), cost=cost / 4)
+    is_fixed = taps <= UNROLLED and not call.arg("global_pooling")
+    kh, kw = window(call).kernel if is_fixed else (0, 0)
+    return Choice("int8_pool", KernelSpec.make("int8_max_pool", kh=kh, kw=kw), cost=cost / 4)
 
 
 def _needs(call: Call, choice: Choice, target: CpuTarget) -> Needs:

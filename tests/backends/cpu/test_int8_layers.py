@@ -7,6 +7,8 @@ import pytest
 from harness import Machine, run_call
 from int8_calls import assert_exact, int8_call, kernels, quantised
 
+from graphc.backends.cpu.library import CpuLibrary
+from graphc.backends.cpu.target import native
 from graphc.ir.reference import evaluate_node
 from graphc.ir.types import Quant
 
@@ -16,6 +18,7 @@ POOLS = [
     ("Int8MaxPool", {"kernel": 3, "stride": 2}),
     ("Int8MaxPoolRelu", {"kernel": 3, "stride": 2, "pad": 1, "dilation": 1}),
     ("Int8MaxPool", {"kernels": (2, 3), "strides": (1, 2), "pads": (0, 2, 1, 1), "dilations": (1, 2)}),
+    ("Int8MaxPool", {"kernels": (4, 5), "stride": 3}),
     ("Int8AveragePool", {"kernel": 3, "stride": 2, "pad": 1}),
     ("Int8AveragePoolRelu", {"kernels": (2, 3), "pads": (0, 1, 1, 2)}),
     ("Int8AveragePool", {"global_pooling": 1}),
@@ -39,6 +42,16 @@ def test_pools(int8_machine: Machine) -> None:
     kernels(int8_machine, made)
     for call, operands in made:
         assert_exact(int8_machine, call, operands, "int8_pool")
+
+
+def test_windows_that_are_the_image_have_no_size_of_their_own() -> None:
+    """Their kernel serves the images of other sizes, to which a plan is bound."""
+    library = CpuLibrary(native())
+    for size in (2, 3):
+        x = quantised(np.random.default_rng(1), (1, size, size, 8), 0.7, 130)
+        spec = library.choose(int8_call("Int8MaxPool", [x], {"order": b"NHWC", "global_pooling": 1}, ())).spec
+        assert spec is not None
+        assert spec.int("kh") == spec.int("kw") == 0
 
 
 def test_one_input(int8_machine: Machine) -> None:
