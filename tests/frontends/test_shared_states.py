@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import graphc
 from graphc.frontends.netdef import Net, Operator, import_net
+from graphc.frontends.netdef.state_outputs import order_aliases
 from graphc.ir import TensorType, evaluate, infer_types
 
 
@@ -62,3 +65,14 @@ def test_outputs_may_be_whole_states_and_stand_in_any_order() -> None:
     infer_types(graph)
     found = evaluate(graph, arrays)
     assert {n: a.ravel().tolist() for n, a in found.items()} == {"last": [4], "state": [5, 2, 4], "all": [2, 4]}
+
+
+def test_the_gradient_knows_the_outputs_among_its_inputs() -> None:
+    """A state may be called like the input that it begins with."""
+    states = {"recurrent_states": (b"h",), "initial_recurrent_state_ids": (1,), "outputs_with_grads": (1,)}
+    aliases = {"alias_src": (b"h", b"h"), "alias_dst": (b"all", b"last"), "alias_offset": (1, -1)}
+    inputs = ["last_grad", "x", "h", "last", "all", "spaces"]
+    op = Operator("RecurrentNetworkGradient", inputs, ["x_grad", "h_grad"], {**states, **aliases})
+    found = order_aliases(op).args
+    assert (found["alias_dst"], found["alias_offset"]) == ((b"last", b"all"), (-1, 1))
+    assert order_aliases(replace(op, inputs=[*inputs[:3], "all", "last", "spaces"])).args == op.args

@@ -31,11 +31,12 @@ def order_aliases(op: Operator) -> Operator:
 
 
 def _network_outputs(op: Operator, known: dict[bytes, tuple[bytes, int]]) -> Sequence[bytes]:
-    """The outputs of the network; for the gradient those of its inputs, which are the last ones."""
+    """The outputs of the network; for the gradient those of its inputs that follow the inputs of the network."""
     old = old_names(op)
     names = [old.get(n, n).encode() for n in (op.outputs if op.type == "RecurrentNetwork" else op.inputs)]
     if op.type == "RecurrentNetwork":
         return names
-    gradients = len(op.args.get("outputs_with_grads", ()))
-    first = next((i for i, name in enumerate(names) if i >= gradients and name in known), len(names))
+    inputs = [*op.args.get("initial_recurrent_state_ids", ()), *op.args.get("param", ()), 0]
+    least = len(op.args.get("outputs_with_grads", ())) + max(inputs) + 1
+    first = next((i for i, name in enumerate(names) if i >= least and name in known), len(names))
     return names[first:]
