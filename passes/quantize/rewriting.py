@@ -128,7 +128,7 @@ class _Rewrite:
         attrs = _quant_attrs(self.table.of(layer.name))
         if layer.op == "Int8Concat":
             return attrs | {"axis": (layer.result.type.rank or 0) - 1}
-        known = {a.name for a in lookup(op).args}
+        known = {a.name for a in lookup(op).args} - {"axis_w"}  # the weights of an FC are a matrix
         attrs |= {k: v for k, v in layer.node.attrs.items() if k in known}
         return attrs | {"order": b"NHWC"} if "order" in known else attrs
 
