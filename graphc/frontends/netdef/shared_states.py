@@ -40,8 +40,9 @@ def share_states(op: Operator) -> Operator:
 
 def _links(op: Operator) -> list[_Link]:
     lists = [op.args.get(f"link_{part}", ()) for part in ("internal", "external", "offset")]
-    windows = op.args.get("link_window", ()) or (1,) * len(lists[0])
-    return [_Link(i.decode("utf-8", "backslashreplace"), e, int(o), int(w)) for i, e, o, w in zip(*lists, windows)]
+    windows = op.args.get("link_window", ())
+    widths = windows if len(windows) else (1,) * len(lists[0])
+    return [_Link(i.decode("utf-8", "backslashreplace"), e, int(o), int(w)) for i, e, o, w in zip(*lists, widths)]
 
 
 def _shared(step: Net, links: list[_Link]) -> Net:
