@@ -19,6 +19,18 @@ KERNELS = 50
 """As many make a worker retire: Numba keeps what it compiled, some megabytes a kernel."""
 
 
+FIRST_LLVM = {"+fast-dpwssd": 16}
+"""The LLVM that brought a feature, where Numba may have an older one, which would warn of it on standard error."""
+
+
+def known_features(features: str) -> str:
+    """Those of a list of features that the LLVM here knows."""
+    from llvmlite import binding  # where plans run whose machine code is at hand, nobody needs it
+
+    version = binding.llvm_version_info[0]
+    return ",".join(f for f in features.split(",") if version >= FIRST_LLVM.get(f, 0))
+
+
 class Died(Exception):
     """A worker ended before it answered."""
 
@@ -29,7 +41,7 @@ class Worker:
     def __init__(self, target: CpuTarget) -> None:
         self.target, self.answers = target, 0
         environment = {k: v for k, v in os.environ.items() if not k.startswith("NUMBA_")}
-        environment |= {"NUMBA_CPU_NAME": target.cpu, "NUMBA_CPU_FEATURES": target.features}
+        environment |= {"NUMBA_CPU_NAME": target.cpu, "NUMBA_CPU_FEATURES": known_features(target.features)}
         # -P is Python 3.11+: PYTHONSAFEPATH keeps the current folder off the path where it is known, harmless elsewhere
         environment |= {"PYTHONIOENCODING": "utf-8", "PYTHONSAFEPATH": "1"}
         features = (target.lanes, target.fma, target.vnni, target.bf16)
