@@ -7,7 +7,10 @@ of ``words.py``. A unit of a task is a block of threads, as many as the spec's p
 from graphc.backends import rules
 from graphc.backends.cuda.target import CudaTarget
 from graphc.ir import LoweringError
+from graphc.ir.opdef import Call
+from graphc.ir.precision import PRECISION
 from graphc.ir.schedule import View
+from graphc.ir.types import DType
 
 Template = rules.Template[CudaTarget]
 Rule = rules.Rule[CudaTarget]
@@ -16,6 +19,13 @@ THREADS = 256
 """Of a block where nothing asks for another number."""
 MOST = 2**31 - 1
 """Elements of a value, blocks of a launch: index arithmetic has 32 bits."""
+
+
+def is_float32(call: Call) -> bool:
+    """All operands and results of a call are plain float32, and it is to be computed so."""
+    values = [v for v in (*call.node.operands, *call.node.results) if v is not None]
+    plain = all(v.type.dtype is DType.FLOAT and v.type.layout.block == 1 for v in values)
+    return plain and PRECISION not in call.node.attrs
 
 
 def blocks_for(threads: int, of_block: int = THREADS) -> int:

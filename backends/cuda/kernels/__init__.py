@@ -1,6 +1,6 @@
 """The kernel templates of the CUDA backend, one family a file: ``RULES`` and ``TEMPLATES`` list them all."""
 
-from graphc.backends.cuda.kernels import conv, conv_depthwise, copy, fc, lrn, pointwise, pool, reduce, softmax
+from graphc.backends.cuda.kernels import conv, conv_depthwise, copy, fc, gemm, lrn, pointwise, pool, reduce, softmax
 from graphc.backends.cuda.rules import Rule, Template
 from graphc.backends.movement import movement_rules
 
@@ -8,6 +8,7 @@ RULES: tuple[Rule, ...] = (
     *conv.RULES,
     *conv_depthwise.RULES,
     *fc.RULES,
+    *gemm.RULES,
     *lrn.RULES,
     *pointwise.RULES,
     *pool.RULES,
@@ -20,6 +21,7 @@ TEMPLATES: tuple[Template, ...] = (
     *conv_depthwise.TEMPLATES,
     *copy.TEMPLATES,
     *fc.TEMPLATES,
+    *gemm.TEMPLATES,
     *lrn.TEMPLATES,
     *pointwise.TEMPLATES,
     *pool.TEMPLATES,

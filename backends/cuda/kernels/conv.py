@@ -15,7 +15,7 @@ from graphc.backends.conv_call import ConvCall
 from graphc.backends.cuda.kernels.conv_tile import Tile, tile_for
 from graphc.backends.cuda.kernels.epilogue import Epilogue
 from graphc.backends.cuda.kernels.images import image_strides
-from graphc.backends.cuda.rules import Rule, Template, blocks_for, require_reach
+from graphc.backends.cuda.rules import Rule, Template, blocks_for, is_float32, require_reach
 from graphc.backends.cuda.target import CudaTarget
 from graphc.backends.lines import Lines
 from graphc.ir.opdef import Call
@@ -72,11 +72,11 @@ def emit(spec: KernelSpec, target: CudaTarget) -> str:
         s("side = 0")
         with s.block(f"for k0 in range({tile.depth}, depth, {tile.depth}):"):
             _emit_fetch(s, tile, spec, "k0")
-            _emit_products(s, tile)
+            emit_products(s, tile)
             s("side = 1 - side")
             _emit_keep(s, tile, "side")
             s("barrier()")
-        _emit_products(s, tile)
+        emit_products(s, tile)
         _emit_results(s, tile, epilogue, bool(bias))
     return s.text()
 
@@ -134,8 +134,10 @@ def _emit_keep(s: Lines, tile: Tile, side: str) -> None:
         s(f"sst(b, {side} * {tile.depth * tile.pixels} + t + {j * threads}, x{j})")
 
 
-def _emit_products(s: Lines, tile: Tile) -> None:
-    """Multiply the tiles of the current side."""
+def emit_products(s: Lines, tile: Tile) -> None:
+    """Code that adds the products of the tiles of ``side`` at ``a`` and ``b`` to the sums ``c<i>_<j>`` of thread ``t``,
+    which are groups of four neighbours.
+    """
     across = tile.pixels // tile.own_pixels
     s(f"at = side * {tile.depth * tile.maps} + quot(t, {across}) * 4")
     s(f"bt = side * {tile.depth * tile.pixels} + rest(t, {across}) * 4")
@@ -192,7 +194,7 @@ def _finished(s: Lines, epilogue: Epilogue, j: int) -> str:
 
 def _choose(call: Call, target: CudaTarget) -> Choice | None:
     c = ConvCall.read(call, (3, 4), window)
-    if c is None or not c.constant:
+    if c is None or not c.constant or not is_float32(call):
         return None
     weights = call.constant(1)
     w, result = c.window, c.result

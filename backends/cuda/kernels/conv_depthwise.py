@@ -13,7 +13,7 @@ import numpy as np
 from graphc.backends.conv_call import ConvCall
 from graphc.backends.cuda.kernels.epilogue import Epilogue
 from graphc.backends.cuda.kernels.images import image_strides
-from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, require_reach
+from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, is_float32, require_reach
 from graphc.backends.cuda.target import CudaTarget
 from graphc.backends.lines import Lines
 from graphc.ir.opdef import Call
@@ -53,7 +53,7 @@ def emit(spec: KernelSpec, target: CudaTarget) -> str:
 
 def _choose(call: Call, target: CudaTarget) -> Choice | None:
     c = ConvCall.read(call, (3, 4), window)
-    if c is None or c.window.group == 1 or c.window.group != c.shape[1]:
+    if c is None or not is_float32(call) or c.window.group == 1 or c.window.group != c.shape[1]:
         return None
     kh, kw = (1, *c.window.kernel)[-2:]
     static = {"kh": kh, "kw": kw, "bias": int(c.has_bias), "threads": THREADS}

@@ -14,13 +14,12 @@ from graphc.backends.cuda.kernels import conv
 from graphc.backends.cuda.kernels.across import WARP, across_warp
 from graphc.backends.cuda.kernels.conv_tile import tile_for
 from graphc.backends.cuda.kernels.epilogue import Epilogue
-from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for
+from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, is_float32
 from graphc.backends.cuda.target import CudaTarget
 from graphc.backends.lines import Lines
 from graphc.backends.products import matrix_of, product_of
 from graphc.ir.opdef import Call
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Step, Task, View
-from graphc.ir.types import DType
 
 FEW = 4
 """Rows that a warp multiplies with the weights of a column at a time; up to as many are few."""
@@ -63,7 +62,7 @@ def emit(spec: KernelSpec, target: CudaTarget) -> str:
 
 
 def _choose(call: Call, target: CudaTarget) -> Choice | None:
-    if call.type(0).dtype is not DType.FLOAT or not call.is_weight(1) or (call.has(2) and not call.is_weight(2)):
+    if not is_float32(call) or not call.is_weight(1) or (call.has(2) and not call.is_weight(2)):
         return None
     g, weights, epilogue, bias = product_of(call), call.constant(1), Epilogue.of_call(call), call.has(2)
     matrix = None if weights is None else matrix_of(weights, g)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from graphc.backends.cuda.kernels.images import image_strides
-from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, require_reach
+from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, is_float32, require_reach
 from graphc.backends.cuda.target import CudaTarget
 from graphc.backends.lines import Lines
 from graphc.backends.rules import float_bits
 from graphc.ir.opdef import Call
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
-from graphc.ir.types import DType
 
 PLACES = ("n", "c", "r", "p")
 NAMES = (
@@ -46,7 +45,7 @@ def emit(spec: KernelSpec, target: CudaTarget) -> str:
 
 def _choose(call: Call, target: CudaTarget) -> Choice | None:
     x = call.type(0)
-    if x.dtype is not DType.FLOAT or x.rank != 4 or call.arg("order") != "NCHW":
+    if not is_float32(call) or x.rank != 4 or call.arg("order") != "NCHW":
         return None
     return Choice("lrn", KernelSpec.make("lrn", scale=len(call.node.results) - 1, threads=THREADS))
 

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from graphc.backends.broadcast import full_shape, inputs, nbytes, operand_strides
 from graphc.backends.cuda.kernels import nest
 from graphc.backends.cuda.pointwise import emit as emit_text
-from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for
+from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, is_float32
 from graphc.backends.cuda.target import CudaTarget
 from graphc.backends.lines import Lines
 from graphc.backends.nest import Nest
 from graphc.backends.pointwise import text_of_call
 from graphc.ir.opdef import Call
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Step, Task, View
-from graphc.ir.types import DType
 
 EACH = 4
 """Elements of a thread where all operands run straight through."""
@@ -79,10 +78,8 @@ def emit_nest(spec: KernelSpec, target: CudaTarget) -> str:
 
 
 def _choose(call: Call, target: CudaTarget) -> Choice | None:
-    result, present = call.node.results[0].type, inputs(call)
-    if any(t.dtype is not DType.FLOAT for t in (result, *(call.type(i) for i in present))):
-        return None
-    if any(full_shape(call, i) is None for i in present):
+    present = inputs(call)
+    if not is_float32(call) or any(full_shape(call, i) is None for i in present):
         return None
     return Choice("pointwise", flat_spec(text_of_call(call), "v" * len(present)), cost=float(nbytes(call)))
 

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 
 from graphc.backends.conv_call import in_two
 from graphc.backends.cuda.kernels.images import image_strides
-from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, require_reach
+from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, is_float32, require_reach
 from graphc.backends.cuda.target import CudaTarget
 from graphc.backends.lines import Lines
 from graphc.ir.opdef import Call
 from graphc.ir.ops._window import window
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
-from graphc.ir.types import DType
 
 LOWEST = "f4(-3.4028234663852886e38)"
 COUNT = {"average": "(bottom - top) * (right - left)", "average_pad": "kh * kw"}
@@ -50,7 +49,7 @@ def emit(spec: KernelSpec, target: CudaTarget) -> str:
 
 def _choose(call: Call, target: CudaTarget) -> Choice | None:
     x, w = call.type(0), in_two(window(call))
-    if x.dtype is not DType.FLOAT or w is None or w.order != "NCHW":
+    if not is_float32(call) or w is None or w.order != "NCHW":
         return None
     kind = "max" if call.node.op.startswith("Max") else "average"
     if kind == "average" and call.arg("count_include_pad"):

@@ -12,7 +12,7 @@ import numpy as np
 
 from graphc.backends.cuda.kernels import nest
 from graphc.backends.cuda.kernels.across import WARP, across_warp
-from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, require_reach
+from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, is_float32, require_reach
 from graphc.backends.cuda.target import CudaTarget
 from graphc.backends.lines import Lines
 from graphc.backends.nest import Nest
@@ -21,7 +21,6 @@ from graphc.backends.rules import float_bits
 from graphc.ir import LoweringError
 from graphc.ir.opdef import Call
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
-from graphc.ir.types import DType
 
 ELEMENT = {"abs": "absolute({0})", "square": "({0} * {0})"}
 COMBINE = {"max": "largest({}, {})", "min": "smallest({}, {})"}
@@ -69,7 +68,7 @@ def _parts(call: Call) -> tuple[Nest, list[tuple[int, int]]]:
 
 def _choose(call: Call, target: CudaTarget) -> Choice | None:
     x = call.type(0)
-    if x.dtype is not DType.FLOAT or call.has(1):
+    if not is_float32(call) or call.has(1):
         return None
     what, axes = meaning(call)
     made, reduced = _parts(call)

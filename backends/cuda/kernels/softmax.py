@@ -6,12 +6,11 @@ import math
 from collections.abc import Sequence
 
 from graphc.backends.cuda.kernels.across import across_block
-from graphc.backends.cuda.rules import THREADS, Rule, Template, require_reach
+from graphc.backends.cuda.rules import THREADS, Rule, Template, is_float32, require_reach
 from graphc.backends.cuda.target import CudaTarget
 from graphc.backends.lines import Lines
 from graphc.ir.opdef import Call
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Step, Task, View
-from graphc.ir.types import DType
 
 LOWEST = "f4(-3.4028234663852886e38)"
 
@@ -38,7 +37,7 @@ def emit(spec: KernelSpec, target: CudaTarget) -> str:
 
 def _choose(call: Call, target: CudaTarget) -> Choice | None:
     x = call.type(0)
-    if x.dtype is not DType.FLOAT or not x.rank:
+    if not is_float32(call) or not x.rank:
         return None
     return Choice("softmax", KernelSpec.make("softmax", threads=THREADS), cost=3.0 * x.nbytes)
 

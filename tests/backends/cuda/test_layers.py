@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from emulated import answers
-from one_net import operator
+from emulated import TARGET, answers
+from one_net import nets, operator
 
+import graphc
 from graphc.backends.cuda.kernels import conv_tile
 from graphc.backends.cuda.kernels.conv_tile import Tile
 
@@ -145,3 +146,33 @@ def test_local_response_normalisation() -> None:
     ops = [operator("LRN", "x", "y s", size=5, alpha=0.3, beta=0.75, bias=1.5)]
     answers(ops, {"x": data(2, 7, 3, 4)}, "y s")
     answers([operator("LRN", "x", "y", size=3, alpha=1.0, beta=0.5)], {"x": data(2, 7, 3, 4)}, "y")
+
+
+@pytest.mark.parametrize("trans_a", [0, 1])
+@pytest.mark.parametrize("trans_b", [0, 1])
+def test_products_of_computed_matrices(trans_a: int, trans_b: int) -> None:
+    x, w = data(*((35, 70) if trans_a else (70, 35))), data(*((66, 35) if trans_b else (35, 66)))
+    ops = [operator("MatMul", "x w", "p", trans_a=trans_a, trans_b=trans_b), operator("Add", "p r", "y")]
+    plan, _ = answers(ops, {"x": x, "w": w, "r": data(70, 66)}, "y")
+    assert [k.template for k in plan.kernels] == ["gemm"]
+
+
+@pytest.mark.parametrize("shapes", [((3, 5, 7), (3, 7, 4)), ((2, 1, 5, 7), (1, 3, 7, 4)), ((4,), (4, 3))], ids=str)
+def test_batches_of_products(shapes) -> None:
+    ops, inputs = [operator("BatchMatMul", "x w", "y", broadcast=1)], {"x": data(*shapes[0]), "w": data(*shapes[1])}
+    _, (y,) = answers(ops, inputs, "y")
+    ops = [operator("BatchMatMul", "x w", "p", broadcast=1), operator("Add", "p r", "y")]
+    answers(ops, inputs | {"r": data(*y.shape)}, "y")
+
+
+def test_fc_with_computed_weights() -> None:
+    inputs = {"x": data(3, 20), "w": data(9, 20), "b": data(9)}
+    answers([operator("Relu", "w", "v"), operator("FC", "x v b", "y")], inputs, "y")
+
+
+def test_half_precision_is_refused() -> None:
+    """No kernel for a card reads halves; none may take them for floats."""
+    ops, inputs = [operator("FC", "x w b", "y")], {"x": data(3, 20)}
+    predict, init = nets(ops, inputs, "y", {"w": data(9, 20), "b": data(9)})
+    with pytest.raises(graphc.LoweringError, match="no kernel"):
+        graphc.compile(predict, init, inputs=inputs, target=TARGET, precision="bfloat16")
