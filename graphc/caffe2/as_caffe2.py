@@ -98,6 +98,18 @@ class _TutorialFinder(MetaPathFinder):
         return ModuleSpec(name, _TwinLoader(HELPERS)) if name == "helpers" else None
 
 
+class _PackageFinder(MetaPathFinder):
+    """Asked for packages that helped scripts run on Python 2, too, where they are not installed."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Raises ``ModuleNotFoundError`` with the remedy for such a package."""
+        if name in old_names.PACKAGES:
+            raise ModuleNotFoundError(f"the script needs the package {name}: pip install 'graphc[scripts]'", name=name)
+        return None
+
+
 def install() -> None:
     """Let ``caffe2`` mean graphc's API, unless it does already; raises ``ImportError`` where it means another one."""
     if any(isinstance(finder, _Finder) for finder in sys.meta_path):
@@ -106,7 +118,7 @@ def install() -> None:
         where = getattr(sys.modules["caffe2"], "__file__", None) or "another place"
         raise ImportError(f"caffe2 was imported from {where} already: import graphc.caffe2.as_caffe2 before it")
     sys.meta_path.insert(0, _Finder())
-    sys.meta_path.append(_TutorialFinder())
+    sys.meta_path += [_TutorialFinder(), _PackageFinder()]
     old_names.restore()
 
 

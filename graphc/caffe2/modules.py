@@ -25,6 +25,42 @@ _PRIVATE = (
     "transforms",
 )
 """Modules that only graphc has."""
+_SCRIPT = "a script, not a part of the API: run Caffe2's file with python -m graphc.caffe2 FILE"
+_OTHER_HARDWARE = "for hardware that graphc does not compile for; nets without it run on the CPU"
+_IN_COMPILING = "rewrites nets for a library of the CPU; graphc compiles nets as they are"
+_ONE_PROCESS = "for models of several machines; graphc runs in one process (data_parallel_model.Parallelize_CPU)"
+_ABSENT = {
+    "caffe2.python.onnx.backend": "reads models of ONNX, which graphc writes (caffe2.python.onnx.frontend) but does "
+    "not read: run them with onnxruntime",
+    "caffe2.python.onnx.backend_rep": "runs models of ONNX: use onnxruntime",
+    "caffe2.python.onnx.backend_cpp_rep": "runs models of ONNX: use onnxruntime",
+    "caffe2.python.onnx.onnxifi": _OTHER_HARDWARE,
+    "caffe2.python.onnx.test_onnxifi": _OTHER_HARDWARE,
+    "caffe2.python.trt": _OTHER_HARDWARE,
+    "caffe2.python.fakelowp": _OTHER_HARDWARE,
+    "caffe2.python.fakefp16_transform_lib": _OTHER_HARDWARE,
+    "caffe2.python.ideep": _IN_COMPILING,
+    "caffe2.python.mkl": _IN_COMPILING,
+    "caffe2.python.extension_loader": "loads libraries of C++: write operators in Python, graphc.register_operator",
+    "caffe2.python.mint": "a server of plots that was never published as a whole: use tensorboard or matplotlib",
+    "caffe2.python.benchmark_generator": _SCRIPT,
+    "caffe2.python.binarysize": _SCRIPT,
+    "caffe2.python.embedding_generation_benchmark": _SCRIPT,
+    "caffe2.python.lstm_benchmark": _SCRIPT,
+    "caffe2.python.numa_benchmark": _SCRIPT,
+    "caffe2.python.rnn.lstm_comparison": _SCRIPT,
+    "caffe2.python.examples": _SCRIPT,
+    "caffe2.python.models.seq2seq": "builds translators: with rnn_cell and attention, which graphc has, the files of "
+    "Caffe2 run from a folder of your own",
+    "caffe2.contrib.nccl": _OTHER_HARDWARE,
+    "caffe2.contrib.gloo": _ONE_PROCESS,
+    "caffe2.distributed": _ONE_PROCESS,
+    "caffe2.contrib.tensorboard": "writes graphs for tensorboard: use caffe2.python.net_drawer or net_printer",
+    "caffe2.contrib": "a contribution that was not a part of the API",
+    "caffe2.experiments": "an experiment that was not a part of the API",
+    "caffe2.quantization": "a server of quantised operators of C++: graphc has them (Int8Conv, engine DNNLOWP)",
+}
+"""Why graphc does not have modules of ``caffe2``, and what helps; a package stands for what is below it."""
 
 
 def twin(name: str) -> str:
@@ -48,11 +84,19 @@ def absence(name: str) -> str:
     try:
         importlib.util.find_spec(twin(name))
     except ModuleNotFoundError as error:
-        if error.name is None:  # a finder's own words
+        if error.name is None and not _reason(name):  # a finder's own words
             return str(error)
+    if _reason(name):
+        return f"graphc has no module '{name}': {_reason(name)}"
     near = difflib.get_close_matches(name, known(), 1)
     hint = f"; did you mean {near[0]}?" if near else ""
     return f"graphc has no module '{name}'; it has {', '.join(known())}{hint}"
+
+
+def _reason(name: str) -> str:
+    """What is said of a module, or of the innermost package around it that something is said of."""
+    found = [package for package in _ABSENT if name == package or name.startswith(package + ".")]
+    return _ABSENT[max(found, key=len)] if found else ""
 
 
 def known() -> list[str]:

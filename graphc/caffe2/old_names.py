@@ -52,6 +52,8 @@ _UNITTEST: dict[str, Any] = {
     "assertItemsEqual": unittest.TestCase.assertCountEqual,
     "assert_": unittest.TestCase.assertTrue,
 }
+PACKAGES = ("future", "past", "six", "mock")
+"""Packages that scripts import to run on Python 2 as well: the extra ``scripts`` installs them."""
 
 
 def restore() -> None:

@@ -46,6 +46,27 @@ def test_a_script_and_a_module(tmp_path: Path) -> None:
     assert python("-m", "graphc.caffe2", "-m", "script", "a", cwd=tmp_path).stdout.startswith("__main__ ['a']")
 
 
+def test_modules_that_are_absent_have_a_reason(tmp_path: Path) -> None:
+    code = """
+import sys
+import graphc.caffe2.as_caffe2
+for name in ("trt.transform", "onnx.backend", "examples.char_rnn", "models.seq2seq.train", "mkl.rewrite_graph"):
+    try:
+        __import__("caffe2.python." + name)
+    except ImportError as error:
+        print(error)
+for name in ("six", "mock", "future"):
+    sys.modules.pop(name, None)
+sys.path[:] = []
+import six
+"""
+    found = python("-c", code, cwd=tmp_path)
+    reasons = ["for hardware", "reads models of ONNX", "a script", "builds translators", "rewrites nets"]
+    for line, reason in zip(found.stdout.splitlines(), reasons, strict=True):
+        assert f"': {reason}" in line
+    assert "the script needs the package six: pip install 'graphc[scripts]'" in found.stderr
+
+
 def test_wrong_command_lines(tmp_path: Path) -> None:
     for arguments, said in (((), "usage:"), (("none.py",), "no such script")):
         run = python("-m", "graphc.caffe2", *arguments, cwd=tmp_path)

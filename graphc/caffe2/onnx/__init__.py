@@ -1,0 +1,1 @@
+"""``caffe2.python.onnx``: nets become models of ONNX. It needs the package onnx: ``pip install 'graphc[onnx]'``."""

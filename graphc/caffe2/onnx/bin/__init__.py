@@ -1,0 +1,1 @@
+"""``caffe2.python.onnx.bin``: the command that converts."""
