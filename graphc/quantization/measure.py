@@ -10,6 +10,7 @@ import numpy as np
 
 from graphc.compiler import compile_graph
 from graphc.ir import Graph, Quant
+from graphc.passes.quantize.layers import IMAGE_RANK
 from graphc.passes.quantize.rewriting import SUFFIX
 from graphc.passes.quantize.scales import dequantised
 from graphc.plan import Plan
@@ -62,16 +63,23 @@ def output_loss(plan: Plan, batches: Sequence[Batch], exact: Sequence[Mapping[st
 
 
 def layer_differences(
-    float_plan: Plan, int8_plan: Plan, quants: Mapping[str, Quant], batches: Sequence[Batch]
+    float_plan: Plan, int8_plan: Plan, quants: Mapping[str, Quant | None], batches: Sequence[Batch]
 ) -> dict[str, Difference]:
-    """How far the 8-bit values of an int8 net are from those of the float net, by the names of the float ones.
+    """How far values of an int8 net are from those of the float net, by the names of the float ones.
 
-    quants: of the values that the int8 plan gives under their name with ``SUFFIX``, images in NHWC.
+    quants: of the values that the int8 plan gives under their name with ``SUFFIX``, images in NHWC; None for a value
+    that it gives in float, under its name.
     """
     found = {name: Difference() for name in quants}
     for batch in batches:
         exact, numbers = float_plan.run(batch), int8_plan.run(batch)
         for name, difference in found.items():
-            real = dequantised(numbers[name + SUFFIX], quants[name])
-            difference.add(exact[name], real.transpose(0, 3, 1, 2) if real.ndim == 4 else real)
+            quant = quants[name]
+            difference.add(exact[name], numbers[name] if quant is None else _real(numbers[name + SUFFIX], quant))
     return found
+
+
+def _real(numbers: np.ndarray, quant: Quant) -> np.ndarray:
+    """The float form of an 8-bit value, an image in NCHW."""
+    real = dequantised(numbers, quant)
+    return real.transpose(0, 3, 1, 2) if real.ndim == IMAGE_RANK else real

@@ -45,10 +45,10 @@ def _row(layer: LayerReport, top: float, left: float, right: float, most: float)
     tip = f"{layer.name}: {layer.operator}, {layer.precision}, range {layer.low:.4g} ... {layer.high:.4g}"
     parts = [f"<title>{escape(plain(tip))}</title>"]
     parts.append(f'<text x="{left - 8:.1f}" y="{base:.1f}" text-anchor="end">{escape(plain(name))}</text>')
-    if layer.sqnr is None:
+    if layer.precision == "float":
         parts.append(f'<rect x="{left:.1f}" y="{top}" width="{_BAR}" height="{_ROW - 4}" fill="{_FLOAT}"/>')
         parts.append(f'<text x="{left + 6:.1f}" y="{base:.1f}">float</text>')
-    else:
+    elif layer.sqnr is not None:
         length = min(max(layer.sqnr, 0.0), FULL) / FULL * _BAR
         parts.append(f'<rect x="{left:.1f}" y="{top}" width="{length:.1f}" height="{_ROW - 4}" fill="{_INT8}"/>')
         parts.append(f'<text x="{left + 6:.1f}" y="{base:.1f}">{layer.sqnr:.1f}</text>')

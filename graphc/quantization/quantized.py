@@ -187,25 +187,26 @@ def _report(trial: Trial, choice: Choice, int8: Graph) -> Report:
     chosen = candidates.chosen(choice.in_float)
     given = {v.name for node in int8.nodes for v in node.results}
     table = candidates.table(choice.in_float)
-    quants = {layer.name: table.of(layer.name) for layer in chosen if layer.name + SUFFIX in given}
-    plan = plan_of(int8, [name + SUFFIX for name in quants], method.target, method.threads)
+    quants = {n.name: table.of(n.name) if n.name + SUFFIX in given else None for n in chosen}
+    quants = {name: quant for name, quant in quants.items() if quant is not None or name in given}
+    names = [name + SUFFIX * (quant is not None) for name, quant in quants.items()]
+    plan = plan_of(int8, names, method.target, method.threads)
     differences = layer_differences(records.plan, plan, quants, batches)
-    rows = [_layer_report(candidates, records, choice, layer, differences) for layer in candidates.layers]
-    notes = [f"input '{n}' is constant in the calibration data" for n in constant_inputs(batches)]
+    rows = [_layer_report(trial, choice, layer, differences) for layer in candidates.layers]
+    notes = [*candidates.graph.notes]
+    notes += [f"input '{n}' is constant in the calibration data" for n in constant_inputs(batches)]
     why = "its result is too small beside its terms, or has a wider range than its Clip"
     notes += [f"'{n}' stays in float: {why}" for n in candidates.unfit]
     sizes = (_weight_bytes(candidates.graph), _weight_bytes(int8))
     return Report(rows, choice.loss, choice.all_int8, sample_count(batches), *sizes, notes)
 
 
-def _layer_report(
-    candidates: Candidates, records: Calibration, choice: Choice, layer: Layer, differences: dict[str, Difference]
-) -> LayerReport:
-    seen, name = records.seen[layer.name], layer.name
-    operator = layer.node.op + (f" {layer.relu.op}" if layer.relu else "")
-    if name not in differences:
-        return LayerReport(name, operator, "float", seen.low, seen.high, alone=choice.alone.get(name))
-    quant = candidates.table(choice.in_float).of(name)
+def _layer_report(trial: Trial, choice: Choice, layer: Layer, differences: dict[str, Difference]) -> LayerReport:
+    candidates, seen, name = trial.candidates, trial.records.seen[layer.name], layer.name
+    operator, alone = layer.node.op + (f" {layer.relu.op}" if layer.relu else ""), choice.alone.get(name)
+    if name not in {n.name for n in candidates.chosen(choice.in_float)}:
+        return LayerReport(name, operator, "float", seen.low, seen.high, alone=alone)
+    quant, difference = candidates.table(choice.in_float).of(name), differences.get(name)
     return LayerReport(
         name,
         operator,
@@ -214,9 +215,9 @@ def _layer_report(
         seen.high,
         quant.scale,
         quant.zero_point,
-        differences[name].sqnr,
+        difference.sqnr if difference else None,
         _weight_sqnr(candidates, layer),
-        choice.alone.get(name),
+        alone,
     )
 
 

@@ -17,7 +17,8 @@ class LayerReport:
     """A layer. low, high: what calibration saw of its result. scale, zero: of its result in 8 bits.
 
     sqnr: decibels of the result against the float net's, all errors from before included; weight_sqnr: of its weights.
-    alone: relative error of the net's outputs with only this layer in 8 bits. None: in float, not measured, no weights.
+    alone: relative error of the net's outputs with only this layer in 8 bits. None: in float, part of a sum behind it,
+    not measured, no weights.
     """
 
     name: str
