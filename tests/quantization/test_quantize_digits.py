@@ -116,3 +116,12 @@ def test_what_cannot_be_done_is_told(calibration: list[np.ndarray]) -> None:
             graphc.quantize(NET, INIT, calibration, inputs=shapes, **arguments)
     with pytest.raises(GraphcError, match="there is no calibration data"):
         graphc.quantize(NET, INIT, [], inputs=shapes)
+
+
+def test_layers_go_to_float_until_the_loss_holds(quantized: tuple, calibration: list[np.ndarray]) -> None:
+    loss = quantized[0].report.all_int8
+    found = graphc.quantize(NET, INIT, calibration, inputs={"data": (10, 1, 8, 8)}, max_loss=0.7 * loss, equalize=False)
+    assert found.report.loss <= 0.7 * loss
+    kept = [layer.name for layer in found.report.layers if layer.precision == "float"]
+    assert set(found.table.in_float) <= set(kept)
+    assert found.compile().run({"data": calibration[0]})["softmax"].shape == (10, 10)

@@ -11,10 +11,11 @@ from small_quantized_nets import branching_net, observed, samples
 from graphc.frontends.netdef import import_net, read_net, write_net
 from graphc.frontends.netdef.exporter import export_net
 from graphc.ir import Graph, Quant, TensorType, UnsupportedError
+from graphc.ir.builder import Builder
 from graphc.ir.infer import infer_types
 from graphc.ir.reference import evaluate
 from graphc.ir.verify import verify
-from graphc.passes.quantize import assign, choose_layers, find_layers, quantise_weights, rewrite
+from graphc.passes.quantize import Moments, Observation, assign, choose_layers, find_layers, quantise_weights, rewrite
 from graphc.passes.quantize.layers import Kind
 
 
@@ -113,3 +114,31 @@ def test_the_pair_is_a_net_of_caffe2_that_computes_the_same() -> None:
 def test_graphcs_own_operators_are_no_netdef() -> None:
     with pytest.raises(UnsupportedError, match=r"g\.int8_conv has no form in a NetDef"):
         export_net(quantised(native=True)[1])
+
+
+def test_a_clip_is_the_end_of_a_range() -> None:
+    """Relu6: nothing above 6 comes out, in a net whose convolutions give more."""
+    rng = np.random.default_rng(0)
+    graph = Graph("clipped", "typed")
+    build = Builder(graph)
+    x = build.input("data", "float[1,3,8,8]")
+    weights = [build.constant(n, rng.normal(0, 2, s).astype(np.float32)) for n, s in (("w", (4, 3, 1, 1)), ("b", (4,)))]
+    y = build.op("Conv", [x, *weights], {"kernel": 1}, "raw")
+    clipped = build.op("Clip", [y], {"min": 0.0, "max": 6.0}, "clipped")
+    more = [build.constant(n, rng.normal(0, 2, s).astype(np.float32)) for n, s in (("v", (2, 4, 1, 1)), ("c", (2,)))]
+    build.output(build.op("Conv", [clipped, *more], {"kernel": 1}, "out"))
+    data = {"data": rng.normal(0, 2, (1, 3, 8, 8)).astype(np.float32)}
+    layers = find_layers(graph)
+    assert [(n.name, n.relu.op if n.relu else "") for n in layers] == [("clipped", "Clip"), ("out", "")]
+    values = evaluate(graph, data, keep_all=True)
+    seen = {n: Observation(n) for n in ("data", "clipped", "out")}
+    for name, record in seen.items():
+        record.add(values[name])
+    table = assign(layers, seen, "min-max")
+    weights8 = {n.name: quantise_weights(n, table.of(n.inputs[0].name), Moments.of(n, False)) for n in layers}
+    rewrite(graph, layers, table, weights8)
+    found = evaluate(graph, data, keep_all=True)
+    assert Counter(n.op for n in graph.nodes)["Int8ConvRelu"] == 1
+    assert found["clipped_int8"].max() == 255
+    assert table.of("clipped").scale * 255 == pytest.approx(6)
+    assert np.abs(found["out"] - values["out"]).max() < 0.05 * np.abs(values["out"]).max()
