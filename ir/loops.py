@@ -22,13 +22,6 @@ from graphc.ir.types import DType, TensorType
 T = TypeVar("T")
 
 
-class Passed(tuple[int, ...]):
-    """A few whole numbers among the constants of a loop that are passed when the plan runs: a kernel serves them all.
-
-    The loop sees a tuple. Its length, 9 at most, is a part of the kernel.
-    """
-
-
 def loop_operands(
     opdef: OpDef, inputs: Sequence[T], outputs: Sequence[T], carried: Sequence[T], absent: T
 ) -> list[Any]:

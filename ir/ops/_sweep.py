@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from graphc.ir.loops import Passed
 from graphc.ir.opdef import Call
 from graphc.ir.ops._rules import nhwc
 from graphc.ir.ops._window import SAME, Window, given_window
@@ -23,10 +22,7 @@ WHOLE = -1
 
 
 def sweep_constants(call: Call) -> Sequence[Any]:
-    """(spatial dimensions, order is NHWC, mode, kernel, stride, dilation, heads), the last four as triples.
-
-    None of them is a part of the kernel: a net has many windows, and such a loop takes seconds to compile.
-    """
+    """(spatial dimensions, order is NHWC, mode, kernel, stride, dilation, heads), the last four as triples."""
     w, whole, legacy_pad = given_window(call)
     mode = WHOLE if whole else SAME if legacy_pad == SAME else 0
     return explicit_constants(call, w, mode)
@@ -38,7 +34,7 @@ def explicit_constants(call: Call, w: Window, mode: int = 0) -> Sequence[Any]:
         call.fail("it is not computed in half precision", "insert HalfToFloat before and FloatToHalf behind it")
     n = len(w.kernel)
     parts = ((1, w.kernel), (1, w.stride), (1, w.dilation), (0, w.heads))
-    return [n, int(nhwc(call)), mode, *(Passed((fill,) * (3 - n) + part) for fill, part in parts)]
+    return [n, int(nhwc(call)), mode, *((fill,) * (3 - n) + part for fill, part in parts)]
 
 
 def columns_type(filters: TensorType, places: int) -> TensorType:

@@ -13,6 +13,7 @@ import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from graphc.backends.cpu.rules import Rule, Template, float_bits
 from graphc.backends.cpu.target import CpuTarget
 from graphc.backends.lines import Lines
 from graphc.ir import LoweringError
-from graphc.ir.loops import Passed, is_fill, loop_dtype, loop_inputs, loop_operands, loop_types
+from graphc.ir.loops import is_fill, loop_dtype, loop_inputs, loop_operands, loop_types
 from graphc.ir.opdef import Call, OpDef, lookup
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
 from graphc.ir.types import TensorType
@@ -162,10 +163,8 @@ LONG = 64
 
 
 def argument_codes(call: Call) -> list[str] | None:
-    """Of each argument ``i`` or ``f`` for a number passed at run time, ``3i`` for three, ``I`` or ``F`` for many, or a
-    literal.
-
-    Lists, long tuples and those of ``Passed`` are passed at run time, other short tuples are a part of the kernel.
+    """Of each argument ``i`` or ``f`` for a number passed at run time, ``3i`` or ``3f`` for a tuple of three, ``I`` or
+    ``F`` for a list or long tuple, which is an array, or a literal: nothing, an empty tuple, one of both kinds.
 
     None if one is text or a graph.
     """
@@ -173,10 +172,11 @@ def argument_codes(call: Call) -> list[str] | None:
     for value in call.opdef.loop_arguments(call):
         if not _is_number(value):
             return None
-        if isinstance(value, Passed):
-            codes.append(f"{len(value)}i")
-        elif isinstance(value, (tuple, list)) and _is_long(value):
-            codes.append("I" if all(isinstance(v, int) for v in value) else "F")
+        kinds = {"f" if isinstance(v, float) else "i" for v in value} if isinstance(value, (tuple, list)) else set()
+        if isinstance(value, (tuple, list)) and _is_long(value):
+            codes.append("F" if "f" in kinds else "I")
+        elif len(kinds) == 1:
+            codes.append(f"{len(value)}{kinds.pop()}")
         else:
             codes.append({int: "i", bool: "i", float: "f"}.get(type(value)) or _text(value))
     return codes
@@ -258,11 +258,12 @@ def emit(spec: KernelSpec, target: CpuTarget) -> str:
 NOTHING = "array_f4(0, (0,))"
 LISTS = ("I", "F")
 RUN_TIME = ("i", "f", *LISTS)
-FEW = re.compile(r"([1-9])i")
+FEW = re.compile(r"([1-9]\d?)([if])")
+"""A tuple."""
 
 
 def width(code: str) -> int:
-    """The number of parameters that an argument has, besides the elements of a long list."""
+    """The number of parameters that an argument has, besides the elements of a list."""
     few = FEW.fullmatch(code)
     return int(few[1]) if few else int(code in RUN_TIME)
 
@@ -271,8 +272,8 @@ def argument(code: str, k: int, end: str) -> str:
     """An argument as source, from parameter ``k``; ``end``: where the next long list begins."""
     if code in LISTS:
         return f"array_{'i8' if code == 'I' else 'f8'}(p + 8 * ({end}), (ld(p, {k}),))"
-    if FEW.fullmatch(code):
-        return f"({''.join(f'ld(p, {k + i}), ' for i in range(width(code)))})"
+    if few := FEW.fullmatch(code):
+        return f"({''.join(argument(few[2], k + i, end) + ', ' for i in range(int(few[1])))})"
     return {"i": f"ld(p, {k})", "f": f"ld_f8(p, {k})"}.get(code) or _literal(code)
 
 
@@ -329,24 +330,24 @@ def _bind(
     for type in call.opdef.scratch(call) if call.opdef.scratch else ():
         params += [workspace, *type.static_shape]
         workspace = workspace.plus(_room(type))
-    params += [n for v in call.opdef.loop_arguments(call) for n in number(v)]
+    arguments = list(zip(str(choice.spec["args"]).split(";"), call.opdef.loop_arguments(call)))
+    params += [n for code, value in arguments for n in passed(code, value)]
     params += [Address("status")] if call.opdef.errors else []
-    for code, value in zip(argument_codes(call) or (), call.opdef.loop_arguments(call)):
-        params += [n for v in value for n in number(float(v) if code == "F" else v)] if code in LISTS else []
+    params += [_number(v, code.lower()) for code, value in arguments if code in LISTS for v in value]
     size = sum(v.type.size for v in outs)
     label = call.node.results[0].name if call.node.results else call.node.op
     return [(Task(choice.spec, tuple(params), 1, label, size, 4 * size),)]
 
 
-def number(value: object) -> list[int]:
-    """An argument as parameters: the bits of a float, a long list's length, nothing for what the specification has."""
-    if isinstance(value, float):
-        return [float_bits(value)]
-    if isinstance(value, Passed):
-        return list(value)
-    if isinstance(value, (tuple, list)):
-        return [len(value)] if _is_long(value) else []
-    return [int(value)] if isinstance(value, int) else []
+def passed(code: str, value: Any) -> list[int]:
+    """An argument as parameters: the bits of floats, a list's length, nothing for what the specification has."""
+    if code in LISTS:
+        return [len(value)]
+    return [_number(v, code[-1]) for v in (value if FEW.fullmatch(code) else [value])] if width(code) else []
+
+
+def _number(value: float, kind: str) -> int:
+    return float_bits(float(value)) if kind == "f" else int(value)
 
 
 TEMPLATES = (Template("loop", emit),)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from graphc.backends.cpu.kernels import costs
-from graphc.backends.cpu.kernels.loops import NOTHING, argument, argument_codes, loop_source, number, operand, width
+from graphc.backends.cpu.kernels.loops import NOTHING, argument, argument_codes, loop_source, operand, passed, width
 from graphc.backends.cpu.rules import Rule, Template
 from graphc.backends.cpu.target import CpuTarget
 from graphc.backends.lines import Lines
@@ -80,7 +80,8 @@ def _bind(
     views = [v for v in (*ins, *outs) if v is not None]
     size = outs[0].type.size
     params: list[Param] = [size, *(v.address for v in views)]
-    params += [n for value in call.opdef.loop_arguments(call) for n in number(value)]
+    codes = str(choice.spec["args"]).split(";")
+    params += [n for code, value in zip(codes, call.opdef.loop_arguments(call)) for n in passed(code, value)]
     nbytes = sum(v.type.nbytes for v in views)
     return [(Task(choice.spec, tuple(params), -(-size // SLICE), call.node.results[0].name, size, nbytes),)]
 

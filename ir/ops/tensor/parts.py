@@ -369,11 +369,15 @@ def _expand_scratch(call: Call) -> list[TensorType]:
 def _expand(x: np.ndarray, target: np.ndarray, y: np.ndarray, steps: np.ndarray, kept: Any) -> None:
     shape = (1,) + y.shape  # noqa: RUF005  # Numba has no unpacking
     set_steps(steps, 1, shape, kept)
-    run, stride = shape[len(shape) - 1], kept[len(shape) - 1]
+    run = shape[len(shape) - 1]
     for row in range(y.size // max(run, 1)):
         at = offset(steps, 1)
-        for j in range(run):
-            y.flat[row * run + j] = x.flat[at + j * stride]
+        if kept[len(shape) - 1]:
+            for j in range(run):
+                y.flat[row * run + j] = x.flat[at + j]
+        else:
+            for j in range(run):
+                y.flat[row * run + j] = x.flat[at]
         advance(steps, shape)
 
 
