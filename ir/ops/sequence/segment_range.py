@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from graphc.ir.opdef import Call, op
-from graphc.ir.ops._rules import agree, require
+from graphc.ir.ops._rules import agree, product, require
 from graphc.ir.ops._segments import (
     FLOAT,
     NOT_SORTED,
@@ -104,7 +104,10 @@ def _gradient(data: Array, out: Array, grads: Array, ids: Array, y: Array, how: 
 
 
 def _gradient_infer(call: Call) -> list[TensorType]:
-    """DATA_GRAD: like DATA_IN; DATA_OUT and SEGMENT_GRADS have one shape, with rows of DATA_IN's kind."""
+    """DATA_GRAD: a row like those of SEGMENT_GRADS for each of DATA_IN.
+
+    Rows of all three have as many elements, whatever their shapes, and SEGMENT_GRADS as many rows as DATA_OUT.
+    """
     data, _, grads = (require(call, i, FLOAT) for i in range(3))
     count = int_vector(call, 3)
     shapes = [rows_of(call, i) for i in range(3)]
@@ -113,11 +116,9 @@ def _gradient_infer(call: Call) -> list[TensorType]:
     for i, shape in enumerate(shapes):
         if shape is None or grads.shape is None:
             continue
-        if len(shape) != len(grads.shape):
-            call.fail(f"input {i} ({call.input_name(i)}) has other rows than SEGMENT_GRADS")
-        for k, (a, b) in enumerate(zip(shape, grads.shape)):
-            if k or i:
-                agree(call, a, b, f"dimension {k} of {call.input_name(i)}")
+        agree(call, product(shape[1:]), product(grads.shape[1:]), f"elements of a row of {call.input_name(i)}")
+        if i:
+            agree(call, shape[0], grads.shape[0], f"number of rows of {call.input_name(i)}")
     return [with_rows(grads.shape, count)]
 
 

@@ -108,3 +108,16 @@ def test_scalars_of_a_gradient_are_a_vector() -> None:
     for op in ("UnsortedSegmentWeightedSumGradient", "SortedSegmentWeightedSumGradient"):
         assert "wants 1" in refusal(op, "float[4,1]", "float[3,8]", "int32[4]")
         assert "number of SCALARS" in refusal(op, "float[3]", "float[3,8]", "int32[4]")
+
+
+def test_rows_of_gradients_count_by_their_elements() -> None:
+    data, ids = np.ones((3, 2), np.float32), np.zeros(3, np.int32)
+    grads = np.array([[[5, 7]]], np.float32)  # one row, as a plane of one row
+    got = answer("SortedSegmentRangeSumGradient", data, data[:1], grads, ids)
+    assert got.tolist() == [[[5, 7]]] * 3
+    assert "elements of a row" in refusal(
+        "SortedSegmentRangeSumGradient", "float[3,2]", "float[1,2]", "float[1,3]", "int32[3]"
+    )
+    assert "number of rows of DATA_OUT" in refusal(
+        "SortedSegmentRangeSumGradient", "float[3,2]", "float[2,2]", "float[1,2]", "int32[3]"
+    )
