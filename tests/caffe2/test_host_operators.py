@@ -235,3 +235,16 @@ def test_a_builder_makes_a_function_for_each_operator_of_each_created_net() -> N
     workspace.CreateNet(net, overwrite=True)
     workspace.RunNet(net)
     assert workspace.FetchBlob("a") == [5]
+
+
+def test_operators_that_fail() -> None:
+    nets = {op: core.Net(op) for op in ("Fail", "ThrowException")}
+    nets["Fail"].Fail([], [])
+    nets["ThrowException"].ThrowException([], [], message="on purpose")
+    for net in nets.values():
+        workspace.CreateNet(net)
+        with pytest.raises(RuntimeError, match=f"op #0 {net.Proto().op[0].type}"):
+            workspace.RunNet(net)
+    assert workspace.RunNet(nets["Fail"], allow_fail=True) is False
+    with pytest.raises(RuntimeError, match="on purpose"):
+        workspace.RunNet(nets["ThrowException"], allow_fail=True)

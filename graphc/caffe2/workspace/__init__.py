@@ -7,6 +7,7 @@ from graphc.caffe2.workspace import (  # noqa: F401  (they register operators)
     control,
     counters,
     datasets,
+    failures,
     files,
     put_operators,
     python_functions,
