@@ -50,8 +50,7 @@ _ABSENT = {
     "caffe2.python.numa_benchmark": _SCRIPT,
     "caffe2.python.rnn.lstm_comparison": _SCRIPT,
     "caffe2.python.examples": _SCRIPT,
-    "caffe2.python.models.seq2seq": "builds translators: with rnn_cell and attention, which graphc has, the files of "
-    "Caffe2 run from a folder of your own",
+    "caffe2.python.models.seq2seq": "builds translators; the cells and the attention of them are in rnn_cell",
     "caffe2.contrib.nccl": _OTHER_HARDWARE,
     "caffe2.contrib.gloo": _ONE_PROCESS,
     "caffe2.distributed": _ONE_PROCESS,

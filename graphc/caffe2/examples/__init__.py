@@ -1,0 +1,1 @@
+"""``caffe2.python.examples``: what is more than a script of Caffe2's examples."""
