@@ -1,11 +1,12 @@
 """Int8 convolutions beside float ones of the same sizes, both by graphc, on one core, call by call in turn.
 
-    python benchmarks/int8_operators.py [--net resnet50] [--target native] [--seconds 0.3] [--json FILE]
+    python benchmarks/int8_operators.py [--net resnet50] [--caffe2] [--target native] [--seconds 0.3] [--json FILE]
 
 Kernels alone, each in the layout that a net would give it: float in blocks of channels with relu, int8 in NHWC with the
 copies that it needs. Times are lower quartiles; ``ratio`` is float's time by int8's: 2 means twice as fast. GOP/s count
-direct convolution, so that float's Winograd does fewer. Weights are uint8 around the zero point 128, as a symmetric
-quantisation makes them; with ``--asymmetric`` around another, where the kernel has to add up X as well.
+direct convolution, so that float's Winograd does fewer. Operators are graphc's own, with ``--caffe2`` Caffe2's, whose
+weights are uint8 around the zero point 128, as a symmetric quantisation makes them; with ``--asymmetric`` around
+another, where the kernel has to add up X as well.
 """
 
 from __future__ import annotations
@@ -39,19 +40,24 @@ class Figures:
     gops: float
 
 
-def int8_call_of(layer: Layer, batch: int, zero: int) -> Call:
-    """The layer in int8 with random weights around a zero point, and relu."""
+def int8_call_of(layer: Layer, batch: int, zero: int | None) -> Call:
+    """The layer in int8 with random weights and relu: graphc's own operator, Caffe2's with a zero point of weights."""
     r, graph, fc = np.random.default_rng(0), Graph("layer"), not layer.size
     shape = (batch, layer.channels) if fc else (batch, layer.size, layer.size, layer.channels)
     taps = () if fc else (layer.kernel, layer.kernel)
     x = graph.add_input(TensorType(DType.UINT8, shape, quant=Quant(0.02, 114)), "x")
-    w = graph.add_constant("w", r.integers(0, 256, (layer.maps, *taps, layer.channels // layer.group)).astype(np.uint8))
-    b = graph.add_constant("b", r.integers(-999, 999, layer.maps).astype(np.int32))
-    for value, quant in ((w, Quant(0.01, zero)), (b, Quant(0.0002, 0))):
-        value.type = replace(value.type, quant=quant)
+    integers = r.integers(0, 256, (layer.maps, *taps, layer.channels // layer.group)).astype(np.uint8)
+    w = graph.add_constant("w", integers if zero is not None else integers.view(np.int8))
+    operands = [x, w, graph.add_constant("b", r.integers(-999, 999, layer.maps).astype(np.int32))]
+    if zero is None:
+        operands.append(graph.add_constant("scales", np.full(layer.maps, 0.01, np.float32)))
+    else:
+        for value, quant in zip(operands[1:], (Quant(0.01, zero), Quant(0.0002, 0))):
+            value.type = replace(value.type, quant=quant)
     window = {"kernel": layer.kernel, "stride": layer.stride, "pad": layer.kernel // 2, "group": layer.group}
     attrs = {"Y_scale": 0.5, "Y_zero_point": 3, "order": b"NHWC", **({} if fc else window)}
-    node = Node("Int8FCRelu" if fc else "Int8ConvRelu", [x, w, b], [Value(TensorType(), "y")], attrs)
+    op = ("Int8FCRelu" if fc else "Int8ConvRelu") if zero is not None else "g.int8_fc" if fc else "g.int8_conv"
+    node = Node(op, operands, [Value(TensorType(), "y")], attrs | ({} if zero is not None else {"relu": 1}))
     graph.append(node)
     node.results[0].type = node.opdef.infer(Call(node))[0]
     return Call(node)
@@ -71,7 +77,9 @@ def in_turn(calls: list[Callable[[], None]], seconds: float) -> list[float]:
     return [quantiles(times, n=4)[0] for times in samples]
 
 
-def measure(net: str, layer: Layer, target: CpuTarget, batch: int, zero: int, seconds: float) -> tuple[Figures, str]:
+def measure(
+    net: str, layer: Layer, target: CpuTarget, batch: int, zero: int | None, seconds: float
+) -> tuple[Figures, str]:
     """The figures of a layer, and the names of the rules."""
     floats, ints = call_of(layer, target, batch), int8_call_of(layer, batch, zero)
     (first, one), (second, other) = runner(floats, target), runner(ints, target)
@@ -87,7 +95,10 @@ def main() -> None:
     parser.add_argument("--target", default="native")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=0.3, help="for each layer")
-    parser.add_argument("--asymmetric", action="store_true", help="weights that do not fit int8 without the zero point")
+    parser.add_argument("--caffe2", action="store_true", help="Caffe2's operators instead of graphc's own")
+    parser.add_argument(
+        "--asymmetric", action="store_true", help="of Caffe2, with weights that do not fit int8 without the zero point"
+    )
     parser.add_argument("--json", type=Path, help="write all figures to this file too")
     options = parser.parse_args()
     target = find(options.target)
@@ -96,7 +107,7 @@ def main() -> None:
     figures = []
     for net in options.net or ["resnet50", "squeezenet"]:
         for layer in NETS[net]:
-            zero = 119 if options.asymmetric else 128
+            zero = 119 if options.asymmetric else 128 if options.caffe2 else None
             f, names = measure(net, layer, target, options.batch, zero, options.seconds)
             figures.append(f)
             times = f"{f.float32:.1f} | {f.int8:.1f} | {f.ratio:.2f} | {f.gops:.0f}"

@@ -63,7 +63,7 @@ def _take_image(graph: Graph, node: Node) -> bool:
     channels = x.type.shape[1] if x.type.shape else None
     if not isinstance(channels, int) or channels > MOST_CHANNELS:
         return False
-    attrs = {name: follower.attrs[name] for name in ("Y_scale", "Y_zero_point") if name in follower.attrs}
+    attrs = {name: v for name, v in follower.attrs.items() if name in ("Y_scale", "Y_zero_point")}
     image = make_node("g.int8_image", [x], follower.results[0].type, node, attrs)
     graph.insert_before(node, image)
     graph.replace(node.results[0], image.results[0])

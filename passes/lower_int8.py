@@ -55,8 +55,11 @@ def _make_native(graph: Graph, node: Node) -> bool:
     if not rows.size or rows[0].size > LONGEST or centred.min() < -128 or centred.max() > 127:
         return False
     scales = np.full(len(rows), quant.scale, np.float32)
-    parts = ((w, centred.astype(np.int8)), (b, b.data.reshape(-1)), (w, scales))
-    constants = [fresh_constant(graph, f"{v.name}{end}", a) for (v, a), end in zip(parts, ("_s8", "_s32", "_scales"))]
+    constants = [
+        fresh_constant(graph, f"{w.name}_s8", centred.astype(np.int8)),
+        fresh_constant(graph, f"{b.name}_s32", b.data.reshape(-1)),
+        fresh_constant(graph, f"{w.name}_scales", scales),
+    ]
     record = lookup("g.int8_conv" if node.op in CONVOLUTIONS else "g.int8_fc")
     attrs: dict[str, Attr] = {k: v for k, v in node.attrs.items() if record.has_arg(k)}
     attrs["relu"] = int(node.op.endswith("Relu"))

@@ -217,12 +217,12 @@ def _mixing(lanes: int) -> dict[str, Any]:
 
 def _joined(b: Any, words: Sequence[Any], more: Any) -> Any:
     """Four vectors of words, clamped to int16, plus the int16 ``more``, as bytes: 128 bits of each side by side."""
-    pairs = [_narrowed(b, words[i], words[i + 1], I16, -(1 << 15), (1 << 15) - 1) for i in (0, 2)]
+    first, second = (_narrowed(b, words[i], words[i + 1], I16, -(1 << 15), (1 << 15) - 1) for i in (0, 2))
     if more is not None:
-        halves = pairs[0].type
+        halves = first.type
         name, more = f"llvm.sadd.sat.v{halves.count}i16", b.bitcast(more, halves)
-        pairs = [call_llvm(b, name, halves, [pair, more]) for pair in pairs]
-    return _narrowed(b, *pairs, I8, 0, 255)
+        first, second = (call_llvm(b, name, halves, [pair, more]) for pair in (first, second))
+    return _narrowed(b, first, second, I8, 0, 255)
 
 
 def _in_order(b: Any, mixed: Any, lanes: int) -> Any:

@@ -56,7 +56,8 @@ def is_float_result(call: Call) -> bool:
 
 def unit(call: Call) -> np.float32:
     """Scale of the result, 1 where it is float32."""
-    return np.float32(1 if is_float_result(call) else result_quant(call).scale)
+    scale: np.float32 = np.float32(1 if is_float_result(call) else result_quant(call).scale)
+    return scale
 
 
 def multipliers(call: Call, scales: np.ndarray) -> np.ndarray:
@@ -67,7 +68,8 @@ def multipliers(call: Call, scales: np.ndarray) -> np.ndarray:
 
 def residual_ratio(call: Call) -> np.float32:
     """Units of the result per unit of R."""
-    return np.float32(np.float32(quant_of(call, RESIDUAL).scale) / unit(call))
+    ratio: np.float32 = np.float32(quant_of(call, RESIDUAL).scale) / unit(call)
+    return ratio
 
 
 def _result_type(call: Call, shape: Shape | None) -> list[TensorType]:
