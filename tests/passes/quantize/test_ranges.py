@@ -93,10 +93,8 @@ def test_outliers_are_clamped_where_it_pays() -> None:
     assert percentile(observed(values))[1] < 10
     assert entropy(observed(values))[1] < 60
     assert min_max(observed(values))[1] == 100
-    many = np.concatenate([values] * 200)
-    many[: 199 * 20001 : 20001] = 3.0  # one of the outliers stays among four million
-    many[20000:-1:20001] = 3.0
-    assert least_error(observed(many))[1] < 70
+    many = np.append(np.tile(VALUES["relu"], 50), np.float32(40))  # a step for one of a million does not pay
+    assert least_error(observed(many))[1] < 30
 
 
 def naive_divergence(record: Observation, low: float, high: float) -> float:
@@ -122,7 +120,7 @@ def naive_divergence(record: Observation, low: float, high: float) -> float:
 def test_divergence_against_its_definition(name: str) -> None:
     record = observed(VALUES[name])
     low, high = min_max(record)
-    for part in (1.0, 0.6, 0.3):
+    for part in (1.0, 0.3):
         got = divergence(record, part * low, part * high)
         assert got == pytest.approx(naive_divergence(record, part * low, part * high), rel=1e-9)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import cache
 
 import numpy as np
 import pytest
@@ -19,11 +20,12 @@ from graphc.passes.quantize import Moments, Observation, assign, choose_layers, 
 from graphc.passes.quantize.layers import Kind
 
 
-def quantised(native: bool, in_float: tuple[str, ...] = (), refine: bool = True) -> tuple[Graph, Graph]:
+@cache
+def quantised(native: bool, in_float: tuple[str, ...] = ()) -> tuple[Graph, Graph]:
     """The float graph and its 8-bit form."""
     graph = branching_net()
     layers = find_layers(graph)
-    seen, moments = observed(graph, layers, refine)
+    seen, moments = observed(graph, layers)
     table = assign(layers, seen, "mse")
     products = [layer for layer in layers if layer.kind is Kind.PRODUCT]
     weights = {n.name: quantise_weights(n, table.of(n.inputs[0].name), moments[n.name], native) for n in products}
