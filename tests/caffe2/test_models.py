@@ -121,6 +121,8 @@ def test_initializers() -> None:
         given.update("XavierFill", {})
     with pytest.raises(TypeError, match="param_name"):
         initializers.ExternalInitializer().create_param(1, model.param_init_net, [1])
+    more = initializers.update_initializer(None, ("ConstantFill", {"value": 1.0}, {"value": 2.0}), ("XavierFill", {}))
+    assert (more.operator_name, more.operator_kwargs) == ("ConstantFill", {"value": 1.0})
     bounds = interpreted_nets.initial(_large())["w"]
     assert 0.9 * np.sqrt(3 / 100) < abs(bounds).max() <= np.sqrt(3 / 100)
 

@@ -71,5 +71,5 @@ def update_initializer(
     default_operator_name_and_kwargs: Fill,
 ) -> Any:
     """An initializer of this class, ``Initializer`` if it is None, with this operator, else with the default one."""
-    name, kwargs = operator_name_and_kwargs or default_operator_name_and_kwargs
+    name, kwargs = (operator_name_and_kwargs or default_operator_name_and_kwargs)[:2]  # Caffe2 reads no more of them
     return (initializer_class or Initializer)(name, **kwargs)
