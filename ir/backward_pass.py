@@ -51,10 +51,13 @@ READ_SHAPES = ("AddGradient", "ConstantFill", "CopyOnDeviceLike", "SubGradient")
 
 @dataclass(frozen=True)
 class BackwardPass:
-    """operators: in the order in which they run. gradients: by blob; of one with several versions, the earliest's."""
+    """operators: in the order in which they run. gradients: by blob; of one with several versions, the earliest's that
+    has one. of_given: those of blobs as they are before the first operator.
+    """
 
     operators: list[NamedCall]
     gradients: dict[str, str | tuple[str, str]]
+    of_given: dict[str, str | tuple[str, str]]
 
 
 def differentiate(
@@ -78,7 +81,9 @@ def differentiate(
     for i in reversed(range(len(operators))):
         walk.reverse(i)
         walk.accumulate(i)
-    return BackwardPass(walk.made, {blob: g for blob, g in walk.gradients.items() if g is not None})
+    found = {blob: g for blob, g in walk.gradients.items() if g is not None}
+    of_given = {b: g for b, g in found.items() if walk.versions.writer(b, walk.version[b]) == OUTSIDE}
+    return BackwardPass(walk.made, found, of_given)
 
 
 def _check_stops(operators: Sequence[NamedCall]) -> None:

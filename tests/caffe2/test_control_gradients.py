@@ -129,6 +129,41 @@ def test_what_only_the_next_iteration_reads() -> None:
     check(built(body, ["x", "w"]), {"x": [0.8, -0.5], "w": [0.9, 1.2]})
 
 
+def test_what_every_iteration_makes_anew() -> None:
+    """y and, in a branch, z are overwritten unread: what they held before has no part in the loss."""
+
+    def once() -> None:
+        ops.Mul(["w", "w"], "y")
+        with ops.IfNet("flag"):
+            ops.Mul(["x", "w"], "z")
+        with ops.Else():
+            ops.Sin("w", "z")
+
+    def body() -> None:
+        for name in ("y", "z"):
+            ops.Copy("x", name)
+        counted_loop(3, once)
+        ops.Mul([ops.Mul(["y", "z"]), "x"], "loss")
+
+    net = built(body, ["x", "w", "flag"])
+    for flag in (True, False):
+        workspace.FeedBlob("flag", np.array(flag))
+        check(core.Net(net.Proto()), {"x": [0.8, -0.5], "w": [0.9, 1.2]})
+
+
+@pytest.mark.parametrize("flag", [True, False])
+def test_a_branch_overwrites_what_it_does_not_read(flag: bool) -> None:
+    """The If names y among its inputs, because without the branch y stays as it is."""
+    then = core.Net("then")
+    then.Mul(["x", "w"], "y")
+    net = core.Net("overwrites")
+    net.Sin("x", "y")
+    net.If(["flag", "x", "w", "y"], ["y"], then_net=then.Proto())
+    net.Mul(["y", "x"], "loss")
+    workspace.FeedBlob("flag", np.array(flag))
+    check(net, {"x": [0.7, -1.1], "w": [2.0, 0.5]})
+
+
 def test_loops_in_loops() -> None:
     """Workspaces in workspaces: the inner loop's are those of one iteration of the outer one."""
 
@@ -208,6 +243,18 @@ def test_refusals() -> None:
 
     with pytest.raises(RuntimeError, match="is computed in place"):
         built(loses, ["x", "w"]).AddGradientOperators(["loss"])
+
+    def perhaps() -> None:
+        with ops.IfNet("flag"):
+            ops.Mul(["w", "w"], "y")
+
+    def leaves() -> None:
+        ops.Copy("x", "y")
+        counted_loop(2, perhaps)
+        ops.Copy("y", "loss")
+
+    with pytest.raises(RuntimeError, match="writes 'y' or leaves it as it is, and does not say so"):
+        built(leaves, ["x", "w", "flag"]).AddGradientOperators(["loss"])
     loop = core.Net("loop")
     loop.Mul(["x", "w"], "x")
     net = core.Net("plain")

@@ -10,10 +10,9 @@ from graphc.caffe2.core.blob_reference import BlobReference, GradientSlice
 from graphc.caffe2.core.gradient_rules import gradient_names, gradient_rule, messages, plain_operators
 from graphc.caffe2.core.nested_names import renamed_inside
 from graphc.caffe2.workspace.errors import EnforceError, enforced
-from graphc.frontends.netdef import add_gradient_operators
-from graphc.frontends.netdef.gradients import ONLY_SUM_MARK, SUM_MARK
-from graphc.frontends.netdef.net import Net
+from graphc.frontends.netdef.gradients import ONLY_SUM_MARK, SUM_MARK, gradient_operators
 from graphc.frontends.netdef.schema import Message
+from graphc.ir.backward_pass import BackwardPass
 from graphc.ir.gradient import Gradient
 
 
@@ -78,18 +77,16 @@ class IR:
         given = ys if isinstance(ys, Mapping) else dict.fromkeys(ys)
         losses = {str(y): gradient_names(g) for y, g in given.items()}
         made, found = backward_pass((entry.op for entry in self.ssa), losses, False)
-        return made, {BlobReference(blob): _reference(g) for blob, g in found.items()}
+        return made, {BlobReference(blob): _reference(g) for blob, g in found.gradients.items()}
 
 
 def backward_pass(
     operators: Iterable[Message], losses: Mapping[str, Gradient], adds_given: bool
-) -> tuple[list[Message], dict[str, str | tuple[str, str]]]:
-    """Gradient operators, and the gradients by blob; see ``graphc.ir.differentiate``. Raises ``EnforceError``."""
-    net = Net("gradients", plain_operators(operators))
-    n = len(net.ops)
+) -> tuple[list[Message], BackwardPass]:
+    """Gradient operators, and what else ``graphc.ir.differentiate`` says; raises ``EnforceError``."""
     with enforced():
-        found = add_gradient_operators(net, losses, 0, gradient_rule, renamed_inside, adds_given)
-    return messages(net.ops[n:]), found
+        made, found = gradient_operators(plain_operators(operators), losses, gradient_rule, renamed_inside, adds_given)
+    return messages(made), found
 
 
 def _reference(gradient: str | tuple[str, str]) -> Any:

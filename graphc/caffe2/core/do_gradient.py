@@ -40,7 +40,9 @@ def gen_do_gradient(op: Message, g_output: Sequence[Any]) -> tuple[list[Message]
         refuse(op, "argument 'net' is missing", "give the operator a net")
     made, unique = dedupe_g_output(op, g_output)
     incoming = {inner[name] + INNER: g for name, g in given_gradients(op, unique).items()}
-    operators, found = net_gradients(op, net, {name.removesuffix(INNER): name for name in incoming})
+    operators, found = net_gradients(
+        op, net, {name.removesuffix(INNER): name for name in incoming}, [inner[x] for x in op.input[:-1]]
+    )
     passed = {x: found[inner[x]] for x in op.input[:-1] if inner[x] in found}
     if not passed:
         return [], [None] * len(op.input)

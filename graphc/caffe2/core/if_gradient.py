@@ -61,9 +61,9 @@ def gen_if_gradient(op: Message, g_output: Sequence[Any]) -> tuple[list[Message]
     then_net, else_net = net_argument(op, "then_net"), net_argument(op, "else_net")
     if then_net is None:
         refuse(op, "argument 'then_net' is missing", "give the operator a net")
-    branches = [_Branch(*net_gradients(op, then_net, given)), _Branch([], dict(given))]
+    branches = [_Branch(*net_gradients(op, then_net, given, op.input)), _Branch([], dict(given))]
     if else_net is not None:
-        branches[1] = _Branch(*net_gradients(op, else_net, given))
+        branches[1] = _Branch(*net_gradients(op, else_net, given, op.input))
     gradients = {x: _joined(op, x, branches, given) for x in dict.fromkeys(op.input[1:])}
     found = [None, *(gradients[x] for x in op.input[1:])]
     known = {*op.input, *op.output, *filter(None, found)}

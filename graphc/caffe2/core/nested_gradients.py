@@ -34,22 +34,49 @@ def given_gradients(op: Message, g_output: Sequence[Any]) -> Gradients:
     return {name: str(gradient) for name, gradient in zip(op.output, g_output) if gradient is not None}
 
 
-def net_gradients(op: Message, net: Message, given: Mapping[str, str]) -> tuple[list[Message], Gradients]:
-    """The gradient operators of a net, and the gradients by blob; blobs that it leaves alone keep those given.
+def net_gradients(
+    op: Message, net: Message, given: Mapping[str, str], wanted: Iterable[str]
+) -> tuple[list[Message], Gradients]:
+    """The gradient operators of a net, and the gradients of those blobs of ``wanted`` that have one, as they are before
+    the net; blobs that it leaves alone keep those given.
 
-    Raises ``EnforceError``, also for sparse ones, which ``op`` cannot pass on.
+    Raises ``EnforceError``, also for sparse ones, which ``op`` cannot pass on, and for a blob that a part of the net
+    overwrites or not without reading it.
     """
     known = {name for inner in net.op for name in (*inner.input, *inner.output)}
     made, found = backward_pass(net.op, {n: g for n, g in given.items() if n in known}, True)
-    sparse = next((name for name, gradient in found.items() if isinstance(gradient, tuple)), None)
-    if sparse is not None:
-        refuse(op, f"the gradient of '{sparse}' is sparse in net '{net.name}'", f"read '{sparse}' through EnsureDense")
     for inner in made:
         if inner.type == READS_PLACE:  # all is on one device; so the net needs the blobs no more that only say which
             inner.type = "Copy"
             del inner.input[1:]
-    untouched = {n: g for n, g in given.items() if n not in known}
-    return made, {**{n: str(g) for n, g in found.items()}, **untouched}
+    gradients = Gradients()
+    for name in wanted:
+        gradient = found.of_given.get(name) if name in known else given.get(name)
+        if isinstance(gradient, tuple):
+            refuse(op, f"the gradient of '{name}' is sparse in net '{net.name}'", f"read '{name}' through EnsureDense")
+        if name in found.gradients:
+            _require_certain(op, net, name)
+        if gradient is not None:
+            gradients[name] = gradient
+    return made, gradients
+
+
+def _require_certain(op: Message, net: Message, name: str) -> None:
+    """Refuse a blob that an If or a While of the net, which does not read it, may overwrite or leave as it is."""
+    first = next((inner for inner in net.op if name in inner.output), None)
+    if first is not None and name not in first.input and not _surely_writes(first, name):
+        refuse(
+            op,
+            f"{first.type} in net '{net.name}' writes '{name}' or leaves it as it is, and does not say so",
+            f"name '{name}' among its inputs",
+        )
+
+
+def _surely_writes(op: Message, name: str) -> bool:
+    if op.type not in ("If", "While"):
+        return name in op.output
+    ways = [net_argument(op, "then_net"), net_argument(op, "else_net")]
+    return all(net is not None and any(_surely_writes(inner, name) for inner in net.op) for net in ways)
 
 
 def operator(like: Message, op_type: str, inputs: Iterable[str], outputs: Iterable[str], **args: Any) -> Message:

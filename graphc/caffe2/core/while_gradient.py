@@ -33,7 +33,7 @@ def gen_while_gradient(op: Message, g_output: Sequence[Any]) -> tuple[list[Messa
     running = _running(op, do, given)
     loop_net = net_argument(op, "loop_net")
     assert loop_net is not None
-    (*copies, gradient_do), found = net_gradients(op, loop_net, running)
+    (*copies, gradient_do), found = net_gradients(op, loop_net, running, do.input)
     summed = {x: f"{x}_grad" for x in do.input[:-1] if x in found and x not in running}
     before = [_beginning(op, b, given.get(b), g) for b, g in running.items()]
     before += [zeros(op, x, g) for x, g in summed.items()]
@@ -75,7 +75,7 @@ def _running(op: Message, do: Message, given: Gradients) -> Gradients:
         lost = next((b for b in running if b not in written or b in by_condition), None)
         if lost is not None:
             refuse(op, f"'{lost}' has a gradient and is not the loop's own", "write it in the loop's body alone")
-        made, found = net_gradients(op, loop_net, running)
+        made, found = net_gradients(op, loop_net, running, do.input)
         if not made:
             refuse(op, "nothing in its body has a gradient", "put a StopGradient behind it")
         more = [b for b in do.input[:-1] if b in written and b in found and b not in running]
