@@ -22,7 +22,7 @@ LIMIT = 2**63
 MOST_UNITS = 2**31
 """Units of a step: threads claim them by a word that holds the next one in half of its bits."""
 
-NUMBERS = ("stride",)
+NUMBERS = ("stride", "run")
 """Spaces that stand for a number, and lead nowhere."""
 
 PROVEN = "proven"

@@ -244,6 +244,13 @@ class OpDef:
         return [_loop_value(a, call.arg(a.name)) for a in self.args if a.name not in (CARRIED, RESULTS)]
 
 
+class Seed(int):
+    """The seed of a call's random numbers, among its ``constants``: in a later run of the same plan it is another.
+
+    The first run of a plan, and the interpreter's, has the seed itself.
+    """
+
+
 def _has_strings(call: Call) -> bool:
     values = [*call.node.operands, *call.node.results]
     return any(v is not None and v.type.dtype is DType.STRING for v in values)

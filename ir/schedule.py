@@ -56,6 +56,7 @@ class Address:
     space: ``arena`` (``index`` is the number of the buffer that is meant, for the proof that it is alive: the offset
     alone says where); ``const``, ``in`` and ``out`` (``index`` says which), ``scratch`` (base of all
     threads' scratch; thread t uses base + t * stride, where the space ``stride`` gives that number of bytes itself);
+    ``run``, no place either: how many runs there were before this one, for seeds;
     ``status``, the word for the number of an error that the check ``index`` of the schedule explains (a rule leaves the
     index 0, lowering gives each call its own).
     offset: bytes.

@@ -51,6 +51,8 @@ class Executor:
     key: what its owner finds it by. addresses: kernel name -> machine code, which ``code`` keeps in memory. constants:
     in the order of the schedule's slots, aligned. memory: an arena and a scratch buffer that are large enough, in place
     of its own. Raises ``PlanError`` if a task points outside its buffers.
+
+    ``number``: how many runs there were; operators that draw random numbers draw others in each.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Executor:
     ) -> None:
         self.code = code
         self.key: Hashable = None
+        self.number = 0
         self.schedule, self.threads, self.constants = schedule, threads, constants
         needed = schedule.arena_bytes, schedule.scratch_bytes * threads
         buffers = memory or [aligned_zeros(n) for n in needed]
@@ -73,6 +76,7 @@ class Executor:
         self._accepted = self._status.tobytes()
         self._driver: Native = native_function(driver)
         self._block = aligned_zeros(8 * job_words(threads)).view(np.int64)
+        self._numbers: list[int] = []
         self._ports: list[list[tuple[int, int]]] = [[] for _ in (*schedule.inputs, *schedule.outputs)]
         self._out_types = [
             (p.type.static_shape, p.type.dtype.numpy if p.type.dtype else np.float32) for p in schedule.outputs
@@ -117,6 +121,9 @@ class Executor:
             return param
         if param.space == "stride":
             return self.schedule.scratch_bytes
+        if param.space == "run":
+            self._numbers.append(position)
+            return 0
         if param.space in ("in", "out"):
             self._ports[self._port(param)].append((position, param.offset))
             return 0
@@ -147,6 +154,7 @@ class Executor:
         outputs = self.bind(inputs)
         if self.n_steps:
             self._start()
+        self.number += 1
         self.require_accepted()
         return outputs
 
@@ -158,6 +166,8 @@ class Executor:
             base = address_of(array)
             for position, offset in patches:
                 params[position] = base + offset
+        for position in self._numbers:
+            params[position] = self.number
         return outputs
 
     def require_accepted(self) -> None:

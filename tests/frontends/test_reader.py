@@ -151,6 +151,12 @@ def test_golden_nets_read(shared: Path) -> None:
     assert count > 200
 
 
+def test_arguments_of_an_operator_as_lists_and_texts() -> None:
+    op = Operator("Squeeze", ["x"], ["y"], {"dims": [0, 2], "order": "NCHW", "names": ["a", b"b"]})
+    assert op.args == {"dims": (0, 2), "order": b"NCHW", "names": (b"a", b"b")}
+    assert read_net(write_net(Net("n", [op], ["x"], ["y"]))).ops == [op]
+
+
 def test_hostile_sizes_are_refused_at_once() -> None:
     for data in (
         b"\x12\xff\xff\xff\xff\x0f",

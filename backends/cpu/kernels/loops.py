@@ -22,7 +22,7 @@ from graphc.backends.cpu.target import CpuTarget
 from graphc.backends.lines import Lines
 from graphc.ir import LoweringError
 from graphc.ir.loops import is_fill, loop_dtype, loop_inputs, loop_operands, loop_types
-from graphc.ir.opdef import Call, OpDef, lookup
+from graphc.ir.opdef import Call, OpDef, Seed, lookup
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
 from graphc.ir.types import TensorType
 
@@ -163,8 +163,9 @@ LONG = 64
 
 
 def argument_codes(call: Call) -> list[str] | None:
-    """Of each argument ``i`` or ``f`` for a number passed at run time, ``3i`` or ``3f`` for a tuple of three, ``I`` or
-    ``F`` for a list or long tuple, which is an array, or a literal: nothing, an empty tuple, one of both kinds.
+    """Of each argument ``i`` or ``f`` for a number passed at run time, ``s`` for a seed, ``3i`` or ``3f`` for a tuple
+    of three, ``I`` or ``F`` for a list or long tuple, which is an array, or a literal: nothing, an empty tuple, one of
+    both kinds.
 
     None if one is text or a graph.
     """
@@ -178,7 +179,7 @@ def argument_codes(call: Call) -> list[str] | None:
         elif len(kinds) == 1:
             codes.append(f"{len(value)}{kinds.pop()}")
         else:
-            codes.append({int: "i", bool: "i", float: "f"}.get(type(value)) or _text(value))
+            codes.append({int: "i", bool: "i", float: "f", Seed: "s"}.get(type(value)) or _text(value))
     return codes
 
 
@@ -258,6 +259,7 @@ def emit(spec: KernelSpec, target: CpuTarget) -> str:
 NOTHING = "array_f4(0, (0,))"
 LISTS = ("I", "F")
 RUN_TIME = ("i", "f", *LISTS)
+WIDTHS = {"s": 2} | dict.fromkeys(RUN_TIME, 1)
 FEW = re.compile(r"([1-9]\d?)([if])")
 """A tuple."""
 
@@ -265,7 +267,7 @@ FEW = re.compile(r"([1-9]\d?)([if])")
 def width(code: str) -> int:
     """The number of parameters that an argument has, besides the elements of a list."""
     few = FEW.fullmatch(code)
-    return int(few[1]) if few else int(code in RUN_TIME)
+    return int(few[1]) if few else WIDTHS.get(code, 0)
 
 
 def argument(code: str, k: int, end: str) -> str:
@@ -274,6 +276,8 @@ def argument(code: str, k: int, end: str) -> str:
         return f"array_{'i8' if code == 'I' else 'f8'}(p + 8 * ({end}), (ld(p, {k}),))"
     if few := FEW.fullmatch(code):
         return f"({''.join(argument(few[2], k + i, end) + ', ' for i in range(int(few[1])))})"
+    if code == "s":  # the seed itself in the first run; 2**32 divided by the golden ratio keeps further ones apart
+        return f"(ld(p, {k}) ^ ((ld(p, {k + 1}) * 2654435769) & 4294967295))"
     return {"i": f"ld(p, {k})", "f": f"ld_f8(p, {k})"}.get(code) or _literal(code)
 
 
@@ -339,8 +343,11 @@ def _bind(
     return [(Task(choice.spec, tuple(params), 1, label, size, 4 * size),)]
 
 
-def passed(code: str, value: Any) -> list[int]:
-    """An argument as parameters: the bits of floats, a list's length, nothing for what the specification has."""
+def passed(code: str, value: Any) -> list[Param]:
+    """An argument as parameters: the bits of floats, a list's length, nothing for what the specification has; behind a
+    seed the number of the run."""
+    if code == "s":
+        return [int(value), Address("run")]
     if code in LISTS:
         return [len(value)]
     return [_number(v, code[-1]) for v in (value if FEW.fullmatch(code) else [value])] if width(code) else []

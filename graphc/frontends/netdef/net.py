@@ -42,9 +42,18 @@ ArgValue = Any
 floats or ints is a 1-D float32 or int64 array. ``()`` is an argument that has a name only, as Caffe2 writes ``[]``."""
 
 
+def _held(value: ArgValue) -> ArgValue:
+    if isinstance(value, list):
+        return tuple(map(_held, value))
+    return value.encode() if isinstance(value, str) else value
+
+
 @dataclass
 class Operator:
-    """An ``OperatorDef``. Names are UTF-8; other bytes in a name appear as ``\\xNN``."""
+    """An ``OperatorDef``. Names are UTF-8; other bytes in a name appear as ``\\xNN``.
+
+    Arguments may be given as lists and texts, which become the tuples and bytes that they are held as.
+    """
 
     type: str
     inputs: list[str] = field(default_factory=list)
@@ -58,6 +67,10 @@ class Operator:
     debug_info: str = ""
     domain: str = ""
     version: int = 0
+
+    def __post_init__(self) -> None:
+        if any(isinstance(v, (list, str)) for v in self.args.values()):
+            self.args = {name: _held(value) for name, value in self.args.items()}
 
     def nets(self) -> Iterator[tuple[str, Net]]:
         """The nets among the arguments with the argument's name."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.ir.opdef import Arg, Call, Trait, op
+from graphc.ir.opdef import Arg, Call, Seed, Trait, op
 from graphc.ir.ops._rules import FLOATS, HINTS, ORDER, agree, axis_of, channel_axis, per_channel, product, require
 from graphc.ir.ops._rules import same_type as same_type
 from graphc.ir.scalar import Expr, ScalarOps
@@ -233,7 +233,7 @@ def _dropout_loop(x: Any, y: Any, mask: Any, is_test: Any, ratio: Any, seed: Any
 
 
 def _dropout_constants(call: Call) -> Sequence[int | float]:
-    seed = zlib.crc32(call.node.results[0].name.encode("utf-8", "surrogateescape"))
+    seed = Seed(zlib.crc32(call.node.results[0].name.encode("utf-8", "surrogateescape")))
     return [int(bool(call.arg("is_test"))), float(call.arg("ratio")), seed]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.ir.opdef import Call
+from graphc.ir.opdef import Call, Seed
 from graphc.ir.ops._caffe2_random import seed_of
 from graphc.ir.types import DType, TensorType
 
@@ -22,12 +22,10 @@ STATE = TensorType(DType.INT64, (WORDS + 1,))
 """The scratch array of a generator."""
 
 
-def call_seed(call: Call) -> int:
+def call_seed(call: Call) -> Seed:
     """The seed of a call's generator: that of its device option, else one of the name of its first output."""
     seed = seed_of(call)
-    if seed is not None:
-        return seed
-    return zlib.crc32(call.node.results[0].name.encode("utf-8", "surrogateescape"))
+    return Seed(zlib.crc32(call.node.results[0].name.encode("utf-8", "surrogateescape")) if seed is None else seed)
 
 
 def begin(state: np.ndarray, seed: int) -> None:

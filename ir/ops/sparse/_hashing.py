@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from graphc.ir.opdef import Call
+from graphc.ir.opdef import Call, Seed
 from graphc.ir.ops._caffe2_random import seed_of
 
 MASK = 0xFFFFFFFF
 
 
-def hash_seed(call: Call) -> int:
+def hash_seed(call: Call) -> Seed:
     """The seed of the device option, else one that the first output's name gives."""
     seed = seed_of(call)
-    return zlib.crc32(call.node.results[0].name.encode("utf-8", "surrogateescape")) if seed is None else seed
+    return Seed(zlib.crc32(call.node.results[0].name.encode("utf-8", "surrogateescape")) if seed is None else seed)
 
 
 def drawn(seed: int, i: Any) -> Any:
