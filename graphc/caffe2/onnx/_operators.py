@@ -199,9 +199,9 @@ def _lrn(call: Call, graph: Context) -> None:
     graph.node("LRN", call.inputs, call.outputs[:1], size=int(call.arg("size", 5)), **numbers)
 
 
-@translates("Softmax", "LogSoftmax")
+@translates("Softmax")
 def _softmax(call: Call, graph: Context) -> None:
-    graph.node(call.type, call.inputs, call.outputs, axis=int(call.arg("axis", 1)))
+    graph.node("Softmax", call.inputs, call.outputs, axis=int(call.arg("axis", 1)))
 
 
 @translates("Dropout")
