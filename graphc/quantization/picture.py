@@ -20,7 +20,7 @@ def report_svg(report: Report) -> str:
     left = _MARGIN + min(names, 48) * _CHARACTER + 12
     right = left + _BAR + 24
     alone = max([layer.alone or 0.0 for layer in report.layers] + [1e-12])
-    width, height = right + _BAR // 2 + _MARGIN, 64 + _ROW * len(report.layers) + _MARGIN
+    width, height = right + _BAR + _MARGIN, 64 + _ROW * len(report.layers) + _MARGIN
     parts = [
         f'<text x="{_MARGIN}" y="22" font-size="15" font-weight="bold">{_title(report)}</text>',
         f'<text x="{left}" y="46">SQNR in dB, errors from before included</text>',
@@ -53,7 +53,7 @@ def _row(layer: LayerReport, top: float, left: float, right: float, most: float)
         parts.append(f'<rect x="{left:.1f}" y="{top}" width="{length:.1f}" height="{_ROW - 4}" fill="{_INT8}"/>')
         parts.append(f'<text x="{left + 6:.1f}" y="{base:.1f}">{layer.sqnr:.1f}</text>')
     if layer.alone is not None:
-        length = layer.alone / most * _BAR / 2
+        length = layer.alone / most * _BAR
         parts.append(f'<rect x="{right:.1f}" y="{top}" width="{length:.1f}" height="{_ROW - 4}" fill="{_ALONE}"/>')
         parts.append(f'<text x="{right + 6:.1f}" y="{base:.1f}">{100 * layer.alone:.2g} %</text>')
     return f"<g>{''.join(parts)}</g>"

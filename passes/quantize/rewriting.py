@@ -64,15 +64,23 @@ class _Rewrite:
         if layer.kind is Kind.PRODUCT and self.native:
             back = self.native_product(build, layer, operands, is_read)
         else:
-            op = layer.op + ("Relu" if layer.relu else "")
-            if layer.kind is Kind.PRODUCT:
-                operands += self.caffe2_weights(layer)
-            names = [layer.name + SUFFIX, *(r.name for r in layer.node.results[1:])]
-            self.stored[layer.result] = build.node(op, operands, self.attributes(layer, op), names).results[0]
+            self.stored[layer.result] = self.caffe2_operator(build, layer, operands)
             back = self.in_float(build, layer)
         if layer.result.type.rank == IMAGE_RANK:
             back = build.op("NHWC2NCHW", [back], name=layer.name)
         self.graph.replace(layer.result, back)
+
+    def caffe2_operator(self, build: Builder, layer: Layer, operands: list[Value | None]) -> Value:
+        """Caffe2's operator for a layer; gives its 8-bit result. An FC has no form with Relu in Caffe2's engine."""
+        if layer.kind is Kind.PRODUCT:
+            operands = operands + self.caffe2_weights(layer)
+        apart = layer.relu is not None and layer.op == "Int8FC"
+        op = layer.op + ("Relu" if layer.relu and not apart else "")
+        names = [layer.name + ("_raw" if apart else "") + SUFFIX, *(r.name for r in layer.node.results[1:])]
+        result = build.node(op, operands, self.attributes(layer, op), names).results[0]
+        if not apart:
+            return result
+        return build.op("Int8Relu", [result], {**_quant_attrs(self.table.of(layer.name))}, layer.name + SUFFIX)
 
     def native_product(self, build: Builder, layer: Layer, operands: list[Value | None], is_read: bool) -> Value:
         """graphc's own operator for a product; gives the float form of the result, images in NHWC."""

@@ -11,12 +11,21 @@ from small_quantized_nets import branching_net, observed, samples
 
 from graphc.frontends.netdef import import_net, read_net, write_net
 from graphc.frontends.netdef.exporter import export_net
-from graphc.ir import Graph, Quant, TensorType, UnsupportedError
+from graphc.ir import Graph, Quant, TensorType, UnsupportedError, Value
 from graphc.ir.builder import Builder
 from graphc.ir.infer import infer_types
 from graphc.ir.reference import evaluate
 from graphc.ir.verify import verify
-from graphc.passes.quantize import Moments, Observation, assign, choose_layers, find_layers, quantise_weights, rewrite
+from graphc.passes.quantize import (
+    Moments,
+    Observation,
+    assign,
+    choose_layers,
+    find_layers,
+    prepare,
+    quantise_weights,
+    rewrite,
+)
 from graphc.passes.quantize.layers import Kind
 
 
@@ -144,3 +153,36 @@ def test_a_clip_is_the_end_of_a_range() -> None:
     assert found["clipped_int8"].max() == 255
     assert table.of("clipped").scale * 255 == pytest.approx(6)
     assert np.abs(found["out"] - values["out"]).max() < 0.05 * np.abs(values["out"]).max()
+
+
+def test_images_in_nhwc_and_a_relu_behind_an_fc() -> None:
+    """A net in order NHWC keeps its order; Int8FC has no form with Relu in Caffe2's default engine."""
+    rng = np.random.default_rng(1)
+    graph = Graph("nhwc")
+    build = Builder(graph)
+    x = build.input("data", "float[2,6,6,3]")
+
+    def constant(*shape: int) -> Value:
+        return build.constant(f"w{len(graph.constants)}", rng.normal(0, 0.4, shape).astype(np.float32))
+
+    y = build.op("Conv", [x, constant(4, 3, 3, 3), constant(4)], {"kernel": 3, "order": "NHWC"}, "conv")
+    hidden = build.op("FC", [y, constant(7, 64), constant(7)], name="hidden_raw")
+    hidden = build.op("Relu", [hidden], name="hidden")
+    build.output(build.op("FC", [hidden, constant(5, 7), constant(5)], name="scores"))
+    data = {"data": rng.normal(0, 1, (2, 6, 6, 3)).astype(np.float32)}
+    expected = evaluate(graph, data)["scores"]
+    prepare(graph)
+    layers = find_layers(graph)
+    values = data | evaluate(graph, data, keep_all=True)
+    seen = {v.name: Observation(v.name) for layer in layers for v in (*layer.inputs, layer.result)}
+    for name, record in seen.items():
+        record.add(values[name])
+    table = assign(layers, seen, "min-max")
+    weights = {n.name: quantise_weights(n, table.of(n.inputs[0].name), Moments.of(n, False)) for n in layers}
+    rewrite(graph, layers, table, weights)
+    verify(graph)
+    counts = Counter(n.op for n in graph.nodes)
+    assert (counts["Int8Conv"], counts["Int8FC"], counts["Int8Relu"]) == (1, 2, 1)
+    assert not {"Conv", "FC", "Relu", "Int8FCRelu"} & set(counts)
+    found = evaluate(graph, data)["scores"]
+    assert np.abs(found - expected).max() < 0.03 * np.abs(expected).max()
