@@ -157,7 +157,7 @@ def draws_numbers(op: Operator) -> bool:
 
 def is_compiled(op: Operator) -> bool:
     """The operator, with the nets in it, can be part of a plan. A branch or a loop that draws random numbers cannot: a
-    plan draws the same ones in every run."""
+    plan draws the same ones in every turn of a loop."""
     if op.type in HOST_OPERATORS and op.type not in (*CONTROL, "CreateScope"):
         return False
     inner = _inner(op)
