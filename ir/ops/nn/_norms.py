@@ -335,7 +335,7 @@ def batch_norm_gradient(
     last: int,
     batches: int,
 ) -> None:
-    """Gradients of ``batch_norm``; with ``scale_sums`` those of scale and bias are the means over ``batches``."""
+    """Gradients of ``batch_norm``; those of scale and bias are the means over several ``batches``, of their sums."""
     c, s = channels(x.shape, last), places(x.shape, last)
     n, cs, ss = x.shape[0], 1 if last else s, c if last else 1
     for k in range(c if n > 0 else 0):
@@ -346,7 +346,7 @@ def batch_norm_gradient(
                 along += dy.flat[p] * (x.flat[p] - center)
                 level += dy.flat[p]
         along *= factor
-        if scale_sums.size > 0 and bias_sums.size > 0:
+        if batches > 1:
             along, level = float(scale_sums.flat[k]) / batches, float(bias_sums.flat[k]) / batches
         d_scale.flat[k], d_bias.flat[k] = np.float32(along), np.float32(level)
         alpha, count = scale.flat[k] * factor, max(n * s, 1)

@@ -280,12 +280,15 @@ op(
 
 
 def _bn_types(call: Call) -> list[TensorType]:
-    """dX has the type of X, dscale and dbias are vectors of C elements; with 7 inputs the last two sum over batches."""
+    """dX has the type of X, dscale and dbias are vectors of C elements.
+
+    With 7 inputs the last two sum over batches; of one batch they are not read, as in Caffe2.
+    """
     x = same_shapes(call, 0, 2)
     c = _channels(call, x, 3)
     sums = call.arg("num_batches") > 1
-    if sums != (call.has(5) and call.has(6)) or call.has(5) != call.has(6):
-        call.fail(f"num_batches is {call.arg('num_batches')}, which wants {7 if sums else 5} inputs")
+    if call.has(5) != call.has(6) or (sums and not call.has(5)):
+        call.fail(f"num_batches is {call.arg('num_batches')}, which wants {7 if sums else '5 or 7'} inputs")
     for i in range(1, call.n_inputs):
         if i != 2:
             require(call, i, FLOAT)

@@ -148,6 +148,10 @@ def test_gradient_of_batch_normalisation_is_the_slope() -> None:
     got = answers("SpatialBNGradient", x, inputs[1], dy, results[3], results[4], outputs=3)
     for i in range(3):
         near(got[i], slope("SpatialBN", inputs, i, dy, outputs=5))
+    sums = random(2, seed=4), random(2, seed=5)  # of one batch they are not read
+    again = answers("SpatialBNGradient", x, inputs[1], dy, results[3], results[4], *sums, outputs=3)
+    for a, b in zip(again, got):
+        np.testing.assert_array_equal(a, b)
     loop = by_loop("SpatialBN", *inputs, outputs=5)
     for a, b in zip(loop, results):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
