@@ -2,7 +2,7 @@
 
 What a kernel's specification says of it (``Ending``): scaling: ``add``, ``shift``, ``grow`` are Caffe2's
 (``Scaling.step``), ``near`` and ``far`` those of the native operators, whose results may be too large for a conversion.
-residual: R is added. to_float: the result is float32.
+residual: R is added. to_float: the result is float32. clamped: bytes are not all that results may be.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ class Ending:
     scaling: str
     residual: bool = False
     to_float: bool = False
+    clamped: bool = False
     fixed: Scaling = NO_SCALING
     multipliers: tuple[float, ...] = ()
 
@@ -46,7 +47,7 @@ class Ending:
         """That of a call; None where a factor is not finite."""
         if call.node.op not in NATIVE:
             fixed = Scaling.of(call)
-            return Ending(fixed.step(int(most.max(initial=0)), p.zero), fixed=fixed)
+            return Ending(fixed.step(int(most.max(initial=0)), p.zero), clamped=p.low > 0, fixed=fixed)
         scales = call.constant(3)
         assert scales is not None
         factors, residual = multipliers(call, scales), call.has(RESIDUAL)
@@ -55,7 +56,8 @@ class Ending:
         farthest = float((most * factors.astype(np.float64)).max(initial=0.0))
         farthest += 255 * float(residual_ratio(call)) if residual else 0.0
         step = "near" if farthest < FARTHEST else "far"
-        return Ending(step, residual, is_float_result(call), multipliers=tuple(map(float, factors)))
+        clamped = not is_float_result(call) and (p.low > 0 or call.arg("high") < 255)
+        return Ending(step, residual, is_float_result(call), clamped, multipliers=tuple(map(float, factors)))
 
     def of_maps(self, maps: np.ndarray) -> Ending:
         """That of other maps: those of these numbers, in their order."""
@@ -64,7 +66,8 @@ class Ending:
     @property
     def static(self) -> dict[str, int | str]:
         """Parameters of the kernel's specification."""
-        return {"scaling": self.scaling, "residual": int(self.residual), "to_float": int(self.to_float)}
+        flags = {"residual": self.residual, "to_float": self.to_float, "clamped": self.clamped}
+        return {"scaling": self.scaling, **{name: int(value) for name, value in flags.items()}}
 
     def tail(self, p: Int8Product, bias: np.ndarray, group: int, width: int) -> np.ndarray:
         """Bias and what scales, for every map, as bytes: 4 bytes each, every group padded to blocks of ``width``.
@@ -107,7 +110,9 @@ class Epilogue:
     def __init__(self, s: Lines, spec: KernelSpec, lanes: int, first: int) -> None:
         self.s, self.lanes, self.first, self.scaling = s, lanes, first, str(spec["scaling"])
         self.is_native = self.scaling in ("near", "far")
-        self.residual, self.to_float = bool(spec.int("residual")), bool(spec.int("to_float"))
+        self.residual, self.to_float, self.clamped = (
+            bool(spec.int(name)) for name in ("residual", "to_float", "clamped")
+        )
 
     def _real(self, name: str) -> str:
         return f"vsplat(lds(p + {8 * (self.first + PARAMS.index(name))}, 0))"
@@ -122,10 +127,10 @@ class Epilogue:
             s(f"least_v = {self._real('low')}")
             return
         s(f"zero_w = wsplat(zero{' * 65537' if self.is_native else ''})")
-        s("low_b = bsplat(low)")
-        if self.is_native:
+        if self.clamped:
+            s("low_b = bsplat(low)")
             s("high_b = bsplat(high)")
-        else:
+        if not self.is_native:
             s("none_w = wsplat(0)")
         if self.scaling == "grow":
             s("left_w = wsplat(left)")
@@ -197,9 +202,9 @@ class Epilogue:
         for i, group in enumerate(groups):
             names = [v for _, values in group for v in values]
             names += names[-1:] * (4 - len(names))
-            s(f"q{i} = bmax({pack}({', '.join(names)}{added}), low_b)")
-            if self.is_native:
-                s(f"q{i} = bmin(q{i}, high_b)")
+            s(f"q{i} = {pack}({', '.join(names)}{added})")
+            if self.clamped:
+                s(f"q{i} = bmin(bmax(q{i}, low_b), high_b)")
         word = {1: "bstore", 2: "bstore_half{}", 4: "bstore_{}"}[per]
         whole = [(word.format(k), place, f"q{i}") for i, g in enumerate(groups) for k, (place, _) in enumerate(g)]
         if count:

@@ -23,7 +23,7 @@ from graphc.ir.schedule import Address, KernelSpec, Param, Task, View
 
 PARAMS = (
     *("x", "weights", "tail", "span", "y", "border"),  # span: bytes of each of the arrays of the tail
-    *("channels", "height", "width", "kh", "stride", "dilation", "above", "before"),  # stride, dilation: of rows
+    *("channels", "height", "width", "stride", "dilation", "above", "before"),  # stride, dilation: of rows
     *("rows", "columns", "row_block", "row_blocks"),
     *int8_epilogue.PARAMS,
 )
@@ -33,8 +33,8 @@ WORD = 4
 VECTORS = BLOCK // 16
 ORDER = np.array([[16 * (i // WORD) + WORD * o + i % WORD for i in range(16)] for o in range(VECTORS)])
 """The channel of lane i of vector o of words."""
-LONGEST = 8
-"""Most columns of a window."""
+LONGEST = 5
+"""Most rows and columns of a window: all its elements are written out."""
 
 
 def words_of(output: int, kw: int, step: int) -> Iterator[tuple[int, int, int]]:
@@ -50,7 +50,7 @@ def variants(kw: int, step: int) -> list[tuple[int, int]]:
 
 
 def emit(spec: KernelSpec, target: CpuTarget) -> str:
-    """Source of ``int8_taps{kw, step, pixels, tail, narrow, ...}``; a unit is some rows of all channels.
+    """Source of ``int8_taps{kh, kw, step, pixels, tail, narrow, ...}``; a unit is some rows of all channels.
 
     narrow: there are fewer channels than a vector has.
     """
@@ -59,7 +59,8 @@ def emit(spec: KernelSpec, target: CpuTarget) -> str:
 
 class _Emitter:
     def __init__(self, spec: KernelSpec, target: CpuTarget) -> None:
-        self.spec, self.s, self.kw, self.step = spec, Lines(), spec.int("kw"), spec.int("step")
+        self.spec, self.s, self.step = spec, Lines(), spec.int("step")
+        self.kh, self.kw = spec.int("kh"), spec.int("kw")
         self.narrow = spec.int("narrow")
         self.tile = Tile(spec.int("pixels"), spec.int("tail"), 1)
         self.end = Epilogue(self.s, spec, target.lanes, len(PARAMS) - len(int8_epilogue.PARAMS))
@@ -95,7 +96,7 @@ class _Emitter:
         for i in range(pixels):
             for o in range(VECTORS):
                 s(f"a{o}_{i} = b{o}")
-        s(f"wt = weights + block * kh * {self.row_bytes}")
+        s(f"wt = weights + block * {self.kh * self.row_bytes}")
         with s.block(f"if j >= 0 and j + {last} < width:"):
             self._rows(pixels, last, inside=True)
         with s.block("else:"):
@@ -107,8 +108,8 @@ class _Emitter:
     def _rows(self, pixels: int, last: int, inside: bool) -> None:
         """All rows of the window. inside: none of its columns is outside the image."""
         s = self.s
-        with s.block("for k in range(kh):"):
-            s("i = row * stride - above + k * dilation")
+        for k in range(self.kh):
+            s(f"i = row * stride - above + {k} * dilation")
             s("pixel = ((n * height + i) * width + j) * channels + c")
             s("at0 = x + pixel if 0 <= i < height else border")
             s("step = channels if 0 <= i < height else 0")
@@ -117,11 +118,10 @@ class _Emitter:
             if not inside:
                 for place in range(last + 1):
                     s(f"at{place} = at{place} if 0 <= j + {place} < width else border")
-            self._row(pixels, last)
-            s(f"wt += {self.row_bytes}")
+            self._row(pixels, last, k * self.row_bytes)
 
-    def _row(self, pixels: int, last: int) -> None:
-        """One row of the window for all outputs of the tile."""
+    def _row(self, pixels: int, last: int, weights: int) -> None:
+        """One row of the window for all outputs of the tile. weights: where those of the row are, in bytes."""
         s, loaded, paired = self.s, set[int](), set[int]()
         for start in sorted({first for i in range(pixels) for first, _, _ in words_of(i, self.kw, self.step)}):
             for even in (start, start + 2):
@@ -134,7 +134,7 @@ class _Emitter:
             for i in range(pixels):
                 for first, shift, k in words_of(i, self.kw, self.step):
                     if first == start:
-                        self._multiply(i, self.weights.index((shift, k)))
+                        self._multiply(i, weights + self.weights.index((shift, k)) * VECTORS * BLOCK)
 
     def _pair(self, even: int, last: int, loaded: set[int]) -> None:
         """Two pixels mixed; what comes behind the last one meets weights of 0."""
@@ -147,10 +147,9 @@ class _Emitter:
         s(f"low{even} = bmix_low(v{first}, v{second})")
         s(f"high{even} = bmix_high(v{first}, v{second})")
 
-    def _multiply(self, output: int, number: int) -> None:
+    def _multiply(self, output: int, weights: int) -> None:
         for o in range(VECTORS):
-            place = (number * VECTORS + o) * BLOCK
-            self.s(f"a{o}_{output} = wdot(a{o}_{output}, x{o}, wload(wt, {place}))")
+            self.s(f"a{o}_{output} = wdot(a{o}_{output}, x{o}, wload(wt, {weights + o * BLOCK}))")
 
 
 TEMPLATE = Template("int8_taps", emit)
@@ -158,7 +157,7 @@ TEMPLATE = Template("int8_taps", emit)
 
 def serves(p: Int8Product, ending: Ending, target: CpuTarget) -> bool:
     """The kernel can do a depthwise convolution: its words are four bytes, its results uint8."""
-    is_plain = p.dilation[1] == 1 and p.kernel[1] <= LONGEST
+    is_plain = p.dilation[1] == 1 and max(p.kernel) <= LONGEST
     return target.vnni and is_plain and not ending.residual and not ending.to_float
 
 
@@ -170,6 +169,7 @@ def make_spec(p: Int8Product, ending: Ending) -> KernelSpec:
     """The kernel for a convolution."""
     return KernelSpec.make(
         "int8_taps",
+        kh=p.kernel[0],
         kw=p.kernel[1],
         step=p.stride[1],
         pixels=TILE.pixels,
@@ -218,7 +218,7 @@ def make_task(
     row_blocks = -(-rows // row_block)
     params = (
         *(x, packed, packed.plus(panels), span, y, packed.plus(weights.type.nbytes - BLOCK)),
-        *(p.channels, *p.image, p.kernel[0], p.stride[0], p.dilation[0], *p.heads),
+        *(p.channels, *p.image, p.stride[0], p.dilation[0], *p.heads),
         *(rows, columns, row_block, row_blocks, *ending),
     )
     moved = p.images * p.channels * (p.image[0] * p.image[1] + rows * columns)
