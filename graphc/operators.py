@@ -7,16 +7,15 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from graphc.backends.cpu.library import CpuLibrary
-from graphc.backends.cpu.target import find
 from graphc.frontends.netdef import Operator, import_net, read_net
 from graphc.frontends.netdef.net import Net
 from graphc.ir import DType, Graph, GraphcError, Quant, TensorType, evaluate
 from graphc.ir.infer import infer_types
 from graphc.ir.quant_array import array_quant
-from graphc.machine_code import MachineCode
+from graphc.kernel_code import KernelCode
 from graphc.passes import LEVELS, run_pipeline
 from graphc.plan import Plan
+from graphc.targets import find, library_for
 
 
 class Int8Tensor(NamedTuple):
@@ -65,14 +64,14 @@ def run_compiled(plan: Plan, op: bytes | Message | Operator, inputs: Sequence[Te
     return [_tensor(a, v.type) for a, v in zip(results, plan.graph.outputs)]
 
 
-def compile_operator(graph: Graph, target: str = "cpu", threads: int = 1, code: MachineCode | None = None) -> Plan:
+def compile_operator(graph: Graph, target: str = "cpu", threads: int = 1, code: KernelCode | None = None) -> Plan:
     """The plan of a graph that ``operator_graph`` made; its kernels are chosen, not compiled.
 
     code: machine code of the same target that plans share.
     """
     run_pipeline(graph, LEVELS[0])
     graph.stage = "optimised"
-    return Plan.build(graph, CpuLibrary(find("native" if target == "cpu" else target)), threads, code)
+    return Plan.build(graph, library_for(find("native" if target == "cpu" else target)), threads, code)
 
 
 def operator_graph(op: bytes | Message | Operator, inputs: Sequence[Tensor | None]) -> Graph:
