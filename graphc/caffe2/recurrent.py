@@ -119,7 +119,8 @@ def _backward(cell: _Cell, recomputed: set[str], outputs_with_grads: Sequence[in
     """The arguments of RecurrentNetwork for its gradient: the step net's gradient above all."""
     forward = cell.net.Proto()
     given = _given_gradients(forward, [str(state.output) for state in cell.states])
-    operators, gradients = backward_pass(forward.op, given, True)
+    operators, found = backward_pass(forward.op, given, True)
+    gradients = found.gradients
     net = core.Net("RecurrentBackwardStep")
     proto = net.Proto()
     proto.op.extend([*_recomputing(forward, recomputed), *operators])

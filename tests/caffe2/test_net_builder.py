@@ -177,3 +177,18 @@ def test_loops_as_operators() -> None:
     workspace.FeedBlob("n", np.array([4], np.float32))
     workspace.RunNetOnce(builder.get()[0])
     assert workspace.FetchBlob("total").tolist() == [4]
+
+
+def test_a_branch_that_nothing_but_itself_knows() -> None:
+    """The If runs by itself, because y is new in one of its branches only; the branches' own workspaces are not kept."""
+    with NetBuilder(_use_control_ops=True) as builder:
+        flag = ops.Const(True, blob_out="flag")
+        x = ops.Const(2.0, blob_out="x")
+        ops.Const(1.0, blob_out="y")
+    with NetBuilder(_use_control_ops=True, initial_scope=["flag", "x", "y"]) as second:
+        with ops.IfNet(flag):
+            with ops.IfNet(flag):
+                ops.Copy(ops.Mul([x, x]), "y")
+    for (net,) in (builder.get(), second.get()):
+        workspace.RunNetOnce(net)
+    assert workspace.FetchBlob("y") == 4

@@ -33,6 +33,16 @@ def has_scope(call: HostCall) -> None:
     call.write(0, np.array([bool(call.object(0, Scopes).workspaces)]))
 
 
+def _workspaces(call: HostCall) -> list[Any]:
+    """The workspaces of a Do's scope. A plan that makes scopes leaves a stand-in: then no gradient is in the net, and
+    the workspace of a run is forgotten with it."""
+    held = call.read(call.n_inputs - 1)
+    if isinstance(held, np.ndarray) and held.dtype == np.bool_:
+        return []
+    found: list[Any] = call.object(call.n_inputs - 1, Scopes).workspaces
+    return found
+
+
 @host_operator("Do")
 def run_do(call: HostCall) -> None:
     """Run a net in a new workspace of the scope; a gradient runs in the last one, which is gone afterwards.
@@ -42,7 +52,7 @@ def run_do(call: HostCall) -> None:
     net = call.op.args.get("net")
     if not isinstance(net, Net):
         call.fail("argument 'net' is missing", "give the operator a net")
-    left, names = call.object(call.n_inputs - 1, Scopes).workspaces, bindings(call.op)
+    left, names = _workspaces(call), bindings(call.op)
     if call.op.is_gradient and not left:
         call.fail(
             "its scope has no workspaces left", "run the operator whose gradient this is before, once for each run"
