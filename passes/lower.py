@@ -133,6 +133,9 @@ class _Lowering:
             return View(address(place.storage), packed_type, dense_strides(data.shape)), place.storage
         if value.data is not None:
             place = self.constant(value.name, value.data)
+            if i in self.needs[node].halo and value.type.rank == 4:
+                place = self.copy(value, place, self.at.halo_of(value))
+                return view(place, value.type), place.storage
             return View(view(place, value.type).address, value.type, dense_strides(value.data.shape)), place.storage
         place = self.at.places[value]
         halo = self.at.copy_halo(node, i)

@@ -91,6 +91,19 @@ def test_halos_are_zeroed_in_reused_memory() -> None:
     assert "halo" in templates(plan)
 
 
+def test_a_constant_picture_gets_a_border() -> None:
+    """The weight is what changes: a training net that is fed once, by a fill."""
+    text = """graph "g" stage=imported {
+  input %w : float[32,16,3,3]
+  constant %x : float[2,16,9,7] = @x
+  %y = Conv(%x, %w) {kernel=3, pad=1}
+  output %y
+}"""
+    plan = graphc.compile_graph(parse(text, {"x": X}), threads=2)
+    want = evaluate(parse(text, {"x": X}), {"w": W})["y"]
+    np.testing.assert_allclose(plan.run({"w": W})["y"], want, rtol=0, atol=1e-5 * np.abs(want).max())
+
+
 def test_reshapes_cost_nothing() -> None:
     plan = compiled(
         "%a, %n = Reshape(%x) {shape=[0,-1]}\n  %y = Sigmoid(%a)\n  %z, %o = Reshape(%y) {shape=[4,-1]}", "output %z"
