@@ -180,15 +180,17 @@ def test_loops_as_operators() -> None:
 
 
 def test_a_branch_that_nothing_but_itself_knows() -> None:
-    """The If runs by itself, because y is new in one of its branches only; the branches' own workspaces are not kept."""
+    """The If runs by itself, because only one way through it writes y; the workspaces of its branches are not kept."""
     with NetBuilder(_use_control_ops=True) as builder:
         flag = ops.Const(True, blob_out="flag")
         x = ops.Const(2.0, blob_out="x")
         ops.Const(1.0, blob_out="y")
-    with NetBuilder(_use_control_ops=True, initial_scope=["flag", "x", "y"]) as second:
-        with ops.IfNet(flag):
-            with ops.IfNet(flag):
-                ops.Copy(ops.Mul([x, x]), "y")
+    with (
+        NetBuilder(_use_control_ops=True, initial_scope=["flag", "x", "y"]) as second,
+        ops.IfNet(flag),
+        ops.IfNet(flag),
+    ):
+        ops.Copy(ops.Mul([x, x]), "y")
     for (net,) in (builder.get(), second.get()):
         workspace.RunNetOnce(net)
     assert workspace.FetchBlob("y") == 4
