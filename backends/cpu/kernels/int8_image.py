@@ -10,6 +10,7 @@ from graphc.backends.cpu.kernels.int8_pointwise import FAR
 from graphc.backends.cpu.rules import Rule, Template
 from graphc.backends.cpu.target import CpuTarget
 from graphc.backends.lines import Lines
+from graphc.ir import LoweringError
 from graphc.ir.opdef import Call
 from graphc.ir.ops.quantized.int8 import result_quant
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Step, Task, View
@@ -81,7 +82,10 @@ def _bind(
     x, y, quant = ins[0], outs[0], result_quant(call)
     assert choice.spec is not None
     assert x is not None
-    n, _, rows, columns = x.type.static_shape
+    n, channels, rows, columns = x.type.static_shape
+    if channels != choice.spec.int("channels"):
+        reason = f"the plan was made for images of {choice.spec.int('channels')} channels, these have {channels}"
+        raise LoweringError(f"{call.node.location}: {reason}", "compile the net again for them")
     pixels = rows * columns
     group = max(64, min(GROUP, -(-pixels // 16 // 64) * 64))
     groups = -(-pixels // group)

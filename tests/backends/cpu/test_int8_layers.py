@@ -7,8 +7,11 @@ import pytest
 from harness import Machine, run_call
 from int8_calls import assert_exact, int8_call, kernels, quantised
 
+import graphc
 from graphc.backends.cpu.library import CpuLibrary
 from graphc.backends.cpu.target import native
+from graphc.frontends.netdef import Net, Operator, write_net
+from graphc.ir import RunError
 from graphc.ir.reference import evaluate_node
 from graphc.ir.types import Quant
 
@@ -104,6 +107,17 @@ def test_images_of_few_channels(int8_machine: Machine) -> None:
         with np.errstate(invalid="ignore"):
             want = evaluate_node(plain.node, [order])[0]
         np.testing.assert_array_equal(evaluate_node(call.node, [operands[0][0]])[0], want)
+
+
+def test_a_plan_for_images_refuses_other_channels() -> None:
+    """Their number is a part of the kernel."""
+    made = (Operator("NCHW2NHWC", ["x"], ["n"]), Operator("Int8Quantize", ["n"], ["q"], Y))
+    net = Net("net", [*made, Operator("Int8Dequantize", ["q"], ["y"])], ["x"], ["y"])
+    plan = graphc.compile(write_net(net), inputs={"x": (1, 3, 4, 5)}, threads=1)
+    image = np.ones((2, 3, 6, 7), np.float32)
+    assert np.allclose(plan.run({"x": image})["y"], 1, atol=0.15)
+    with pytest.raises(RunError, match="3 channels, these have 2"):
+        plan.run({"x": image[:, :2]})
 
 
 @pytest.mark.parametrize(("axis", "shapes"), [(3, [(2, 3, 4, 5), (2, 3, 4, 70)]), (1, [(2, 3, 4, 5), (2, 1, 4, 5)])])
