@@ -105,6 +105,8 @@ def quantize_command(
     if report and Path(report).suffix not in _WRITERS:
         raise click.BadParameter(f"'{report}' ends in none of {', '.join(_WRITERS)}", param_hint="--report")
     native = Path(output).suffix == ".pkl"
+    if native and not Path(output).parent.is_dir():
+        raise click.BadParameter(f"there is no folder '{Path(output).parent}'", param_hint="--output")
     if (native and Path(output).is_dir()) or (not native and Path(output).is_file()):
         raise click.BadParameter(f"'{output}' exists and is of the other kind", param_hint="--output")
     with progress_bars() as bars:
