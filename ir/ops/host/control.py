@@ -196,7 +196,8 @@ def _has_scope_types(call: Call) -> list[TensorType]:
     scope = call.node.operands[0]
     if scope is not None and scope.producer is not None and scope.producer.op != "CreateScope":
         call.fail(
-            "it asks for the workspaces that Do left, which a plan does not keep", "remove the gradient of the loop"
+            "it asks for the workspaces that Do left, which a plan does not keep",
+            "run the net in a workspace of graphc.caffe2, or remove the gradient of the loop",
         )
     return [TensorType(DType.BOOL, (1,))]
 
