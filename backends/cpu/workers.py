@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 from contextlib import suppress
+from importlib.metadata import version
 from threading import Lock
 
 from graphc.backends.cpu.target import CpuTarget
@@ -19,16 +20,14 @@ KERNELS = 50
 """As many make a worker retire: Numba keeps what it compiled, some megabytes a kernel."""
 
 
-FIRST_LLVM = {"+fast-dpwssd": 16}
-"""The LLVM that brought a feature, where Numba may have an older one, which would warn of it on standard error."""
+FIRST_LLVMLITE = {"+fast-dpwssd": (0, 45)}
+"""The llvmlite whose LLVM knows a feature; older ones (LLVM 15 and before) warn of it on standard error."""
 
 
 def known_features(features: str) -> str:
     """Those of a list of features that the LLVM here knows."""
-    from llvmlite import binding  # where plans run whose machine code is at hand, nobody needs it
-
-    version = binding.llvm_version_info[0]
-    return ",".join(f for f in features.split(",") if version >= FIRST_LLVM.get(f, 0))
+    here = tuple(int(part) for part in version("llvmlite").split(".")[:2])
+    return ",".join(f for f in features.split(",") if here >= FIRST_LLVMLITE.get(f, here))
 
 
 class Died(Exception):
