@@ -24,8 +24,9 @@ def report_svg(report: Report) -> str:
     parts = [
         f'<text x="{_MARGIN}" y="22" font-size="15" font-weight="bold">{_title(report)}</text>',
         f'<text x="{left}" y="46">SQNR in dB, errors from before included</text>',
-        f'<text x="{right}" y="46">error of the outputs with this layer alone in int8</text>',
     ]
+    if any(layer.alone is not None for layer in report.layers):
+        parts.append(f'<text x="{right}" y="46">error of the outputs with this layer alone in int8</text>')
     for i, layer in enumerate(report.layers):
         parts.append(_row(layer, 56 + i * _ROW, left, right, alone))
     size = f'width="{width:.0f}" height="{height}" viewBox="0 0 {width:.0f} {height}"'
