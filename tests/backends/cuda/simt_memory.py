@@ -20,9 +20,8 @@ class DeviceMemory:
     """Bytes at addresses from ``GAP`` on; pieces begin at multiples of 256 with gaps between them."""
 
     def __init__(self, capacity: int = 1 << 26) -> None:
-        self.bytes = np.full(capacity, 0xFF, np.uint8)  # NaN, in every kind of float
-        self.owned = np.zeros(capacity, bool)
-        self.stored_by = np.full(capacity // 4, NOBODY, np.int64)
+        self.bytes, self.owned = np.zeros(capacity, np.uint8), np.zeros(capacity, bool)
+        self.stored_by = np.zeros(capacity // 4, np.int64)  # only what is used is ever touched
         self.end = GAP
 
     def allocate(self, nbytes: int) -> int:
@@ -32,6 +31,7 @@ class DeviceMemory:
         if self.end > self.bytes.size:
             raise MemoryError("the emulated card has no more memory")
         self.owned[address : address + nbytes] = True
+        self.bytes[address : address + nbytes] = 0xFF  # NaN, in every kind of float
         return address
 
     def view(self, address: int, nbytes: int) -> np.ndarray:
@@ -40,7 +40,7 @@ class DeviceMemory:
 
     def start_launch(self) -> None:
         """Forget who stored what: launches follow one another."""
-        self.stored_by[:] = NOBODY
+        self.stored_by[: self.end // 4] = NOBODY
 
     def _check(self, at: np.ndarray, nbytes: int) -> None:
         if (at % nbytes).any():

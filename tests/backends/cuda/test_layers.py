@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from emulated import TARGET, answers
+from emulated import TARGET, answers, emulated_plan
+from emulated_card import EmulatedCard
 from one_net import nets, operator
+from simt_memory import Fault
 
 import graphc
 from graphc.backends.cuda.kernels import conv_tile
@@ -176,3 +178,25 @@ def test_half_precision_is_refused() -> None:
     predict, init = nets(ops, inputs, "y", {"w": data(9, 20), "b": data(9)})
     with pytest.raises(graphc.LoweringError, match="no kernel"):
         graphc.compile(predict, init, inputs=inputs, target=TARGET, precision="bfloat16")
+
+
+BARRIERS = [
+    ([operator("Conv", "x w", "y", kernel=3)], {"x": data(1, 20, 5, 5)}, {"w": data(8, 20, 3, 3)}, 2),
+    ([operator("MatMul", "x w", "y")], {"x": data(9, 40), "w": data(40, 9)}, {}, 2),
+    ([operator("Softmax", "x", "y")], {"x": data(2, 300)}, {}, 4),
+]
+
+
+@pytest.mark.parametrize(("ops", "inputs", "weights", "count"), BARRIERS, ids=lambda v: str(v)[:30])
+def test_no_barrier_is_too_many(ops, inputs, weights, count: int) -> None:
+    """Without any single one of its barriers each kernel has a race, which the emulator finds."""
+    plan = emulated_plan(ops, inputs, "y", weights)
+    ((spec, source),) = plan.kernels.items()
+    parts = source.split("barrier()")
+    assert len(parts) == count + 1
+    for i in range(count - 1 if "Softmax" in str(ops) else count):  # behind its last one a kernel has no more to do
+        broken = "barrier()".join([*parts[:i], parts[i] + "None" + parts[i + 1], *parts[i + 2 :]])
+        plan = emulated_plan(ops, inputs, "y", weights)
+        plan.code.card = EmulatedCard({spec.name: broken}.__getitem__)
+        with pytest.raises(Fault, match="without a barrier"):
+            plan.run(inputs)
