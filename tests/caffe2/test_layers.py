@@ -319,6 +319,18 @@ def test_weights_of_losses(layer: str, arguments: dict[str, Any], want: float) -
     np.testing.assert_allclose(total.ravel(), [want], rtol=1e-5)
 
 
+def test_sums_of_single_numbers() -> None:
+    """Losses have no dimensions, their weights have one: the compiled sum takes both."""
+    net = core.Net("net")
+    net.AddExternalInputs("a", "v", "b", "w")
+    net.WeightedSum(["a", "v", "b", "w"], "y")
+    for name, value in {"a": 2.0, "v": [3.0], "b": 5.0, "w": [7.0]}.items():
+        workspace.FeedBlob(name, np.array(value, np.float32))
+    workspace.RunNetOnce(net)
+    assert workspace.FetchBlob("y") == 41
+    assert workspace.FetchBlob("y").shape == ()
+
+
 def test_homotopy() -> None:
     """Half of the fall is left at the half life, about a quarter at the quad life."""
     model = new_model()
