@@ -210,6 +210,7 @@ def _pack_tasks(
     for rows, columns in t.phases:
         g = t.geometry(rows, columns)
         last = (rows.tap + sh * (rows.taps - 1)) * kw + columns.tap + sw * (columns.taps - 1)
+        last = last if rows.taps and columns.taps else 0  # a phase without taps, of a stride beyond the kernel
         strides = (t.shape[1] // t.window.group * per * taps, taps, per * taps, 0, -sh * kw, -sw)
         source = weights.address.plus(4 * last)
         tasks.append(conv_pack.pack_task(g, spec, target, source, strides, address, start.plus(4 * at), tail))

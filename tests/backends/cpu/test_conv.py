@@ -10,11 +10,13 @@ from harness import Machine, Placement, build_call, run_call
 
 from graphc.backends.cpu.kernels import winograd_rules
 from graphc.backends.cpu.kernels.conv import Convolution
+from graphc.frontends.netdef import Operator
 from graphc.ir import LoweringError
 from graphc.ir.graph import Graph, Node, Value
 from graphc.ir.opdef import Call
 from graphc.ir.schedule import Choice
 from graphc.ir.types import DType, Layout, TensorType
+from graphc.operators import run_operator
 
 DIRECT = 2e-6
 """Sums in float32 against float64: some hundred terms of size 1, relative to the largest result."""
@@ -213,6 +215,7 @@ def test_choice_is_winograd_for_large_3x3(machine: Machine) -> None:
         ("Conv", (1, 6, 9, 8), (40, 3, 3, 3), {"kernel": 3, "pad": 1, "group": 2}),
         ("Conv", (1, 3, 5, 6, 7), (18, 3, 3, 2, 3), {"kernels": (3, 2, 3), "pads": (1, 0, 1, 1, 1, 2)}),
         ("ConvTranspose", (1, 6, 5, 4), (6, 10, 5, 3), {"kernel_h": 5, "kernel_w": 3, "stride": 2, "group": 2}),
+        ("ConvTranspose", (1, 5, 4, 3), (5, 6, 2, 2), {"kernel": 2, "stride": 3, "pad_l": 1, "adj": 1}),
     ],
     ids=str,
 )
@@ -222,6 +225,14 @@ def test_computed_weights(machine: Machine, op: str, shape: tuple, weights: tupl
     arrays = operands(shape, weights, maps, bias)
     call = build_call(op, arrays, target=machine.target, attrs=attrs)
     check(machine, call, arrays, Placement())
+
+
+def test_phases_without_taps_stay_inside_the_weights() -> None:
+    """A stride beyond the kernel: a plan that reads outside of its memory is refused."""
+    x, w = operands((1, 5, 4, 3), (5, 6, 2, 2), 6)[:2]
+    op = Operator("ConvTranspose", ["x", "w"], ["y"], {"kernel": 2, "stride": 3, "pad_l": 1, "adj": 1})
+    found, want = (run_operator(op, [x, w], target)[0] for target in ("cpu", "reference"))
+    np.testing.assert_allclose(found, want, rtol=1e-5, atol=1e-5)
 
 
 def test_computed_weights_want_plain_inputs(machine: Machine) -> None:
