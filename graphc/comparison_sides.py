@@ -138,7 +138,9 @@ def parse_side(text: str, init: str | None, inputs: Mapping[str, np.ndarray]) ->
         if len(options) > 1:
             raise GraphcError(f"'{text}': the reference takes no other options", "write net.pb@reference")
         return ReferenceSide(graph, text)
-    return PlanSide(compile_graph(graph, **_compile_options(options)), text)
+    chosen = _compile_options(options)
+    plan = compile_graph(graph, level=chosen.level, target=chosen.target, precision=chosen.precision)
+    return PlanSide(plan, text)
 
 
 def example_inputs(text: str, init: str | None, seed: int) -> dict[str, np.ndarray]:
@@ -175,15 +177,24 @@ def _is_plan(path: str) -> bool:
         return file.read(2) == b"\x80\x04"
 
 
-def _compile_options(options: Sequence[str]) -> dict[str, object]:
-    found: dict[str, object] = {}
+@dataclass
+class _Options:
+    """How a net is compiled."""
+
+    level: int = 2
+    target: str = "native"
+    precision: str = "float"
+
+
+def _compile_options(options: Sequence[str]) -> _Options:
+    found = _Options()
     for option in options:
         if option in LEVELS:
-            found["level"] = LEVELS[option]
+            found.level = LEVELS[option]
         elif option in PRECISIONS:
-            found["precision"] = option
+            found.precision = option
         elif option == "native" or option in targets():
-            found["target"] = option
+            found.target = option
         else:
             known = (REFERENCE, "native", *targets(), *LEVELS, *PRECISIONS)
             raise GraphcError(f"'{option}' is no option of a net to compare", f"options: {', '.join(known)}")

@@ -18,10 +18,12 @@ def to_bfloat16(numbers: np.ndarray) -> np.ndarray:
     rounded = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
     quiet = (bits >> np.uint32(16)) | np.uint32(0x40)
     is_nan = bits & np.uint32(0x7FFFFFFF) > np.uint32(0x7F800000)
-    return np.where(is_nan, quiet, rounded).astype(np.uint16).reshape(np.shape(numbers))
+    found: np.ndarray = np.where(is_nan, quiet, rounded).astype(np.uint16)
+    return found.reshape(np.shape(numbers))
 
 
 def from_bfloat16(bits: np.ndarray) -> np.ndarray:
     """The float32 numbers of bfloat16 bits; exact."""
-    wide = np.ascontiguousarray(bits, np.uint16).astype(np.uint32) << np.uint32(16)
-    return wide.view(np.float32).reshape(np.shape(bits))
+    wide: np.ndarray = np.ascontiguousarray(bits, np.uint16).astype(np.uint32) << np.uint32(16)
+    found: np.ndarray = wide.view(np.float32)
+    return found.reshape(np.shape(bits))

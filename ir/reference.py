@@ -70,7 +70,7 @@ def evaluate_node(node: Node, arrays: Sequence[Array | None]) -> list[Array]:
 
 def _evaluate_half(node: Node, arrays: Sequence[Array | None]) -> list[Array]:
     """An operator in half precision: its twin on the widened operands, the results rounded once."""
-    wide = [None if a is None else to_float(a, v and v.type.dtype) for v, a in zip(node.operands, arrays)]
+    wide = [None if a is None else to_float(a, v.type.dtype if v else None) for v, a in zip(node.operands, arrays)]
     results, dtype = evaluate_node(float_twin(node), wide), precision_of(node)
     return [rounded(a, dtype) if a.dtype == np.float32 else a for a in results]
 

@@ -16,7 +16,9 @@ CONVOLUTIONS = ("Conv", "Conv2D")
 PRODUCTS = ("FC", "FCTransposed")
 POOLS = ("MaxPool", "AveragePool", "MaxPool1D", "AveragePool1D", "MaxPool2D", "AveragePool2D")
 JOINS = ("Concat", "DepthConcat")
-RULE = "Conv (blocked, constant weights), FC (constant weights), and behind them pools, pointwise operators, Concat"
+FEW_RESULTS = 4
+"""Convolutions and products of so many maps stay float32: they take no time, and mostly give what a net answers."""
+RULE = "Conv (blocked, constant weights, more than 4 maps), FC, and behind them pools, pointwise operators, Concat"
 
 
 @dataclass(frozen=True)
@@ -25,10 +27,10 @@ class Half(Pass):
 
     precision: ``float16`` or ``bfloat16`` for all that the rule names, ``float`` for those alone that are requested.
     requests: ``name:precision;...`` by the blob that an operator computes, or its name; ``float`` keeps one out.
-    Handles Conv with constant weights and a blocked result, FC with constant weights; pools, pointwise operators and
-    views that read the result of such a one, Concat of nothing else. Refuses everything else (softmax, losses,
-    normalisation that is not folded, LRN, resizing), which stays float32; so do biases, inputs and outputs.
-    ``g.convert`` stands where precisions meet, unless the operator before can write the other one itself.
+    Handles Conv with constant weights and a blocked result, FC with constant weights, both of more than 4 maps; pools,
+    pointwise operators and views that read the result of such a one, Concat of nothing else. Refuses everything else
+    (softmax, losses, normalisation that is not folded, LRN, resizing), which stays float32; so do biases, inputs and
+    outputs. ``g.convert`` stands where precisions meet, unless the operator before can write the other one itself.
     Raises ``GraphcError`` for a request that names no operator, or one that the rule does not cover.
     """
 
@@ -125,9 +127,9 @@ class _Assignment:
         if not floats or result.dtype is not DType.FLOAT or not unused_but_first(self.graph, node):
             return False
         if node.op in CONVOLUTIONS:
-            return _has_weights(node) and result.layout != PLAIN
+            return _has_weights(node) and result.layout != PLAIN and _maps(result) > FEW_RESULTS
         if node.op in PRODUCTS:
-            return _has_weights(node)
+            return _has_weights(node) and _maps(result) > FEW_RESULTS
         behind = [self.is_half(v) for v in floats if not v.is_constant]
         if node.op in JOINS:
             return bool(behind) and all(behind)
@@ -199,6 +201,12 @@ class _Assignment:
 def _moves(node: Node) -> bool:
     """The node moves elements, whose type stays."""
     return node.op in JOINS or Trait.VIEW in traits_of(node)
+
+
+def _maps(result: TensorType) -> int:
+    """Results a pixel or a row; 0 where that is not known."""
+    count = (result.shape or (0, 0))[-1 if result.rank != 4 else 1]
+    return count if isinstance(count, int) else 0
 
 
 def _has_weights(node: Node) -> bool:

@@ -118,4 +118,4 @@ if __name__ == "__main__":
     gc.disable()  # collecting takes a sixth of the time, and nobody asks a worker for many kernels
     out = sys.stdout
     sys.stdout = sys.stderr  # nothing that Numba prints may mix with replies
-    serve(int(sys.argv[1]), *(flag == "1" for flag in sys.argv[2:5]), sys.stdin, out)
+    serve(int(sys.argv[1]), sys.argv[2] == "1", sys.argv[3] == "1", sys.argv[4] == "1", sys.stdin, out)

@@ -96,6 +96,7 @@ def test_what_the_rule_leaves_alone(net: Net, check: Check, random: Random) -> N
     b.output(b.op("Relu", [b.op("MaxPool", [x], {"kernel": 2})], {}, "p"))
     b.output(b.op("Conv", [x, b.input("w", "float[8,8,1,1]")], {"kernel": 1}), "c")
     b.output(b.op("FC", [x, b.input("v", "float[5,128]"), b.input("u", "float[5]")]), "f")
+    b.output(conv(b, random, x, 4, "few"), "few")
     inputs = {"x": random(2, 8, 4, 4), "w": random(8, 8, 1, 1), "v": random(5, 128), "u": random(5)}
     check(Half(), prepared(graph), inputs, changed=False)
     assert not any(PRECISION in n.attrs for n in graph.nodes)

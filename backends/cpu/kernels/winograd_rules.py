@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -24,6 +24,9 @@ from graphc.ir.types import DType, Layout, TensorType
 NO_EPILOGUE = Epilogue("y=x0", ())
 TRANSFORM_NS = {2: (9.0, 9.0), 4: (26.0, 24.0)}
 """Time of the input and the output transform of one tile of one channel block."""
+
+FEW = 600_000
+"""Bytes of transformed weights that may be float32 in a net in half precision: 64 channels to 64."""
 
 
 @dataclass(frozen=True)
@@ -114,14 +117,20 @@ def candidates(call: Call, c: Convolution, target: CpuTarget) -> list[Candidate]
         return []
     if {c.block_in, c.block_out} != {target.lanes} or c.channels % target.lanes or min(w.heads) < 0:
         return []
-    types, found = Types.of_call(call), []
-    # F(4, 3) multiplies the rounding errors of weights in half precision by eight, F(2, 3) by one and a half
-    for m in (2,) if types.weights else (2, 4):
-        p = Plan(m, c, types, target)
+    found = []
+    for p in _plans(c, Types.of_call(call), target):
         fused, steps = _fused_tile(p), _steps_tile(p)
         found.append(Candidate(_fused_cost(p, fused), lambda p=p, t=fused: _choose_fused(call, p, t)))  # type: ignore[misc]
         found.append(Candidate(_steps_cost(p, steps), lambda p=p, t=steps: _choose_steps(call, p, t)))  # type: ignore[misc]
     return found
+
+
+def _plans(c: Convolution, types: Types, target: CpuTarget) -> list[Plan]:
+    """F(2, 3) and F(4, 3). The latter multiplies rounding errors of transformed weights by eight, the former by one and
+    a half: weights in half precision are transformed to halves for F(2, 3), and to floats, where they are few, for
+    F(4, 3)."""
+    two, four = Plan(2, c, types, target), Plan(4, c, replace(types, weights=""), target)
+    return [two, four] if not types.weights or four.u_bytes <= FEW else [two]
 
 
 def _fused_tile(p: Plan) -> Tile:
@@ -217,7 +226,7 @@ def _plan(call: Call, choice: Choice, target: CpuTarget) -> tuple[Plan, KernelSp
     assert c is not None
     assert spec is not None
     m = spec.int("m") if choice.rule == "winograd" else int(choice.rule[len("winograd")])
-    return Plan(m, c, Types.of_call(call), target), spec
+    return Plan(m, c, replace(Types.of_call(call), weights=Types.of_spec(spec).weights), target), spec
 
 
 def _tile_of(spec: KernelSpec) -> Tile:

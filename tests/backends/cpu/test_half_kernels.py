@@ -54,6 +54,13 @@ def check(got: np.ndarray, want: np.ndarray, kind: DType, more: float = SUMS) ->
     assert (np.abs(numbers - want) <= allowed).all(), np.abs(numbers - want).max() / np.abs(want).max()
 
 
+def one_of_two(machine: Machine, kind: DType) -> None:
+    """Both kinds on the widest target, one each on the others: kernels take their time to compile."""
+    narrow = {8: DType.FLOAT16, 4: DType.BFLOAT16}.get(machine.target.lanes, kind)
+    if narrow is not kind:
+        pytest.skip("tested on other targets")
+
+
 def random(*shapes: Sequence[int]) -> list[np.ndarray]:
     r = np.random.default_rng(sum(map(sum, shapes)))
     return [r.standard_normal(s).astype(np.float32) for s in shapes]
@@ -62,7 +69,6 @@ def random(*shapes: Sequence[int]) -> list[np.ndarray]:
 # shape, maps, kernel, stride, pad, group, blocked in, result
 CONVOLUTIONS = [
     ((2, 33, 5, 7), 17, 1, 1, 0, 1, True, None),
-    ((1, 24, 6, 17), 40, 5, 2, 2, 1, True, None),
     ((1, 3, 11, 9), 18, 3, 2, 1, 1, False, None),
     ((2, 32, 6, 5), 32, 3, 2, 1, 2, True, DType.FLOAT),
     ((1, 20, 9, 8), 20, 3, 1, 1, 20, True, None),
@@ -73,6 +79,7 @@ CONVOLUTIONS = [
 @pytest.mark.parametrize("case", CONVOLUTIONS, ids=str)
 def test_convolutions(machine: Machine, case: tuple, kind: DType) -> None:
     shape, maps, kernel, stride, pad, group, blocked_in, result = case
+    one_of_two(machine, kind)
     arrays = random(shape, (maps, shape[1] // group, kernel, kernel), (maps,))
     if shape[1] // group % machine.target.lanes and group not in (1, shape[1]):
         pytest.skip("groups are no whole blocks")
@@ -86,8 +93,9 @@ def test_convolutions(machine: Machine, case: tuple, kind: DType) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda k: k.text)
-@pytest.mark.parametrize("shape", [(1, 16, 9, 14), (1, 64, 28, 29)], ids=str)
-def test_winograd(machine: Machine, shape: tuple, kind: DType) -> None:
+def test_winograd(machine: Machine, kind: DType) -> None:
+    one_of_two(machine, kind)
+    shape = (1, 64, 28, 29)
     arrays = random(shape, (48, shape[1], 3, 3), (48,))
     place = Placement(frozenset([0]), True, (1, 2, 1, 1), True)
     kinds = (kind, kind, DType.FLOAT)
@@ -100,6 +108,7 @@ def test_winograd(machine: Machine, shape: tuple, kind: DType) -> None:
 @pytest.mark.parametrize("kind", KINDS, ids=lambda k: k.text)
 @pytest.mark.parametrize("rows", [1, 3, 13])
 def test_products(machine: Machine, rows: int, kind: DType) -> None:
+    one_of_two(machine, kind)
     arrays = random((rows, 37), (45, 37), (45,))
     kinds = (kind, kind, DType.FLOAT)
     call, stored, numbers = call_of("FC", arrays, machine.target, Placement(), kinds, kind, (1, 2))
@@ -110,6 +119,7 @@ def test_products(machine: Machine, rows: int, kind: DType) -> None:
 @pytest.mark.parametrize("kind", KINDS, ids=lambda k: k.text)
 @pytest.mark.parametrize("op", ["MaxPool", "AveragePool"])
 def test_pools(machine: Machine, op: str, kind: DType) -> None:
+    one_of_two(machine, kind)
     (x,) = random((2, 19, 9, 8))
     for blocked, attrs in ((True, {"kernel": 3, "stride": 2, "pad": 1}), (False, {"kernel": 2})):
         place = Placement(frozenset([0] if blocked else []), blocked, slices=True)
@@ -125,6 +135,7 @@ def test_pools(machine: Machine, op: str, kind: DType) -> None:
     ids=str,
 )
 def test_elementwise_of_mixed_types(machine: Machine, kinds: tuple[DType, DType], result: DType, blocked: bool) -> None:
+    one_of_two(machine, kinds[0])
     arrays = random((2, 19, 5, 7), (2, 19, 5, 7))
     place = Placement(frozenset([0, 1] if blocked else []), blocked, (1, 1, 1, 1), True)
     call, stored, numbers = call_of("Add", arrays, machine.target, place, kinds, result)
@@ -133,6 +144,7 @@ def test_elementwise_of_mixed_types(machine: Machine, kinds: tuple[DType, DType]
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda k: k.text)
 def test_channels_and_single_numbers(machine: Machine, kind: DType) -> None:
+    one_of_two(machine, kind)
     for other in ((19,), (1,)):
         arrays = random((1, 19, 3, 5), other)
         place = Placement(frozenset([0]), True)
