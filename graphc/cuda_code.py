@@ -12,7 +12,7 @@ from graphc.backends.cuda.compile import compile_kernels
 from graphc.backends.cuda.cubin import Cubin
 from graphc.backends.cuda.library import CudaLibrary
 from graphc.backends.load import KernelObject
-from graphc.ir import GraphcError, PlanError
+from graphc.ir import PlanError
 from graphc.ir.schedule import KernelSpec, Schedule
 from graphc.kernel_code import KernelCode
 from graphc.planning import PLANNING
@@ -31,11 +31,10 @@ class CudaCode(KernelCode):
 
     def __init__(self, library: CudaLibrary, objects: dict[str, KernelObject] | None = None) -> None:
         super().__init__(library, objects)
-        self._target, self._card = library.target, None
+        self._target = library.target
+        self._card: Card | None = None
         self._constants: dict[int, tuple[np.ndarray, CardMemory]] = {}
         self._cache = KernelCache.default()
-
-    _card: Card | None
 
     @property
     def card(self) -> Card:
@@ -57,11 +56,7 @@ class CudaCode(KernelCode):
                 return
             sources = {s.name: (self.source(s), s.int("threads")) for s in missing}
             note = (lambda done, total, name: progress(done, total)) if progress else None
-            try:
-                made = compile_kernels(sources, self._target, self._cache, note)
-            except GraphcError as error:
-                allow = "; or use the machine code in the plan: --allow-native, allow_native=True"
-                raise type(error)(error.message, error.help + allow) from None
+            made = compile_kernels(sources, self._target, self._cache, note)
             self.objects |= {name: cubin.pack() for name, cubin in made.items()}
 
     def cubins(self) -> list[Cubin]:

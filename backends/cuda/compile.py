@@ -60,7 +60,8 @@ def compiler_versions() -> tuple[str, ...]:
         return tuple(version(name) for name in COMPILER)
     except PackageNotFoundError as error:
         raise GraphcError(
-            f"compiling for CUDA needs packages that are not installed: {error.name}", "pip install 'graphc[cuda]'"
+            f"compiling for CUDA needs packages that are not installed: {error.name}",
+            "pip install 'graphc[cuda]'; a plan file has its machine code in it, for --allow-native, allow_native=True",
         ) from None
 
 
