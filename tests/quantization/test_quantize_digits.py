@@ -20,6 +20,7 @@ from graphc.passes.quantize import parse_table
 
 DIGITS = Path(__file__).resolve().parents[2] / "examples" / "digits"
 NET, INIT = str(DIGITS / "predict_net.pb"), str(DIGITS / "init_net.pb")
+TARGET = "portable"  # its kernels compile fastest, and give the same integers
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def calibration(images: tuple[np.ndarray, ...]) -> list[np.ndarray]:
 
 @pytest.fixture(scope="module")
 def quantized(calibration: list[np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> tuple:
-    found = graphc.quantize(NET, INIT, calibration, inputs={"data": (10, 1, 8, 8)}, attribute=True)
+    found = graphc.quantize(NET, INIT, calibration, inputs={"data": (10, 1, 8, 8)}, attribute=True, target=TARGET)
     folder = tmp_path_factory.mktemp("int8")
     found.save(folder)
     return found, folder
@@ -46,7 +47,7 @@ def quantized(calibration: list[np.ndarray], tmp_path_factory: pytest.TempPathFa
 
 def test_accuracy_is_kept(quantized: tuple, images: tuple[np.ndarray, ...]) -> None:
     data, labels, expected = images
-    probabilities = quantized[0].compile().run({"data": data})["softmax"]
+    probabilities = quantized[0].compile(TARGET).run({"data": data})["softmax"]
     accuracy, before = ((p.argmax(1) == labels).mean() for p in (probabilities, expected))
     assert accuracy >= before - 0.005
     assert np.abs(probabilities - expected).mean() < 0.003
@@ -95,7 +96,7 @@ def test_reports_tell_the_same(quantized: tuple) -> None:
 def test_the_command(tmp_path: Path, calibration: list[np.ndarray]) -> None:
     np.savez(tmp_path / "samples.npz", data=np.concatenate(calibration))
     arguments = ["quantize", NET, "--init", INIT, "--calibrate", str(tmp_path / "samples.npz")]
-    arguments += ["--input", "data=10,1,8,8", "--samples", "10", "--json"]
+    arguments += ["--input", "data=10,1,8,8", "--samples", "10", "--target", TARGET, "--json"]
     done = CliRunner().invoke(command, [*arguments, "-o", str(tmp_path / "int8")], catch_exceptions=False)
     assert done.exit_code == 0
     assert json.loads(done.stdout)["samples"] == 10
@@ -120,8 +121,10 @@ def test_what_cannot_be_done_is_told(calibration: list[np.ndarray]) -> None:
 
 def test_layers_go_to_float_until_the_loss_holds(quantized: tuple, calibration: list[np.ndarray]) -> None:
     loss = quantized[0].report.all_int8
-    found = graphc.quantize(NET, INIT, calibration, inputs={"data": (10, 1, 8, 8)}, max_loss=0.7 * loss, equalize=False)
+    found = graphc.quantize(
+        NET, INIT, calibration, inputs={"data": (10, 1, 8, 8)}, max_loss=0.7 * loss, equalize=False, target=TARGET
+    )
     assert found.report.loss <= 0.7 * loss
     kept = [layer.name for layer in found.report.layers if layer.precision == "float"]
     assert set(found.table.in_float) <= set(kept)
-    assert found.compile().run({"data": calibration[0]})["softmax"].shape == (10, 10)
+    assert found.compile(TARGET).run({"data": calibration[0]})["softmax"].shape == (10, 10)
