@@ -86,7 +86,7 @@ def small_tile(monkeypatch: pytest.MonkeyPatch) -> None:
     """One tile for all sizes: few kernels that compile quickly."""
     monkeypatch.setattr(int8_rules, "_tile", lambda p, target: Tile(3, 1, 2))
     monkeypatch.setattr(int8_depthwise, "tile_for", lambda p, target: Tile(3, 1, 1))
-    monkeypatch.setattr(int8_taps, "TILE", Tile(3, 1, 1))
+    monkeypatch.setattr(int8_taps, "TILE", Tile(2, 1, 1))
 
 
 @pytest.mark.usefixtures("small_tile")
