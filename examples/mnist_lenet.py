@@ -42,8 +42,7 @@ def training_model(folder: Path) -> model_helper.ModelHelper:
     )
     state = ["optimizer_iteration", *model.params, *made.get_auxiliary_parameters().local]
     model.net.Checkpoint(
-        ["optimizer_iteration", *state], [], db=str(folder / "step_%06d.minidb"), db_type="minidb", every=EVERY,
-        absolute_path=1,
+        state, [], db=str(folder / "step_%06d.minidb"), db_type="minidb", every=EVERY, absolute_path=1
     )  # fmt: skip
     return model
 

@@ -115,11 +115,26 @@ def test_save_and_load(tmp_path: Path) -> None:
     assert workspace.FetchBlob("q").tolist() == [b"x", b"yy"]
     run("Load", [], [], db="step_20", db_type="minidb", load_all=1)
     assert np.array_equal(workspace.FetchBlob("a/big"), big)
+    assert workspace.FetchBlob("it").tolist() == [20]  # a checkpoint holds the iteration, too
     with pytest.raises(RuntimeError, match="has no blob none"):
         run("Load", [], ["none"], db="saved", db_type="minidb")
     (tmp_path / "cut").write_bytes((tmp_path / "saved").read_bytes()[:-5])
     with pytest.raises(RuntimeError, match="damaged or truncated"):
         run("Load", [], ["big"], db="cut", db_type="minidb")
+    workspace.ResetWorkspace(".")
+
+
+def test_checkpoints_are_patterns_of_the_iteration(tmp_path: Path) -> None:
+    workspace.ResetWorkspace(str(tmp_path))
+    workspace.FeedBlob("it", np.array([30], np.int64))
+    run("Snapshot", ["it"], [], db="old_%03d", db_type="minidb", every=15)  # the first name of Checkpoint
+    run("Checkpoint", ["it"], [], db="between_%d", db_type="minidb", every=20)
+    run("Checkpoint", ["it"], [], db="same", db_type="minidb")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["old_030", "same"]
+    with pytest.raises(RuntimeError, match="no pattern for a number"):
+        run("Checkpoint", ["it"], [], db="%d_%d", db_type="minidb")
+    with pytest.raises(RuntimeError, match="every is 0"):
+        run("Checkpoint", ["it"], [], db="%d", db_type="minidb", every=0)
     workspace.ResetWorkspace(".")
 
 

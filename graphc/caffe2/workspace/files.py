@@ -142,29 +142,42 @@ def _tensors(call: HostCall, record: bytes) -> list[np.ndarray]:
     return found
 
 
-@host_operator("Save", "Snapshot")
+@host_operator("Save")
 def save(call: HostCall) -> None:
     """Write the inputs to a new database."""
-    _save(call, str(call.arg("db", "")), 0)
+    _save(call, str(call.arg("db", "")))
 
 
-@host_operator("Checkpoint")
+@host_operator("Checkpoint", "Snapshot")
 def checkpoint(call: HostCall) -> None:
-    """Every so many iterations, which input 0 counts, write the other inputs; ``%d`` in the path is the iteration."""
-    iteration = int(np.asarray(call.read(0)).reshape(-1)[0])
-    if iteration % max(call.arg("every", 1), 1) == 0:
-        _save(call, str(call.arg("db", "")) % iteration, 1)
+    """Every so many iterations, which input 0 counts, write all inputs; ``%d`` in the path is the iteration.
+
+    Rules from Caffe2's ``load_save_op.h``: input 0 is saved with the others, so that training goes on where it was.
+    """
+    iteration, every = int(np.asarray(call.read(0)).reshape(-1)[0]), call.arg("every", 1)
+    if every <= 0:
+        call.fail(f"argument every is {every}", "give a positive number of iterations")
+    if iteration % every == 0:
+        _save(call, _path_of_iteration(call, str(call.arg("db", "")), iteration))
 
 
-def _save(call: HostCall, path: str, first: int) -> None:
-    names = call.strings("blob_name_overrides") or [_shown(call, n) for n in call.op.inputs[first:]]
-    if len(names) != call.n_inputs - first or len(set(names)) != len(names):
-        call.fail(f"{len(names)} names for {call.n_inputs - first} blobs", "name each blob once")
+def _path_of_iteration(call: HostCall, pattern: str, iteration: int) -> str:
+    """The path with the iteration where it says ``%d``; without one it is the same for all."""
+    try:
+        return pattern % iteration if "%" in pattern else pattern
+    except (TypeError, ValueError):
+        call.fail(f"argument db is {pattern!r}, which is no pattern for a number", "say %d once: db='step_%05d'")
+
+
+def _save(call: HostCall, path: str) -> None:
+    names = call.strings("blob_name_overrides") or [_shown(call, n) for n in call.op.inputs]
+    if len(names) != call.n_inputs or len(set(names)) != len(names):
+        call.fail(f"{len(names)} names for {call.n_inputs} blobs", "name each blob once")
     if call.arg("strip_prefix", "") and call.strings("blob_name_overrides"):
         call.fail("strip_prefix and blob_name_overrides are given", "give one of them")
     records = []
     for i, name in enumerate(names):
-        value = call.read(first + i)
+        value = call.read(i)
         for k, data in enumerate(serialize_chunks(name, value, _chunk(call, name, value))):
             key = f"{name}{SEPARATOR}{k}" if isinstance(value, np.ndarray) and not is_boxed(value) else name
             records.append((key.encode("utf-8", "surrogateescape"), data))
