@@ -164,6 +164,7 @@ def test_a_run_that_waits_can_be_cancelled() -> None:
 def test_observers() -> None:
     net = core.Net("observed")
     net.ConstantFill([], "x", shape=[1])
+    net.ConstantFill([], "y", shape=[1])
     with pytest.raises(RuntimeError, match="Can't find net"):
         net.AddObserver("TimeObserver")
     workspace.CreateNet(net)
@@ -171,7 +172,8 @@ def test_observers() -> None:
     assert timer.average_time() == 0
     workspace.RunNet(net, 3)
     assert timer.average_time() > 0
-    assert counter.debug_info() == "This operator runs 3 iterations."
+    assert timer.average_time_children() == timer.average_time() / 2  # of two operators
+    assert counter.debug_info() == "This operator runs 6 iterations."
     net.RemoveObserver(timer)
     assert net.NumObservers() == 1
     with pytest.raises(RuntimeError, match="there is no observer 'Other'"):

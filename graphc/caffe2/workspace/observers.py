@@ -18,10 +18,10 @@ class Observer(Protocol):
 
 
 class TimeObserver:
-    """The mean time of runs."""
+    """The mean time of runs. operators: how many the net has."""
 
-    def __init__(self) -> None:
-        self._seconds, self._runs = 0.0, 0
+    def __init__(self, operators: int) -> None:
+        self._seconds, self._runs, self._operators = 0.0, 0, operators
 
     def note(self, seconds: float) -> None:
         """Add a run."""
@@ -31,6 +31,10 @@ class TimeObserver:
     def average_time(self) -> float:
         """Milliseconds of a run, 0 before the first."""
         return 1000 * self._seconds / max(self._runs, 1)
+
+    def average_time_children(self) -> float:
+        """Milliseconds of an operator, on average: a run is one call, which the operators share."""
+        return self.average_time() / max(self._operators, 1)
 
 
 class RunCountObserver:
@@ -62,7 +66,7 @@ class RunCountObserver:
 def make_observer(kind: str, net: Net, value: Callable[[str], Value]) -> TimeObserver | RunCountObserver:
     """An observer of a net's runs by the name of its type; raises ``EnforceError``. value: gives what a blob holds."""
     if kind == "TimeObserver":
-        return TimeObserver()
+        return TimeObserver(len(net.ops))
     if kind == "RunCountObserver":
         return RunCountObserver(net, value)
     raise EnforceError(f"there is no observer '{kind}'", "graphc has TimeObserver, RunCountObserver")
