@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from graphc.caffe2 import core, workspace
+from graphc.caffe2 import brew, core, model_helper, workspace
 from graphc.caffe2.proto import caffe2_pb2
 
 
@@ -65,6 +65,13 @@ def test_nets_that_name_blobs_nobody_makes(name: str) -> None:
         )
     assert net.Name() not in workspace.Nets()
     assert not workspace.HasBlob("first")
+
+
+def test_errors_name_the_scripts_line_where_a_helper_made_the_operator() -> None:
+    model = model_helper.ModelHelper("helped")
+    brew.fc(model, "nothing", "y", 3, 2)
+    workspace.RunNetOnce(model.param_init_net)
+    refused(lambda: workspace.CreateNet(model.net), "op #0 FC", "test_bad_input.py", "in test_errors_name_the_scripts")
 
 
 def test_a_net_that_reads_a_blob_before_it_makes_it() -> None:

@@ -259,6 +259,10 @@ def test_caffe2s_command(server: Server, tmp_path: Path) -> None:
     assert run.returncode == 1
     assert "Abort:" in run.stderr
     assert not (tmp_path / "none").exists()
+    where["GRAPHC_MODEL_MIRRORS"] = str(tmp_path / "nothing")
+    run = python("graphc.caffe2.models.download", "--mirror", server.url, "net", cwd=tmp_path, **where)
+    assert run.returncode == 0, run.stderr
+    assert (tmp_path / "net" / "predict_net.pb").exists()
 
 
 def test_the_downloader(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -465,8 +465,8 @@ class Net:
         return self._attr_dict.get(name, [])
 
     def AddObserver(self, observer_type: str) -> Any:
-        """Let an observer look at the created net's runs: ``TimeObserver`` (``average_time()``, milliseconds, and
-        ``average_time_children()``) or ``RunCountObserver``. Raises ``RuntimeError`` for another one, and for a net that was not created."""
+        """Let an observer look at the created net's runs: ``TimeObserver`` (``average_time()``, milliseconds) or
+        ``RunCountObserver``. Raises ``RuntimeError`` for another one, and for a net that was not created."""
         created = current().net(self.Name())
         created.observers.append(make_observer(observer_type, created.program.net, current().value))
         return created.observers[-1]

@@ -1,4 +1,4 @@
-"""``caffe2.python.models.download``: ``python -m graphc.caffe2.models.download [-i] [-f] NAME...``.
+"""``caffe2.python.models.download``: ``python -m graphc.caffe2.models.download [-i] [-f] [--mirror URL] NAME...``.
 
 Without ``-i`` a model goes to the folder ``NAME``, with it to this user's models, from where
 ``from caffe2.python.models import NAME`` has it. Files are compared with the zoo's checksums; a broken transfer
@@ -77,7 +77,8 @@ def validModelName(name: str) -> bool:
 def downloadModel(model: str, args: Any) -> None:
     """Download a model to the folder of its name, or with ``args.install`` to the installed ones.
 
-    What is there is replaced with ``args.force``, or if the user agrees. Raises ``FileError``.
+    What is there is replaced with ``args.force``, or if the user agrees. ``args.mirror``, which a script's own
+    arguments need not have: URLs and folders to ask before all others. Raises ``FileError``.
     """
     folder = install_folder() if args.install else Path()
     target = folder / model
@@ -91,7 +92,7 @@ def downloadModel(model: str, args: Any) -> None:
     found = download_model(
         model,
         folder,
-        sources=mirrors([DOWNLOAD_BASE_URL]),
+        sources=mirrors([*getattr(args, "mirror", []), DOWNLOAD_BASE_URL]),
         force=True,
         importable=args.install,
         progress=_bar_of if sys.stdout.isatty() else lambda file: _silent,
@@ -145,6 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("model", nargs="+", help="Model to download/install.")
     parser.add_argument("-i", "--install", action="store_true", help="Install the model.")
     parser.add_argument("-f", "--force", action="store_true", help="Force a download/installation.")
+    parser.add_argument("--mirror", action="append", default=[], help="URL or folder to ask first. Repeatable.")
     args = parser.parse_args(arguments)
     failed = 0
     for model in args.model:

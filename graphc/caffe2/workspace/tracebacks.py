@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from pathlib import Path
+
+_PACKAGE = str(Path(__file__).parents[1])
+"""The folder of the API, whose helpers create operators for scripts."""
 
 Frame = tuple[str, int, str]
 """File, line, function."""
@@ -12,6 +16,9 @@ operator_tracebacks: defaultdict[str, dict[int, list[Frame]]] = defaultdict(dict
 
 
 def creation_text(net: str, position: int) -> str:
-    """Where an operator was created, in words; empty where that is not known."""
+    """Where a script created an operator, itself or by a helper such as ``brew.fc``; empty where that is not known."""
     frames = operator_tracebacks.get(net, {}).get(position)
-    return f"; created at {frames[0][0]}:{frames[0][1]} in {frames[0][2]}" if frames else ""
+    if not frames:
+        return ""
+    file, line, function = next((frame for frame in frames if not frame[0].startswith(_PACKAGE)), frames[0])
+    return f"; created at {file}:{line} in {function}"
