@@ -251,12 +251,12 @@ def test_tensors_of_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_failure_is_logged_with_its_place(caplog: pytest.LogCaptureFixture) -> None:
-    net = core.Net("logged")
+    net = core.Net("fails_and_is_logged")
     net.Relu("x", "y")
-    assert workspace.CallWithExceptionIntercept(lambda a, b: a + b, lambda: 0, "logged", 1, b=2) == 3
+    assert workspace.CallWithExceptionIntercept(lambda a, b: a + b, lambda: 0, "fails_and_is_logged", 1, b=2) == 3
     with pytest.raises(ZeroDivisionError):
-        workspace.CallWithExceptionIntercept(lambda: 1 // 0, lambda: 0, "logged")
-    assert "net 'logged' op #0 failed; created at" in caplog.text
+        workspace.CallWithExceptionIntercept(lambda: 1 // 0, lambda: 0, "fails_and_is_logged")
+    assert "net 'fails_and_is_logged' op #0 failed; created at" in caplog.text
     assert "test_running.py" in caplog.text
 
 

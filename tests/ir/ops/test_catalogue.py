@@ -38,6 +38,8 @@ def test_a_record_has_a_meaning_or_a_refusal(operators: dict[str, Any]) -> None:
 
 SHARED_MORE = {
     "Dropout": "its schema wants an argument, without which nothing was recorded",
+    "FP16MomentumSGDUpdate": "its schema stands with the GPU's kernel; Caffe2's optimizers do it",
+    "FP32MomentumSGDUpdate": "its schema stands with the GPU's kernel; Caffe2's optimizers do it",
     "Float16UniformFill": "a fill",
     "SoftmaxGradient": "recorded cases do it",
     "SparseMomentumSGDUpdate": "recorded cases do it",
