@@ -136,7 +136,14 @@ def _check(call: Call, code: int | None) -> None:
 
 def raise_loop_error(call: Call, code: int) -> NoReturn:
     """Raise ``RunError`` for an error number that a loop returned, naming operator, place and blobs."""
-    raise RunError(Check(call_text(call), call.opdef.errors).message(code))
+    raise RunError(call_check(call).message(code))
+
+
+def call_check(call: Call) -> Check:
+    """How errors name a call, and its texts, which end in what the author of the net has to say (``error_msg``)."""
+    said = call.arg("error_msg") if call.opdef.has_arg("error_msg") else b""
+    ending = ": " + said.decode("utf-8", "backslashreplace") if said else ""
+    return Check(call_text(call), tuple(e + ending for e in call.opdef.errors))
 
 
 def call_text(call: Call) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from graphc.ir import Call, DType, Graph, LoweringError, Node, TensorType, Value
-from graphc.ir.loops import call_text
+from graphc.ir.loops import call_check
 from graphc.ir.schedule import (
     NO_HALO,
     Address,
@@ -202,7 +202,7 @@ class _Lowering:
         """The task with the status word of its call."""
         if not any(isinstance(p, Address) and p.space == "status" for p in task.params):
             return task
-        check = Check(call_text(self.calls[node]), node.opdef.errors)
+        check = call_check(self.calls[node])
         word = Address("status", 0, self.checks.setdefault(check, len(self.checks)))
         params = (word if isinstance(p, Address) and p.space == "status" else p for p in task.params)
         return replace(task, params=tuple(params))

@@ -159,6 +159,15 @@ def test_data_that_an_operator_refuses() -> None:
         refused(lambda: workspace.RunOperatorOnce(op), "INDICES has an index outside")
 
 
+def test_an_assertion_says_what_its_author_wrote() -> None:
+    feed(rows=[[1], [0]])
+    said = core.CreateOperator("Assert", ["rows"], [], error_msg="rows are not empty")
+    net = core.Net("asserts")
+    net.Proto().op.extend([said])
+    for run in (lambda: workspace.RunOperatorOnce(said), lambda: workspace.RunNetOnce(net)):
+        refused(run, "op #0 Assert", "rows are not empty")
+
+
 def test_objects_that_cannot_be_fed() -> None:
     for given in (object(), np.array([1j]), np.array([{}], object), None):
         refused(lambda given=given: workspace.FeedBlob("x", given), "blob 'x'", "help", kind=ValueError)

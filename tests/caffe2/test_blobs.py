@@ -148,8 +148,9 @@ def test_serialised_quantised_blobs() -> None:
     workspace.DeserializeBlob("p", workspace.SerializeBlob("q"))
     found = workspace.FetchInt8Blob("p")
     assert (found.data.tolist(), found.data.dtype, found.scale, found.zero_point) == ([0, 255], np.uint8, 0.25, 7)
-    with pytest.raises(RuntimeError, match="no BlobProto"):
-        workspace.DeserializeBlob("p", b"\xff\xff")
+    for damaged in (b"\xff\xff", b"xx", b""):
+        with pytest.raises(RuntimeError, match="no BlobProto"):
+            workspace.DeserializeBlob("p", damaged)
 
 
 def test_workspaces_are_apart(tmp_path: Path) -> None:

@@ -124,9 +124,12 @@ def _fill_quantised(message: Message, name: str, value: Int8Tensor) -> None:
 def parse_blob(data: bytes) -> Message:
     """The ``BlobProto`` of some bytes; raises ``EnforceError``."""
     try:
-        return caffe2_pb2.BlobProto.FromString(data)
+        blob = caffe2_pb2.BlobProto.FromString(data)
     except DecodeError:
-        raise EnforceError("the bytes are no BlobProto", "pass what SerializeBlob gave") from None
+        blob = caffe2_pb2.BlobProto()
+    if not blob.type and not blob.HasField("tensor"):
+        raise EnforceError("the bytes are no BlobProto", "pass what SerializeBlob gave")
+    return blob
 
 
 def deserialize_value(blob: Message) -> Value:
