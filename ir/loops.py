@@ -141,8 +141,8 @@ def raise_loop_error(call: Call, code: int) -> NoReturn:
 
 def call_check(call: Call) -> Check:
     """How errors name a call, and its texts, which end in what the author of the net has to say (``error_msg``)."""
-    said = call.arg("error_msg") if call.opdef.has_arg("error_msg") else b""
-    ending = ": " + said.decode("utf-8", "backslashreplace") if said else ""
+    said = call.arg("error_msg") if call.opdef.has_arg("error_msg") else ""
+    ending = f": {said}" if said else ""
     return Check(call_text(call), tuple(e + ending for e in call.opdef.errors))
 
 

@@ -165,7 +165,7 @@ def test_an_assertion_says_what_its_author_wrote() -> None:
     net = core.Net("asserts")
     net.Proto().op.extend([said])
     for run in (lambda: workspace.RunOperatorOnce(said), lambda: workspace.RunNetOnce(net)):
-        refused(run, "op #0 Assert", "rows are not empty")
+        refused(run, "op #0 Assert", "an element that is zero: rows are not empty")
 
 
 def test_objects_that_cannot_be_fed() -> None:
