@@ -160,7 +160,7 @@ def test_data_that_an_operator_refuses() -> None:
 
 
 def test_an_assertion_says_what_its_author_wrote() -> None:
-    feed(rows=[[1], [0]])
+    workspace.FeedBlob("rows", np.array([1, 0], np.int32))
     said = core.CreateOperator("Assert", ["rows"], [], error_msg="rows are not empty")
     net = core.Net("asserts")
     net.Proto().op.extend([said])
