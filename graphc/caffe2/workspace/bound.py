@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
+from graphc.caffe2.workspace.nested_blobs import NestedBlobs
 from graphc.caffe2.workspace.values import Value
 
 
-class BoundBlobs(dict[str, Value]):
+class BoundBlobs(NestedBlobs):
     """Blobs of a scope's own, and bound ones, which are those of another mapping. A blob of its own hides a bound one;
     blobs around that are not bound are out of sight."""
 
@@ -36,13 +36,6 @@ class BoundBlobs(dict[str, Value]):
     def __missing__(self, name: str) -> Value:
         return self._outer[self._names[name]]
 
-    def get(self, name: str, default: Any = None) -> Any:
-        """What a blob holds, here or around."""
-        try:
-            return self[name]
-        except KeyError:
-            return default
-
     def __setitem__(self, name: str, value: Value) -> None:
         outer = self.outer_name(name)
         if outer is None:
@@ -50,24 +43,6 @@ class BoundBlobs(dict[str, Value]):
         else:
             self._outer[outer] = value
 
-    def setdefault(self, name: str, default: Any = None) -> Any:
-        """What a blob holds; the default where there is none here or around."""
-        if name not in self:
-            self[name] = default
-        return self[name]
-
-    def update(self, items: Any) -> None:  # type: ignore[override]
-        """Set several blobs."""
-        for name, value in items.items():
-            self[name] = value
-
     def __iter__(self) -> Iterator[str]:
         bound = [name for name, outer in self._names.items() if outer in self._outer]
         return iter(dict.fromkeys([*dict.keys(self), *bound]))
-
-    def __len__(self) -> int:
-        return len(list(iter(self)))
-
-    def keys(self) -> Any:
-        """Names of the blobs."""
-        return dict.fromkeys(self).keys()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
+from graphc.caffe2.workspace.nested_blobs import NestedBlobs
 from graphc.caffe2.workspace.values import Value
 
 
-class ChildBlobs(dict[str, Value]):
+class ChildBlobs(NestedBlobs):
     """Blobs that fall back to those of the workspace around, where they exist there."""
 
     def __init__(self, outer: dict[str, Value]) -> None:
@@ -24,13 +24,6 @@ class ChildBlobs(dict[str, Value]):
     def __missing__(self, name: str) -> Value:
         return self._outer[name]
 
-    def get(self, name: str, default: Any = None) -> Any:
-        """What a blob holds, here or around."""
-        try:
-            return self[name]
-        except KeyError:
-            return default
-
     def __setitem__(self, name: str, value: Value) -> None:
         home = self._home(name)
         if home is self:
@@ -38,27 +31,9 @@ class ChildBlobs(dict[str, Value]):
         else:
             home[name] = value
 
-    def setdefault(self, name: str, default: Any = None) -> Any:
-        """What a blob holds; the default where there is none here or around."""
-        if name not in self:
-            self[name] = default
-        return self[name]
-
-    def update(self, items: Any) -> None:  # type: ignore[override]
-        """Set several blobs."""
-        for name, value in items.items():
-            self[name] = value
-
     def own(self) -> list[str]:
         """Names of the blobs here."""
         return list(dict.keys(self))
 
     def __iter__(self) -> Iterator[str]:
         return iter(dict.fromkeys([*self._outer, *dict.keys(self)]))
-
-    def __len__(self) -> int:
-        return len(list(iter(self)))
-
-    def keys(self) -> Any:
-        """Names of the blobs here and around."""
-        return dict.fromkeys(self).keys()
