@@ -9,6 +9,7 @@ from graphc.caffe2.core.blob_reference import GradientSlice
 from graphc.caffe2.proto import caffe2_pb2
 from graphc.caffe2.workspace.errors import EnforceError
 from graphc.frontends.netdef import read_net
+from graphc.frontends.netdef.gradients import named_operator
 from graphc.frontends.netdef.net import Net, Operator
 from graphc.frontends.netdef.schema import Message
 from graphc.frontends.netdef.writer import to_message
@@ -60,19 +61,6 @@ def plain_operators(operators: Iterable[Message]) -> list[Operator]:
 def messages(operators: Iterable[Operator]) -> list[Message]:
     """Operators as ``OperatorDef`` messages."""
     return list(to_message(Net("operators", list(operators))).op)
-
-
-def named_operator(call: NamedCall) -> Operator:
-    """A call as an operator of a net."""
-    return Operator(
-        call.type,
-        list(call.inputs),
-        list(call.outputs),
-        dict(call.args),
-        engine=call.engine,
-        device=call.device or None,
-        is_gradient=call.role == "gradient",
-    )
 
 
 def gradient_names(given: Any) -> Gradient:

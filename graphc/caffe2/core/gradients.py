@@ -14,12 +14,12 @@ from graphc.caffe2.core.gradient_rules import (
     gradient_names,
     gradient_rule,
     messages,
-    named_operator,
     plain_operators,
 )
 from graphc.caffe2.core.if_gradient import gen_if_gradient
 from graphc.caffe2.core.while_gradient import gen_while_gradient
 from graphc.caffe2.workspace.errors import enforced
+from graphc.frontends.netdef.gradients import named_operator
 from graphc.frontends.netdef.schema import Message
 from graphc.ir import NamedCall
 

@@ -51,17 +51,22 @@ def _call(op: Operator) -> NamedCall:
     return NamedCall(op.type, tuple(op.inputs), tuple(op.outputs), op.args, op.engine, op.device or "")
 
 
-def _operator(call: NamedCall) -> Operator:
-    device = call.device or None
-    if call.role == "accumulation":
-        device = device if device and ONLY_SUM_MARK not in device.extra_info else Device()
-        device = replace(device, extra_info=(*device.extra_info, SUM_MARK))
+def named_operator(call: NamedCall) -> Operator:
+    """A call as an operator of a net."""
     return Operator(
         call.type,
         list(call.inputs),
         list(call.outputs),
         dict(call.args),
         engine=call.engine,
-        device=device,
+        device=call.device or None,
         is_gradient=call.role == "gradient",
     )
+
+
+def _operator(call: NamedCall) -> Operator:
+    op = named_operator(call)
+    if call.role == "accumulation":
+        device = op.device if op.device and ONLY_SUM_MARK not in op.device.extra_info else Device()
+        op.device = replace(device, extra_info=(*device.extra_info, SUM_MARK))
+    return op
