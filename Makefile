@@ -8,7 +8,7 @@ PEERS := .venv-peers
 TORCH ?= torch
 TORCH_INDEX ?=
 
-.PHONY: help demo test test-cuda lint types bench bench-peers bench-operators bench-startup clean digits
+.PHONY: help demo test cuda test-cuda lint types bench bench-peers bench-operators bench-startup clean digits
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /  make \1\t/p' Makefile
@@ -19,6 +19,8 @@ demo: digits  ## compile the digits net and read a handwritten seven with it
 
 test: $(VENV)/tools  ## the whole test suite; make test ARGS="tests/ir -x" for a part
 	$(BIN)/pytest --numprocesses auto $(ARGS)
+
+cuda: $(VENV)/cuda  ## the compiler for cards; `make test` then tests what needs it, too
 
 test-cuda: $(VENV)/cuda  ## kernels for cards: compiled, emulated, launched on a null driver, and run where there is a card
 	$(BIN)/pytest tests/backends/cuda -rs $(ARGS)
@@ -65,7 +67,7 @@ $(VENV)/tools: $(BIN)/python $(PACKAGE)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	@touch $@ $(VENV)/installed
 
-# The compiler for cards is half a gigabyte, so `make test` does without it and skips what needs it.
+# The compiler for cards is half a gigabyte, so `make test` alone does without it and skips what needs it.
 $(VENV)/cuda: $(VENV)/tools
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,cuda]'
 	@touch $@
