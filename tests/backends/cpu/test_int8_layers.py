@@ -80,6 +80,23 @@ def test_sums(int8_machine: Machine) -> None:
         assert_exact(int8_machine, call, operands, "int8_pointwise")
 
 
+def test_softmax(int8_machine: Machine) -> None:
+    """Rows of few and of many classes, equal ones, all 256 values, and sums beyond 2**32 units."""
+    probability = {"Y_scale": 1 / 256, "order": b"NHWC"}
+    rng, made = np.random.default_rng(4), []
+    for scale, shape, axis in ((0.05, (5, 7), 1), (0.1, (2, 3, 300), 2), (1.0, (3, 256), 1), (1e-3, (2, 4, 400), 1)):
+        made.append((int8_call("Int8Softmax", [x := quantised(rng, shape, scale, 3)], {"axis": axis} | probability), [x]))
+    equal = (np.full((2, 600), 9, np.uint8), Quant(0.1, 0))
+    made.append((int8_call("Int8Softmax", [equal], probability), [equal]))
+    kernels(int8_machine, made)
+    for call, operands in made:
+        assert_exact(int8_machine, call, operands, "int8_softmax")
+        row = operands[0][0].reshape(-1, call.opdef.loop_arguments(call)[0])[0].astype(np.float64)
+        share = np.exp(call.type(0).quant.scale * (row - row.max()))
+        got = evaluate_node(call.node, [operands[0][0]])[0].reshape(-1)[: row.size]
+        np.testing.assert_allclose(got, np.minimum(256 * share / share.sum(), 255), atol=0.51)
+
+
 def test_quantisation_of_every_kind_of_number(int8_machine: Machine) -> None:
     """Halves, what lies beyond the ends, infinities and NaN."""
     rng = np.random.default_rng(5)
