@@ -32,6 +32,17 @@ ONE = [
     ("Int8Sigmoid", {"Y_scale": 1 / 256}),
     ("Int8Dequantize", {}),
 ]
+MOVES = [
+    ("Int8Transpose", (2, 3, 5, 70), {"axes": (0, 3, 1, 2)}),
+    ("Int8Transpose", (2, 33, 4, 5), {"axes": (0, 2, 3, 1)}),
+    ("Int8Transpose", (3, 4, 65), {"axes": (1, 0, 2)}),
+    ("Int8Transpose", (2, 3, 4), {}),
+    ("Int8ChannelShuffle", (2, 3, 4, 12), {"group": 3, "order": b"NHWC"}),
+    ("Int8ChannelShuffle", (2, 132, 3, 5), {"group": 2, "order": b"NCHW"}),
+    ("Int8Slice", (2, 5, 6, 70), {"starts": (0, 1, 0, 3), "ends": (-1, 4, -1, -1)}),
+    ("Int8Slice", (4, 9), {"dim": 0, "start_idx": 1, "end_idx": 3}),
+]
+RESIZED = [((2, 3, 5, 70), 2.0, 2.0), ((1, 5, 4, 3), 1.6, 0.7), ((2, 2, 3, 64), 3.0, 1.0)]
 SUMS = [("Int8Sum", 0.5, 0.25), ("Int8AddRelu", 0.01, 0.02), ("Int8Add", 3e-5, 2e-5), ("Int8SumRelu", 76.0, 0.1)]
 
 
@@ -85,7 +96,9 @@ def test_softmax(int8_machine: Machine) -> None:
     probability = {"Y_scale": 1 / 256, "order": b"NHWC"}
     rng, made = np.random.default_rng(4), []
     for scale, shape, axis in ((0.05, (5, 7), 1), (0.1, (2, 3, 300), 2), (1.0, (3, 256), 1), (1e-3, (2, 4, 400), 1)):
-        made.append((int8_call("Int8Softmax", [x := quantised(rng, shape, scale, 3)], {"axis": axis} | probability), [x]))
+        made.append(
+            (int8_call("Int8Softmax", [x := quantised(rng, shape, scale, 3)], {"axis": axis} | probability), [x])
+        )
     equal = (np.full((2, 600), 9, np.uint8), Quant(0.1, 0))
     made.append((int8_call("Int8Softmax", [equal], probability), [equal]))
     kernels(int8_machine, made)
@@ -95,6 +108,20 @@ def test_softmax(int8_machine: Machine) -> None:
         share = np.exp(call.type(0).quant.scale * (row - row.max()))
         got = evaluate_node(call.node, [operands[0][0]])[0].reshape(-1)[: row.size]
         np.testing.assert_allclose(got, np.minimum(256 * share / share.sum(), 255), atol=0.51)
+
+
+def test_what_only_moves_values(int8_machine: Machine) -> None:
+    made = []
+    for op, shape, attrs in MOVES:
+        x = quantised(np.random.default_rng(5), shape, 0.1, 3)
+        made.append((int8_call(op, [x], attrs, ()), [x], "int8_moves"))
+    for shape, height, width in RESIZED:
+        x = quantised(np.random.default_rng(6), shape, 0.1, 3)
+        scales = {"height_scale": height, "width_scale": width}
+        made.append((int8_call("Int8ResizeNearest", [x], scales, ()), [x], "int8_resize"))
+    kernels(int8_machine, [(call, operands) for call, operands, _ in made])
+    for call, operands, rule in made:
+        assert_exact(int8_machine, call, operands, rule)
 
 
 def test_quantisation_of_every_kind_of_number(int8_machine: Machine) -> None:
