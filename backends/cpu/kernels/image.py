@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from graphc.backends.cpu.rules import Rule, Template
 from graphc.backends.cpu.target import CpuTarget
 from graphc.backends.lines import Lines
+from graphc.backends.photos import DEPROCESS, PLANES, PREPROCESS, mean_and_noise, period
 from graphc.ir.opdef import Call
-from graphc.ir.ops.image.image import stylizer_noise
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
 
-PREPROCESS = "PackedInt8BGRANHWCToNCHWCStylizerPreprocess"
-DEPROCESS = "BRGNCHWCToPackedInt8BGRAStylizerDeprocess"
-PLANES = 3
 SIZES = ("x", "mean", "y", "height", "width", "image", "plane", "row", "period")
 """Parameters of both kernels. image, plane, row: strides of the float planes; a unit is a row of pixels."""
 
@@ -69,19 +64,10 @@ def emit_pack(spec: KernelSpec, target: CpuTarget) -> str:
     return s.text()
 
 
-def _noise(call: Call) -> np.ndarray:
-    """The noise and its first two values once more, so that a pixel's three lie side by side."""
-    if not call.arg("noise_std"):
-        return np.zeros(0, np.float32)
-    noise = stylizer_noise(call)
-    return np.resize(noise, noise.size + PLANES - 1)
-
-
 def _choose_unpack(call: Call, target: CpuTarget) -> Choice | None:
-    noise, mean = _noise(call), call.constant(1)
-    if (noise.size and mean is None) or call.node.results[0].type.layout.block > 1:
+    packed = mean_and_noise(call)
+    if packed is None or call.node.results[0].type.layout.block > 1:
         return None
-    packed = {} if mean is None else {1: np.concatenate([np.ravel(mean), noise]).astype(np.float32)}
     return Choice("stylizer_unpack", KernelSpec.make("stylizer_unpack"), packed, _cost(call))
 
 
@@ -110,8 +96,7 @@ def _bind(
     assert choice.spec is not None
     planes = y if choice.rule == "stylizer_unpack" else x
     n, _, h, w = planes.type.static_shape
-    period = choice.packed[1].size - (2 * PLANES - 1) if 1 in choice.packed else 0
-    params: tuple[Param, ...] = (x.address, mean.address, y.address, h, w, *planes.strides[:3], max(period, 0))
+    params: tuple[Param, ...] = (x.address, mean.address, y.address, h, w, *planes.strides[:3], period(choice))
     size = planes.type.size
     task = Task(choice.spec, params, n * h, call.node.results[0].name, 2 * size, 5 * size)
     return [(task,)] if task.units else []

@@ -1,15 +1,32 @@
 """The kernel templates of the CUDA backend, one family a file: ``RULES`` and ``TEMPLATES`` list them all."""
 
-from graphc.backends.cuda.kernels import conv, conv_depthwise, copy, fc, gemm, lrn, pointwise, pool, reduce, softmax
+from graphc.backends.cuda.kernels import (
+    conv,
+    conv_depthwise,
+    conv_transpose,
+    copy,
+    fc,
+    gemm,
+    lrn,
+    pad,
+    photos,
+    pointwise,
+    pool,
+    reduce,
+    softmax,
+)
 from graphc.backends.cuda.rules import Rule, Template
 from graphc.backends.movement import movement_rules
 
 RULES: tuple[Rule, ...] = (
     *conv.RULES,
     *conv_depthwise.RULES,
+    *conv_transpose.RULES,
     *fc.RULES,
     *gemm.RULES,
     *lrn.RULES,
+    *pad.RULES,
+    *photos.RULES,
     *pointwise.RULES,
     *pool.RULES,
     *reduce.RULES,
@@ -23,6 +40,8 @@ TEMPLATES: tuple[Template, ...] = (
     *fc.TEMPLATES,
     *gemm.TEMPLATES,
     *lrn.TEMPLATES,
+    *pad.TEMPLATES,
+    *photos.TEMPLATES,
     *pointwise.TEMPLATES,
     *pool.TEMPLATES,
     *reduce.TEMPLATES,
