@@ -2,6 +2,7 @@
 
 Kernels address memory as integers: ``a`` is a byte address, ``i`` counts elements. All parameters of a kernel are
 int64; ``i32`` makes index arithmetic short. Compile workers alone import this module; ``namespace`` gives the names.
+Further words stand in ``vector_words.py`` (halves, several elements at once) and ``tensor_words.py``.
 
     thread() block()                                        numbers of the thread in its block, of the block
     ld_f4(a, i) st_f4(a, i, v)                              global memory; also f8 i1 i2 i4 i8 u1 u2
@@ -60,23 +61,24 @@ def word(result: Any, arguments: tuple[Any, ...], build: Build) -> Any:
     return intrinsic(scope["typing"])
 
 
-def _pointer(b: Any, address: Any, index: Any, element: Any, space: int) -> Any:
+def pointer(b: Any, address: Any, index: Any, element: Any, space: int) -> Any:
+    """The place of an element of a type at a byte address; space: ``GLOBAL`` or ``SHARED``."""
     return b.gep(b.inttoptr(address, ir.PointerType(element, space)), [index])
 
 
 def _load(element: Any, space: int) -> Build:
-    return lambda b, a, i: b.load(_pointer(b, a, i, element, space))
+    return lambda b, a, i: b.load(pointer(b, a, i, element, space))
 
 
 def _store(space: int) -> Build:
-    return lambda b, a, i, v: b.store(v, _pointer(b, a, i, v.type, space))
+    return lambda b, a, i, v: b.store(v, pointer(b, a, i, v.type, space))
 
 
 def _load4(space: int) -> Build:
     four = ir.VectorType(F32, 4)
 
     def build(b: Any, a: Any, i: Any) -> Any:
-        place = b.bitcast(_pointer(b, a, i, F32, space), ir.PointerType(four, space))
+        place = b.bitcast(pointer(b, a, i, F32, space), ir.PointerType(four, space))
         loaded = b.load(place, align=16)
         return cgutils.pack_array(b, [b.extract_element(loaded, I32(k)) for k in range(4)])
 
@@ -90,7 +92,7 @@ def _store4(space: int) -> Build:
         vector = ir.Constant(four, ir.Undefined)
         for k, v in enumerate(values):
             vector = b.insert_element(vector, v, I32(k))
-        place = b.bitcast(_pointer(b, a, i, F32, space), ir.PointerType(four, space))
+        place = b.bitcast(pointer(b, a, i, F32, space), ir.PointerType(four, space))
         return b.store(vector, place, align=16)
 
     return build

@@ -19,7 +19,7 @@ from numba import cuda
 from numba.cuda import dispatcher, types
 
 from graphc.backends.cpu.vocabulary import BUILTINS, check_source
-from graphc.backends.cuda import words
+from graphc.backends.cuda import tensor_words, vector_words, words
 from graphc.backends.cuda.target import CudaTarget, find
 
 RESIDENT = 512
@@ -28,7 +28,7 @@ RESIDENT = 512
 
 def compile_kernel(name: str, source: str, threads: int, target: CudaTarget) -> dict[str, Any]:
     """Machine code of the function ``name`` in ``source``, whose parameters are int64, for blocks of ``threads``."""
-    vocabulary = words.namespace()
+    vocabulary = {**words.namespace(), **vector_words.namespace(), **tensor_words.namespace()}
     check_source(name, source, vocabulary)
     scope: dict[str, Any] = {**vocabulary, "__builtins__": BUILTINS, "__name__": "graphc_kernel"}
     exec(compile(source, f"<graphc:{name}>", "exec"), scope)

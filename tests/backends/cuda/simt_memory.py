@@ -72,12 +72,17 @@ class DeviceMemory:
 
 
 class SharedMemory:
-    """Floats of some blocks. Uninitialised ones are NaN."""
+    """Words of 32 bits of some blocks. Uninitialised ones are NaN, as floats and as halves.
+
+    Copies that run beside the arithmetic (``send``) land when their thread waits for them (``land``); until then nobody
+    may touch their target. conflicts: how often a warp that loads matrices has to go through a bank again.
+    """
 
     def __init__(self, blocks: int, words: int = 12288) -> None:
-        self.words = np.full((blocks, words), np.nan, np.float32)
+        self.words = np.full((blocks, words), 0xFFFFFFFF, np.uint32)
         self.writer, self.reader = (np.full((blocks, words), NOBODY, np.int64) for _ in range(2))
-        self.end = 0
+        self.flying = np.zeros((blocks, words), bool)
+        self.end, self.conflicts = 0, 0
 
     def allocate(self, n: int) -> int:
         """The byte address of ``n`` floats."""
@@ -91,14 +96,16 @@ class SharedMemory:
         """What was stored may be read by others."""
         self.writer[:], self.reader[:] = NOBODY, NOBODY
 
-    def _place(self, at: np.ndarray) -> np.ndarray:
+    def _place(self, block: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if at.size and (at.min() < 0 or at.max() >= self.end):
             raise Fault("shared memory outside of what was declared")
-        return at
+        if self.flying[block, at].any():
+            raise Fault("a thread touches shared memory to which a copy is under way")
+        return block, at
 
     def load(self, block: np.ndarray, at: np.ndarray, threads: np.ndarray) -> np.ndarray:
-        """Floats number ``at`` of the threads' blocks."""
-        place = (block, self._place(at))
+        """Words number ``at`` of the threads' blocks."""
+        place = self._place(block, at)
         if ((self.writer[place] != NOBODY) & (self.writer[place] != threads)).any():
             raise Fault("a thread reads shared memory that another one stored, without a barrier")
         before = self.reader[place]
@@ -108,12 +115,26 @@ class SharedMemory:
         return self.words[place]
 
     def store(self, block: np.ndarray, at: np.ndarray, values: np.ndarray, threads: np.ndarray) -> None:
-        """Store floats."""
-        place = (block, self._place(at))
+        """Store words."""
+        self._claim(block, at, threads)
+        self.words[block, at] = values
+
+    def _claim(self, block: np.ndarray, at: np.ndarray, threads: np.ndarray) -> None:
+        place = self._place(block, at)
         for owner, did in ((self.writer, "stored"), (self.reader, "read")):
             if ((owner[place] != NOBODY) & (owner[place] != threads)).any():
                 raise Fault(f"a thread stores shared memory that another one {did}, without a barrier")
         self.writer[place] = threads
         if (self.writer[place] != threads).any():
             raise Fault("two threads store the same float of shared memory at once")
-        self.words[place] = values
+
+    def send(self, block: np.ndarray, at: np.ndarray, threads: np.ndarray) -> None:
+        """Copies to words number ``at`` begin."""
+        self._claim(block, at, threads)
+        self.flying[block, at] = True
+
+    def land(self, block: np.ndarray, at: np.ndarray, values: np.ndarray, threads: np.ndarray) -> None:
+        """Copies have arrived; other threads see them behind a barrier."""
+        self.flying[block, at] = False
+        self.writer[block, at] = threads
+        self.words[block, at] = values

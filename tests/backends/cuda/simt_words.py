@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import numpy as np
 from simt_memory import DeviceMemory, Fault, SharedMemory
+from simt_tensor import TensorWords
+
+from graphc.ir.bfloat16 import from_bfloat16, to_bfloat16
 
 WARP = 32
+MOVES = re.compile(r"(ld|st)(\d?)_(\w\w)")
+"""Words that load and store elements."""
 KINDS = {"i32": np.int32, "i64": np.int64, "f4": np.float32, "f8": np.float64}
 ERF = np.vectorize(math.erf, otypes=[np.float32])
 
@@ -38,7 +44,12 @@ FUNCTIONS: dict[str, Any] = {
 """Words of float32."""
 
 
-class Words:
+def stored_as(code: str) -> np.dtype:
+    """How elements lie in memory: by NumPy's letters, and bf for bfloat16."""
+    return np.dtype(np.uint16 if code == "bf" else code)
+
+
+class Words(TensorWords):
     """The words for some blocks that run side by side. mask: the threads that are active, set by the interpreter."""
 
     def __init__(self, memory: DeviceMemory, first_block: int, blocks: int, threads: int) -> None:
@@ -50,6 +61,7 @@ class Words:
         self.first_block = first_block
         self.mask = np.ones(self.lanes.size, bool)
         self._declared: dict[int, int] = {}
+        super().__init__()
 
     def call(self, name: str, site: int, arguments: list[Any]) -> Any:
         """The value of a word at a place of the source."""
@@ -59,63 +71,75 @@ class Words:
             return np.asarray(arguments[0]).astype(KINDS[name])[()]
         if name == "shared":
             return np.int64(self._declared.setdefault(site, self.shared_memory.allocate(int(arguments[0]))))
-        if name[:3] in ("ld_", "st_"):
-            return getattr(self, name[:2])(np.dtype(name[3:]), *arguments)
+        move = MOVES.fullmatch(name)
+        if move:
+            kind, count, code = move.groups()
+            return {"ld": self.load, "st": self.store}[kind](code, int(count or 1), *arguments)
         return getattr(self, name)(*arguments)
 
     def knows(self, name: str) -> bool:
         """It is a word."""
-        return name in FUNCTIONS or name in KINDS or name == "shared" or name[:3] in ("ld_", "st_") or name in WORDS
-
-    def _spread(self, value: Any, dtype: Any = None) -> np.ndarray:
-        return np.broadcast_to(np.asarray(value, dtype), self.lanes.shape)
-
-    def _active(self, value: Any, dtype: Any = None) -> np.ndarray:
-        return self._spread(value, dtype)[self.mask]
-
-    def _whole(self, values: np.ndarray) -> np.ndarray:
-        whole = np.zeros(self.lanes.size, values.dtype)
-        whole[self.mask] = values
-        return whole
+        return name in FUNCTIONS or name in KINDS or name == "shared" or bool(MOVES.fullmatch(name)) or name in WORDS
 
     # ---- memory -----------------------------------------------------------------------------------------------------
 
-    def ld(self, dtype: np.dtype, a: Any, i: Any) -> np.ndarray:
-        at = self._active(a, np.int64) + self._active(i, np.int64) * dtype.itemsize
-        return self._whole(self.memory.load(at, dtype, self.number[self.mask]))
+    def load(self, code: str, count: int, a: Any, i: Any) -> Any:
+        """One element, or ``count`` of them as a tuple; halves as the floats that they stand for."""
+        self._require_aligned(code, count, a, i)
+        found = [self._load(code, a, i + k) for k in range(count)]
+        return found[0] if count == 1 else tuple(found)
 
-    def st(self, dtype: np.dtype, a: Any, i: Any, v: Any) -> None:
+    def _load(self, code: str, a: Any, i: Any) -> np.ndarray:
+        dtype = stored_as(code)
         at = self._active(a, np.int64) + self._active(i, np.int64) * dtype.itemsize
-        self.memory.store(at, self._active(v).astype(dtype), self.number[self.mask])
+        found = self.memory.load(at, dtype, self.number[self.mask])
+        if code == "bf":
+            found = from_bfloat16(found)
+        return self._whole(found.astype(np.float32) if code == "f2" else found)
 
-    def ld4(self, a: Any, i: Any) -> tuple[Any, ...]:
-        self._require_aligned(a, i)
-        return tuple(self.ld(np.dtype("f4"), a, i + k) for k in range(4))
+    def store(self, code: str, count: int, a: Any, i: Any, *values: Any) -> None:
+        """Store elements; floats are rounded to halves."""
+        self._require_aligned(code, count, a, i)
+        if len(values) != count:
+            raise Fault(f"{len(values)} elements are given to be stored, not {count}")
+        for k, v in enumerate(values):
+            self._store(code, a, i + k, v)
+
+    def _store(self, code: str, a: Any, i: Any, v: Any) -> None:
+        dtype = stored_as(code)
+        at = self._active(a, np.int64) + self._active(i, np.int64) * dtype.itemsize
+        values = self._active(v)
+        values = to_bfloat16(values.astype(np.float32)) if code == "bf" else values.astype(dtype)
+        self.memory.store(at, values, self.number[self.mask])
+
+    def ld4(self, a: Any, i: Any) -> Any:
+        return self.load("f4", 4, a, i)
 
     def st4(self, a: Any, i: Any, *values: Any) -> None:
-        self._require_aligned(a, i)
-        for k, v in enumerate(values):
-            self.st(np.dtype("f4"), a, i + k, v)
+        self.store("f4", 4, a, i, *values)
 
-    def _require_aligned(self, a: Any, i: Any) -> None:
-        if ((self._active(a) + 4 * self._active(i)) % 16).any():
-            raise Fault("four floats at an address that is no multiple of 16")
+    def _require_aligned(self, code: str, count: int, a: Any, i: Any) -> None:
+        each = stored_as(code).itemsize
+        size = min(count * each, 16)
+        if count > 1 and ((self._active(a) + each * self._active(i)) % size).any():
+            raise Fault(f"{count} elements at an address that is no multiple of {size}")
 
     def sld(self, s: Any, i: Any) -> np.ndarray:
         at = self._active(s) // 4 + self._active(i)
-        return self._whole(self.shared_memory.load(self.local_block[self.mask], at, self.tid[self.mask]))
+        words = self.shared_memory.load(self.local_block[self.mask], at, self.tid[self.mask])
+        return self._whole(words.view(np.float32))
 
     def sst(self, s: Any, i: Any, v: Any) -> None:
         at = self._active(s) // 4 + self._active(i)
-        values = self._active(v).astype(np.float32)
+        values = np.ascontiguousarray(self._active(v), np.float32).view(np.uint32)
         self.shared_memory.store(self.local_block[self.mask], at, values, self.tid[self.mask])
 
     def sld4(self, s: Any, i: Any) -> tuple[Any, ...]:
-        self._require_aligned(s, i)
+        self._require_aligned("f4", 4, s, i)
         return tuple(self.sld(s, i + k) for k in range(4))
 
     def sst4(self, s: Any, i: Any, *values: Any) -> None:
-        self._require_aligned(s, i)
+        self._require_aligned("f4", 4, s, i)
         for k, v in enumerate(values):
             self.sst(s, i + k, v)
 
@@ -133,8 +157,7 @@ class Words:
         self.shared_memory.barrier()
 
     def swap(self, v: Any, m: Any) -> np.ndarray:
-        if self.mask.reshape(-1, WARP).any(1).tolist() != self.mask.reshape(-1, WARP).all(1).tolist():
-            raise Fault("an exchange that not all threads of a warp reach")
+        self._require_whole_warps("an exchange")
         return single(self._spread(v).reshape(-1, WARP)[:, np.arange(WARP) ^ int(m)].reshape(-1))
 
     # ---- numbers ----------------------------------------------------------------------------------------------------
@@ -171,4 +194,4 @@ class Words:
         return np.logical_not(m)
 
 
-WORDS = {n for n in vars(Words) if not n.startswith("_")} - {"call", "knows", "ld", "st"}
+WORDS = {n for n in (*vars(Words), *vars(TensorWords)) if not n.startswith("_")} - {"call", "knows", "load", "store"}
