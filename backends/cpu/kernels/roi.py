@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from graphc.backends.cpu.kernels.loops import called_source
 from graphc.backends.cpu.rules import Rule, Template, float_bits
 from graphc.backends.cpu.target import CpuTarget
 from graphc.backends.lines import Lines
+from graphc.backends.loop_source import called_source
 from graphc.ir.opdef import Call, lookup
 from graphc.ir.ops.detection.roi import box_taps, image_of
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View

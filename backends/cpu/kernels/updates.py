@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from graphc.backends.cpu.kernels import costs
-from graphc.backends.cpu.kernels.loops import NOTHING, argument, argument_codes, loop_source, operand, passed, width
+from graphc.backends.cpu.kernels.loops import argument
 from graphc.backends.cpu.rules import Rule, Template
 from graphc.backends.cpu.target import CpuTarget
 from graphc.backends.lines import Lines
+from graphc.backends.loop_call import NOTHING, argument_codes, operand, passed, width
+from graphc.backends.loop_source import loop_source
 from graphc.ir.loops import loop_operands
 from graphc.ir.opdef import Call, lookup
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View

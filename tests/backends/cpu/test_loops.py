@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from harness import Machine, Placement, build_call, run_call
 
-from graphc.backends.cpu.kernels.loops import loop_source
 from graphc.backends.cpu.worker import compile_kernel
+from graphc.backends.loop_source import loop_source
 from graphc.ir import opdef
 from graphc.ir.opdef import Arg, Call
 from graphc.ir.reference import evaluate_node
