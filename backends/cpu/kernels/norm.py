@@ -1,17 +1,15 @@
 """Normalisation by statistics of the input: InstanceNorm, GroupNorm, LayerNorm.
 
-Each normalises stretches of memory: the pixels of a channel, the channels of a group, a row. A unit is one stretch:
-its mean, then its variance around that mean, then the result.
+A unit is one stretch (``backends/norms.py``): its mean, then its variance around that mean, then the result.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
+from graphc.backends import norms
 from graphc.backends.cpu.kernels import costs
 from graphc.backends.cpu.kernels.accumulate import add_stretch, join_stretch, start_stretch
 from graphc.backends.cpu.rules import Rule, Template
@@ -22,28 +20,7 @@ from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, 
 from graphc.ir.types import DType
 
 PARAMS = ("epsilon", "x", "y", "scale", "bias", "mean_out", "deviation_out", "parts", "run", "groups")
-"""epsilon: bits of float32. A stretch is ``parts`` channels of ``run`` elements; stretch u holds the channels from
-u % groups * parts on. Addresses of results that are not wanted are 0."""
-
-
-@dataclass(frozen=True)
-class _Stretches:
-    """How an operator cuts its input: ``count`` stretches of ``parts`` times ``run`` elements."""
-
-    count: int
-    parts: int
-    run: int
-    groups: int
-
-
-def _stretches(call: Call) -> _Stretches:
-    shape = call.type(0).static_shape
-    if call.node.op == "LayerNorm":
-        axis = call.arg("axis") % len(shape)
-        return _Stretches(math.prod(shape[:axis]), 1, math.prod(shape[axis:]), 1)
-    n, c, run = shape[0], shape[1], math.prod(shape[2:])
-    group = call.arg("group") if call.node.op == "GroupNorm" else c
-    return _Stretches(n * group, c // group, run, group)
+"""epsilon: bits of float32. Addresses of results that are not wanted are 0."""
 
 
 def emit(spec: KernelSpec, target: CpuTarget) -> str:
@@ -104,15 +81,10 @@ def _result(s: Lines, affine: str, load: str, store: str) -> None:
 
 
 def _choose(call: Call, target: CpuTarget) -> Choice | None:
-    x = call.type(0)
-    nhwc = call.opdef.has_arg("order") and call.arg("order") != "NCHW"
-    if x.dtype is not DType.FLOAT or x.layout.block > 1 or nhwc:
+    x, static = call.type(0), norms.static(call)
+    if x.dtype is not DType.FLOAT or x.layout.block > 1 or static is None:
         return None
-    layer = call.node.op == "LayerNorm"
-    affine = ("element" if call.arg("elementwise_affine") else "none") if layer else "channel"
-    if call.n_outputs == 2:
-        return None
-    spec = KernelSpec.make("norm", affine=affine, statistics=int(call.n_outputs > 1), inverse=int(not layer))
+    spec = KernelSpec.make("norm", **static)
     return Choice("norm", spec, {}, 500 + costs.stream_ns(16 * x.size))
 
 
@@ -124,7 +96,7 @@ def _bind(
     call: Call, choice: Choice, ins: Sequence[View | None], outs: Sequence[View], workspace: Address, target: CpuTarget
 ) -> list[Step]:
     assert choice.spec is not None
-    cut, x = _stretches(call), call.type(0)
+    cut, x = norms.stretches(call), call.type(0)
     operands: list[Param] = [v.address if v is not None else 0 for v in ins[: call.n_inputs]]
     results: list[Param] = [v.address for v in outs]
     operands, results = [*operands, 0, 0][:3], [*results, 0, 0][:3]
@@ -135,4 +107,4 @@ def _bind(
 
 
 TEMPLATES = (Template("norm", emit),)
-RULES = (Rule("norm", ("InstanceNorm", "GroupNorm", "LayerNorm"), _choose, _needs, _bind),)
+RULES = (Rule("norm", norms.OPERATORS, _choose, _needs, _bind),)

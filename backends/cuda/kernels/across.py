@@ -24,3 +24,16 @@ def across_block(s: Lines, name: str, combine: str, threads: int) -> None:
     s(f"{name} = sld(words, thread() & {threads // WARP - 1})")
     across_warp(s, name, combine, threads // WARP)
     s("barrier()")
+
+
+def team_for(elements: int, threads: int) -> int:
+    """Threads that combine so many elements: a warp, or all threads of a block."""
+    return WARP if elements <= 16 * WARP else threads
+
+
+def across_team(s: Lines, name: str, combine: str, team: int) -> None:
+    """``across_warp`` for a team of one warp, ``across_block`` for one that is a block."""
+    if team == WARP:
+        across_warp(s, name, combine)
+    else:
+        across_block(s, name, combine, team)
