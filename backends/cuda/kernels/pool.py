@@ -1,14 +1,20 @@
-"""Max and average pooling of plain NCHW images, windows clipped to the image: a result a thread."""
+"""Max and average pooling of plain NCHW images, windows clipped to the image: a result a thread.
+
+Averages of whole images are reductions.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 from graphc.backends.conv_call import in_two
 from graphc.backends.cuda.kernels.images import image_strides
+from graphc.backends.cuda.kernels.reduce import Reduction
 from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, is_float32, require_reach
 from graphc.backends.cuda.target import CudaTarget
 from graphc.backends.lines import Lines
+from graphc.backends.nest import Nest
 from graphc.ir.opdef import Call
 from graphc.ir.ops._window import window
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
@@ -73,11 +79,49 @@ def _bind(
     return [(Task(choice.spec, params, blocks_for(y.type.size), call.node.results[0].name, flops, nbytes),)]
 
 
+def _whole(call: Call, view: View | None = None) -> Reduction | None:
+    """The pixels of every plane as what is reduced; None where windows are not whole images without a border.
+
+    view: where the operand lies, dense if none is given.
+    """
+    x, w = call.type(0), in_two(window(call))
+    if w is None or (1, *x.static_shape[2:])[-2:] != w.kernel or any((*w.heads, *w.tails)):
+        return None
+    shape = x.static_shape
+    strides = view.strides if view else tuple(prod(shape[i + 1 :]) for i in range(len(shape)))
+    planes = Nest.make(shape[:2], [(shape[1], 1), strides[:2]])
+    pixels = Nest.make(shape[2:], [strides[2:]])
+    reduced = tuple(zip(reversed(pixels.sizes), reversed(pixels.strides[0])))
+    planes = planes if planes.sizes else Nest((1,), ((1,), (1,)))
+    return Reduction(planes, reduced or ((1, 1),), float(prod(shape[2:])))
+
+
+def _choose_whole(call: Call, target: CudaTarget) -> Choice | None:
+    w = in_two(window(call)) if is_float32(call) else None
+    made = _whole(call) if w is not None and w.order == "NCHW" else None
+    return None if made is None else Choice("pool_whole", made.spec("sum", False, target))
+
+
+def _bind_whole(
+    call: Call, choice: Choice, ins: Sequence[View | None], outs: Sequence[View], workspace: Address, target: CudaTarget
+) -> list[Step]:
+    x, y = ins[0], outs[0]
+    assert choice.spec is not None
+    assert x is not None
+    require_reach(x)
+    made = _whole(call, x)
+    assert made is not None
+    return [(made.task(choice.spec, (y.address, x.address), call.node.results[0].name),)]
+
+
 def _image(shape: tuple[int, ...]) -> tuple[int, int]:
     """Rows and columns of (N, C, H, W) or (N, C, W)."""
     return (shape[2], shape[3]) if len(shape) == 4 else (1, shape[2])
 
 
 OPS = ("MaxPool", "AveragePool", "MaxPool1D", "AveragePool1D", "MaxPool2D", "AveragePool2D")
-RULES = (Rule("pool", OPS, _choose, lambda call, choice, target: Needs(), _bind),)
+RULES = (
+    Rule("pool", OPS, _choose, lambda call, choice, target: Needs(), _bind),
+    Rule("pool_whole", OPS[1::2], _choose_whole, lambda call, choice, target: Needs(dense_out=True), _bind_whole),
+)
 TEMPLATES = (Template("pool", emit),)
