@@ -6,7 +6,7 @@ from graphc.ir import Graph, LoweringError, Node, TensorType, Trait, Value
 from graphc.ir.infer import infer_node
 from graphc.ir.opdef import CARRIED, RESULTS, Call, open_dims
 
-QUANTISED = "dnnlowp"
+QUANTISED = "quantized.dnnlowp"
 """The family of the engine's operators."""
 
 
