@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from graphc.ir import Call, Graph
+from graphc.ir import Graph
 from graphc.passes.lower_int8 import LowerInt8
 from graphc.passes.quantize import (
     Int8Weights,
@@ -16,6 +16,8 @@ from graphc.passes.quantize import (
     find_layers,
     quantise_weights,
     rewrite,
+    unfit_layer,
+    unfit_product,
 )
 from graphc.quantization.method import Method
 from graphc.quantization.observe import Calibration
@@ -24,8 +26,7 @@ from graphc.quantization.observe import Calibration
 class Candidates:
     """Of a prepared float graph, its layers and a calibration, by a method.
 
-    unfit: products that have to stay in float: those that Caffe2's int8 library refuses, because their results are too
-    small beside their terms, and those with a Clip whose result has a wider range, tied to others.
+    unfit: why layers have to stay in float, by name.
     """
 
     def __init__(self, graph: Graph, layers: Sequence[Layer], records: Calibration, method: Method) -> None:
@@ -43,15 +44,14 @@ class Candidates:
             for layer in layers
             if layer.kind is Kind.PRODUCT
         }
-        self.unfit = [layer.name for layer in layers if layer.kind is Kind.PRODUCT and not self._fits(layer)]
+        self.unfit = {layer.name: why for layer in layers if (why := self._unfit(layer))}
 
-    def _fits(self, layer: Layer) -> bool:
-        """The range ends where a Clip does, up to half a step; QNNPACK wants X_scale * W_scale / Y_scale below 1."""
-        x, y = self._table.of(layer.inputs[0].name), self._table.of(layer.name)
-        has_clip = layer.relu is not None and layer.relu.op == "Clip"
-        if has_clip and (254.5 - y.zero_point) * y.scale > Call(layer.last).arg("max"):
-            return False
-        return self.native or x.scale * float(self.weights_of(layer.name).scales[0]) < y.scale
+    def _unfit(self, layer: Layer) -> str | None:
+        inputs, own = [self._table.of(v.name) for v in layer.inputs], self._table.of(layer.name)
+        why = unfit_layer(layer, inputs, own)
+        if why or self.native or layer.kind is not Kind.PRODUCT:
+            return why
+        return unfit_product(layer, inputs[0], float(self.weights_of(layer.name).scales[0]), own)
 
     def weights_of(self, name: str) -> Int8Weights:
         """The integers of a product."""
@@ -59,7 +59,8 @@ class Candidates:
 
     def chosen(self, in_float: Collection[str]) -> list[Layer]:
         """The layers that run in 8 bits where some products do not."""
-        return choose_layers(self.layers, in_float)
+        fit = [layer for layer in self.layers if layer.kind is Kind.PRODUCT or layer.name not in self.unfit]
+        return choose_layers(fit, in_float)
 
     def table(self, in_float: Collection[str]) -> QuantTable:
         """The scales that are used, and what stays in float."""

@@ -28,13 +28,14 @@ def choose(
 
     fixed: products that are in float whatever the loss. attribute: measure each product alone in any case.
     With everything in float there is no loss, so the bound always holds in the end. The number is found by doubling and
-    bisection: as few runs as the loss, which nearly falls with it, allows.
+    bisection: as few runs as the loss, which nearly falls with it, allows. Where nothing is left to send, the loss is
+    that of float arithmetic in another order, whatever the bound.
     """
     start = loss_of(frozenset(fixed))
     free = [name for name in products if name not in fixed]
     exceeded = max_loss is not None and start > max_loss
     alone = {n: loss_of(frozenset(products) - {n}) for n in free} if attribute or exceeded else {}
-    if max_loss is None or not exceeded:
+    if max_loss is None or not exceeded or not free:
         return Choice([n for n in products if n in fixed], start, start, alone)
     order = sorted(free, key=lambda name: -alone[name])
 

@@ -27,7 +27,7 @@ from graphc.quantization.method import Method
 from graphc.quantization.observe import Calibration, calibrate
 from graphc.quantization.picture import report_svg
 from graphc.quantization.report import LayerReport, Report
-from graphc.runtime.atomic import replacing
+from graphc.runtime.atomic import replace_all
 
 Progress = Callable[[str, int, int], None]
 """``progress(stage, done, total)``"""
@@ -45,7 +45,10 @@ class Quantized:
     report: Report
 
     def save(self, folder: str | Path) -> None:
-        """Write ``predict_net.pb``, ``init_net.pb``, ``scales.txt`` and the report (json, csv, svg) to a folder."""
+        """Write ``predict_net.pb``, ``init_net.pb``, ``scales.txt`` and the report (json, csv, svg) to a folder.
+
+        Where that fails, files of these names are as they were before.
+        """
         target = Path(folder)
         target.mkdir(parents=True, exist_ok=True)
         predict, init = export_net(self.graph)
@@ -56,9 +59,7 @@ class Quantized:
             "init_net.pb": write_net(init),
             "scales.txt": str(self.table).encode(),
         }
-        for name, content in (parts | {n: t.encode() for n, t in texts.items()}).items():
-            with replacing(str(target / name)) as file:
-                file.write(content)
+        replace_all(target, parts | {n: t.encode() for n, t in texts.items()})
 
     def compile(self, target: str = "native", threads: int | None = None) -> Plan:
         """A plan of the int8 net."""
@@ -195,8 +196,7 @@ def _report(trial: Trial, choice: Choice, int8: Graph) -> Report:
     rows = [_layer_report(trial, choice, layer, differences) for layer in candidates.layers]
     notes = [*candidates.graph.notes]
     notes += [f"input '{n}' is constant in the calibration data" for n in constant_inputs(batches)]
-    why = "its result is too small beside its terms, or has a wider range than its Clip"
-    notes += [f"'{n}' stays in float: {why}" for n in candidates.unfit]
+    notes += [f"'{name}' stays in float: {why}" for name, why in candidates.unfit.items()]
     sizes = (_weight_bytes(candidates.graph), _weight_bytes(int8))
     return Report(rows, choice.loss, choice.all_int8, sample_count(batches), *sizes, notes)
 

@@ -1,11 +1,11 @@
-"""Writing a file so that a reader sees the old one or the whole new one."""
+"""Writing files so that a reader sees the old ones or the whole new ones."""
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -38,3 +38,18 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     except BaseException:  # interrupted, too
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def replace_all(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """Replace files of a folder, by name, that are of use together only.
+
+    Everything is written before anything is replaced: where the disk forbids one, all are as they were. The first is
+    the one by which readers find the others; it is away while they are replaced, so that it never stands beside those
+    of another time. Raises ``FileError`` as ``replacing`` does.
+    """
+    with ExitStack() as stack:
+        for name, content in contents.items():
+            file = stack.enter_context(replacing(folder / name))
+            file.write(content)
+            file.flush()
+        (folder / next(iter(contents))).unlink(missing_ok=True)

@@ -11,6 +11,8 @@ from graphc.passes.quantize.layers import Kind as Kind
 from graphc.passes.quantize.layers import Layer as Layer
 from graphc.passes.quantize.layers import choose_layers as choose_layers
 from graphc.passes.quantize.layers import find_layers as find_layers
+from graphc.passes.quantize.limits import unfit_layer as unfit_layer
+from graphc.passes.quantize.limits import unfit_product as unfit_product
 from graphc.passes.quantize.moments import Moments as Moments
 from graphc.passes.quantize.observation import Observation as Observation
 from graphc.passes.quantize.preparation import prepare as prepare

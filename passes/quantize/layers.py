@@ -67,8 +67,9 @@ def find_layers(graph: Graph) -> list[Layer]:
 
     Handles Conv (two spatial dimensions, any window and group) and FC with weights at hand; Sum and Add of two values
     of one shape; MaxPool; AveragePool that counts no border; Concat of channels; Relu, LeakyRelu, ChannelShuffle,
-    ResizeNearest. A Relu that alone reads a convolution, FC, sum or pool belongs to it. Refuses what else there is, and
-    values whose further results are read.
+    ResizeNearest. A Relu that alone reads a convolution, FC, sum or pool belongs to it. Refuses what else there is,
+    values whose further results are read, and what Caffe2's int8 library makes no operator of: pools of one pixel,
+    slopes of LeakyRelu that are not in 0 ... 1, one group to shuffle.
     """
     variants = Variants(graph)
     layers: list[Layer] = []
@@ -116,13 +117,16 @@ def _layer(graph: Graph, node: Node, variants: Variants) -> Layer | None:
 
 def _small_layer(graph: Graph, node: Node, call: Call) -> Layer | None:
     rank = call.type(0).rank
-    if node.op in ("Relu", "LeakyRelu"):
-        return Layer(node, None, f"Int8{node.op}", Kind.MOVE if node.op == "Relu" else Kind.MIX, _data(node, 1))
+    if node.op == "Relu":
+        return Layer(node, None, "Int8Relu", Kind.MOVE, _data(node, 1))
+    if node.op == "LeakyRelu" and 0 < call.arg("alpha") <= 1:
+        return Layer(node, None, "Int8LeakyRelu", Kind.MIX, _data(node, 1))
     if node.op == "Concat" and _joins_channels(call, rank):
         return Layer(node, None, "Int8Concat", Kind.MOVE, _data(node, len(node.operands)))
     if rank != IMAGE_RANK or (call.opdef.has_arg("order") and call.arg("order") == "NHWC"):
         return None
-    if node.op in ("ChannelShuffle", "ResizeNearest") and len(node.operands) == 1:
+    is_move = node.op == "ResizeNearest" or (node.op == "ChannelShuffle" and call.arg("group") > 1)
+    if is_move and len(node.operands) == 1:
         return Layer(node, None, f"Int8{node.op}", Kind.MOVE, _data(node, 1))
     if node.op == "MaxPool" and _has_narrow_border(call):
         return Layer(node, _relu_after(graph, node), "Int8MaxPool", Kind.MOVE, _data(node, 1))
@@ -204,10 +208,12 @@ def _joins_channels(call: Call, rank: int | None) -> bool:
 def _has_narrow_border(call: Call) -> bool:
     """Where a window reaches over the image, the pixel nearest to the border is in the window too."""
     w, _, _ = given_window(call)
-    return set(w.dilation) == {1} and all(p < k for p, k in zip((*w.heads, *w.tails), (*w.kernel, *w.kernel)))
+    is_narrow = all(p < k for p, k in zip((*w.heads, *w.tails), (*w.kernel, *w.kernel)))
+    return max(w.kernel) > 1 and set(w.dilation) == {1} and is_narrow
 
 
 def _counts_no_border(call: Call) -> bool:
     """No window reaches over the image: Int8AveragePool divides by the whole window, AveragePool by what is inside."""
     w, whole, legacy = given_window(call)
-    return whole or (not any(w.pads) and set(w.dilation) == {1} and legacy != CAFFE_POOLING and legacy < 2)
+    is_plain = not any(w.pads) and set(w.dilation) == {1} and legacy != CAFFE_POOLING and legacy < 2
+    return whole or (max(w.kernel) > 1 and is_plain)

@@ -14,50 +14,55 @@ WINDOWS = 1024
 """Windows drawn from a batch."""
 WIDEST = 2048
 """Longest windows, in elements, of which the second moment is kept: its size is the square of that."""
-
 ENOUGH = 4
 """Windows for each of their elements that it takes to know a second moment: of fewer, rounding would learn by heart."""
 
 
 @dataclass
 class Moments:
-    """Sums over windows of K elements, in ``group`` groups. total: (group, K). products: (group, K, K), or None.
+    """Of ``count`` windows of K elements, in ``group`` groups. mean: (group, K). spread: (group, K, K), the sums of
+    products of distances from the mean, or None.
 
     Elements are in the order of ``weights.float_weight``.
     """
 
     count: int
-    total: np.ndarray
-    products: np.ndarray | None
+    mean: np.ndarray
+    spread: np.ndarray | None
 
     @staticmethod
     def of(layer: Layer, with_products: bool) -> Moments:
-        """An empty record for a product."""
+        """An empty record for a product, with a mean of zeros."""
         group, length = layer.groups, _length(layer)
         wanted = with_products and length <= WIDEST
-        products = np.zeros((group, length, length)) if wanted else None
-        return Moments(0, np.zeros((group, length)), products)
-
-    @property
-    def mean(self) -> np.ndarray:
-        """(group, K); zeros before any window."""
-        return self.total / max(self.count, 1)
+        return Moments(0, np.zeros((group, length)), np.zeros((group, length, length)) if wanted else None)
 
     @property
     def covariance(self) -> np.ndarray | None:
         """(group, K, K): the second moment around the mean; None where it is not kept, or of too few windows."""
-        if self.products is None or self.count < ENOUGH * self.products.shape[1]:
+        if self.spread is None or self.count < ENOUGH * self.spread.shape[1]:
             return None
-        mean = self.mean
-        return np.asarray(self.products / self.count - mean[:, :, None] * mean[:, None, :])
+        return self.spread / self.count
 
     def add(self, layer: Layer, x: np.ndarray) -> None:
-        """Count windows of a batch of the layer's input (NCHW, or rows)."""
+        """Count windows of a batch of the layer's input (NCHW, or rows).
+
+        Distances are taken from the batch's own mean, in parts of the largest one, and batches are joined by their
+        means (Chan, Golub and LeVeque 1979): values far from zero do not cancel, no square overflows or vanishes, and
+        the spread of a constant is exactly 0.
+        """
         found = windows(layer, x)
-        self.count += found.shape[1]
-        self.total += found.sum(1, dtype=np.float64)
-        if self.products is not None:
-            self.products += np.swapaxes(found, 1, 2) @ found
+        count = found.shape[1]
+        mean = found.mean(1, dtype=np.float64).astype(np.float32).astype(np.float64)
+        apart, share = mean - self.mean, count / (self.count + count)
+        if self.spread is not None:
+            distance = found - mean[:, None]
+            unit = float(np.abs(distance).max(initial=0.0)) or 1.0
+            parts = (distance / unit).astype(np.float32)
+            self.spread += (np.swapaxes(parts, 1, 2) @ parts).astype(np.float64) * unit**2
+            self.spread += self.count * share * apart[:, :, None] * apart[:, None, :]
+        self.mean += share * apart
+        self.count += count
 
 
 def windows(layer: Layer, x: np.ndarray, most: int = WINDOWS) -> np.ndarray:

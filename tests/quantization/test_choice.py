@@ -41,3 +41,8 @@ def test_fixed_layers_are_in_float_and_not_measured() -> None:
     assert found.in_float == ["c", "d"]
     assert set(found.alone) == {"a", "b", "d", "e"}
     assert found.all_int8 == pytest.approx(1.6)
+
+
+def test_where_everything_has_to_be_in_float_no_bound_is_met() -> None:
+    found = choose(lambda names: 1e-9, ["a", "b"], ["b", "a"], 1e-12, attribute=False)
+    assert found == Choice(["a", "b"], 1e-9, 1e-9, {})

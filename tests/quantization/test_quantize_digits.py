@@ -14,7 +14,7 @@ from click.testing import CliRunner
 import graphc
 from graphc.cli.app import graphc as command
 from graphc.frontends.netdef import message_class, read_net
-from graphc.ir import GraphcError, evaluate
+from graphc.ir import FileError, GraphcError, evaluate
 from graphc.ir.infer import infer_types
 from graphc.passes.quantize import parse_table
 
@@ -73,6 +73,16 @@ def test_the_pair_is_legal_and_small(quantized: tuple) -> None:
     assert {"Int8Quantize", "Int8ConvRelu", "Int8MaxPool", "Int8FC", "Int8Dequantize"} <= set(types)
     sizes = [path.stat().st_size for path in (folder / "init_net.pb", Path(INIT))]
     assert sizes[0] < 0.3 * sizes[1]
+
+
+def test_files_that_belong_together_change_together(quantized: tuple, tmp_path: Path) -> None:
+    """A new net beside old weights would run, and be wrong."""
+    (tmp_path / "predict_net.pb").write_text("old")
+    (tmp_path / "report.svg").mkdir()
+    with pytest.raises(FileError, match=r"cannot write .*report\.svg"):
+        quantized[0].save(tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["predict_net.pb", "report.svg"]
+    assert (tmp_path / "predict_net.pb").read_text() == "old"
 
 
 def test_reports_tell_the_same(quantized: tuple) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import product
 
 import numpy as np
+import pytest
 from small_quantized_nets import branching_net, observed, samples
 
 from graphc.ir.reference import evaluate
@@ -67,6 +68,24 @@ def test_moments_are_means_over_windows() -> None:
     np.testing.assert_allclose(record.mean, everything.mean(1), rtol=1e-5)
     for g in range(2):
         np.testing.assert_allclose(record.covariance[g], np.cov(everything[g].T, bias=True), atol=1e-4)
+
+
+@pytest.mark.parametrize(("centre", "spread"), [(0.0, 1e-30), (0.0, 1e30), (1e5, 1.0), (-3e-20, 1e-25), (0.3, 0.0)])
+def test_moments_of_numbers_far_from_one(centre: float, spread: float) -> None:
+    """Squares leave float32, or nearly cancel: the spread is that of float64, 0 for a constant, and rounding works."""
+    graph = branching_net()
+    layer = next(n for n in find_layers(graph) if n.name == "left")
+    rng, record = np.random.default_rng(2), Moments.of(layer, True)
+    images = [(centre + spread * rng.normal(0, 1, (2, 8, 12, 12))).astype(np.float32) for _ in range(4)]
+    for image in images:
+        record.add(layer, image)
+    exact = np.concatenate([windows(layer, image)[0] for image in images]).astype(np.float64)
+    expected = np.cov(exact.T, bias=True) if spread else np.zeros((8, 8))
+    assert record.covariance is not None
+    np.testing.assert_allclose(record.covariance[0], expected, atol=1e-3 * expected.max())
+    own = quantise_weights(layer, affine(float(exact.min()), float(exact.max())), record)
+    assert np.abs(own.real - float_weight(layer)).max() < 2 * own.scales.max()
+    assert np.isfinite(own.bias).all()
 
 
 def test_corrected_biases_keep_the_means() -> None:
