@@ -15,6 +15,7 @@ from graphc.backends.cuda.kernels import (
     pool,
     reduce,
     softmax,
+    transpose,
 )
 from graphc.backends.cuda.rules import Rule, Template
 from graphc.backends.movement import movement_rules
@@ -49,4 +50,5 @@ TEMPLATES: tuple[Template, ...] = (
     *pool.TEMPLATES,
     *reduce.TEMPLATES,
     *softmax.TEMPLATES,
+    *transpose.TEMPLATES,
 )

@@ -1,10 +1,15 @@
-"""Copies between views of one logical shape: any strides and element types; an element a thread."""
+"""Copies between views of one logical shape: any strides and element types.
+
+A thread copies an element, or 16 bytes of what lies side by side on both sides; tiles turn dimensions
+(``transpose.py``).
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from graphc.backends.cuda.kernels import nest
+from graphc.backends.cuda.kernels import nest, pointwise
+from graphc.backends.cuda.kernels.transpose import transposed
 from graphc.backends.cuda.rules import THREADS, Template, blocks_for
 from graphc.backends.cuda.target import CudaTarget
 from graphc.backends.lines import Lines
@@ -39,8 +44,15 @@ def strided_copy(
     made = Nest.make(sizes, [target, source])
     if not made.sizes:
         made = Nest((1,), ((1,), (1,)))
-    spec = KernelSpec.make("copy", itemsize=itemsize, dims=len(made.sizes), threads=THREADS)
     total = nest.elements(made)
+    if nest.is_flat(made) and made.inner == (1, 1) and itemsize % 4 == 0:
+        words = total * itemsize // 4
+        spec, units = pointwise.flat_spec("y=x0", "v"), blocks_for(-(-words // pointwise.EACH))
+        return Task(spec, (words, *places), units, "", 0, 2 * total * itemsize)
+    turned = transposed(made, places) if itemsize == 4 else None
+    if turned is not None:
+        return turned
+    spec = KernelSpec.make("copy", itemsize=itemsize, dims=len(made.sizes), threads=THREADS)
     return Task(spec, nest.params(made, places), blocks_for(total), "", 0, 2 * total * itemsize)
 
 
