@@ -17,7 +17,9 @@ from graphc.passes.fuse_elementwise import FuseElementwise as FuseElementwise
 from graphc.passes.fuse_epilogue import FuseEpilogue as FuseEpilogue
 from graphc.passes.fuse_int8 import FuseInt8 as FuseInt8
 from graphc.passes.half import Half as Half
+from graphc.passes.hold_devices import HoldDevices as HoldDevices
 from graphc.passes.infer_types import InferTypes as InferTypes
+from graphc.passes.lower_dnnlowp import LowerDnnlowp as LowerDnnlowp
 from graphc.passes.lower_int8 import LowerInt8 as LowerInt8
 from graphc.passes.manager import PassError as PassError
 from graphc.passes.manager import dump_to as dump_to
@@ -32,10 +34,12 @@ from graphc.passes.pipelines import O0 as O0
 from graphc.passes.pipelines import O1 as O1
 from graphc.passes.pipelines import O2 as O2
 from graphc.passes.pipelines import with_block as with_block
+from graphc.passes.pipelines import with_devices as with_devices
 from graphc.passes.pipelines import with_native_int8 as with_native_int8
 
 PASSES: tuple[type[Pass], ...] = (
     InferTypes,
+    HoldDevices,
     NhwcToNchw,
     Canonicalize,
     FoldConstants,
@@ -45,6 +49,7 @@ PASSES: tuple[type[Pass], ...] = (
     BatchNormToAffine,
     FuseInt8,
     LowerInt8,
+    LowerDnnlowp,
     OrderAfterMean,
     FuseEpilogue,
     FuseElementwise,

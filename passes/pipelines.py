@@ -15,7 +15,9 @@ from graphc.passes.fold_constants import FoldConstants
 from graphc.passes.fuse_elementwise import FuseElementwise
 from graphc.passes.fuse_epilogue import FuseEpilogue
 from graphc.passes.fuse_int8 import FuseInt8
+from graphc.passes.hold_devices import HoldDevices
 from graphc.passes.infer_types import InferTypes
+from graphc.passes.lower_dnnlowp import LowerDnnlowp
 from graphc.passes.lower_int8 import LowerInt8
 from graphc.passes.nhwc_to_nchw import NhwcToNchw
 from graphc.passes.order_after_mean import OrderAfterMean
@@ -52,6 +54,8 @@ O1: Pipeline = (
     FuseInt8(),
     # After fuse_int8, which leaves no Relu of its own.
     LowerInt8(),
+    # After lower_int8, which would let the products take what follows them, with other integers.
+    LowerDnnlowp(),
     # After lower_int8, which takes the conversion to float away from between.
     OrderAfterMean(),
     # Chains first, so that each convolution keeps its own activation ...
@@ -76,6 +80,11 @@ LEVELS: dict[int, Pipeline] = {0: O0, 1: O1, 2: O2}
 def with_block(pipeline: Pipeline, block: int) -> Pipeline:
     """The pipeline with the target's channel block in place of the default; 1 leaves everything plain."""
     return tuple(replace(p, block=block) if isinstance(p, AssignLayout) else p for p in pipeline)
+
+
+def with_devices(pipeline: Pipeline) -> Pipeline:
+    """The pipeline for a target with a card: what a net wants on the CPU stays apart, before anything is fused."""
+    return (*pipeline[:1], HoldDevices(), *pipeline[1:])
 
 
 def with_native_int8(pipeline: Pipeline) -> Pipeline:
