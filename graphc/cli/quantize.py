@@ -31,9 +31,9 @@ from graphc.runtime.atomic import replacing
 @init_option
 @click.option(
     "--calibrate",
-    required=True,
     type=click.Path(exists=True),
-    help="Sample inputs: a folder of pictures, or an .npz file with arrays by blob name, samples first.",
+    help="Sample inputs: a folder of pictures, an .npz file with arrays by blob name, samples first, or a folder of "
+    ".npz files, a batch each. Embedding tables alone need none.",
 )
 @click.option("--samples", type=click.IntRange(1), default=SAMPLES, show_default=True, help="Samples to use, at most.")
 @input_option
@@ -55,7 +55,17 @@ from graphc.runtime.atomic import replacing
 )
 @click.option("--correct-bias/--no-correct-bias", default=True, help="Let biases keep the means (default: yes).")
 @click.option("--refine/--no-refine", default=True, help="Round weights so that errors cancel (default: yes).")
-@click.option("--float", "in_float", multiple=True, metavar="BLOB", help="Keep the layer of this result in float.")
+@click.option(
+    "--float", "in_float", multiple=True, metavar="BLOB", help="Keep the layer of this result, or this table, in float."
+)
+@click.option(
+    "--embeddings",
+    type=click.Choice(["8", "4", "float"]),
+    default="8",
+    show_default=True,
+    help="Bits of embedding tables; rows have scales of their own.",
+)
+@click.option("--tables-only", is_flag=True, help="Quantise embedding tables and nothing else.")
 @click.option("--max-loss", type=float, help="Largest relative error of an output, e.g. 0.05; layers go back to float.")
 @click.option("--attribute", is_flag=True, help="Measure what each layer alone adds to the error; takes a while.")
 @target_option
@@ -68,7 +78,7 @@ from graphc.runtime.atomic import replacing
 def quantize_command(
     net: str,
     init_net: str | None,
-    calibrate: str,
+    calibrate: str | None,
     samples: int,
     inputs: tuple[str, ...],
     size: int | None,
@@ -82,6 +92,8 @@ def quantize_command(
     correct_bias: bool,
     refine: bool,
     in_float: tuple[str, ...],
+    embeddings: str,
+    tables_only: bool,
     max_loss: float | None,
     attribute: bool,
     target: str,
@@ -99,6 +111,8 @@ def quantize_command(
     graphc quantize predict.pb --init init.pb --calibrate images/ --size 227 --mean 104,117,123 --bgr -o int8/
     graphc quantize predict.pb --init init.pb --calibrate samples.npz --max-loss 0.02 -o int8.pkl
     graphc quantize predict.pb --init init.pb --calibrate samples.npz --attribute --report layers.svg -o int8/
+    graphc quantize ranking.pb --init init.pb --calibrate batches/ --embeddings 4 -o int8/
+    graphc quantize ranking.pb --init init.pb --tables-only -o int8/
     """
     if len(scale) != 1:
         raise click.BadParameter("give one number, such as 1/255", param_hint="--scale")
@@ -123,6 +137,8 @@ def quantize_command(
             correct_bias=correct_bias,
             refine=refine,
             in_float=in_float,
+            embeddings=None if embeddings == "float" else int(embeddings),
+            tables_only=tables_only,
             max_loss=max_loss,
             attribute=attribute,
             target=target,

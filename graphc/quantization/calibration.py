@@ -1,8 +1,9 @@
-"""Calibration data: pictures of a folder, an .npz file, or what a Python iterable gives, as batches by input name."""
+"""Calibration data: a folder of pictures or .npz files, an .npz file, what a Python iterable gives; as batches."""
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,14 +27,14 @@ PIECE = 8
 def load_batches(source: Source, graph: Graph, how: Preparation | None, most: int) -> Batches:
     """Batches for the inputs of a net, of ``most`` samples in all at most.
 
-    source: a folder, every picture of which is prepared as ``how`` says (size 0: the input's); an .npz file
-    with an array for each input, samples along the first dimension; or an iterable of batches: mappings by input name,
-    or arrays where the net has one input. Raises ``FileError`` and ``GraphcError`` for data that is missing, empty, not
-    finite, or does not fit the inputs.
+    source: a folder, every picture of which is prepared as ``how`` says (size 0: the input's) or, where there are none,
+    every .npz file of which is a batch; an .npz file with an array for each input, samples along the first dimension;
+    or an iterable of batches: mappings by input name, or arrays where the net has one input. Raises ``FileError`` and
+    ``GraphcError`` for data that is missing, empty, not finite, or does not fit the inputs.
     """
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
-        batches = _pictures(path, graph, how, most) if path.is_dir() else _arrays(path, most)
+        batches = _folder(path, graph, how, most) if path.is_dir() else _arrays(path, most)
     else:
         batches = _items(source, graph)
     batches = _limited(batches, most)
@@ -45,13 +46,16 @@ def load_batches(source: Source, graph: Graph, how: Preparation | None, most: in
 
 
 def sample_count(batches: Batches) -> int:
-    """Samples in all batches: their first dimensions."""
+    """Samples in all batches: the first dimension that most arrays of a batch have, of several the smallest.
+
+    Indices and what belongs to them have first dimensions of their own; lengths and dense inputs have the samples'.
+    """
     return sum(_samples(b) for b in batches)
 
 
 def _samples(batch: Batch) -> int:
-    first = next(iter(batch.values()))
-    return int(first.shape[0]) if first.ndim else 1
+    counts = Counter(int(a.shape[0]) for a in batch.values() if a.ndim)
+    return max(counts, key=lambda n: (counts[n], -n), default=1)
 
 
 def _limited(batches: Iterable[Batch], most: int) -> Batches:
@@ -65,12 +69,21 @@ def _limited(batches: Iterable[Batch], most: int) -> Batches:
     return found
 
 
-def _pictures(folder: Path, graph: Graph, how: Preparation | None, most: int) -> Iterable[Batch]:
-    """One batch a picture, in the order of names; of more pictures than wanted, those at even distances."""
+def _folder(folder: Path, graph: Graph, how: Preparation | None, most: int) -> Iterable[Batch]:
+    """A batch for each picture; where there are none, for each .npz file, in the order of names."""
     known = set(Image.registered_extensions())
-    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in known and p.is_file())
-    if not paths:
-        raise FileError(f"{folder} holds no pictures", "give a folder of PNG or JPEG files, or an .npz file")
+    files = sorted(p for p in folder.iterdir() if p.is_file())
+    pictures = [p for p in files if p.suffix.lower() in known]
+    batches = [p for p in files if p.suffix.lower() == ".npz"]
+    if not pictures and not batches:
+        raise FileError(
+            f"{folder} holds no pictures and no .npz files", "give a folder of PNG, JPEG or .npz files, or an .npz file"
+        )
+    return _pictures(pictures, graph, how, most) if pictures else (_load(path) for path in batches)
+
+
+def _pictures(paths: Sequence[Path], graph: Graph, how: Preparation | None, most: int) -> Iterable[Batch]:
+    """One batch a picture, in the order of names; of more pictures than wanted, those at even distances."""
     value = _only_input(graph)
     if how is None or not how.size:
         how = replace(how or Preparation(0), size=_picture_size(value))
@@ -97,16 +110,23 @@ def _picture_size(value: Value) -> int:
 def _arrays(path: Path, most: int) -> Iterable[Batch]:
     if not path.exists():
         raise FileError(f"{path} does not exist", "give a folder of pictures or an .npz file")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except Exception as error:  # NumPy raises many kinds for a damaged file
-        raise FileError(f"{path} is not an .npz file with plain arrays: {error}", "write it with numpy.savez") from None
+    arrays = _load(path)
     counts = {name: a.shape[0] if a.ndim else 0 for name, a in arrays.items()}
     if len(set(counts.values())) > 1:
-        raise FileError(f"{path}: the arrays hold different numbers of samples: {counts}", "samples come first")
+        raise FileError(
+            f"{path}: the arrays hold different numbers of samples: {counts}",
+            "samples come first; where they cannot, as with indices and lengths, give a folder of files, one a batch",
+        )
     count = min([most, *counts.values()])
     return [{n: a[i : min(i + PIECE, count)] for n, a in arrays.items()} for i in range(0, count, PIECE)]
+
+
+def _load(path: Path) -> Batch:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except Exception as error:  # NumPy raises many kinds for a damaged file
+        raise FileError(f"{path} is not an .npz file with plain arrays: {error}", "write it with numpy.savez") from None
 
 
 def _items(source: Iterable[Any], graph: Graph) -> Iterable[Batch]:
@@ -124,7 +144,7 @@ def _items(source: Iterable[Any], graph: Graph) -> Iterable[Batch]:
 
 
 def _check(batch: Batch, graph: Graph) -> None:
-    """The batch has an array for each input that is read, of its element type and rank, with finite elements."""
+    """The batch has an array for each input that is read, of its element type and rank as far as known, and finite."""
     inputs = {v.name: v for v in graph.inputs}
     missing = [n for n, v in inputs.items() if v.uses and n not in batch]
     strange = [n for n in batch if n not in inputs]
@@ -136,8 +156,8 @@ def _check(batch: Batch, graph: Graph) -> None:
 
 
 def _check_array(name: str, array: np.ndarray, type: TensorType) -> None:
-    wanted = (type.dtype or DType.FLOAT).numpy
-    if array.dtype.kind != wanted.kind or array.ndim != type.rank:
+    kind = array.dtype.kind if type.dtype is None and type.rank is None else (type.dtype or DType.FLOAT).numpy.kind
+    if array.dtype.kind != kind or array.ndim != (array.ndim if type.rank is None else type.rank):
         raise GraphcError(
             f"calibration data for '{name}' is {array.dtype}{list(array.shape)}, the input is {type}",
             "prepare the samples as the net expects them",
@@ -148,7 +168,7 @@ def _check_array(name: str, array: np.ndarray, type: TensorType) -> None:
             f"calibration data for '{name}' has the shape {list(array.shape)}, the input is {type}",
             "give samples with the same number of channels",
         )
-    if array.size == 0:
+    if array.size == 0 and array.ndim > 1:  # a vector may be one of indices, of which a batch may have none
         raise GraphcError(f"calibration data for '{name}' is empty: {list(array.shape)}", "give data with elements")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise GraphcError(f"calibration data for '{name}' has NaN or infinite elements", "remove these samples")
@@ -159,6 +179,10 @@ def _list(inputs: Mapping[str, Value]) -> str:
 
 
 def constant_inputs(batches: Sequence[Batch]) -> list[str]:
-    """Inputs that have the same value throughout: data that says nothing about ranges."""
-    names = batches[0].keys()
-    return [n for n in names if len({float(b[n].min()) for b in batches} | {float(b[n].max()) for b in batches}) == 1]
+    """Inputs, but signed integers, that have the same value throughout: data that says nothing about ranges."""
+    names = [name for name, array in batches[0].items() if array.dtype.kind != "i"]  # indices and lengths have no range
+    return [name for name in names if len({x for b in batches for x in _extremes(b[name])}) == 1]
+
+
+def _extremes(array: np.ndarray) -> tuple[float, ...]:
+    return (float(array.min()), float(array.max())) if array.size else ()

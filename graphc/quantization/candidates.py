@@ -19,6 +19,7 @@ from graphc.passes.quantize import (
     unfit_layer,
     unfit_product,
 )
+from graphc.passes.quantize.embeddings import EmbeddingTable, rewrite_tables
 from graphc.quantization.method import Method
 from graphc.quantization.observe import Calibration
 
@@ -29,9 +30,17 @@ class Candidates:
     unfit: why layers have to stay in float, by name.
     """
 
-    def __init__(self, graph: Graph, layers: Sequence[Layer], records: Calibration, method: Method) -> None:
-        self.graph, self.layers, self.native = graph, layers, method.native
+    def __init__(
+        self,
+        graph: Graph,
+        layers: Sequence[Layer],
+        tables: Sequence[EmbeddingTable],
+        records: Calibration,
+        method: Method,
+    ) -> None:
+        self.graph, self.layers, self.tables, self.native = graph, layers, tables, method.native
         self.products = [layer.name for layer in layers if layer.kind is Kind.PRODUCT]
+        self.choices = [*self.products, *(table.name for table in tables)]
         self._table = assign(layers, records.seen, method.ranges)
         self._weights = {
             layer.name: quantise_weights(
@@ -63,14 +72,15 @@ class Candidates:
         return choose_layers(fit, in_float)
 
     def table(self, in_float: Collection[str]) -> QuantTable:
-        """The scales that are used, and what stays in float."""
+        """The scales that are used, and the products and tables that stay in float."""
         used = {name for layer in self.chosen(in_float) for name in (*(v.name for v in layer.inputs), layer.name)}
         quants = {name: quant for name, quant in self._table.quants.items() if name in used}
-        return QuantTable(quants, [name for name in self.products if name in in_float])
+        return QuantTable(quants, [name for name in self.choices if name in in_float])
 
     def int8_graph(self, in_float: Collection[str]) -> Graph:
-        """The graph with everything in 8 bits but these products, and what is between them."""
+        """The graph with everything in few bits but these products and tables, and what is between the products."""
         graph = self.graph.clone()
+        rewrite_tables(graph, [table for table in self.tables if table.name not in in_float])
         names = {layer.name for layer in self.chosen(in_float)}
         layers = [layer for layer in find_layers(graph) if layer.name in names]
         rewrite(graph, layers, self._table, self._weights, self.native)

@@ -36,14 +36,15 @@ def report_svg(report: Report) -> str:
 
 
 def _title(report: Report) -> str:
-    return (
-        f"loss {100 * report.loss:.3g} % of the outputs, weights {report.int8_bytes / max(report.float_bytes, 1):.0%}"
-    )
+    loss = "not measured" if report.loss is None else f"{100 * report.loss:.3g} % of the outputs"
+    return f"loss {loss}, weights {report.int8_bytes / max(report.float_bytes, 1):.0%}"
 
 
 def _row(layer: LayerReport, top: float, left: float, right: float, most: float) -> str:
     base, name = top + _ROW - 6, layer.name if len(layer.name) <= 48 else layer.name[:47] + "…"
     tip = f"{layer.name}: {layer.operator}, {layer.precision}, range {layer.low:.4g} ... {layer.high:.4g}"
+    if layer.float_bytes is not None and layer.int8_bytes is not None:
+        tip += f", {layer.float_bytes} -> {layer.int8_bytes} bytes"
     parts = [f"<title>{escape(plain(tip))}</title>"]
     parts.append(f'<text x="{left - 8:.1f}" y="{base:.1f}" text-anchor="end">{escape(plain(name))}</text>')
     if layer.precision == "float":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,20 +12,22 @@ from graphc.compiler import InputSpec, compile_graph, import_model
 from graphc.frontends.netdef import Source as NetSource
 from graphc.frontends.netdef import write_net
 from graphc.frontends.netdef.exporter import export_net
-from graphc.input_shapes import assume_input_shapes
-from graphc.ir import Graph, GraphcError
-from graphc.passes.quantize import Kind, Layer, QuantTable, equalize, find_layers, prepare
+from graphc.ir import Graph
+from graphc.passes.quantize import Kind, Layer, QuantTable, equalize, find_layers
+from graphc.passes.quantize.embeddings import EmbeddingTable, find_tables
 from graphc.passes.quantize.rewriting import SUFFIX
 from graphc.passes.quantize.weights import float_weight
 from graphc.pictures import Preparation
 from graphc.plan import Plan
-from graphc.quantization.calibration import Batches, Source, constant_inputs, load_batches, sample_count
+from graphc.quantization.calibration import Batches, Source, constant_inputs, sample_count
 from graphc.quantization.candidates import Candidates
 from graphc.quantization.choice import Choice, choose
+from graphc.quantization.embeddings import require_choices, table_report, tables_alone
 from graphc.quantization.measure import Difference, layer_differences, output_loss, plan_of
 from graphc.quantization.method import Method
 from graphc.quantization.observe import Calibration, calibrate
 from graphc.quantization.picture import report_svg
+from graphc.quantization.prepared_net import prepare_with_data
 from graphc.quantization.report import LayerReport, Report
 from graphc.runtime.atomic import replace_all
 
@@ -79,14 +81,14 @@ class Trial:
 
     @property
     def fixed(self) -> list[str]:
-        """Products that are in float whatever the loss."""
+        """Products and tables that are in float whatever the loss."""
         asked, unfit = self.method.in_float, self.candidates.unfit
-        return [name for name in self.candidates.products if name in asked or name in unfit]
+        return [name for name in self.candidates.choices if name in asked or name in unfit]
 
     def loss_of(self, in_float: frozenset[str]) -> float:
-        """The relative error of the outputs with these products in float."""
+        """The relative error of the outputs with these products and tables in float."""
         if in_float not in self.losses:
-            self.progress("measure", len(self.losses) + 1, len(self.candidates.products) + 2)
+            self.progress("measure", len(self.losses) + 1, len(self.candidates.choices) + 2)
             plan = plan_of(self.candidates.int8_graph(in_float), [], self.method.target, self.method.threads)
             self.losses[in_float] = output_loss(plan, self.batches, self.records.outputs)
         return self.losses[in_float]
@@ -95,7 +97,7 @@ class Trial:
 def quantize(
     predict_net: NetSource,
     init_net: NetSource | None = None,
-    calibrate: Source = (),
+    calibrate: Source | None = None,
     *,
     inputs: InputSpec | None = None,
     preparation: Preparation | None = None,
@@ -108,6 +110,8 @@ def quantize(
     max_loss: float | None = None,
     attribute: bool = False,
     native: bool = False,
+    embeddings: int | None = 8,
+    tables_only: bool = False,
     target: str = "native",
     threads: int | None = None,
     progress: Progress | None = None,
@@ -115,46 +119,87 @@ def quantize(
     """Quantise a float net to 8 bits.
 
     predict_net, init_net, inputs: as for ``compile``. calibrate: a folder of pictures (prepared as ``preparation``
-    says), an .npz file, or an iterable of batches. samples: how many of them to use, at most. ranges: the rule by which
+    says), an .npz file, a folder of .npz files with a batch each, or an iterable of batches; None, where only embedding
+    tables are quantised. samples: how many of them to use, at most. ranges: the rule by which
     the ranges of values are chosen: ``min-max``, ``moving-average``, ``percentile``, ``entropy``, ``mse``. equalize:
     scale channels between layers before; None: where that loses less, and weights have one scale a tensor.
     correct_bias: let biases make up for what rounding of weights takes from means. refine: round weights so that errors
     cancel on the data. in_float: layers, by the names of their results, that stay in float. max_loss: largest relative
     error (root mean square) of an output; layers go back to float, those first that add most to the error, until it
     holds. attribute: measure what each layer adds, for the report. native: of graphc's own int8 operators, with a scale
-    for each map of the weights, instead of Caffe2's: for a plan, not for a NetDef. target, threads: of the runs. Raises
+    for each map of the weights, instead of Caffe2's: for a plan, not for a NetDef. embeddings: bits of embedding
+    tables, 8 or 4; None: float. tables_only: quantise nothing else. target, threads: of the runs. Raises
     ``GraphcError`` and its kinds.
     """
-    method = Method(ranges, equalize, correct_bias, refine, in_float, max_loss, attribute, native, target, threads)
+    method = Method(
+        ranges,
+        equalize,
+        correct_bias,
+        refine,
+        in_float,
+        max_loss,
+        attribute,
+        native,
+        embeddings,
+        tables_only,
+        target,
+        threads,
+    )
     graph = import_model(predict_net, init_net, inputs)
-    assume_input_shapes(graph)
-    prepare(graph)
-    batches = load_batches(calibrate, graph, preparation, samples)
+    if calibrate is None:
+        return _without_data(graph, method)
+    graph, batches = prepare_with_data(graph, calibrate, preparation, samples)
     return quantize_graph(graph, batches, method, progress or (lambda stage, done, total: None))
 
 
 def quantize_graph(graph: Graph, batches: Batches, method: Method, progress: Progress) -> Quantized:
     """Quantise a prepared float graph; see ``quantize``."""
-    trials = [_trial(graph, batches, method, is_equalized, progress) for is_equalized in _trials(method)]
+    tables = _tables(graph, method)
+    trials = [_trial(graph, tables, batches, method, is_equalized, progress) for is_equalized in _trials(method)]
     best = min(trials, key=lambda trial: trial.loss_of(frozenset(trial.fixed)))
     candidates = best.candidates
-    choice = choose(best.loss_of, candidates.products, best.fixed, method.max_loss, method.attribute)
+    choice = choose(best.loss_of, candidates.choices, best.fixed, method.max_loss, method.attribute)
     int8 = candidates.int8_graph(choice.in_float)
     report = _report(best, choice, int8)
     return Quantized(int8, candidates.table(choice.in_float), report)
+
+
+def _without_data(graph: Graph, method: Method) -> Quantized:
+    """Quantise the embedding tables of an imported graph."""
+    before, after, tables = tables_alone(graph, method)
+    kept = [table.name for table in tables if table.name in method.in_float]
+    rows = [table_report(table, table.name in kept, None) for table in tables]
+    report = Report(rows, None, None, 0, _weight_bytes(before), _weight_bytes(after), before.notes)
+    return Quantized(after, QuantTable({}, kept), report)
+
+
+def _tables(graph: Graph, method: Method) -> list[EmbeddingTable]:
+    """The embedding tables to pack; notes on others go to the graph."""
+    if method.embeddings is None:
+        return []
+    tables, notes = find_tables(graph, method.embeddings)
+    graph.notes += notes
+    return tables
 
 
 def _trials(method: Method) -> tuple[bool, ...]:
     """With equalisation, without, or both: scales of their own for the maps make it needless."""
     if method.equalize is not None:
         return (method.equalize,)
-    return (False,) if method.native else (False, True)
+    return (False,) if method.native or method.tables_only else (False, True)
 
 
-def _trial(graph: Graph, batches: Batches, method: Method, is_equalized: bool, progress: Progress) -> Trial:
+def _trial(
+    graph: Graph,
+    tables: list[EmbeddingTable],
+    batches: Batches,
+    method: Method,
+    is_equalized: bool,
+    progress: Progress,
+) -> Trial:
     """Calibrate a copy of the graph and quantise its weights."""
     copy = graph.clone()
-    layers = _layers(copy, method.in_float)
+    layers = _layers(copy, tables, method)
     if is_equalized:
         equalize(copy, layers)
     stage = "calibrate, equalised" if is_equalized else "calibrate"
@@ -167,19 +212,13 @@ def _trial(graph: Graph, batches: Batches, method: Method, is_equalized: bool, p
         method.threads,
         lambda done, total: progress(stage, done, total),
     )
-    return Trial(Candidates(copy, layers, records, method), records, batches, method, progress)
+    return Trial(Candidates(copy, layers, tables, records, method), records, batches, method, progress)
 
 
-def _layers(graph: Graph, in_float: Collection[str]) -> list[Layer]:
-    layers = find_layers(graph)
-    products = [layer.name for layer in layers if layer.kind is Kind.PRODUCT]
-    if not products:
-        raise GraphcError(
-            "the net has no layer that could run in 8 bits", "convolutions and FC whose weights are in the init net can"
-        )
-    unknown = sorted(set(in_float) - set(products))
-    if unknown:
-        raise GraphcError(f"there is no layer '{unknown[0]}' to keep in float", f"layers: {', '.join(products[:40])}")
+def _layers(graph: Graph, tables: Sequence[EmbeddingTable], method: Method) -> list[Layer]:
+    layers = [] if method.tables_only else find_layers(graph)
+    names = [layer.name for layer in layers if layer.kind is Kind.PRODUCT] + [table.name for table in tables]
+    require_choices(names, method)
     return layers
 
 
@@ -194,6 +233,7 @@ def _report(trial: Trial, choice: Choice, int8: Graph) -> Report:
     plan = plan_of(int8, names, method.target, method.threads)
     differences = layer_differences(records.plan, plan, quants, batches)
     rows = [_layer_report(trial, choice, layer, differences) for layer in candidates.layers]
+    rows += [table_report(t, t.name in choice.in_float, choice.alone.get(t.name)) for t in candidates.tables]
     notes = [*candidates.graph.notes]
     notes += [f"input '{n}' is constant in the calibration data" for n in constant_inputs(batches)]
     notes += [f"'{name}' stays in float: {why}" for name, why in candidates.unfit.items()]
@@ -218,6 +258,7 @@ def _layer_report(trial: Trial, choice: Choice, layer: Layer, differences: dict[
         difference.sqnr if difference else None,
         _weight_sqnr(candidates, layer),
         alone,
+        *_weight_sizes(candidates, layer),
     )
 
 
@@ -227,6 +268,15 @@ def _weight_sqnr(candidates: Candidates, layer: Layer) -> float | None:
     own, difference = candidates.weights_of(layer.name), Difference()
     difference.add(float_weight(layer), own.real)
     return difference.sqnr
+
+
+def _weight_sizes(candidates: Candidates, layer: Layer) -> tuple[int | None, int | None]:
+    """Bytes of a product's weights and bias in float, and of its integers with scales of their own."""
+    if layer.kind is not Kind.PRODUCT:
+        return None, None
+    own = candidates.weights_of(layer.name)
+    before = sum(v.type.nbytes for v in layer.node.operands[1:] if v is not None)
+    return before, own.integers.size + (8 if candidates.native else 4) * own.bias.size
 
 
 def _weight_bytes(graph: Graph) -> int:

@@ -14,11 +14,12 @@ from graphc.tables import aligned, printable
 
 @dataclass(frozen=True)
 class LayerReport:
-    """A layer. low, high: what calibration saw of its result. scale, zero: of its result in 8 bits.
+    """A layer or a table. low, high: what calibration saw of its result. scale, zero: of its result in 8 bits.
 
     sqnr: decibels of the result against the float net's, all errors from before included; weight_sqnr: of its weights.
-    alone: relative error of the net's outputs with only this layer in 8 bits. None: in float, part of a sum behind it,
-    not measured, no weights.
+    alone: relative error of the net's outputs with only this layer in 8 bits. float_bytes, int8_bytes: of its weights.
+    Of a table low, high and both ratios are of its numbers. None: in float, part of a sum behind it, not measured, no
+    weights.
     """
 
     name: str
@@ -31,16 +32,18 @@ class LayerReport:
     sqnr: float | None = None
     weight_sqnr: float | None = None
     alone: float | None = None
+    float_bytes: int | None = None
+    int8_bytes: int | None = None
 
 
 @dataclass(frozen=True)
 class Report:
     """loss: relative error (root mean square) of the output with the largest, on the calibration data; all_int8: the
-    same before layers went back to float. Bytes: of the weights in the graph."""
+    same before layers went back to float; None without data. Bytes: of the weights in the graph."""
 
     layers: Sequence[LayerReport]
-    loss: float
-    all_int8: float
+    loss: float | None
+    all_int8: float | None
     samples: int
     float_bytes: int
     int8_bytes: int
@@ -48,13 +51,12 @@ class Report:
 
     def __str__(self) -> str:
         """The table for a terminal, then the totals."""
-        head = ("layer", "operator", "in", "range", "SQNR dB", "weights dB", "alone %")
+        head = ("layer", "operator", "in", "range", "SQNR dB", "weights dB", "alone %", "kB")
         rows = [head, *(_row(layer) for layer in self.layers)]
         kept = sum(layer.precision == "float" for layer in self.layers)
         total = (
-            f"loss {100 * self.loss:.3g} % ({100 * self.all_int8:.3g} % with all layers in int8), {kept} of "
-            f"{len(self.layers)} layers in float, {self.samples} samples, weights {self.float_bytes / 1e6:.2f} MB -> "
-            f"{self.int8_bytes / 1e6:.2f} MB"
+            f"{_losses(self.loss, self.all_int8)}, {kept} of {len(self.layers)} layers in float, "
+            f"{self.samples} samples, weights {self.float_bytes / 1e6:.2f} MB -> {self.int8_bytes / 1e6:.2f} MB"
         )
         return "\n".join([*map(printable, aligned(rows)), total, *(f"note: {n}" for n in self.notes)])
 
@@ -80,7 +82,19 @@ def _row(layer: LayerReport) -> tuple[str, ...]:
         _decibels(layer.sqnr),
         _decibels(layer.weight_sqnr),
         "" if layer.alone is None else f"{100 * layer.alone:.3g}",
+        _sizes(layer),
     )
+
+
+def _losses(loss: float | None, all_int8: float | None) -> str:
+    if loss is None or all_int8 is None:
+        return "loss not measured (no data)"
+    return f"loss {100 * loss:.3g} % ({100 * all_int8:.3g} % with all layers in int8)"
+
+
+def _sizes(layer: LayerReport) -> str:
+    sizes = [layer.float_bytes, layer.int8_bytes]
+    return " -> ".join(f"{size / 1e3:.4g}" for size in sizes if size is not None)
 
 
 def _decibels(value: float | None) -> str:

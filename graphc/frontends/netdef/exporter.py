@@ -19,6 +19,9 @@ _FILLS = {
     DType.STRING: "GivenTensorStringFill",
 }
 
+BYTES_FILL = "GivenTensorByteStringToUInt8Fill"
+"""Reads its bytes from a list of one string, where Int8GivenTensorFill reads a string."""
+
 
 def export_net(graph: Graph) -> tuple[Net, Net]:
     """The predict net and init net of a graph: every value a blob, every weight that is read a fill.
@@ -80,8 +83,9 @@ def _fill(value: Value, name: str) -> Operator:
         args |= {"Y_scale": type.quant.scale, "Y_zero_point": type.quant.zero_point}
         kind = "Int8GivenTensorFill" if type.dtype is DType.UINT8 else "Int8GivenIntTensorFill"
     else:
-        kind = _FILLS.get(type.dtype, "GivenTensorByteStringToUInt8Fill")
-    args["values"] = _elements(np.ascontiguousarray(data))
+        kind = _FILLS.get(type.dtype, BYTES_FILL)
+    values = _elements(np.ascontiguousarray(data))
+    args["values"] = (values,) if kind == BYTES_FILL and isinstance(values, bytes) else values
     return Operator(kind, [], [name], args)
 
 
