@@ -23,7 +23,9 @@ FAR = "f4(1000.0)"
 """A quotient this far from zero ends up clamped, whatever the zero point; NaN counts as the least."""
 
 
-def _kernel(spec: KernelSpec, names: Sequence[str], setup: Sequence[str], body: Callable[[Lines, str], None]) -> str:
+def element_kernel(
+    spec: KernelSpec, names: Sequence[str], setup: Sequence[str], body: Callable[[Lines, str], None]
+) -> str:
     """Source of a kernel over elements; parameters: n, elements of a unit, ``names``. body(s, more): at element ``i``,
     ``more`` being the name of the number of elements left, or empty where a whole vector is."""
     s = Lines()
@@ -44,11 +46,13 @@ def _kernel(spec: KernelSpec, names: Sequence[str], setup: Sequence[str], body: 
     return s.text()
 
 
-def _load(x: str, more: str) -> str:
+def load_words(x: str, more: str) -> str:
+    """The elements of bytes at ``i`` as words."""
     return f"wload_u1m({x}, i, {more})" if more else f"wload_u1({x}, i)"
 
 
-def _store(s: Lines, value: str, more: str) -> None:
+def store_words(s: Lines, value: str, more: str) -> None:
+    """Words to the bytes of ``y`` at ``i``."""
     s(f"wstore_u1m(y, i, {more}, {value})" if more else f"wstore_u1(y, i, {value})")
 
 
@@ -56,8 +60,8 @@ def emit_sum(spec: KernelSpec, target: CpuTarget) -> str:
     """Source of ``int8_sum``: a times its units plus b times its units plus a start, shifted, clamped."""
 
     def body(s: Lines, more: str) -> None:
-        s(f"t = wadd(wmul({_load('a', more)}, a_w), wadd(wmul({_load('b', more)}, b_w), start_w))")
-        _store(s, "wmin(wmax(wadd(wshift(t, bits_w), zero_w), low_w), wsplat(255))", more)
+        s(f"t = wadd(wmul({load_words('a', more)}, a_w), wadd(wmul({load_words('b', more)}, b_w), start_w))")
+        store_words(s, "wmin(wmax(wadd(wshift(t, bits_w), zero_w), low_w), wsplat(255))", more)
 
     names = ("a", "b", "y", "a_units", "b_units", "start", "bits", "zero", "low")
     splats = {
@@ -68,7 +72,7 @@ def emit_sum(spec: KernelSpec, target: CpuTarget) -> str:
         "zero_w": "zero",
         "low_w": "low",
     }
-    return _kernel(spec, names, [f"{v} = wsplat({n})" for v, n in splats.items()], body)
+    return element_kernel(spec, names, [f"{v} = wsplat({n})" for v, n in splats.items()], body)
 
 
 def emit_relu(spec: KernelSpec, target: CpuTarget) -> str:
@@ -81,7 +85,7 @@ def emit_relu(spec: KernelSpec, target: CpuTarget) -> str:
         else:
             s("bstore(y, i, bmax(bload(x, i), bsplat(low)))")
 
-    return _kernel(spec, ("x", "y", "low"), (), body)
+    return element_kernel(spec, ("x", "y", "low"), (), body)
 
 
 def emit_quantize(spec: KernelSpec, target: CpuTarget) -> str:
@@ -90,21 +94,21 @@ def emit_quantize(spec: KernelSpec, target: CpuTarget) -> str:
     def body(s: Lines, more: str) -> None:
         s(f"q = vdiv({f'vloadm(x, i, {more})' if more else 'vload(x, i)'}, unit_v)")
         s(f"q = wround(vmin(vmax(q, vsplat(-{FAR})), vsplat({FAR})))")
-        _store(s, "wmin(wmax(wadd(q, zero_w), wsplat(nothing)), wsplat(255))", more)
+        store_words(s, "wmin(wmax(wadd(q, zero_w), wsplat(nothing)), wsplat(255))", more)
 
     setup = ("unit_v = vsplat(lds(p + 32, 0))", "zero_w = wsplat(zero)")
-    return _kernel(spec, ("x", "y", "scale", "zero", "nothing"), setup, body)
+    return element_kernel(spec, ("x", "y", "scale", "zero", "nothing"), setup, body)
 
 
 def emit_dequantize(spec: KernelSpec, target: CpuTarget) -> str:
     """Source of ``int8_dequantize``: an element less the zero point, as float, times a unit."""
 
     def body(s: Lines, more: str) -> None:
-        s(f"v = vmul(wfloat(wsub({_load('x', more)}, zero_w)), unit_v)")
+        s(f"v = vmul(wfloat(wsub({load_words('x', more)}, zero_w)), unit_v)")
         s(f"vstorem(y, i, {more}, v)" if more else "vstore(y, i, v)")
 
     setup = ("unit_v = vsplat(lds(p + 32, 0))", "zero_w = wsplat(zero)")
-    return _kernel(spec, ("x", "y", "scale", "zero"), setup, body)
+    return element_kernel(spec, ("x", "y", "scale", "zero"), setup, body)
 
 
 def emit_table(spec: KernelSpec, target: CpuTarget) -> str:
@@ -114,7 +118,7 @@ def emit_table(spec: KernelSpec, target: CpuTarget) -> str:
         with s.block("for j in range(i, last):" if more else f"for j in range(i, i + {spec.int('step')}):"):
             s("st_u1(y, j, ld_u1(table, int(ld_u1(x, j))))")
 
-    return _kernel(spec, ("x", "y"), ("table = p + 32",), body)
+    return element_kernel(spec, ("x", "y"), ("table = p + 32",), body)
 
 
 def _make(call: Call, kind: str, step: int) -> Choice:
