@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from graphc.ir import DType, FileError, Graph, GraphcError, TensorType, Value
+from graphc.ir.infer import infer_node
 from graphc.ir.types import dims_agree
 from graphc.pictures import Preparation, load_picture
 
@@ -29,12 +30,14 @@ def load_batches(source: Source, graph: Graph, how: Preparation | None, most: in
 
     source: a folder, every picture of which is prepared as ``how`` says (size 0: the input's) or, where there are none,
     every .npz file of which is a batch; an .npz file with an array for each input, samples along the first dimension;
-    or an iterable of batches: mappings by input name, or arrays where the net has one input. Raises ``FileError`` and
-    ``GraphcError`` for data that is missing, empty, not finite, or does not fit the inputs.
+    or an iterable of batches: mappings by input name, or arrays where the net has one input. Where the net fixes how
+    many samples run at once, files are read so, and what is left over at the end is left out. A batch of an iterable
+    is used whole. Raises ``FileError`` and ``GraphcError`` for data that is missing, empty, not finite, or does not fit
+    the inputs.
     """
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
-        batches = _folder(path, graph, how, most) if path.is_dir() else _arrays(path, most)
+        batches = _folder(path, graph, how, most) if path.is_dir() else _arrays(path, graph, most)
     else:
         batches = _items(source, graph)
     batches = _limited(batches, most)
@@ -84,12 +87,44 @@ def _folder(folder: Path, graph: Graph, how: Preparation | None, most: int) -> I
 
 def _pictures(paths: Sequence[Path], graph: Graph, how: Preparation | None, most: int) -> Iterable[Batch]:
     """One batch a picture, in the order of names; of more pictures than wanted, those at even distances."""
-    value = _only_input(graph)
+    value, piece = _only_input(graph), _fixed_batch(graph) or 1
     if how is None or not how.size:
         how = replace(how or Preparation(0), size=_picture_size(value))
     step = max(len(paths) / most, 1.0)
     wanted = paths if len(paths) <= most else [paths[int(i * step)] for i in range(most)]
-    return [{value.name: load_picture(p, how)[None]} for p in wanted]
+    batches = _whole_pieces(wanted, piece, str(paths[0].parent))
+    return [{value.name: np.stack([load_picture(p, how) for p in batch])} for batch in batches]
+
+
+def _whole_pieces(items: Sequence[Any], piece: int, where: str) -> list[Sequence[Any]]:
+    """Items, in order, by ``piece`` at a time; the rest of fewer is left out."""
+    if len(items) < piece:
+        raise FileError(
+            f"{where}: the net takes {piece} samples at once, there are {len(items)}",
+            "give more, or a net that takes any number",
+        )
+    return [items[i : i + piece] for i in range(0, len(items) - piece + 1, piece)]
+
+
+def _fixed_batch(graph: Graph) -> int | None:
+    """How many samples the net takes at once, where its arguments, such as a Reshape's shape, fix that."""
+    sizes = [v.type.shape[0] for v in graph.inputs if v.uses and v.type.shape]
+    size = sizes[0] if sizes else None
+    return size if isinstance(size, int) and not _takes(graph, size + 1) else None
+
+
+def _takes(graph: Graph, samples: int) -> bool:
+    """The net computes something for so many samples."""
+    twin = graph.clone()
+    for v in twin.inputs:
+        if v.type.shape:
+            v.type = v.type.with_shape((samples, *v.type.shape[1:]))
+    try:
+        for node in twin.nodes:
+            infer_node(node)
+    except GraphcError:
+        return False
+    return True
 
 
 def _only_input(graph: Graph) -> Value:
@@ -102,12 +137,19 @@ def _only_input(graph: Graph) -> Value:
 
 def _picture_size(value: Value) -> int:
     shape = value.type.shape
-    if shape is None or len(shape) != 4 or not isinstance(shape[2], int):
-        raise GraphcError(f"input '{value.name}' of type {value.type} is no picture", "give an .npz file")
+    if shape is None or len(shape) != 4 or not isinstance(shape[2], int) or shape[1] not in (1, 3):
+        raise GraphcError(
+            f"input '{value.name}' of type {value.type} is no picture of one or three planes", "give an .npz file"
+        )
+    if shape[2] != shape[3]:
+        raise GraphcError(
+            f"input '{value.name}' of type {value.type} is no square, pictures are cut to squares",
+            "give their size (--size), or an .npz file",
+        )
     return shape[2]
 
 
-def _arrays(path: Path, most: int) -> Iterable[Batch]:
+def _arrays(path: Path, graph: Graph, most: int) -> Iterable[Batch]:
     if not path.exists():
         raise FileError(f"{path} does not exist", "give a folder of pictures or an .npz file")
     arrays = _load(path)
@@ -117,11 +159,17 @@ def _arrays(path: Path, most: int) -> Iterable[Batch]:
             f"{path}: the arrays hold different numbers of samples: {counts}",
             "samples come first; where they cannot, as with indices and lengths, give a folder of files, one a batch",
         )
-    count = min([most, *counts.values()])
-    return [{n: a[i : min(i + PIECE, count)] for n, a in arrays.items()} for i in range(0, count, PIECE)]
+    places = range(min([most, *counts.values()]))
+    fixed = _fixed_batch(graph)
+    pieces = _whole_pieces(places, fixed, str(path)) if fixed else [places[i : i + PIECE] for i in places[::PIECE]]
+    return [{n: a[piece[0] : piece[-1] + 1] for n, a in arrays.items()} for piece in pieces]
 
 
 def _load(path: Path) -> Batch:
+    if path.suffix.lower() == ".npy":
+        raise FileError(
+            f"{path} holds an array without the name of an input", "write it with numpy.savez(path, NAME=array)"
+        )
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
@@ -130,6 +178,8 @@ def _load(path: Path) -> Batch:
 
 
 def _items(source: Iterable[Any], graph: Graph) -> Iterable[Batch]:
+    if isinstance(source, (Mapping, np.ndarray)):
+        raise GraphcError("calibration data is a single batch, not several", "give a list of batches: [batch]")
     try:
         iterator = iter(source)
     except TypeError:

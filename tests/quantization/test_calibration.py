@@ -57,11 +57,34 @@ def test_iterables_of_arrays_and_of_mappings() -> None:
     assert constant_inputs(found) == ["data", "info"]
 
 
+def test_nets_that_fix_the_number_of_samples(tmp_path: Path) -> None:
+    """A Reshape to a literal shape takes that batch only: files are read so, and the rest is left out."""
+    graph = Graph("fixed", "typed")
+    build = Builder(graph)
+    x = build.input("data", "float[4,3,8,8]")
+    build.output(build.node("Reshape", [x], {"shape": (4, 192)}, ["rows", "old"]).results[0])
+    data = np.random.default_rng(0).normal(0, 1, (10, 3, 8, 8)).astype(np.float32)
+    np.savez(tmp_path / "x.npz", data=data)
+    found = load_batches(tmp_path / "x.npz", graph, None, 100)
+    assert [b["data"].shape[0] for b in found] == [4, 4]
+    assert np.array_equal(found[1]["data"], data[4:8])
+    with pytest.raises(FileError, match="takes 4 samples at once, there are 3"):
+        load_batches(tmp_path / "x.npz", graph, None, 3)
+    (tmp_path / "pictures").mkdir()
+    for i in range(5):
+        Image.new("RGB", (8, 8), (i, 0, 0)).save(tmp_path / "pictures" / f"{i}.png")
+    (batch,) = load_batches(tmp_path / "pictures", graph, None, 100)
+    assert batch["data"][:, 0, 0, 0].tolist() == [0, 1, 2, 3]
+
+
 def test_wrong_data_is_told(tmp_path: Path) -> None:
     good = np.ones((1, 3, 8, 8), np.float32)
     bad: list[tuple[Callable[[], object], str]] = [
         (list, "there is no calibration data"),
         (lambda: 7, "calibration data is a int"),
+        (lambda: good, "is a single batch"),
+        (lambda: {"data": good}, "is a single batch"),
+        (lambda: tmp_path / "x.npy", "without the name of an input"),
         (lambda: [good[:, :2]], r"has the shape \[1, 2, 8, 8\]"),
         (lambda: [good[0]], r"is float32\[3, 8, 8\]"),
         (lambda: [good.astype(np.int64)], "is int64"),
@@ -71,6 +94,7 @@ def test_wrong_data_is_told(tmp_path: Path) -> None:
         (lambda: tmp_path, "holds no pictures"),
         (lambda: tmp_path / "gone.npz", "does not exist"),
     ]
+    np.save(tmp_path / "x.npy", good)
     for source, said in bad:
         with pytest.raises(GraphcError, match=said):
             load_batches(source(), IMAGES, None, 10)  # type: ignore[arg-type]
@@ -88,5 +112,10 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
         load_batches(tmp_path, IMAGES, None, 10)
     with pytest.raises(GraphcError, match="reads 2 inputs"):
         load_batches(tmp_path, net("float[1,3,8,8]", "float[1,3]"), None, 10)
-    with pytest.raises(GraphcError, match="is no picture"):
-        load_batches(tmp_path, net("float[1,3]"), None, 10)
+    for type, said in (
+        ("float[1,3]", "is no picture"),
+        ("float[1,8,8,3]", "three planes"),
+        ("float[1,3,8,6]", "square"),
+    ):
+        with pytest.raises(GraphcError, match=said):
+            load_batches(tmp_path, net(type), None, 10)

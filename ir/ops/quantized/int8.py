@@ -55,6 +55,8 @@ def quant_of(call: Call, i: int) -> Quant:
         )
     if quant != OPEN_QUANT and not 0 < quant.scale < math.inf:
         call.fail(f"input {i} ({call.input_name(i)}) has the scale {quant.scale}, a positive finite one is needed")
+    if not 0 <= quant.zero_point <= 255:
+        call.fail(f"input {i} ({call.input_name(i)}) has the zero point {quant.zero_point}, 0 ... 255 is possible")
     return quant
 
 

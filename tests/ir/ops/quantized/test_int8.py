@@ -95,6 +95,13 @@ def test_scales_of_inputs_are_positive() -> None:
         answer("Int8AveragePool", int8(np.ones((1, 2, 2, 1)), -1.0, 0), kernel=2)
 
 
+@pytest.mark.parametrize("zero", [-1, 256])
+def test_zero_points_of_weights_are_bytes(zero: int) -> None:
+    x, w = int8(np.ones((1, 2, 2, 1)), 1.0, 0), int8(np.ones((1, 1, 1, 1)), 1.0, zero)
+    with pytest.raises(VerifyError, match=rf"input 1 \(filter\) has the zero point {zero}, 0 ... 255 is possible"):
+        answer("Int8Conv", x, w, np.zeros(1, np.int32), kernel=1)
+
+
 def test_a_mean_beyond_all_numbers_is_the_greatest() -> None:
     x = int8(np.full((1, 2, 2, 1), 255), 3e38, 0)
     assert answer("Int8AveragePool", x, kernel=2, Y_scale=2e-38).ravel().tolist() == [255]
