@@ -206,7 +206,8 @@ def movement_rules(copier: Callable[[T], Copier]) -> tuple[Rule[T], ...]:
     return (
         Rule(
             "view",
-            ("*view*",),
+            # copies between devices: the ports of a segment do it, nothing is left to run inside
+            ("*view*", "g.copy_to_card", "g.copy_to_host"),
             lambda call, target: Choice("view") if _later_results_unread(call) else None,
             lambda call, choice, target: Needs(alias=True),
             lambda call, choice, ins, outs, workspace, target: [],

@@ -9,15 +9,16 @@ from operator import index
 
 import numpy as np
 
+from graphc.backends.cuda.target import is_cuda
 from graphc.frontends.netdef import Source, import_net, read_net
 from graphc.frontends.netdef.order import require_order
 from graphc.input_shapes import assume_input_shapes
 from graphc.ir import DType, Graph, GraphcError, LoweringError, TensorType
 from graphc.ir.ops.unsupported import require_runnable
-from graphc.passes import LEVELS, Dce, Half, Pass, Pipeline, parse_pipeline, run_pipeline, with_block
+from graphc.passes import LEVELS, Dce, Half, Pass, Pipeline, parse_pipeline, run_pipeline, with_block, with_devices
 from graphc.passes.manager import Callback
 from graphc.plan import IMAGE_RANK, Plan, require_threads
-from graphc.targets import Target, find, library_for
+from graphc.targets import Target, beside, find, library_for, machine_code
 
 InputSpec = Mapping[str, "tuple[int, ...] | TensorType | np.ndarray"]
 PRECISIONS = {"float": "float", "float16": "float16", "half": "float16", "bfloat16": "bfloat16", "bf16": "bfloat16"}
@@ -91,7 +92,8 @@ def chosen_pipeline(pipeline: Sequence[Pass | str] | str | None, level: int, tar
     if pipeline is None:
         if level not in LEVELS:
             raise GraphcError(f"there is no level {level}", f"levels: {', '.join(map(str, LEVELS))}")
-        return with_block(LEVELS[level], target.lanes)
+        passes = with_block(LEVELS[level], target.lanes)
+        return with_devices(passes) if is_cuda(target.name) else passes
     if isinstance(pipeline, str):
         return parse_pipeline(pipeline)
     listed = pipeline if isinstance(pipeline, Sequence) else [pipeline]
@@ -138,8 +140,9 @@ def compile(
     where the net does not tell a shape and none is given, one that fits is assumed (a note in ``graph.notes`` says so).
     The plan runs other sizes too. outputs: further blobs to return.
     pipeline: passes instead of those of ``level`` (0, 1, 2). target: ``native``, ``avx512_bf16``, ``avx512_vnni``,
-    ``avx512``, ``avx2``, ``portable``, or a card: ``cuda:sm_80``, ``cuda:sm_90a``. threads: for ``Plan.run`` (default:
-    the cores of this process). max_memory: bytes, or text such as ``"64M"``, that the arena may have, where values
+    ``avx512``, ``avx2``, ``portable``, or a card: ``cuda:sm_80``, ``cuda:sm_90a``, with the CPU for what it does not do
+    behind a plus (``cuda:sm_90a+avx2``; default: this machine's). threads: for ``Plan.run`` (default: the cores of this
+    process). max_memory: bytes, or text such as ``"64M"``, that the arena may have, where values
     between operators lie; weights, inputs and outputs lie outside of it. To keep to it, values may be computed twice.
     precision: ``"float"``, ``"float16"`` (or ``"half"``), ``"bfloat16"`` (``"bf16"``), of weights and of values between
     operators; or a dict of these by the blob that an operator computes, ``"*"`` for all others
@@ -184,7 +187,8 @@ def compile_graph(
     report("optimise", 0, 1)
     optimise(graph, machine, level, (*chosen_pipeline(pipeline, level, machine), *half_passes(precision)))
     report("optimise", 1, 1)
-    plan = Plan.build(graph, library_for(machine), threads or available_cores(), max_memory=limit)
+    code = machine_code(library_for(machine), beside=beside(target))
+    plan = Plan.build(graph, code.library, threads or available_cores(), code, limit)
     if prepare:
         plan.prepare(lambda done, total: report("kernels", done, total))
     return plan

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from graphc.backends.cache import KernelCache
+from graphc.backends.cpu import target as cpu
+from graphc.backends.cpu.library import CpuLibrary
 from graphc.backends.cuda.compile import compile_kernels
 from graphc.backends.cuda.cubin import Cubin
 from graphc.backends.cuda.library import CudaLibrary
@@ -15,8 +18,10 @@ from graphc.backends.load import KernelObject
 from graphc.ir import PlanError
 from graphc.ir.schedule import KernelSpec, Schedule
 from graphc.kernel_code import KernelCode
+from graphc.machine_code import MachineCode
 from graphc.planning import PLANNING
-from graphc.runtime.card import Card, CardMemory
+from graphc.runtime.card import Card, CardMemory, Transfer
+from graphc.runtime.card_array import CardArray, card_array
 from graphc.runtime.card_executor import CardExecutor
 from graphc.runtime.nvidia import NvidiaCard
 
@@ -24,17 +29,26 @@ from graphc.runtime.nvidia import NvidiaCard
 class CudaCode(KernelCode):
     """Kernels of one CUDA target by name. objects: those that came with the plan and may be used.
 
+    beside: the name of the CPU target that does what the card does not.
     card: where they run; the machine's first one, opened when something first runs, unless another is set.
     """
 
     ships = True
 
-    def __init__(self, library: CudaLibrary, objects: dict[str, KernelObject] | None = None) -> None:
+    def __init__(
+        self, library: CudaLibrary, objects: dict[str, KernelObject] | None = None, beside: str = "native"
+    ) -> None:
         super().__init__(library, objects)
+        self._beside_name = beside
         self._target = library.target
         self._card: Card | None = None
         self._constants: dict[int, tuple[np.ndarray, CardMemory]] = {}
         self._cache = KernelCache.default()
+
+    @cached_property
+    def beside(self) -> MachineCode:
+        """The machine code of the CPU, made on first use: most plans for cards have none."""
+        return MachineCode(CpuLibrary(cpu.find(self._beside_name)))
 
     @property
     def card(self) -> Card:
@@ -68,13 +82,31 @@ class CudaCode(KernelCode):
         return self.card.allocate(nbytes)
 
     def executor(
-        self, schedule: Schedule, constants: Sequence[np.ndarray], threads: int, memory: Sequence[Any]
+        self,
+        schedule: Schedule,
+        constants: Sequence[np.ndarray],
+        threads: int,
+        memory: Sequence[Any],
+        resident: Collection[int] = (),
     ) -> CardExecutor:
         """The schedule as one recorded sequence of launches on the card."""
         kernels = {s.name: _cubin(self.objects[s.name]).code for s in schedule.kernels}
         arena = memory[0] if memory else self.card.allocate(schedule.arena_bytes)
         weights = [self._constant(a) for a in constants]
-        return CardExecutor(schedule, kernels, self.card, constants, weights, arena)
+        return CardExecutor(schedule, kernels, self.card, constants, weights, arena, resident)
+
+    def take(self, name: str, value: Any) -> CardArray:
+        """An array in the card's memory, of graphc or another library, as an input; raises ``RunError``."""
+        return card_array(name, value, self.card.stream, self._read)
+
+    def keep(self, array: CardArray) -> CardArray:
+        """A copy that stays: outputs of a run lie where the next run writes."""
+        place = self.card.allocate(array.nbytes)
+        self.card.record(())((Transfer(array, place, 0),))
+        return CardArray(place.address, array.shape, array.dtype, place, self._read)
+
+    def _read(self, array: CardArray) -> np.ndarray:
+        return self.card.download(array.address, array.nbytes)
 
     def _constant(self, array: np.ndarray) -> CardMemory:
         """A weight in the card's memory, once for all executors."""

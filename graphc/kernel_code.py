@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,8 +10,10 @@ import numpy as np
 from graphc.backends.cpu.library import CpuLibrary
 from graphc.backends.cuda.library import CudaLibrary
 from graphc.backends.load import KernelObject
-from graphc.ir import PlanError
+from graphc.ir import PlanError, RunError
 from graphc.ir.schedule import KernelSpec, Schedule
+from graphc.runtime.card import Array
+from graphc.runtime.card_array import CardArray
 
 TargetLibrary = CpuLibrary | CudaLibrary
 
@@ -31,7 +33,7 @@ class Runner(Protocol):
     schedule: Schedule
     constants: Sequence[np.ndarray]
 
-    def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def run(self, inputs: Sequence[Array]) -> list[Array]:
         """Outputs for inputs of exactly the schedule's shapes and dtypes, C-contiguous and aligned."""
 
     def fetch(self, name: str) -> np.ndarray:
@@ -60,6 +62,22 @@ class KernelCode:
                 "the plan is damaged or was written by another version: compile the net again",
             ) from error
 
+    @property
+    def beside(self) -> KernelCode:
+        """Machine code for what runs on the CPU in a plan for a card; for a CPU this one."""
+        return self
+
+    def take(self, name: str, value: Any) -> CardArray:
+        """An input that is in a card's memory; raises ``RunError`` where the kernels run on a CPU."""
+        raise RunError(
+            f"input '{name}' is in the memory of a card, the plan runs on '{self.library.target_name}'",
+            "copy it: tensor.cpu().numpy(), cupy.asnumpy(array); or compile the net for the card",
+        )
+
+    def keep(self, array: CardArray) -> CardArray:
+        """A copy of an output on a card that later runs do not overwrite."""
+        raise NotImplementedError
+
     def load(self, specs: Sequence[KernelSpec], progress: Callable[[int, int], None] | None = None) -> None:
         """Have the machine code of these kernels."""
         raise NotImplementedError
@@ -69,7 +87,15 @@ class KernelCode:
         raise NotImplementedError
 
     def executor(
-        self, schedule: Schedule, constants: Sequence[np.ndarray], threads: int, memory: Sequence[Any]
+        self,
+        schedule: Schedule,
+        constants: Sequence[np.ndarray],
+        threads: int,
+        memory: Sequence[Any],
+        resident: Collection[int] = (),
     ) -> Runner:
-        """A runner of a schedule whose kernels are loaded; memory: an arena and scratch, unless it makes its own."""
+        """A runner of a schedule whose kernels are loaded; memory: an arena and scratch, unless it makes its own.
+
+        resident: outputs that stay where the kernels run, which makes a difference on a card.
+        """
         raise NotImplementedError

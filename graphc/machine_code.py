@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 
@@ -55,7 +55,12 @@ class MachineCode(KernelCode):
         return aligned_zeros(nbytes)
 
     def executor(
-        self, schedule: Schedule, constants: Sequence[np.ndarray], threads: int, memory: Sequence[np.ndarray]
+        self,
+        schedule: Schedule,
+        constants: Sequence[np.ndarray],
+        threads: int,
+        memory: Sequence[np.ndarray],
+        resident: Collection[int] = (),
     ) -> Executor:
         """The schedule with the native driver."""
         return Executor(schedule, self.addresses, self.driver, constants, threads, self.alive, memory)

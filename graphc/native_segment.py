@@ -11,18 +11,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from graphc.ir import DType, Graph, GraphcError, LoweringError, Node, PlanError, Quant, RunError, Value, VerifyError
+from graphc.ir import DType, Graph, GraphcError, Node, PlanError, Quant, RunError, Value, VerifyError
 from graphc.ir.graph import FIXED_SIZES, Constant
-from graphc.ir.infer import infer_node, infer_types
+from graphc.ir.infer import infer_types
 from graphc.ir.memory_check import check_memory
 from graphc.ir.quant_array import array_quant, with_quant
 from graphc.ir.schedule import Choice, KernelSpec, Schedule
 from graphc.ir.types import OPEN_QUANT
 from graphc.kernel_code import KernelCode, Runner
 from graphc.lane import Lane
+from graphc.passes.assume_sizes import assume_sizes, types_restored
 from graphc.passes.lower import choose_kernels, lower
 from graphc.passes.unroll_recurrent import has_recurrent, unroll
 from graphc.planning import PLANNING
+from graphc.runtime.card import Array
 from graphc.runtime.executor import Executor, aligned_zeros
 
 MOST_SHAPES = 64
@@ -30,12 +32,6 @@ MOST_SHAPES = 64
 
 TINY = 1 << 15
 """Operations and bytes below which a schedule has one thread."""
-
-SOME_SIZE = 16
-"""What stands for a dimension that depends on data while kernels are chosen ahead of a run."""
-
-SOME_QUANT = Quant(1.0, 0)
-"""What stands for a scale that depends on data."""
 
 Bound = tuple[Schedule, list[np.ndarray]]
 
@@ -51,12 +47,14 @@ class Key(NamedTuple):
 
 
 NOTHING: frozenset[str] = frozenset()
+NONE: frozenset[int] = frozenset()
 
 
 class NativeSegment:
     """A graph whose sizes are known once those of its inputs are, and the elements of its ``shape_inputs``.
 
     bound: the schedule for the sizes compiled for, where these are known beforehand. choices: kernels by node.
+    foreseen: further kernels that are likely to be needed, where there is no schedule yet.
     """
 
     def __init__(
@@ -70,6 +68,7 @@ class NativeSegment:
     ) -> None:
         self.graph, self.shape_inputs, self.code, self.threads = graph, shape_inputs, code, threads
         self.choices = choices
+        self.foreseen: list[KernelSpec] = []
         self.bound = (bound[0], [align_array(a) for a in bound[1]]) if bound else None
         self._open_inputs = _open_quants(graph.inputs)
         self._open_outputs = _open_quants(graph.outputs)
@@ -89,8 +88,8 @@ class NativeSegment:
         """Choose kernels for the segment, and lower it where its sizes are known; raises ``LoweringError``.
 
         max_memory: bytes that its arena may have. The nodes of the graph get the order of the plan, and below such a
-        limit some may be added that compute again what others did. Sizes that depend on data are taken as ``SOME_SIZE``
-        for the choice. Where not even ranks are known, kernels are chosen when the segment first runs.
+        limit some may be added that compute again what others did. Sizes that depend on data are assumed for the choice
+        (``passes/assume_sizes.py``). Where not even ranks are known, kernels are chosen when the segment first runs.
         """
         if all(v.type.is_static for v in graph.inputs) and not shape_inputs and not _open_quants(graph.inputs):
             if has_recurrent(graph):
@@ -106,8 +105,10 @@ class NativeSegment:
             return NativeSegment(graph, (), code, threads, choices, (schedule, [aligned[id(a)] for a in constants]))
         segment = NativeSegment(graph, shape_inputs, code, threads, {}, None)
         with segment._types_restored(), suppress(VerifyError):  # a rule may need the elements of a shape operand
-            if _assume_sizes(graph):
+            if assume_sizes(graph):
                 segment.choices = choose_kernels(graph, code.library)
+                if code.ships:  # where the plan runs there may be no compiler
+                    segment.foreseen = lower(graph, code.library, segment.choices)[0].kernels
         return segment
 
     @property
@@ -124,23 +125,28 @@ class NativeSegment:
         """The kernels that are known to be needed: those of the schedule, or those chosen so far."""
         if self.bound:
             return self.bound[0].kernels
-        return list(dict.fromkeys(c.spec for c in self.choices.values() if c.spec))
+        return list(dict.fromkeys([*(c.spec for c in self.choices.values() if c.spec), *self.foreseen]))
 
     # ---- running -----------------------------------------------------------------------------------------------------
 
-    def run(self, arrays: Sequence[np.ndarray], keep: frozenset[str] = NOTHING) -> tuple[list[np.ndarray], Runner]:
+    def run(
+        self, arrays: Sequence[Array], keep: frozenset[str] = NOTHING, resident: frozenset[int] = NONE
+    ) -> tuple[list[Array], Runner]:
         """Outputs for contiguous arrays of the inputs' dtypes, and the executor, from which blobs can be fetched until
-        it is given back with ``release``."""
+        it is given back with ``release``.
+
+        resident: outputs that stay on the card where the segment runs there; they are valid until ``release``.
+        """
         key = Key(tuple([a.shape for a in arrays]), keep)
         if self.shape_inputs or self._open_inputs:
-            elements = tuple([arrays[i].tobytes() for i in self.shape_inputs])
+            elements = tuple([np.asarray(arrays[i]).tobytes() for i in self.shape_inputs])
             key = key._replace(elements=elements, quants=tuple([array_quant(arrays[i]) for i in self._open_inputs]))
         try:
             lane = self._idle.pop()
         except IndexError:  # all are in use by other threads
             lane = Lane(self.code.memory)
         try:
-            executor = lane.find(key) or self._new(lane, key, arrays)
+            executor = lane.find((key, resident)) or self._new(lane, key, resident, arrays)
             found = executor.run(arrays)
             for i in self._open_outputs:
                 found[i] = with_quant(found[i], executor.schedule.outputs[i].type.quant)
@@ -178,19 +184,27 @@ class NativeSegment:
         with PLANNING:
             return require_host(self._executor(executor.schedule, executor.constants, *memory))
 
-    def _new(self, lane: Lane, key: Key, arrays: Sequence[np.ndarray]) -> Runner:
+    def _new(self, lane: Lane, key: Key, resident: frozenset[int], arrays: Sequence[Array]) -> Runner:
         with PLANNING:
             schedule, constants = self._schedule(key, arrays)
             _require_memory(schedule, self.threads)
-            return lane.add(key, schedule, self.threads, partial(self._executor, schedule, constants))
+            make = partial(self._executor, schedule, constants, resident=resident)
+            return lane.add((key, resident), schedule, self.threads, make)
 
-    def _executor(self, schedule: Schedule, constants: Sequence[np.ndarray], *memory: Any) -> Runner:
+    def _executor(
+        self,
+        schedule: Schedule,
+        constants: Sequence[np.ndarray],
+        *memory: Any,
+        resident: frozenset[int] = NONE,
+    ) -> Runner:
         if self.bound is not None and schedule is self.bound[0]:  # it may be from a file
             _require_sound(schedule, constants)
         self.code.load(schedule.kernels)
-        return self.code.executor(schedule, constants, 1 if _is_tiny(schedule) else self.threads, memory)
+        threads = 1 if _is_tiny(schedule) else self.threads
+        return self.code.executor(schedule, constants, threads, memory, resident)
 
-    def _schedule(self, key: Key, arrays: Sequence[np.ndarray]) -> Bound:
+    def _schedule(self, key: Key, arrays: Sequence[Array]) -> Bound:
         """The schedule for some shapes and kept blobs: inferred and lowered on first use."""
         if key not in self._schedules:
             self._require_open_sizes(key.shapes)
@@ -214,13 +228,13 @@ class NativeSegment:
             oldest = next(key for key in self._schedules if key != self.default)
             del self._schedules[oldest]
 
-    def _bind_types(self, key: Key, arrays: Sequence[np.ndarray]) -> None:
+    def _bind_types(self, key: Key, arrays: Sequence[Array]) -> None:
         for v, array in zip(self.graph.inputs, arrays):
             quant = array_quant(array) or v.type.quant
             v.type = replace(v.type, dtype=v.type.dtype or DType.of(array.dtype), shape=array.shape, quant=quant)
         for i in self.shape_inputs:
             v = self.graph.inputs[i]
-            v.constant = Constant(v.name, v.type, np.array(arrays[i]))
+            v.constant = Constant(v.name, v.type, np.array(arrays[i]))  # the plan has these on the host
         infer_types(self.graph)
 
     def _lower(self, keep: frozenset[str]) -> Bound:
@@ -238,14 +252,12 @@ class NativeSegment:
 
     @contextmanager
     def _types_restored(self) -> Iterator[None]:
-        saved = {v: v.type for v in self.graph.values()}
-        try:
-            yield
-        finally:
-            for v, type in saved.items():
-                v.type = type
-            for i in self.shape_inputs:
-                self.graph.inputs[i].constant = None
+        with types_restored(self.graph):
+            try:
+                yield
+            finally:
+                for i in self.shape_inputs:
+                    self.graph.inputs[i].constant = None
 
     def _require_open_sizes(self, shapes: tuple[tuple[int, ...], ...]) -> None:
         fixed = next((n for n in self.graph.notes if n.startswith(FIXED_SIZES)), None)
@@ -286,31 +298,9 @@ def _lower_unrolled(graph: Graph, code: KernelCode, keep: frozenset[str]) -> Bou
     return lower(unrolled, code.library, choices, keep)
 
 
-def _assume_sizes(graph: Graph) -> bool:
-    """Give every unknown dimension a size, in order; False where a rank stays unknown or the sizes contradict."""
-    try:
-        for v in graph.inputs:
-            _close(v)
-        for node in graph.nodes:
-            infer_node(node)
-            for r in node.results:
-                _close(r)
-    except GraphcError:
-        return False
-    return True
-
-
 def _open_quants(values: Sequence[Value]) -> tuple[int, ...]:
     """Which values have a scale that depends on data."""
     return tuple(i for i, v in enumerate(values) if v.type.quant == OPEN_QUANT)
-
-
-def _close(value: Value) -> None:
-    shape = value.type.shape
-    if shape is None:
-        raise LoweringError(f"the rank of '{value.name}' is not known")
-    quant = SOME_QUANT if value.type.quant == OPEN_QUANT else value.type.quant
-    value.type = replace(value.type, shape=tuple(d if isinstance(d, int) else SOME_SIZE for d in shape), quant=quant)
 
 
 def require_host(executor: Runner) -> Executor:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from contextlib import ExitStack
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -19,9 +20,12 @@ from graphc.ir.printer import print_graph
 from graphc.ir.schedule import Choice, KernelSpec, Schedule
 from graphc.ir.schedule_text import parse_schedule, print_schedule
 from graphc.kernel_code import KernelCode, TargetLibrary
-from graphc.native_segment import NOTHING, NativeSegment, require_host
-from graphc.passes.segments import CONSTANT, Segment, Segments, cut_segments
+from graphc.native_segment import NONE, NOTHING, NativeSegment, require_host
+from graphc.passes.place_devices import place_devices
+from graphc.passes.segments import CONSTANT, Segment, Segments, cut_segments, resident_outputs
 from graphc.passes.split_sizes import split_sizes
+from graphc.runtime.card import Array
+from graphc.runtime.card_array import CardArray, is_on_card
 from graphc.runtime.executor import Executor
 from graphc.runtime.planfile import read_plan, write_plan
 from graphc.runtime.team import MAX_WORKERS
@@ -51,6 +55,8 @@ class Plan:
         self._ports = [(v.name, v.type.dtype or DType.FLOAT, v.type.rank) for v in graph.inputs]
         self._dtypes = [dtype.numpy for _, dtype, _ in self._ports]
         self._output_names = list(graph.output_names)
+        on_card = [resident_outputs(cut, len(graph.inputs), results) for results in (False, True)]
+        self._resident = on_card if is_cuda(self.target) else [[NONE] * len(self.segments)] * 2
         only = self.segments[0] if len(self.segments) == 1 else None
         self._only = only if isinstance(only, NativeSegment) and not only.shape_inputs else None
 
@@ -69,11 +75,14 @@ class Plan:
         max_memory: bytes that the arenas of the segments may have together. Raises ``LoweringError``.
         """
         code = code or machine_code(library)
+        devices = is_cuda(library.target_name)
+        if devices:
+            place_devices(graph, library)
         shown = graph
         if any(node.opdef.sizes is not None for node in graph.nodes):
             graph = graph.clone()
             split_sizes(graph)
-        cut = cut_segments(graph)
+        cut = cut_segments(graph, devices)
         parts: list[AnySegment] = []
         for part in cut.parts:
             left = None if max_memory is None else max_memory - sum(map(_arena, parts))
@@ -98,11 +107,17 @@ class Plan:
     @property
     def kernels(self) -> dict[KernelSpec, str]:
         """Generated source of the kernels chosen so far."""
-        return {spec: self.code.source(spec) for spec in self._specs()}
+        return {spec: code.source(spec) for code, specs in self.codes.items() for spec in specs}
 
-    def _specs(self) -> list[KernelSpec]:
-        native_parts = [s for s in self.segments if isinstance(s, NativeSegment)]
-        return list(dict.fromkeys(spec for s in native_parts for spec in s.kernels))
+    @property
+    def codes(self) -> dict[KernelCode, list[KernelSpec]]:
+        """The machine code of each target of the plan, and the kernels known to be needed: one for a CPU, for a card
+        also the CPU's beside it, where it has work."""
+        found: dict[KernelCode, dict[KernelSpec, None]] = {self.code: {}}
+        for segment in self.segments:
+            if isinstance(segment, NativeSegment):
+                found.setdefault(segment.code, {}).update(dict.fromkeys(segment.kernels))
+        return {code: list(specs) for code, specs in found.items()}
 
     @property
     def inputs(self) -> dict[str, str]:
@@ -116,71 +131,94 @@ class Plan:
 
     def prepare(self, progress: Callable[[int, int], None] | None = None) -> None:
         """Have all machine code in this process: from the plan's own objects, the cache, or the compiler."""
-        self.code.load(self._specs(), progress)
+        for code, specs in self.codes.items():
+            code.load(specs, progress)
 
     # ---- running -----------------------------------------------------------------------------------------------------
 
-    def run(self, inputs: Mapping[str, np.ndarray], fetch: Sequence[str] = ()) -> dict[str, np.ndarray]:
+    def run(self, inputs: Mapping[str, Any], fetch: Sequence[str] = (), on_card: bool = False) -> dict[str, Any]:
         """Outputs by blob name, for inputs by blob name.
 
-        Inputs must have the plan's dtypes; any size that the net allows is served, a new one costs some milliseconds
-        once. fetch: further blobs to return, inputs among them. Raises ``RunError`` for inputs that do not fit and for
-        data that an operator refuses, naming the operator.
+        Inputs are arrays of the plan's dtypes; any size that the net allows is served, a new one costs some
+        milliseconds once. A plan for a card also takes arrays in the card's memory, of any library that speaks
+        ``__dlpack__`` or ``__cuda_array_interface__``. fetch: further blobs to return, inputs among them. on_card:
+        outputs that the card computes stay in its memory, as ``CardArray``. Raises ``RunError`` for inputs that do not
+        fit and for data that an operator refuses, naming the operator.
         """
         arrays = self._arrays(inputs)
         if isinstance(fetch, str):
             raise RunError(f"fetch is the string '{fetch}'", f"give a list of blob names: fetch=['{fetch}']")
         keep = frozenset(fetch).difference(self._output_names, self.inputs) if fetch else NOTHING
-        outputs = self._run_arrays(arrays, keep)
+        outputs = self._run_arrays(arrays, keep, on_card)
         for name in fetch:
             if name not in outputs:
                 outputs[name] = np.array(arrays[[n for n, _, _ in self._ports].index(name)])
         return outputs
 
-    def _run_arrays(self, arrays: list[np.ndarray], keep: frozenset[str]) -> dict[str, np.ndarray]:
+    def _run_arrays(self, arrays: list[Array], keep: frozenset[str], on_card: bool) -> dict[str, Any]:
         if self._only is None:
-            return self._run_segments(arrays, keep)
-        values, executor = self._only.run(arrays, keep)
+            return self._run_segments(arrays, keep, on_card=on_card)
+        values, executor = self._only.run(arrays, keep, self._resident[on_card][0])
         try:
-            outputs = dict(zip(self._output_names, values))
+            outputs = dict(zip(self._output_names, map(self._lasting, values) if on_card else values))
             for name in keep:
                 outputs[name] = executor.fetch(name)
         finally:
             self._only.release(executor)
         return outputs
 
+    def _lasting(self, array: Array) -> Array:
+        """An output that the next run does not overwrite."""
+        return self.code.keep(array) if isinstance(array, CardArray) else array
+
     def run_watched(self, inputs: Mapping[str, np.ndarray], watch: Watch, fetch: Sequence[str] = ()) -> None:
         """Run, and call ``watch`` after each native segment. Raises ``RunError`` as ``run`` does."""
         self._run_segments(self._arrays(inputs), frozenset(fetch).difference(self._output_names, self.inputs), watch)
 
     def _run_segments(
-        self, arrays: list[np.ndarray], keep: frozenset[str], watch: Watch | None = None
-    ) -> dict[str, np.ndarray]:
+        self, arrays: list[Array], keep: frozenset[str], watch: Watch | None = None, on_card: bool = False
+    ) -> dict[str, Any]:
+        with ExitStack() as running:  # what stays on the card is valid until its segment is released
+            slots, kept = self._run_in_order(arrays, keep, watch, self._resident[on_card], running)
+            missing = keep - set(kept)
+            if missing:
+                raise RunError(
+                    f"blob '{min(missing)}' does not exist in the plan: it was fused away, folded, or never was",
+                    f"compile with outputs=['{min(missing)}'] to keep it",
+                )
+            n = len(arrays)
+            results = self.cut.results if len(self.cut.parts) > 1 or self.cut.results else range(n, len(slots))
+            named = [(name, slots[i], i < n) for name, i in zip(self._output_names, results) if i != CONSTANT]
+            outputs = {name: np.array(value) if given else self._lasting(value) for name, value, given in named}
+        return outputs | self._constant_outputs() | kept
+
+    def _run_in_order(
+        self,
+        arrays: list[Array],
+        keep: frozenset[str],
+        watch: Watch | None,
+        resident: Sequence[frozenset[int]],
+        running: ExitStack,
+    ) -> tuple[list[Any], dict[str, np.ndarray]]:
+        """The inputs and the outputs of all segments, and the blobs to keep; running: what has to end after them."""
         slots, kept = list(arrays), dict[str, np.ndarray]()
-        for part, segment in zip(self.cut.parts, self.segments):
+        for part, segment, staying in zip(self.cut.parts, self.segments, resident):
             given = [slots[i] for i in part.sources]
+            if part.host or part.beside:
+                given = [np.asarray(a) for a in given]
             if isinstance(segment, HostSegment):
                 slots += segment.run(given)
                 continue
+            given_on = _ends(segment.graph)
             mine = keep & {r.name for node in segment.graph.nodes for r in node.results}
-            values, executor = segment.run(given, mine)
-            try:
-                fetched = {name: executor.fetch(name) for name in mine}
-                if watch is not None:
-                    watch(segment, given, values, fetched, require_host(executor))
-            finally:
-                segment.release(executor)
+            values, executor = segment.run(given, mine.difference(given_on), staying)
+            running.callback(segment.release, executor)
+            fetched = {n: np.array(values[given_on[n]]) if n in given_on else executor.fetch(n) for n in mine}
+            if watch is not None:
+                watch(segment, given, values, fetched, require_host(executor))
             kept |= fetched
             slots += values
-        missing = keep - set(kept)
-        if missing:
-            raise RunError(
-                f"blob '{min(missing)}' does not exist in the plan: it was fused away, folded, or never was",
-                f"compile with outputs=['{min(missing)}'] to keep it",
-            )
-        results = self.cut.results if len(self.cut.parts) > 1 or self.cut.results else range(len(arrays), len(slots))
-        outputs = {n: _own(slots[i], i < len(arrays)) for n, i in zip(self._output_names, results) if i != CONSTANT}
-        return outputs | self._constant_outputs() | kept
+        return slots, kept
 
     def _constant_outputs(self) -> dict[str, np.ndarray]:
         named = [(n, v.data) for n, v in zip(self._output_names, self.graph.outputs) if v.is_constant]
@@ -221,7 +259,7 @@ class Plan:
     def _usage(self) -> str:
         return "inputs: " + ", ".join(f"'{n}': {t}" for n, t in self.inputs.items())
 
-    def _arrays(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    def _arrays(self, inputs: Mapping[str, Any]) -> list[Array]:
         if not isinstance(inputs, Mapping):
             raise RunError(
                 f"inputs are a {type(inputs).__name__}, not a mapping from blob name to array", self._usage()
@@ -233,15 +271,21 @@ class Plan:
             told = [f"unknown input '{n}'" for n in extra] + [f"input '{n}' is missing" for n in missing]
             raise RunError("; ".join(told), self._usage())
         return [
-            array if _is_ready(array := inputs[name], kind, rank) else _checked(name, array, dtype, rank)
+            array if _is_ready(array := inputs[name], kind, rank) else self._checked(name, array, dtype, rank)
             for (name, dtype, rank), kind in zip(self._ports, self._dtypes)
         ]
+
+    def _checked(self, name: str, value: Any, dtype: DType, rank: int | None) -> Array:
+        """The input as a contiguous native array; raises ``RunError``."""
+        if not is_on_card(value):
+            return _contiguous(name, require_input(name, _as_array(name, value), dtype, rank), dtype)
+        return require_input(name, self.code.take(name, value), dtype, rank)
 
     # ---- files -------------------------------------------------------------------------------------------------------
 
     def save(self, path: str | os.PathLike[str], native: bool = False) -> None:
         """Write the plan to a file. native: with machine code, which a reader uses only if told to."""
-        native = native or self.code.ships
+        asked, native = native, native or self.code.ships
         if native:
             self.prepare()
         constants = self.weights
@@ -252,16 +296,24 @@ class Plan:
             "threads": self.threads,
             "graph": print_graph(self.graph),
             "raw": _raw(self.graph, slot_of),
-            "segments": [
-                _plain_segment(p.sources, p.shape_inputs, s, slot_of) for p, s in zip(self.cut.parts, self.segments)
-            ],
+            "segments": [_plain_segment(p, s, slot_of) for p, s in zip(self.cut.parts, self.segments)],
             "results": self.cut.results,
             "offsets": offsets,
             "constants": [_plain_constant(a) for a in constants],
             "kernels": {spec.name: source for spec, source in self.kernels.items()},
-            "native": {n: o.pack() for n, o in self.code.objects.items()} if native else {},
+            "native": _objects(self.code) if native else {},
         }
+        if self._beside is not None:
+            body |= {
+                "beside": self._beside.library.target_name,
+                "beside_native": _objects(self._beside) if asked else {},
+            }
         write_plan(path, body, [_tail_part(a) for a in constants], nbytes)
+
+    @property
+    def _beside(self) -> KernelCode | None:
+        """The machine code for the CPU in a plan for a card, where something runs there."""
+        return next((code for code in self.codes if code is not self.code), None)
 
     @property
     def weights(self) -> list[np.ndarray]:
@@ -289,13 +341,23 @@ class Plan:
 def _build_segment(part: Segment, code: KernelCode, threads: int, max_memory: int | None) -> AnySegment:
     if part.host:
         return _host_segment(part.graph, code, threads)
-    segment = NativeSegment.build(part.graph, part.shape_inputs, code, threads, max_memory)
+    mine = code.beside if part.beside else code
+    segment = NativeSegment.build(part.graph, part.shape_inputs, mine, threads, max_memory)
     if max_memory is not None and segment.bound is None:
         raise LoweringError(
             "the net has sizes that depend on data: what memory they take is known when it runs",
             "compile without --max-memory, max_memory=",
         )
     return segment
+
+
+def _ends(graph: Graph) -> dict[str, int]:
+    """The values that a segment gives on, by name, whose elements are what a user gets when he asks for them."""
+    return {
+        v.name: k
+        for k, v in enumerate(graph.outputs)
+        if v.type.layout.block == 1 and v.type.dtype is not DType.BFLOAT16
+    }
 
 
 def _arena(segment: AnySegment) -> int:
@@ -317,11 +379,6 @@ def _with_threads(segment: AnySegment, threads: int) -> AnySegment:
     if isinstance(segment, HostSegment):
         return segment
     return NativeSegment(segment.graph, segment.shape_inputs, segment.code, threads, segment.choices, segment.bound)
-
-
-def _own(array: np.ndarray, is_input: bool) -> np.ndarray:
-    """An output that the caller may write to: an input that is an output too is copied."""
-    return np.array(array) if is_input else array
 
 
 def _offsets(constants: Sequence[np.ndarray]) -> tuple[list[int], int]:
@@ -358,10 +415,13 @@ def _raw(graph: Graph, slot_of: Mapping[int, int]) -> dict[str, int]:
     return {v.name: slot_of[id(v.data)] for v in graph.constants if id(v.data) in slot_of}
 
 
-def _plain_segment(
-    sources: Sequence[int], shape_inputs: Sequence[int], segment: AnySegment, slot_of: Mapping[int, int]
-) -> dict[str, Any]:
-    plain: dict[str, Any] = {"sources": tuple(sources), "shape_inputs": tuple(shape_inputs)}
+def _objects(code: KernelCode) -> dict[str, bytes]:
+    return {name: made.pack() for name, made in code.objects.items()}
+
+
+def _plain_segment(part: Segment, segment: AnySegment, slot_of: Mapping[int, int]) -> dict[str, Any]:
+    plain: dict[str, Any] = {"sources": tuple(part.sources), "shape_inputs": tuple(part.shape_inputs)}
+    plain |= {"beside": True} if part.beside else {}
     plain |= {"graph": print_graph(segment.graph), "raw": _raw(segment.graph, slot_of)}
     if isinstance(segment, HostSegment):
         return plain
@@ -374,19 +434,26 @@ def _plain_segment(
 
 def _restore(body: dict[str, Any], tail: np.ndarray, threads: int | None, allow_native: bool) -> Plan:
     _check_target(body["target"])
+    _check_target(body.get("beside", body["target"]))
     constants = [_constant(plain, tail, at) for at, plain in zip(body["offsets"], body["constants"])]
-    objects = {n: KernelObject.unpack(o) for n, o in body["native"].items()} if allow_native else {}
-    code = machine_code(library_for(find(body["target"])), objects)
+    objects = [
+        {n: KernelObject.unpack(o) for n, o in found.items()} if allow_native else {}
+        for found in (body["native"], body.get("beside_native", {}))
+    ]
+    code = machine_code(library_for(find(body["target"])), objects[0], body.get("beside", "native"))
+    if objects[1]:
+        code.beside.objects |= objects[1]
     threads = threads or body["threads"]
     graph = parse(body["graph"], {name: constants[slot] for name, slot in body["raw"].items()})
     _check_operators(graph)
     parts, segments = [], []
     for plain in body["segments"]:
         inner = parse(plain["graph"], {name: constants[slot] for name, slot in plain["raw"].items()})
-        host = "choices" not in plain
-        parts.append(Segment(inner, plain["sources"], plain["shape_inputs"], host))
+        host, beside = "choices" not in plain, plain.get("beside", False)
+        parts.append(Segment(inner, plain["sources"], plain["shape_inputs"], host, beside))
+        mine = code.beside if beside else code
         segments.append(
-            _host_segment(inner, code, threads) if host else _native_segment(plain, inner, code, threads, constants)
+            _host_segment(inner, code, threads) if host else _native_segment(plain, inner, mine, threads, constants)
         )
     cut = Segments(tuple(parts), body["results"])
     _check_slots(graph, cut)
@@ -466,12 +533,18 @@ def _is_ready(array: object, dtype: np.dtype, rank: int | None) -> bool:
     return flags.c_contiguous and flags.aligned and array.size > 0
 
 
-def _checked(name: str, value: Any, dtype: DType, rank: int | None) -> np.ndarray:
-    """The input as a contiguous native array; raises ``RunError``."""
+def _as_array(name: str, value: Any) -> np.ndarray:
     try:
-        array = np.asarray(value)
+        return np.asarray(value)
     except (ValueError, TypeError) as error:
         raise RunError(f"input '{name}' is no array: {error}", "give a numpy.ndarray") from None
+
+
+AnyArray = TypeVar("AnyArray", np.ndarray, CardArray)
+
+
+def require_input(name: str, array: AnyArray, dtype: DType, rank: int | None) -> AnyArray:
+    """The input as it is, if it has the type and the number of dimensions; raises ``RunError``."""
     if array.dtype.newbyteorder("=") != dtype.numpy:
         raise RunError(
             f"input '{name}' has dtype {array.dtype}, the plan takes {dtype.numpy}",
@@ -481,12 +554,16 @@ def _checked(name: str, value: Any, dtype: DType, rank: int | None) -> np.ndarra
         raise RunError(f"input '{name}' has shape {array.shape}, the plan takes {rank} dimensions")
     if array.size == 0 and rank == IMAGE_RANK:
         raise RunError(f"input '{name}' is empty: its shape is {array.shape}", "give at least one image or row")
-    if not (array.flags.c_contiguous and array.flags.aligned and array.dtype.isnative):
-        try:
-            array = np.array(array, dtype=dtype.numpy, order="C")
-        except MemoryError as error:
-            raise RunError(f"input '{name}' has no contiguous copy: {error}", "use a smaller batch") from None
     return array
+
+
+def _contiguous(name: str, array: np.ndarray, dtype: DType) -> np.ndarray:
+    if array.flags.c_contiguous and array.flags.aligned and array.dtype.isnative:
+        return array
+    try:
+        return np.array(array, dtype=dtype.numpy, order="C")
+    except MemoryError as error:
+        raise RunError(f"input '{name}' has no contiguous copy: {error}", "use a smaller batch") from None
 
 
 def load(path: str | os.PathLike[str], threads: int | None = None, allow_native: bool = False) -> Plan:

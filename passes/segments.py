@@ -1,33 +1,42 @@
 """Cut a graph into segments: parts whose sizes are all known once their inputs are, and operators that run in Python.
 
+A part is for one device; the copies between devices are in the parts of the card.
+
 A plan runs its segments one after another. Most nets are one segment; a detection net is three or four: each begins
 where a size or a shape has become known that depends on data.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from graphc.ir import Call, DType, Graph, Node, Trait, Value
+from graphc.ir.device import wants_card
 from graphc.ir.graph import clone_attr
 from graphc.ir.opdef import shape_operands
 
 CONSTANT = -1
 """In place of the slot of an output that is a constant of the graph."""
 
+NATIVE, PYTHON, BESIDE = range(3)
+"""What runs a node: kernels of the target, Python, kernels of the CPU in a plan for a card."""
+KINDS = 3
+
 
 @dataclass(frozen=True)
 class Segment:
     """A part of a graph. sources: the slot of each of its inputs; slots are the inputs of the whole graph, then the
     outputs of each segment in order. shape_inputs: those of its inputs whose elements its shapes depend on.
-    host: it is one operator that runs in Python.
+    host: it is one operator that runs in Python. beside: it runs on the CPU, in a plan for a card.
     """
 
     graph: Graph
     sources: tuple[int, ...]
     shape_inputs: tuple[int, ...]
     host: bool
+    beside: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,21 +50,42 @@ class Segments:
     results: tuple[int, ...]
 
 
-def cut_segments(graph: Graph) -> Segments:
-    """The segments of an optimised graph after ``split_sizes``; they share its weights."""
-    phases = _phases(graph)
-    groups = _groups(graph, phases)
+def cut_segments(graph: Graph, devices: bool = False) -> Segments:
+    """The segments of an optimised graph after ``split_sizes``; they share its weights.
+
+    devices: the target is a card, and ``place_devices`` has said which nodes run beside it.
+    """
+    kinds = {node: _kind(node, devices) for node in graph.nodes}
+    groups = _groups(graph, _phases(graph, kinds))
     strings = any(v.is_constant and v.type.dtype is DType.STRING for v in graph.outputs)
-    if len(groups) == 1 and not is_host(groups[0][0]) and not _shape_inputs(graph) and not strings:
+    alone = len(groups) == 1 and kinds[groups[0][0]] == NATIVE
+    if alone and not _shape_inputs(graph) and not strings:
         return Segments((Segment(graph, tuple(range(len(graph.inputs))), (), False),), ())
     slots: dict[Value, int] = {v: i for i, v in enumerate(graph.inputs)}
     parts = []
     for nodes in groups:
         part, outside, made = _part(graph, nodes)
-        host = is_host(nodes[0])
-        parts.append(Segment(part, tuple(slots[v] for v in outside), () if host else _shape_inputs(part), host))
+        kind, sources = kinds[nodes[0]], tuple(slots[v] for v in outside)
+        shapes = () if kind == PYTHON else _shape_inputs(part)
+        parts.append(Segment(part, sources, shapes, kind == PYTHON, kind == BESIDE))
         slots |= {v: len(slots) + k for k, v in enumerate(made)}
     return Segments(tuple(parts), tuple(CONSTANT if v.is_constant else slots[v] for v in graph.outputs))
+
+
+def resident_outputs(cut: Segments, n_inputs: int, results: bool) -> list[frozenset[int]]:
+    """Of each segment, the outputs that nothing outside a card reads.
+
+    n_inputs: of the whole graph. results: those of the graph stay on the card, too.
+    """
+    starts = list(accumulate((len(part.graph.outputs) for part in cut.parts), initial=n_inputs))
+    read: set[int] = set() if results else set(cut.results or range(n_inputs, starts[-1]))
+    for part in cut.parts:
+        outside = part.host or part.beside
+        read |= {slot for i, slot in enumerate(part.sources) if outside or i in part.shape_inputs}
+    return [
+        frozenset(k for k in range(len(part.graph.outputs)) if start + k not in read and not (part.host or part.beside))
+        for part, start in zip(cut.parts, starts)
+    ]
 
 
 def is_host(node: Node) -> bool:
@@ -63,38 +93,42 @@ def is_host(node: Node) -> bool:
     return Trait.HOST in node.opdef.traits_of(Call(node))
 
 
-def _phases(graph: Graph) -> dict[Node, int]:
-    """When a node can run: even phases are native, odd ones in Python; effects stay in order.
+def _kind(node: Node, devices: bool) -> int:
+    if is_host(node):
+        return PYTHON
+    return BESIDE if devices and not wants_card(node) else NATIVE
 
-    What Python computes from inputs alone comes before all else, in phase -1.
+
+def _phases(graph: Graph, kinds: Mapping[Node, int]) -> dict[Node, int]:
+    """When a node can run; the kind of what runs in a phase is the phase modulo ``KINDS``. Effects stay in order.
+
+    What needs nothing of the target and is computed from inputs alone comes before all else, in phases below 0.
     """
     phase: dict[Node, int] = {}
-    effect = -1
+    effect = -KINDS
     for node in graph.nodes:
-        host, shapes = is_host(node), shape_operands(node)
-        needed = [_after(phase[v.producer], host, i in shapes) for i, v in enumerate(node.operands) if v and v.producer]
-        at = max(needed, default=-1 if host else 0)
+        kind, shapes = kinds[node], shape_operands(node)
+        after = [_after(phase[v.producer], kind, i in shapes) for i, v in enumerate(node.operands) if v and v.producer]
+        at = max(after, default=0 if kind == NATIVE else -KINDS)
         is_effect = Trait.EFFECT in node.opdef.traits_of(Call(node))
         at = max(at, effect) if is_effect else at
-        phase[node] = at + (at % 2 != host)
+        phase[node] = at + (kind - at) % KINDS
         effect = phase[node] if is_effect else effect
     return phase
 
 
-def _after(producer: int, host: bool, elements: bool) -> int:
-    """The first phase in which a node can read what phase ``producer`` makes; elements: its shape depends on it."""
-    if host or producer % 2:
-        return producer if host and producer % 2 else producer + 1
-    return producer + 2 * elements
+def _after(producer: int, kind: int, elements: bool) -> int:
+    """The first phase from which a node can read what phase ``producer`` makes; elements: its shape depends on it."""
+    return producer + 1 if elements and kind != PYTHON else producer
 
 
-def _groups(graph: Graph, phases: dict[Node, int]) -> list[list[Node]]:
+def _groups(graph: Graph, phases: Mapping[Node, int]) -> list[list[Node]]:
     """The nodes of each native phase together, those of a Python phase one by one, in order."""
     native: dict[int, list[Node]] = {}
     found: list[tuple[int, list[Node]]] = []
     for node in graph.nodes:
         at = phases[node]
-        if at % 2 or at not in native:
+        if at % KINDS == PYTHON or at not in native:
             found.append((at, [node]))
             native.setdefault(at, found[-1][1])
         else:

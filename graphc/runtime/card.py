@@ -8,6 +8,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from graphc.runtime.card_array import CardArray
+
+Array = np.ndarray | CardArray
+"""An input or output of a run: in the memory of the process, or of the card."""
+
 
 class CardMemory(Protocol):
     """A piece of the card's memory; it is freed with the object. address: as kernels see it, a multiple of 256."""
@@ -23,12 +28,16 @@ class CardMemory(Protocol):
 
 @dataclass(frozen=True)
 class Launch:
-    """One launch of a kernel: ``blocks`` blocks of ``threads`` threads; params: its arguments, int64 each."""
+    """One launch of a kernel: ``blocks`` blocks of ``threads`` threads; params: its arguments, int64 each.
+
+    label: what it computes, for people.
+    """
 
     kernel: Any
     blocks: int
     threads: int
     params: tuple[int, ...]
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,11 +51,26 @@ class Move:
     to_card: bool
 
 
+@dataclass(frozen=True)
+class Transfer:
+    """A copy within the card's memory: all of an array to the bytes of a piece from ``start`` on."""
+
+    source: CardArray
+    card: CardMemory
+    start: int
+
+
 Work = Launch | Move
+Replay = Callable[[Sequence[Transfer]], None]
+"""Does transfers, then recorded work, and waits for the end. It may be called from any thread, by one at a time."""
 
 
 class Card(Protocol):
     """A card. Everything raises ``RunError`` with the card's own words where it fails."""
+
+    @property
+    def stream(self) -> int:
+        """CUDA's handle of the stream that all work is on."""
 
     def allocate(self, nbytes: int) -> CardMemory:
         """Memory whose content is undefined."""
@@ -57,11 +81,14 @@ class Card(Protocol):
     def upload(self, place: CardMemory, array: np.ndarray) -> None:
         """Copy an array to the beginning of a piece, and wait."""
 
-    def download(self, place: CardMemory, nbytes: int) -> np.ndarray:
-        """The first bytes of a piece."""
+    def download(self, address: int, nbytes: int) -> np.ndarray:
+        """Bytes of the card's memory, when all work before is done."""
+
+    def require_here(self, array: CardArray, name: str) -> None:
+        """Raise ``RunError`` that names the input unless its memory is this card's."""
 
     def load(self, name: str, code: bytes) -> Any:
         """The kernel ``name`` of a piece of machine code."""
 
-    def record(self, work: Sequence[Work]) -> Callable[[], None]:
-        """A function that does all of the work in order, and waits for the end. The memory has to stay."""
+    def record(self, work: Sequence[Work]) -> Replay:
+        """A function that does all of the work in order. The memory has to stay."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 
 import numpy as np
 
 from graphc.ir.errors import PlanError, RunError
 from graphc.ir.schedule import Address, Port, Schedule, Task
-from graphc.runtime.card import Card, CardMemory, Launch, Move, Work
+from graphc.runtime.card import Array, Card, CardMemory, Launch, Move, Replay, Transfer, Work
+from graphc.runtime.card_array import CardArray
 from graphc.runtime.executor import read_view
 
 ALIGNMENT = 256
@@ -18,7 +19,9 @@ class CardExecutor:
     """Runs one schedule; one call at a time.
 
     Inputs, the words that tell of refused data, and outputs lie in one piece of the card's memory and in pinned memory
-    of the same layout, so that a run is a copy there, the launches in the order of the steps, and a copy back.
+    of the same layout, so that a run is a copy there, the launches in the order of the steps, and a copy back. An input
+    that is on the card already is copied within its memory instead, and outputs that are ``resident`` are not copied
+    back: they are valid until the next run.
 
     key: what its owner finds it by. kernels: machine code by name. constants: on the host, weights: on the card, in the
     order of the schedule's slots. arena: large enough for the schedule. Raises ``PlanError`` if a task points outside
@@ -33,42 +36,47 @@ class CardExecutor:
         constants: Sequence[np.ndarray],
         weights: Sequence[CardMemory],
         arena: CardMemory,
+        resident: Collection[int] = (),
     ) -> None:
         self.key: Hashable = None
         self.schedule, self.constants, self.card = schedule, constants, card
-        self._weights, self._arena = weights, arena
-        sizes = [p.type.nbytes for p in schedule.inputs]
-        sizes += [8 * len(schedule.checks), *(p.type.nbytes for p in schedule.outputs)]
-        self._starts, total = _layout(sizes)
-        self._ports, self._pinned = card.allocate(total), card.pinned(total)
-        n = len(schedule.inputs)
-        self._inputs = [self._array(p, at) for p, at in zip(schedule.inputs, self._starts)]
-        self._status = self._pinned[self._starts[n] :][: sizes[n]].view(np.int64)
-        self._outputs = [self._array(p, at) for p, at in zip(schedule.outputs, self._starts[n + 1 :])]
+        self._weights, self._arena, self._resident = weights, arena, frozenset(resident)
+        self._place_ports()
         loaded = {name: card.load(name, code) for name, code in kernels.items()}
-        work: list[Work] = [Move(self._ports, self._pinned, 0, self._starts[n] + sizes[n], to_card=True)]
-        work += [self._launch(t, loaded) for step in schedule.steps for t in step if t.units]
-        work += [Move(self._ports, self._pinned, self._starts[n], total, to_card=False)]
-        self._replay = card.record(work)
+        self._launches = [self._launch(t, loaded) for step in schedule.steps for t in step if t.units]
+        self._replays: dict[frozenset[int], Replay] = {}
 
-    def _array(self, port: Port, start: int) -> np.ndarray:
+    def _place_ports(self) -> None:
+        """Inputs, status words, outputs that are copied back, outputs that stay."""
+        ins, outs = self.schedule.inputs, self.schedule.outputs
+        order = sorted(range(len(outs)), key=lambda k: k in self._resident)
+        sizes = [p.type.nbytes for p in ins] + [8 * len(self.schedule.checks)] + [outs[k].type.nbytes for k in order]
+        starts, total = _layout(sizes)
+        n = len(ins)
+        self._in_starts, self._status_start = starts[:n], starts[n]
+        self._out_starts = dict(zip(order, starts[n + 1 :]))
+        self._status_stop = starts[n] + sizes[n]
+        returned = [start + size for k, start, size in zip(order, starts[n + 1 :], sizes[n + 1 :])]
+        self._returned = max([self._status_stop, *(e for k, e in zip(order, returned) if k not in self._resident)])
+        self._ports, self._pinned = self.card.allocate(total), self.card.pinned(self._returned)
+        self._status = self._pinned[self._status_start : self._status_stop].view(np.int64)
+
+    def _host(self, port: Port, start: int) -> np.ndarray:
         """The pinned bytes of a port as an array."""
-        dtype = port.type.dtype.numpy if port.type.dtype else np.dtype(np.float32)
-        return self._pinned[start : start + port.type.nbytes].view(dtype).reshape(port.type.static_shape)
+        return self._pinned[start : start + port.type.nbytes].view(_dtype(port)).reshape(port.type.static_shape)
 
     def _launch(self, task: Task, loaded: Mapping[str, object]) -> Launch:
         params = tuple(p if isinstance(p, int) else self._resolve(p) for p in task.params)
-        return Launch(loaded[task.kernel.name], task.units, task.kernel.int("threads"), params)
+        return Launch(loaded[task.kernel.name], task.units, task.kernel.int("threads"), params, task.label)
 
     def _resolve(self, a: Address) -> int:
-        n = len(self.schedule.inputs)
         if a.space in ("in", "out", "status"):
-            limit = {"in": n, "out": len(self._outputs), "status": len(self.schedule.checks)}[a.space]
-            if not 0 <= a.index < limit:
+            count = {"in": len(self._in_starts), "out": len(self._out_starts), "status": len(self.schedule.checks)}
+            if not 0 <= a.index < count[a.space]:
                 raise PlanError(f"the schedule points into {a.space} {a.index}, which does not exist")
             if a.space == "status":
-                return self._ports.address + self._starts[n] + 8 * a.index
-            return self._ports.address + self._starts[a.index + (n + 1 if a.space == "out" else 0)] + a.offset
+                return self._ports.address + self._status_start + 8 * a.index
+            return self._ports.address + (self._in_starts if a.space == "in" else self._out_starts)[a.index] + a.offset
         section = self._section(a)
         if not 0 <= a.offset <= section.nbytes:
             raise PlanError(f"the schedule points outside its {a.space} ({a.offset} of {section.nbytes} bytes)")
@@ -82,20 +90,52 @@ class CardExecutor:
             return self._weights[a.index]
         raise PlanError(f"the schedule points into {a.space} {a.index}, which does not exist")
 
-    def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Outputs for inputs of exactly the schedule's shapes and dtypes."""
-        for place, array in zip(self._inputs, inputs):
-            place[...] = array
+    def _replay(self, given: frozenset[int]) -> Replay:
+        """The recorded run for inputs of which these are on the card."""
+        if given not in self._replays:
+            moves = [(s, s + p.type.nbytes) for s, p in zip(self._in_starts, self.schedule.inputs)]
+            moves = [span for i, span in enumerate(moves) if i not in given] + [(self._status_start, self._status_stop)]
+            work: list[Work] = [Move(self._ports, self._pinned, *span, to_card=True) for span in _joined(moves)]
+            work += self._launches
+            work += [Move(self._ports, self._pinned, self._status_start, self._returned, to_card=False)]
+            self._replays[given] = self.card.record(work)
+        return self._replays[given]
+
+    def run(self, inputs: Sequence[Array]) -> list[Array]:
+        """Outputs for inputs of exactly the schedule's shapes and dtypes; the resident ones on the card."""
+        first = []
+        for port, start, array in zip(self.schedule.inputs, self._in_starts, inputs):
+            if isinstance(array, CardArray):
+                self.card.require_here(array, port.name)
+                first.append(Transfer(array, self._ports, start))
+            else:
+                self._host(port, start)[...] = array
         self._status[:] = 0
-        self._replay()
+        given = frozenset(i for i, array in enumerate(inputs) if isinstance(array, CardArray))
+        self._replay(given)(first)
         if self._status.any():
             index = int(np.flatnonzero(self._status)[0])
             raise RunError(self.schedule.checks[index].message(int(self._status[index])))
-        return [place.copy() for place in self._outputs]
+        return [self._output(k, port) for k, port in enumerate(self.schedule.outputs)]
+
+    def _output(self, k: int, port: Port) -> Array:
+        start = self._out_starts[k]
+        if k not in self._resident:
+            return self._host(port, start).copy()
+        place = self._ports.address + start
+        return CardArray(place, port.type.static_shape, np.dtype(_dtype(port)), self._ports, self._read)
+
+    def _read(self, array: CardArray) -> np.ndarray:
+        return self.card.download(array.address, array.nbytes)
 
     def fetch(self, name: str) -> np.ndarray:
         """A copy of a kept blob after a run."""
-        return read_view(self.card.download(self._arena, self.schedule.arena_bytes), self.schedule.views[name])
+        arena = self.card.download(self._arena.address, self.schedule.arena_bytes)
+        return read_view(arena, self.schedule.views[name])
+
+
+def _dtype(port: Port) -> np.dtype:
+    return np.dtype(port.type.dtype.numpy if port.type.dtype else np.float32)
 
 
 def _layout(sizes: Sequence[int]) -> tuple[list[int], int]:
@@ -105,3 +145,16 @@ def _layout(sizes: Sequence[int]) -> tuple[list[int], int]:
         starts.append(-(-end // ALIGNMENT) * ALIGNMENT)
         end = starts[-1] + size
     return starts, end
+
+
+def _joined(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Spans of bytes in rising order, those joined with nothing but alignment in between; empty ones are left out."""
+    found: list[tuple[int, int]] = []
+    for start, stop in spans:
+        if stop == start:
+            continue
+        if found and start - found[-1][1] < ALIGNMENT:
+            found[-1] = (found[-1][0], stop)
+        else:
+            found.append((start, stop))
+    return found

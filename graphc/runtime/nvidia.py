@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -9,11 +11,21 @@ from typing import Any
 import numpy as np
 
 from graphc.ir.errors import GraphcError, PlanError, RunError
-from graphc.runtime.card import CardMemory, Launch, Move, Work
+from graphc.runtime.card import CardMemory, Launch, Replay, Transfer, Work
+from graphc.runtime.card_array import CardArray
 
 ON_THE_CPU = "run on a machine with a card, or compile for the CPU: --target native"
 DRIVER = 13000
 """The oldest driver's number: CUDA 13.0, with whose tools machine code is made."""
+
+
+STEPS = "GRAPHC_CARD_STEPS"
+"""With this in the environment, launches are waited for one by one, so that an error names the one that failed."""
+FATAL = (
+    *("ILLEGAL_ADDRESS", "LAUNCH_FAILED", "LAUNCH_TIMEOUT", "ASSERT", "HARDWARE_STACK_ERROR", "ILLEGAL_INSTRUCTION"),
+    *("MISALIGNED_ADDRESS", "INVALID_ADDRESS_SPACE", "INVALID_PC", "ECC_UNCORRECTABLE", "CONTEXT_IS_DESTROYED"),
+)
+"""Ends of the names of errors after which a process can do nothing more on the card: its memory there is lost."""
 
 
 class _Piece:
@@ -36,13 +48,18 @@ class _Pinned:
 class NvidiaCard:
     """``Card`` for the first card of this machine; arch: of the kernels, serves(major, minor): they run on such a card.
 
+    All work is on one stream, and threads take turns at handing it in. After an error that costs the card's memory,
+    everything raises at once and says so; the process can do all that needs no card.
+
     Raises ``GraphcError`` where cuda.core is not installed, ``RunError`` where there is no driver, one that is too old,
     or no card, ``PlanError`` where the card is of another architecture.
     """
 
     def __init__(self, arch: str, serves: Callable[[int, int], bool]) -> None:
-        self._core = _open()
-        with _told("opening the card"):
+        self._core, self._driver = _open()
+        self._lost = ""
+        self._turn = threading.RLock()
+        with self._told("opening the card"):
             self._device = self._core.Device(0)
             self._device.set_current()
             major, minor = self._device.compute_capability
@@ -52,81 +69,153 @@ class NvidiaCard:
                 f"the plan is for {arch}, but this machine's card ({name}) is sm_{major}{minor}",
                 f"compile the net for it (--target cuda:sm_{major}{minor}, if graphc has that target)",
             )
-        with _told("opening the card"):
+        with self._told("opening the card"):
             self._stream = self._device.create_stream()
             self._host_memory = self._core.LegacyPinnedMemoryResource()
+
+    @property
+    def stream(self) -> int:
+        """The handle of the stream."""
+        return int(self._stream.handle)
 
     def allocate(self, nbytes: int) -> CardMemory:
         """Memory of the card."""
         if not nbytes:
             return _Piece(None, 0)
-        with _told(f"allocating {nbytes} bytes"):
-            self._device.set_current()
+        with self._told(f"allocating {nbytes} bytes"):
             return _Piece(self._device.allocate(nbytes, stream=self._stream), nbytes)
 
     def pinned(self, nbytes: int) -> np.ndarray:
         """Memory of the process that stays where it is."""
         if not nbytes:
             return np.zeros(0, np.uint8)
-        with _told(f"allocating {nbytes} bytes of pinned memory"):
-            self._device.set_current()
+        with self._told(f"allocating {nbytes} bytes of pinned memory"):
             return np.asarray(_Pinned(self._host_memory.allocate(nbytes), nbytes))
 
     def upload(self, place: CardMemory, array: np.ndarray) -> None:
         """Copy an array to the card."""
         staging = self.pinned(array.nbytes)
         staging[:] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-        self._now(Move(place, staging, 0, array.nbytes, to_card=True))
+        with self._told("a copy"):
+            self._copy(place.address, int(staging.ctypes.data), array.nbytes, self._stream)
+            self._stream.sync()
 
-    def download(self, place: CardMemory, nbytes: int) -> np.ndarray:
+    def download(self, address: int, nbytes: int) -> np.ndarray:
         """Copy bytes from the card."""
         staging = self.pinned(nbytes)
-        self._now(Move(place, staging, 0, nbytes, to_card=False))
+        with self._told("a copy"):
+            self._copy(int(staging.ctypes.data), address, nbytes, self._stream)
+            self._stream.sync()
         return np.array(staging)
 
-    def _now(self, move: Move) -> None:
-        with _told("a copy"):
-            self._device.set_current()
-            self._enqueue(move, self._stream)
-            self._stream.sync()
+    def require_here(self, array: CardArray, name: str) -> None:
+        """The driver knows whose memory an address is."""
+        if not array.size:
+            return
+        with self._told("looking at an input"):
+            kind = self._driver.CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
+            failed, number = self._driver.cuPointerGetAttribute(kind, array.address)
+        if int(failed) or number != self._device.device_id:
+            where, mine = "in no card's memory" if int(failed) else f"on card {number}", self._device.device_id
+            raise RunError(
+                f"input '{name}' is {where} (address {array.address:#x}), the plan runs on card {mine}",
+                "copy it there first, or give a numpy.ndarray",
+            )
 
     def load(self, name: str, code: bytes) -> Any:
         """A kernel of a cubin."""
-        with _told(f"loading the kernel {name}"):
-            self._device.set_current()
+        with self._told(f"loading the kernel {name}"):
             return self._core.ObjectCode.from_cubin(code, name=name).get_kernel(name)
 
-    def record(self, work: Sequence[Work]) -> Callable[[], None]:
+    def record(self, work: Sequence[Work]) -> Replay:
         """A CUDA graph of the work."""
-        with _told("recording a run"):
-            self._device.set_current()
+        if os.environ.get(STEPS):
+            return lambda first: self._step_by_step(first, work)
+        with self._told("recording a run"):
             builder = self._stream.create_graph_builder()
             builder.begin_building()
             for item in work:
                 self._enqueue(item, builder)
             graph = builder.end_building().complete()
+        count = sum(isinstance(item, Launch) for item in work)
 
-        def replay() -> None:
-            with _told("a run"):
-                self._device.set_current()
+        def replay(first: Sequence[Transfer]) -> None:
+            with self._told(f"a run of {count} kernels", f"{STEPS}=1 in the environment has the next error name it"):
+                for transfer in first:
+                    self._transfer(transfer)
                 graph.launch(self._stream)
-                self._stream.sync()
+            self._wait(f"a run of {count} kernels", f"{STEPS}=1 in the environment has the next error name it")
 
         return replay
+
+    def _step_by_step(self, first: Sequence[Transfer], work: Sequence[Work]) -> None:
+        """The same without a graph, with a wait after each item."""
+        with self._told("a copy of an input"):
+            for transfer in first:
+                self._transfer(transfer)
+        for item in work:
+            what = f"the kernel that computes {item.label}" if isinstance(item, Launch) else "a copy"
+            with self._told(what):
+                self._enqueue(item, self._stream)
+                self._stream.sync()
+
+    def _wait(self, what: str, hint: str) -> None:
+        """Wait for the stream, while other threads may hand in work."""
+        try:
+            self._stream.sync()
+        except Exception as error:
+            raise self._error(what, hint, error) from error
+
+    def _transfer(self, item: Transfer) -> None:
+        """Copy an array within the card's memory, behind the work that makes it."""
+        if item.source.stream is not None:
+            self._stream.wait(self._core.Stream.from_handle(item.source.stream))
+        self._copy(item.card.address + item.start, item.source.address, item.source.nbytes, self._stream)
 
     def _enqueue(self, item: Work, stream: Any) -> None:
         if isinstance(item, Launch):
             config = self._core.LaunchConfig(grid=item.blocks, block=item.threads)
             self._core.launch(stream, config, item.kernel, *item.params)
-        elif item.stop > item.start:
-            size, part = item.stop - item.start, self._core.Buffer.from_handle
-            card = part(item.card.address + item.start, size)
-            host = part(int(item.host.ctypes.data) + item.start, size)
-            (host if item.to_card else card).copy_to(card if item.to_card else host, stream=stream)
+            return
+        card, host = item.card.address + item.start, int(item.host.ctypes.data) + item.start
+        self._copy(card if item.to_card else host, host if item.to_card else card, item.stop - item.start, stream)
+
+    def _copy(self, target: int, source: int, size: int, stream: Any) -> None:
+        if size:
+            part = self._core.Buffer.from_handle
+            part(source, size).copy_to(part(target, size), stream=stream)
+
+    @contextmanager
+    def _told(self, what: str, hint: str = "") -> Iterator[None]:
+        """A turn at the card, whose errors are told as ``RunError``."""
+        with self._turn:
+            if self._lost:
+                raise RunError(
+                    f"the card cannot be used any more in this process: {self._lost}",
+                    f"start a new one, or {ON_THE_CPU}",
+                )
+            try:
+                if hasattr(self, "_device"):
+                    self._device.set_current()
+                yield
+            except GraphcError:
+                raise
+            except Exception as error:  # cuda.core has kinds of its own for what the driver answers
+                raise self._error(what, hint, error) from error
+
+    def _error(self, what: str, hint: str, error: Exception) -> GraphcError:
+        """What a user is told of an error of the driver."""
+        told = f"the card failed at {what}: {error}"
+        if any(name in str(error) for name in FATAL):
+            self._lost = told
+            return RunError(told, "; ".join(filter(None, [f"start a new process, or {ON_THE_CPU}", hint])))
+        if "OUT_OF_MEMORY" in str(error):
+            return RunError(told, "use a smaller batch or smaller images, or end what else uses the card (nvidia-smi)")
+        return RunError(told, f"start a new process, or {ON_THE_CPU}")
 
 
-def _open() -> Any:
-    """The module cuda.core, with a driver that is new enough."""
+def _open() -> tuple[Any, Any]:
+    """The modules cuda.core and cuda.bindings.driver, with a driver that is new enough."""
     try:
         import cuda.core as core
         from cuda.bindings import driver
@@ -142,17 +231,4 @@ def _open() -> Any:
     if version < DRIVER:
         has, needs = (f"{v // 1000}.{v % 1000 // 10}" for v in (version, DRIVER))
         raise RunError(f"the NVIDIA driver is for CUDA {has}, the kernels need {needs}", f"update it, or {ON_THE_CPU}")
-    return core
-
-
-@contextmanager
-def _told(what: str) -> Iterator[None]:
-    """The card's errors as ``RunError``."""
-    try:
-        yield
-    except GraphcError:
-        raise
-    except Exception as error:  # cuda.core has kinds of its own for what the driver answers
-        short = "OUT_OF_MEMORY" in str(error)
-        remedy = "use a smaller batch or smaller images" if short else f"start a new process, or {ON_THE_CPU}"
-        raise RunError(f"the card failed at {what}: {error}", remedy) from error
+    return core, driver

@@ -55,7 +55,7 @@ def test_locations_engines_and_devices() -> None:
     first, second = imported(read_net(text)).nodes
     assert str(first.location) == "n op #0 Relu 'r'"
     assert (first.engine, first.device) == ("CUDNN", "cuda:3")
-    assert second.device == ""
+    assert second.device == "cpu:0"  # in a net that uses a card, too
 
 
 def test_an_input_may_be_an_output() -> None:

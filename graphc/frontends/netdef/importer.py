@@ -140,6 +140,17 @@ def _net_notes(net: Net) -> list[str]:
     return notes
 
 
+def _places(net: Net) -> list[str]:
+    """The device of each operator as text: its own, else the net's.
+
+    A net that is for the CPU as a whole says nothing by it, as one without devices does: the target decides. In others
+    an operator of the CPU is ``cpu:0``.
+    """
+    devices = [op.device or net.device for op in net.ops]
+    mixed = any(device is None or device.type for device in devices)
+    return ["" if device is None else str(device) or ("cpu:0" if mixed else "") for device in devices]
+
+
 @dataclass
 class _Scope:
     """A graph being built and the current value of every blob."""
@@ -153,12 +164,13 @@ class _Scope:
 
         needed: blobs that the net or what is around it reads. fold: ConstantFill becomes a constant too.
         """
+        places = _places(net)
         for i in positions:
             op = net.ops[i]
             if is_weight(op) and (fold or op.type != "ConstantFill"):
                 self.constant(op)
             else:
-                self.operator(net, i, op, needed)
+                self.operator(net, i, op, needed, places[i])
 
     def constant(self, op: Operator) -> None:
         """Bind a fill's blob to a constant; constants have names of their own, as a blob may be filled twice."""
@@ -171,8 +183,8 @@ class _Scope:
         self.graph.constants.append(value)
         self.blobs[blob] = value
 
-    def operator(self, net: Net, i: int, op: Operator, needed: set[str]) -> None:
-        """Append the node of an operator and bind its outputs."""
+    def operator(self, net: Net, i: int, op: Operator, needed: set[str], place: str) -> None:
+        """Append the node of an operator, which runs at ``place``, and bind its outputs."""
         operands: list[Value | None] = [self.read(net, i, op, name) for name in op.inputs]
         results = list(op.outputs)
         attrs = _attributes(op)
@@ -181,7 +193,6 @@ class _Scope:
             operands += [self.read(net, i, op, n) for n in subnets.captured]
             results = subnets.results
             attrs |= self.subgraphs(subnets) | subnets.attrs
-        device = op.device or net.device
         node = Node(
             op.type,
             operands,
@@ -189,7 +200,7 @@ class _Scope:
             attrs,
             Location((Origin(net.name, i, op.type, op.name),)),
             op.engine,
-            str(device) if device else "",
+            place,
         )
         self.graph.append(node)
         self.blobs.update(zip(results, node.results))

@@ -1,4 +1,4 @@
-"""Operators that graphc makes itself: a fused pointwise graph, a change of precision, a change of layout."""
+"""Operators that graphc makes itself: a fused pointwise graph, changes of precision and layout, copies to devices."""
 
 from __future__ import annotations
 
@@ -99,3 +99,17 @@ op(
     traits=Trait.INTERNAL | Trait.BLOCKED,
     doc="the same elements in another layout",
 )
+
+for _name, _doc in (
+    ("g.copy_to_card", "the same elements in the memory of a card"),
+    ("g.copy_to_host", "the same elements in the memory of the process"),
+):
+    op(
+        _name,
+        lambda call: [call.type(0)],
+        inputs="X",
+        outputs="Y",
+        reference=lambda call, x: [x],
+        traits=Trait.INTERNAL,
+        doc=_doc,
+    )

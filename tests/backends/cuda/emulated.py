@@ -22,19 +22,27 @@ def emulated_plan(
     outputs: str,
     weights: Mapping[str, np.ndarray],
     target: str = TARGET,
+    beside: bool = False,
 ) -> Plan:
-    """The plan of a net, without machine code, on an emulated card."""
+    """The plan of a net, without machine code, on an emulated card; beside: parts of it may run on the CPU."""
     predict, init = nets(ops, inputs, outputs, weights)
     graph = graphc.import_model(predict, init if weights else None, inputs)
     plan = graphc.compile_graph(graph, target=target, prepare=False)
-    on_emulated_card(plan)
+    on_emulated_card(plan, beside)
     return plan
 
 
-def on_emulated_card(plan: Plan) -> EmulatedCard:
-    """Have a plan run in the emulator, which asks for no machine code; gives the card."""
-    sources = {spec.name: source for spec, source in plan.kernels.items()}
-    plan.code.objects = {s.name: Cubin(s.name, b"\x7fELF", s.int("threads"), 0, 0, 0, 0).pack() for s in plan.kernels}
+def on_emulated_card(plan: Plan, beside: bool = False) -> EmulatedCard:
+    """Have a plan run in the emulator, which asks for no machine code; gives the card.
+
+    beside: parts of it may run on the CPU; otherwise raises ``LoweringError`` with the first operator that does.
+    """
+    for part in plan.cut.parts:
+        if (part.host or part.beside) and not beside:
+            raise graphc.LoweringError(f"{part.graph.nodes[0].op} has no kernel on target '{plan.target}'")
+    specs = plan.codes[plan.code]
+    sources = {spec.name: plan.code.source(spec) for spec in specs}
+    plan.code.objects = {s.name: Cubin(s.name, b"\x7fELF", s.int("threads"), 0, 0, 0, 0).pack() for s in specs}
     plan.code.card = EmulatedCard(sources.__getitem__)
     return plan.code.card
 

@@ -9,7 +9,9 @@ import numpy as np
 import simt
 from simt_memory import DeviceMemory
 
-from graphc.runtime.card import CardMemory, Launch, Move, Work
+from graphc.ir import RunError
+from graphc.runtime.card import CardMemory, Launch, Move, Replay, Transfer, Work
+from graphc.runtime.card_array import CardArray
 
 
 class Piece:
@@ -25,6 +27,10 @@ class EmulatedCard:
     def __init__(self, source: Callable[[str], str], capacity: int = 1 << 26) -> None:
         self._source, self._memory = source, DeviceMemory(capacity)
         self.launches: list[Launch] = []
+        self.moved: list[tuple[str, int]] = []
+        """Copies so far: ``up``, ``down`` or ``inside``, and bytes."""
+
+    stream = 0
 
     def allocate(self, nbytes: int) -> CardMemory:
         return Piece(self._memory.allocate(nbytes), nbytes)
@@ -35,31 +41,46 @@ class EmulatedCard:
     def upload(self, place: CardMemory, array: np.ndarray) -> None:
         self._memory.view(place.address, array.nbytes)[:] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
 
-    def download(self, place: CardMemory, nbytes: int) -> np.ndarray:
-        return self._memory.view(place.address, nbytes).copy()
+    def download(self, address: int, nbytes: int) -> np.ndarray:
+        return self._memory.view(address, nbytes).copy()
+
+    def require_here(self, array: CardArray, name: str) -> None:
+        if array.address < 0:
+            raise RunError(f"input '{name}' is elsewhere")
 
     def load(self, name: str, code: bytes) -> Any:
         assert code.startswith(b"\x7fELF")
         return name
 
-    def record(self, work: Sequence[Work]) -> Callable[[], None]:
-        return lambda: [self._do(item) for item in work] and None
+    def record(self, work: Sequence[Work]) -> Replay:
+        def replay(first: Sequence[Transfer]) -> None:
+            for item in (*first, *work):
+                self._do(item)
 
-    def _do(self, item: Work) -> None:
+        return replay
+
+    def _do(self, item: Work | Transfer) -> None:
         if isinstance(item, Launch):
             self.launches.append(item)
             params = list(item.params)
             simt.launch(self._memory, item.kernel, self._source(item.kernel), item.blocks, item.threads, params)
-            return
-        self._move(item)
+        else:
+            self._copy(item)
 
-    def _move(self, item: Move) -> None:
+    def _copy(self, item: Move | Transfer) -> None:
+        if isinstance(item, Transfer):
+            size = item.source.nbytes
+            source, target = item.source.address, item.card.address + item.start
+            self._memory.view(target, size)[:] = self._memory.view(source, size)
+            self.moved.append(("inside", size))
+            return
         size = item.stop - item.start
         card, host = self._memory.view(item.card.address + item.start, size), item.host[item.start : item.stop]
         if item.to_card:
             card[:] = host
         else:
             host[:] = card
+        self.moved.append(("up" if item.to_card else "down", size))
 
 
 class NullCard(EmulatedCard):
@@ -68,8 +89,8 @@ class NullCard(EmulatedCard):
     def __init__(self) -> None:
         super().__init__(lambda name: "")
 
-    def _do(self, item: Work) -> None:
+    def _do(self, item: Work | Transfer) -> None:
         if isinstance(item, Launch):
             self.launches.append(item)
         else:
-            self._move(item)
+            self._copy(item)
