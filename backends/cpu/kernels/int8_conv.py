@@ -24,9 +24,12 @@ PARAMS = (
     *("xn", "xh", "xp", "xg"),  # bytes of X from image to image, row to row and pixel to pixel of Y, group to group
     *("kh", "kj", "uh", "uj", "run"),  # rows of the window, runs of a row, bytes between them, words of a run
     *("maps", "groups", "group_blocks", "rows", "columns"),  # maps of a group; blocks of maps of a group
-    *("row_block", "column_block", "row_blocks", "column_blocks", "map_blocks", "yp", "ahead"),
+    *("row_block", "column_block", "row_blocks", "column_blocks", "map_blocks", "ahead"),
+    *("yn", "yh", "yp"),  # results from image to image, row to row and pixel to pixel
     *int8_epilogue.PARAMS,
 )
+Places = tuple[int, int, int]
+"""How far results lie from image to image, row to row and pixel to pixel, in elements."""
 SHIFT = 128
 """What is subtracted from weights that do not fit int8 without their zero point."""
 LINE = 64
@@ -63,6 +66,7 @@ class _Emitter:
                 with s.block("for row in range(row0, row1):"):
                     s("pixel0 = (n * rows + row) * columns")
                     s("xr = x + n * xn + row * xh + g * xg")
+                    s("yr = n * yn + row * yh + m0")
                     emit_cuts(s, self.tile, "column0", "column1", "column", self._tile)
         return s.text()
 
@@ -87,10 +91,9 @@ class _Emitter:
 
     def _tile(self, pixels: int) -> None:
         s, blocks = self.s, self.tile.blocks
-        s("pixel = pixel0 + column")
         for i in range(pixels):
             if self.spec.int("sums"):
-                s(f"v = wbcast(sums, ((pixel + {i}) * groups + g) * 4)")
+                s(f"v = wbcast(sums, ((pixel0 + column + {i}) * groups + g) * 4)")
             for o in range(blocks):
                 s(f"a{o}_{i} = {f'wadd(b{o}, v)' if self.spec.int('sums') else f'b{o}'}")
         s("xt = xr + column * xp")
@@ -119,7 +122,7 @@ class _Emitter:
     def _store(self, pixels: int) -> None:
         """Two blocks of maps side by side where both are whole, else each for itself."""
         s, lanes, blocks = self.s, self.lanes, self.tile.blocks
-        s("yt = pixel * yp + m0")
+        s("yt = yr + column * yp")
         if blocks == 2 and self.end.is_native:
             with s.block(f"if count >= {2 * lanes}:"):
                 self.end.read("ends", 2)
@@ -203,16 +206,18 @@ def make_task(
     sums: Param,
     ending: Sequence[Param],
     label: str,
+    places: Places | None = None,
 ) -> Task:
     """The task of a product. x: the image that the kernel reads, with its border where it has one.
 
-    ending: ``int8_epilogue.params``.
+    ending: ``int8_epilogue.params``. places: where the results go, one after the other by default.
     """
     size = 1 if target.vnni else 2
     (height, width), blocks = p.padded, spec.int("blocks")
     pixel = p.channels * size
     images, (rows, columns) = p.images, p.output
-    if p.is_flat:
+    yn, yh, yp = places = places or (rows * columns * p.maps, columns * p.maps, p.maps)
+    if p.is_flat and places == (rows * yh, columns * yp, yp):
         images, rows, columns = 1, 1, p.pixels
     group_blocks = -(-(p.maps // p.group) // (blocks * target.lanes))
     map_blocks = group_blocks * p.group
@@ -226,8 +231,8 @@ def make_task(
         *(height * width * pixel, p.stride[0] * width * pixel, p.stride[1] * pixel, p.depth * size),
         *(p.kernel[0], count, p.dilation[0] * width * pixel, p.dilation[1] * pixel, -(-elements // word(target))),
         *(p.maps // p.group, p.group, group_blocks, rows, columns),
-        *(row_block, column_block, row_blocks, column_blocks, map_blocks, p.maps),
-        *(panel if panel <= FETCH else 4096, *ending),
+        *(row_block, column_block, row_blocks, column_blocks, map_blocks),
+        *(panel if panel <= FETCH else 4096, yn, yh, yp, *ending),
     )
     moved = p.images * p.channels * p.image[0] * p.image[1] + p.pixels * p.maps + panels
     return Task(spec, params, images * row_blocks * column_blocks * map_blocks, label, 2 * p.macs, moved)

@@ -26,6 +26,10 @@ from graphc.ir.ops.quantized.native import RESIDUAL
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Step, View
 
 
+START = 500.0
+"""Nanoseconds that a call takes at least, as predicted."""
+
+
 def choose(call: Call, target: CpuTarget) -> Choice | None:
     """A depthwise kernel where the call is of that kind, else the direct one; None where sums may overflow."""
     p = Int8Product.of(call)
@@ -39,13 +43,13 @@ def choose(call: Call, target: CpuTarget) -> Choice | None:
         return None
     make = _depthwise if p.is_depthwise else _direct
     spec, packed = make(p, ending, weights, bias, target)
-    return Choice("int8_conv", spec, {1: packed}, _cost(p, target))
+    return Choice("int8_conv", spec, {1: packed}, START + cost_of(p, target))
 
 
 def _direct(
     p: Int8Product, ending: Ending, weights: np.ndarray, bias: np.ndarray, target: CpuTarget
 ) -> tuple[KernelSpec, np.ndarray]:
-    tile = _tile(p, target)
+    tile = tile_of(p, target)
     values, corrected = int8_conv.centred(weights, p.w_zero, target)
     spec = KernelSpec.make(
         "int8_conv",
@@ -56,7 +60,7 @@ def _direct(
         **ending.static,
     )
     panels = int8_conv.pack(p, values, tile.blocks, target)
-    folded = _without_zero_point(p, weights, bias) if target.vnni else bias.astype(np.int64)
+    folded = without_zero_point(p, weights, bias) if target.vnni else bias.astype(np.int64)
     return spec, np.concatenate([panels, ending.tail(p, folded, p.group, tile.blocks * target.lanes)])
 
 
@@ -65,30 +69,30 @@ def _depthwise(
 ) -> tuple[KernelSpec, np.ndarray]:
     values, corrected = int8_conv.centred(weights, p.w_zero, target)
     if int8_taps.serves(p, ending, target) and not corrected:
-        folded = _without_zero_point(p, weights, bias)
+        folded = without_zero_point(p, weights, bias)
         return int8_taps.make_spec(p, ending), int8_taps.pack(p, values, folded, ending)
     spec = int8_depthwise.make_spec(p, ending, target)
-    tail = ending.tail(p, _without_zero_point(p, weights, bias), 1, target.lanes)
+    tail = ending.tail(p, without_zero_point(p, weights, bias), 1, target.lanes)
     return spec, np.concatenate([int8_depthwise.pack(p, weights, target), tail])
 
 
-def _without_zero_point(p: Int8Product, weights: np.ndarray, bias: np.ndarray) -> np.ndarray:
+def without_zero_point(p: Int8Product, weights: np.ndarray, bias: np.ndarray) -> np.ndarray:
     """The bias less what X's zero point adds to every sum."""
     sums = (weights.astype(np.int64) - p.w_zero).reshape(p.maps, -1).sum(1)
     return np.asarray(bias.astype(np.int64) - p.x_zero * sums)
 
 
-def _tile(p: Int8Product, target: CpuTarget) -> Tile:
+def tile_of(p: Int8Product, target: CpuTarget) -> Tile:
     """As for floats; a dot product of pairs needs a register more, as a multiplication without addition does."""
     width = p.pixels if p.is_flat else p.output[1]
     per = p.maps // p.group
     return tile_for(replace(target, fma=target.fma and target.vnni), -(-per // target.lanes), width)
 
 
-def _cost(p: Int8Product, target: CpuTarget) -> float:
+def cost_of(p: Int8Product, target: CpuTarget) -> float:
     """Predicted time: VNNI does four times the multiply-adds of float32, dot products of pairs as many."""
     ns = costs.compute_ns(target, 2 * p.macs) / (4 if target.vnni else 1)
-    return 500.0 + ns + 0.5 * p.pixels * p.maps / target.lanes
+    return ns + 0.5 * p.pixels * p.maps / target.lanes
 
 
 def _copied(p: Int8Product, spec: KernelSpec, target: CpuTarget) -> bool:

@@ -70,11 +70,21 @@ PRODUCTS = [
 ]
 
 
+TRANSPOSED = [
+    Case((2, 3, 4, 8), (8, 3, 3, 20), {"stride": 2, "pad": 1, "adj": 1}, (7, 128, 31)),
+    Case((1, 4, 3, 6), (6, 2, 4, 5), {"strides": (1, 3), "pads": (1, 0, 0, 2)}, (200, 3, 128)),
+    Case((1, 3, 3, 12), (12, 2, 2, 33), {"stride": 2}, (0, 255, 4)),
+    Case((1, 3, 2, 4), (4, 1, 2, 3), {"stride": 3, "adj": 2}, (90, 121, 9)),
+    Case((1, 5, 4, 5), (5, 1, 1, 7), {}, (90, 121, 9), 1.5),
+]
+
+
 def call_of(case: Case) -> tuple[Call, Sequence[Operand]]:
     rng = np.random.default_rng(3)
     x = quantised(rng, case.shape, 0.5, case.zeros[0])
     w = (rng.integers(*case.weights, case.filter).astype(np.uint8), Quant(0.25, case.zeros[1]))
-    bias = (rng.integers(-5000, 5000, case.filter[0]).astype(np.int32), Quant(0.125, 0))
+    maps = case.filter[3 if case.op == "Int8ConvTranspose" else 0]
+    bias = (rng.integers(-5000, 5000, maps).astype(np.int32), Quant(0.125, 0))
     attrs = {**case.attrs, "Y_scale": 0.125 / case.scale, "Y_zero_point": case.zeros[2]}
     if case.op.startswith("Int8Conv"):
         attrs |= {"kernels": case.filter[1:3], "order": b"NHWC"}
@@ -84,7 +94,7 @@ def call_of(case: Case) -> tuple[Call, Sequence[Operand]]:
 @pytest.fixture
 def small_tile(monkeypatch: pytest.MonkeyPatch) -> None:
     """One tile for all sizes: few kernels that compile quickly."""
-    monkeypatch.setattr(int8_rules, "_tile", lambda p, target: Tile(3, 1, 2))
+    monkeypatch.setattr(int8_rules, "tile_of", lambda p, target: Tile(3, 1, 2))
     monkeypatch.setattr(int8_depthwise, "tile_for", lambda p, target: Tile(3, 1, 1))
     monkeypatch.setattr(int8_taps, "TILE", Tile(2, 1, 1))
 
@@ -99,7 +109,16 @@ def test_products_are_those_of_the_reference(int8_machine: Machine, cases: Seque
 
 
 @pytest.mark.usefixtures("small_tile")
-@pytest.mark.parametrize("op", ["Int8Conv", "Int8ConvRelu"])
+def test_transposed_convolutions(int8_machine: Machine) -> None:
+    """Phases with few taps and with none, borders, weights with any zero point."""
+    made = [call_of(replace(case, op="Int8ConvTranspose")) for case in TRANSPOSED]
+    kernels(int8_machine, made)
+    for call, operands in made:
+        assert_exact(int8_machine, call, operands, "int8_transposed")
+
+
+@pytest.mark.usefixtures("small_tile")
+@pytest.mark.parametrize("op", ["Int8Conv", "Int8ConvRelu", "Int8ConvTranspose"])
 def test_the_recorded_answers_of_caffe2(machines: dict[str, Machine], shared: Path, op: str) -> None:
     """Weights and bias as constants, so that the kernels and not the loops answer: within the one unit that Caffe2's
     own kernels differ from each other, and equal to the reference."""
@@ -115,7 +134,7 @@ def test_the_recorded_answers_of_caffe2(machines: dict[str, Machine], shared: Pa
     assert made
     kernels(machine, [(call, operands) for call, operands, _ in made])
     for call, operands, want in made:
-        assert_exact(machine, call, operands, "int8_conv")
+        assert_exact(machine, call, operands, "int8_transposed" if op == "Int8ConvTranspose" else "int8_conv")
         got = evaluate_node(call.node, [data for data, _ in operands])[0]
         assert np.abs(got.astype(int) - want.astype(int)).max(initial=0) <= 1
 

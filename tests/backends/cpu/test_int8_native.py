@@ -77,7 +77,7 @@ def call_of(case: Case) -> tuple[Call, Sequence[Operand]]:
 @pytest.fixture
 def small_tile(monkeypatch: pytest.MonkeyPatch) -> None:
     """One tile for all sizes: few kernels that compile quickly."""
-    monkeypatch.setattr(int8_rules, "_tile", lambda p, target: Tile(2, 1, 2))
+    monkeypatch.setattr(int8_rules, "tile_of", lambda p, target: Tile(2, 1, 2))
     monkeypatch.setattr(int8_depthwise, "tile_for", lambda p, target: Tile(2, 1, 1))
     monkeypatch.setattr(int8_taps, "TILE", Tile(2, 1, 1))
 
