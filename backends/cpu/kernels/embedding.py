@@ -1,7 +1,9 @@
-"""Sums of rows of a table that indices choose, over runs of given lengths: float rows and fused 8-bit rows.
+"""Sums of rows of a table that indices choose, over runs of given lengths: float rows and fused 8- and 4-bit rows.
 
 First one task turns the lengths into places, and checks them. Then a unit is a run: vectors along the row stay in
-registers while the run's rows are added to them, and rows that come later are fetched ahead.
+registers while the run's rows are added to them, and rows that come later are fetched ahead. A look-up of single rows
+is one of runs of one row, without lengths. Bytes of 4-bit rows hold an even column's number and the next one's above
+it: these have sums of their own, which are told apart when the run ends.
 """
 
 from __future__ import annotations
@@ -17,8 +19,8 @@ from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, 
 from graphc.ir.types import DType
 
 PARAMS = ("data", "rows", "columns", "width", "indices", "count", "weights", "starts", "y", "status", "ahead")
-"""columns: numbers of a row; width: its bytes. starts: where the runs begin among the indices, and their end.
-ahead: so many rows later is what is fetched."""
+"""columns: numbers of a row, or bytes of two each; width: its bytes. starts: where the runs begin among the indices,
+and their end. ahead: so many rows later is what is fetched."""
 BAD_LENGTHS, BAD_INDEX = 1, 2
 """The numbers of these errors in the records of all these operators."""
 AHEAD_BYTES, LEAST_AHEAD, MOST_AHEAD = 16 << 10, 16, 64
@@ -37,6 +39,10 @@ OPERATORS = {
     "SparseLengthsSumFused8BitRowwise": ("u1", "", False),
     "SparseLengthsMeanFused8BitRowwise": ("u1", "", True),
     "SparseLengthsWeightedSumFused8BitRowwise": ("u1", "each", False),
+    "SparseLengthsSumFused4BitRowwise": ("u4", "", False),
+    "SparseLengthsMeanFused4BitRowwise": ("u4", "", True),
+    "SparseLengthsWeightedSumFused4BitRowwise": ("u4", "each", False),
+    "GatherFused8BitRowwise": ("u1", "", False),
 }
 """Operator -> elements of its table, whether rows have weights, whether sums become means."""
 
@@ -61,17 +67,21 @@ def emit_places(spec: KernelSpec, target: CpuTarget) -> str:
 
 
 def emit_sums(spec: KernelSpec, target: CpuTarget) -> str:
-    """Source of ``embedding_sums{table, index, weighted, mean}``: a unit is one run."""
-    s, lanes = Lines(), target.lanes
+    """Source of ``embedding_sums{table, index, weighted, mean, single}``: a unit is one run."""
+    s, lanes, each = Lines(), target.lanes, 2 if spec["table"] == "u4" else 1
     with s.block(f"def {spec.name}(p, lo, hi, tid):"):
         for i, name in enumerate(PARAMS):
             s(f"{name} = ld(p, {i})")
         with s.block("for u in range(lo, hi):"):
-            s("first, last = ld_i8(starts, u), ld_i8(starts, u + 1)")
-            s("out, c = y + u * columns * 4, 0")
+            s(
+                "first, last = u, u + 1"
+                if spec.int("single")
+                else "first, last = ld_i8(starts, u), ld_i8(starts, u + 1)"
+            )
+            s(f"out, c = y + u * columns * {4 * each}, 0")
             if spec.int("mean"):
                 s("factor = vsplat(f4(1.0 / max(last - first, 1)))")
-            for vectors in VECTORS:
+            for vectors in VECTORS[each - 1 :]:
                 with s.block(f"while columns - c >= {vectors * lanes}:"):
                     _sum(s, spec, [f"c + {i * lanes}" for i in range(vectors)], lanes, part=False)
                     s(f"c += {vectors * lanes}")
@@ -82,9 +92,11 @@ def emit_sums(spec: KernelSpec, target: CpuTarget) -> str:
 
 def _sum(s: Lines, spec: KernelSpec, places: Sequence[str], lanes: int, part: bool) -> None:
     """The sum of a run's rows at these vectors, the last of which may be a part of one."""
-    bytes_, weighted = spec["table"] == "u1", spec["weighted"] != ""
+    bytes_, weighted, packed = spec["table"] != "f4", spec["weighted"] != "", spec["table"] == "u4"
     for i in range(len(places)):
         s(f"a{i} = vzero()")
+        if packed:
+            s(f"b{i} = vzero()")
     s("biases = f4(0)")
     with s.block("for k in range(first, last):"):
         s(f"at = {_row(spec, 'k')}")
@@ -96,7 +108,8 @@ def _sum(s: Lines, spec: KernelSpec, places: Sequence[str], lanes: int, part: bo
                 _fetch(s, spec, lanes * len(places), part)
         s("row = data + at * width")
         if bytes_:
-            s("scale, bias = ld_f4(row + columns, 0), ld_f4(row + columns, 1)")
+            load = "lds_h" if packed else "ld_f4"
+            s(f"scale, bias = {load}(row + columns, 0), {load}(row + columns, 1)")
             if weighted:
                 s("weight = ld_f4(weights, k)")
                 s("scale, bias = scale * weight, bias * weight")
@@ -106,16 +119,34 @@ def _sum(s: Lines, spec: KernelSpec, places: Sequence[str], lanes: int, part: bo
         for i, place in enumerate(places):
             load = ("vload_u1" if bytes_ else "vload") + ("m" if part else "")
             value = f"{load}(row, {place}{', columns - c' if part else ''})"
+            if packed:
+                s(f"numbers = {value}")
+                s("upper = vfloor(vmul(numbers, vsplat(f4(0.0625))))")
+                s(f"b{i} = vfma(upper, scales, b{i})")
+                value = "vfma(upper, vsplat(f4(-16)), numbers)"
             s(f"a{i} = vfma({value}, scales, a{i})" if bytes_ or weighted else f"a{i} = vadd(a{i}, {value})")
     for i, place in enumerate(places):
+        if packed:
+            _store_both(s, spec, i, place, lanes, part)
+            continue
         total = f"vadd(a{i}, vsplat(biases))" if bytes_ else f"a{i}"
         total = f"vmul({total}, factor)" if spec.int("mean") else total
         s(f"vstorem(out, {place}, columns - c, {total})" if part else f"vstore(out, {place}, {total})")
 
 
+def _store_both(s: Lines, spec: KernelSpec, i: int, place: str, lanes: int, part: bool) -> None:
+    """Store the sums of even columns and those of odd ones between them."""
+    for name in ("a", "b"):
+        total = f"vadd({name}{i}, vsplat(biases))"
+        s(f"{name}{i} = " + (f"vmul({total}, factor)" if spec.int("mean") else total))
+    with s.block(f"for j in range({'columns - c' if part else lanes}):"):
+        s(f"st_f4(out, 2 * ({place} + j), vlane(a{i}, j))")
+        s(f"st_f4(out, 2 * ({place} + j) + 1, vlane(b{i}, j))")
+
+
 def _fetch(s: Lines, spec: KernelSpec, columns: int, part: bool) -> None:
     """Ask for the lines of a later row's columns, and for the last one by its end: rows need not begin with a line."""
-    size = 1 if spec["table"] == "u1" else 4
+    size = 4 if spec["table"] == "f4" else 1
     s(f"later = data + {_row(spec, 'k + ahead')} * width")
     for line in range(0, size * columns, LINE):
         s(f"prefetch(later + c * {size} + {line}, 0)")
@@ -127,15 +158,17 @@ def _row(spec: KernelSpec, k: str) -> str:
     return f"np.int64(ld_{spec['index']}(indices, {k}))" if spec["index"] else k
 
 
-def _inputs(call: Call) -> tuple[int | None, int | None, int]:
+def _inputs(call: Call) -> tuple[int | None, int | None, int | None]:
     """Where the weights, the indices and the lengths are among the inputs."""
+    if call.node.op.startswith("Gather"):
+        return None, 1, None
     weighted, sparse = OPERATORS[call.node.op][1] != "", call.node.op.startswith("Sparse")
     return (1 if weighted else None), (call.n_inputs - 2 if sparse else None), call.n_inputs - 1
 
 
 def _choose(call: Call, target: CpuTarget) -> Choice | None:
     table, weighted, mean = OPERATORS[call.node.op]
-    data, (_, indices, _) = call.type(0), _inputs(call)
+    data, (_, indices, lengths) = call.type(0), _inputs(call)
     if data.dtype is not (DType.FLOAT if table == "f4" else DType.UINT8) or data.layout.block > 1:
         return None
     index = (
@@ -143,7 +176,8 @@ def _choose(call: Call, target: CpuTarget) -> Choice | None:
     )
     if index is None:
         return None
-    spec = KernelSpec.make("embedding_sums", table=table, index=index, weighted=weighted, mean=int(mean))
+    single = int(lengths is None)
+    spec = KernelSpec.make("embedding_sums", table=table, index=index, weighted=weighted, mean=int(mean), single=single)
     return Choice("embedding", spec, {}, 300 + costs.stream_ns(_read(call)))
 
 
@@ -155,8 +189,9 @@ def _read(call: Call) -> int:
 
 
 def _needs(call: Call, choice: Choice, target: CpuTarget) -> Needs:
-    runs = call.type(call.n_inputs - 1).size
-    return Needs(dense=frozenset(range(call.n_inputs)), dense_out=True, workspace=8 * (runs + 1))
+    lengths = _inputs(call)[2]
+    places = 0 if lengths is None else 8 * (call.type(lengths).size + 1)
+    return Needs(dense=frozenset(range(call.n_inputs)), dense_out=True, workspace=places)
 
 
 def _bind(
@@ -166,23 +201,25 @@ def _bind(
     weights, indices, lengths = (None if i is None else ins[i] for i in _inputs(call))
     data = ins[0]
     assert data is not None
-    assert lengths is not None
     rows, runs = data.type.static_shape[0], outs[0].type.static_shape[0]
     columns, label = outs[0].type.size // max(runs, 1), call.node.results[0].name
     width = data.type.nbytes // max(rows, 1)
     count = rows if indices is None else indices.type.size
-    places = KernelSpec.make("embedding_places")
-    first = Task(places, (lengths.address, runs, count, workspace, Address("status")), 1, label, runs, 12 * runs)
+    steps: list[Step] = []
+    if lengths is not None:
+        places = KernelSpec.make("embedding_places")
+        params: tuple[Param, ...] = (lengths.address, runs, count, workspace, Address("status"))
+        steps.append((Task(places, params, 1, label, runs, 12 * runs),))
     if runs == 0:
-        return [(first,)]
-    params: tuple[Param, ...] = (
-        *(data.address, rows, columns, width),
+        return steps
+    params = (
+        *(data.address, rows, columns // (2 if choice.spec["table"] == "u4" else 1), width),
         *(indices.address if indices else 0, count, weights.address if weights else 0),
-        *(workspace, outs[0].address, Address("status")),
+        *(workspace if lengths else 0, outs[0].address, Address("status")),
         max(LEAST_AHEAD, min(MOST_AHEAD, AHEAD_BYTES // max(width, 1))),
     )
-    second = Task(choice.spec, params, runs, label, 2 * count * columns, _read(call) + outs[0].type.nbytes)
-    return [(first,), (second,)]
+    task = Task(choice.spec, params, runs, label, 2 * count * columns, _read(call) + outs[0].type.nbytes)
+    return [*steps, (task,)]
 
 
 RULES = (Rule("embedding", tuple(OPERATORS), _choose, _needs, _bind),)

@@ -15,17 +15,21 @@ LENGTHS = np.array([3, 0, 1, 20, 2], np.int32)
 
 
 def operands(op: str, columns: int, index: type = np.int64) -> list[np.ndarray]:
-    """A table, weights, indices and lengths as the operator takes them."""
+    """A table, weights, indices and lengths as the operator takes them. columns: an even number for 4-bit rows."""
     kind, weighted, _ = OPERATORS[op]
     count = int(LENGTHS.sum())
-    rows = 7 if op.startswith("Sparse") else count
+    sparse = not op.startswith("Lengths")
+    rows = 7 if sparse else count
     table = rng.standard_normal((rows, columns)).astype(np.float32)
     if kind == "u1":
         scales = rng.standard_normal((rows, 2)).astype(np.float32).view(np.uint8).reshape(rows, 8)
         table = np.concatenate([rng.integers(0, 256, (rows, columns)).astype(np.uint8), scales], 1)
+    if kind == "u4":
+        halves = rng.standard_normal((rows, 2)).astype(np.float16).view(np.uint8).reshape(rows, 4)
+        table = np.concatenate([rng.integers(0, 256, (rows, columns // 2)).astype(np.uint8), halves], 1)
     weights = [rng.standard_normal(count).astype(np.float32)] if weighted else []
-    indices = [rng.integers(0, rows, count).astype(index)] if op.startswith("Sparse") else []
-    return [table, *weights, *indices, LENGTHS]
+    indices = [rng.integers(0, rows, count).astype(index)] if sparse else []
+    return [table, *weights, *indices, *([] if op.startswith("Gather") else [LENGTHS])]
 
 
 def check(machine: Machine, op: str, arrays: list[np.ndarray]) -> None:
@@ -38,13 +42,14 @@ def check(machine: Machine, op: str, arrays: list[np.ndarray]) -> None:
 
 @pytest.mark.parametrize("op", OPERATORS)
 def test_every_operator(machine: Machine, op: str) -> None:
+    each = 2 if OPERATORS[op][0] == "u4" else 1
     for columns in (1, machine.target.lanes, 8 * machine.target.lanes + 5):
-        check(machine, op, operands(op, columns))
+        check(machine, op, operands(op, each * columns))
 
 
-@pytest.mark.parametrize("op", ["SparseLengthsSum", "SparseLengthsSumFused8BitRowwise"])
+@pytest.mark.parametrize("op", [f"SparseLengthsSum{s}" for s in ("", "Fused8BitRowwise", "Fused4BitRowwise")])
 def test_lengths_of_rows(machine: Machine, op: str) -> None:
-    for columns in (2, 3, 4, 7, 15, 17, 33, 64, 95, 128, 200):
+    for columns in (2, 4, 30, 34, 66, 128, 190, 200) if "4" in op else (2, 3, 4, 7, 15, 17, 33, 64, 95, 128, 200):
         check(machine, op, operands(op, columns, np.int32))
 
 
@@ -54,6 +59,17 @@ def test_rows_of_more_dimensions_and_none_at_all(machine: Machine) -> None:
     check(machine, "SparseLengthsSum", [table, indices[:0], lengths * 0])
     check(machine, "SparseLengthsSum", [table[:0], indices[:0], lengths * 0])
     check(machine, "SparseLengthsSum", [table, indices[:0], lengths[:0]])
+
+
+def test_single_rows_without_lengths(machine: Machine) -> None:
+    table, indices = operands("GatherFused8BitRowwise", 40)
+    check(machine, "GatherFused8BitRowwise", [table, indices[:0]])
+    for bad in (-1, 7, 2**40):
+        arrays = [table, np.where(np.arange(26) == 9, bad, indices)]
+        bound = bind_call(machine, build_call("GatherFused8BitRowwise", arrays, target=machine.target), arrays)
+        machine.compile([t.kernel for s in bound.steps for t in s])
+        bound.run()
+        assert bound.status[0] == 2
 
 
 @pytest.mark.parametrize("op", ["SparseLengthsSum", "SparseLengthsMeanFused8BitRowwise"])
