@@ -11,11 +11,13 @@ import gc
 import json
 import re
 import sys
+from functools import cache
 from types import FunctionType, SimpleNamespace
 from typing import Any, TextIO
 
 from cuda.core import Linker, LinkerOptions, ObjectCode
 from numba import cuda
+from numba.core.types.functions import BaseFunction
 from numba.cuda import dispatcher, types
 
 from graphc.backends.cpu.vocabulary import BUILTINS, check_source
@@ -28,9 +30,8 @@ RESIDENT = 512
 
 def compile_kernel(name: str, source: str, threads: int, target: CudaTarget) -> dict[str, Any]:
     """Machine code of the function ``name`` in ``source``, whose parameters are int64, for blocks of ``threads``."""
-    vocabulary = {**words.namespace(), **vector_words.namespace(), **tensor_words.namespace()}
-    check_source(name, source, vocabulary)
-    scope: dict[str, Any] = {**vocabulary, "__builtins__": BUILTINS, "__name__": "graphc_kernel"}
+    check_source(name, source, _vocabulary())
+    scope: dict[str, Any] = {**_vocabulary(), "__builtins__": BUILTINS, "__name__": "graphc_kernel"}
     exec(compile(source, f"<graphc:{name}>", "exec"), scope)
     capability = (*target.capability, "a") if target.arch.endswith("a") else target.capability
     # functions that a kernel calls are compiled for the card of this machine, which may have none
@@ -44,6 +45,28 @@ def compile_kernel(name: str, source: str, threads: int, target: CudaTarget) -> 
         scope[name], signature, cc=capability, abi="numba", device=False, output="ptx", launch_bounds=bounds
     )
     return _link(name, _renamed(ptx, name), target)
+
+
+@cache
+def _vocabulary() -> dict[str, Any]:
+    return {**words.namespace(), **vector_words.namespace(), **tensor_words.namespace()}
+
+
+def _remember_signatures() -> None:
+    """Have Numba ask once what a function gives for arguments of some types: asking again and again for the thousand
+    statements of a kernel takes a third of all the time.
+    """
+    ask, known = BaseFunction.get_call_type, {}
+
+    def remembered(function: Any, context: Any, arguments: Any, named: Any) -> Any:
+        if named:
+            return ask(function, context, arguments, named)
+        key = (id(function), arguments)
+        if key not in known:
+            known[key] = (ask(function, context, arguments, named), function)  # alive, so that its id stays its own
+        return known[key][0]
+
+    BaseFunction.get_call_type = remembered
 
 
 def _renamed(ptx: str, name: str) -> str:
@@ -87,6 +110,7 @@ def serve(target: CudaTarget, requests: TextIO, replies: TextIO) -> None:
 
 
 if __name__ == "__main__":
+    _remember_signatures()
     gc.disable()  # collecting takes a good part of the time, and a worker ends soon
     out = sys.stdout
     sys.stdout = sys.stderr  # nothing that Numba prints may mix with replies
