@@ -87,12 +87,17 @@ def optimise(
     return graph
 
 
-def chosen_pipeline(pipeline: Sequence[Pass | str] | str | None, level: int, target: Target) -> Pipeline:
-    """The passes of a level for a target, or those given, as objects or text; raises ``GraphcError``."""
+def chosen_pipeline(
+    pipeline: Sequence[Pass | str] | str | None, level: int, target: Target, halves: bool = False
+) -> Pipeline:
+    """The passes of a level for a target, or those given, as objects or text; raises ``GraphcError``.
+
+    halves: passes that bring the net into half precision follow, which decides how values lie on some targets.
+    """
     if pipeline is None:
         if level not in LEVELS:
             raise GraphcError(f"there is no level {level}", f"levels: {', '.join(map(str, LEVELS))}")
-        passes = with_block(LEVELS[level], target.lanes)
+        passes = with_block(LEVELS[level], target.block(halves))
         return with_devices(passes) if is_cuda(target.name) else passes
     if isinstance(pipeline, str):
         return parse_pipeline(pipeline)
@@ -185,7 +190,8 @@ def compile_graph(
     _require_static_inputs(graph)
     report = progress or (lambda stage, done, total: None)
     report("optimise", 0, 1)
-    optimise(graph, machine, level, (*chosen_pipeline(pipeline, level, machine), *half_passes(precision)))
+    behind = half_passes(precision)
+    optimise(graph, machine, level, (*chosen_pipeline(pipeline, level, machine, bool(behind)), *behind))
     report("optimise", 1, 1)
     code = machine_code(library_for(machine), beside=beside(target))
     plan = Plan.build(graph, code.library, threads or available_cores(), code, limit)

@@ -29,6 +29,10 @@ class CpuTarget:
     l2: int = 1 << 20
     l3: int = 16 << 20
 
+    def block(self, halves: bool) -> int:
+        """Channels of a block of values, in half precision or not."""
+        return self.lanes
+
 
 X86_TARGETS = {
     "avx512_bf16": CpuTarget(

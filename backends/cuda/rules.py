@@ -8,7 +8,7 @@ from graphc.backends import rules
 from graphc.backends.cuda.target import CudaTarget
 from graphc.ir import LoweringError
 from graphc.ir.opdef import Call
-from graphc.ir.precision import PRECISION
+from graphc.ir.precision import HALVES, PRECISION
 from graphc.ir.schedule import View
 from graphc.ir.types import DType
 
@@ -26,6 +26,13 @@ def is_float32(call: Call) -> bool:
     values = [v for v in (*call.node.operands, *call.node.results) if v is not None]
     plain = all(v.type.dtype is DType.FLOAT and v.type.layout.block == 1 for v in values)
     return plain and PRECISION not in call.node.attrs
+
+
+def is_floating(call: Call) -> bool:
+    """All operands and results of a call are float32 or, where it is in half precision, halves, in any layout."""
+    halves = PRECISION in call.node.attrs
+    values = [v for v in (*call.node.operands, *call.node.results) if v is not None]
+    return all(v.type.dtype is DType.FLOAT or (halves and v.type.dtype in HALVES) for v in values)
 
 
 def blocks_for(threads: int, of_block: int = THREADS) -> int:

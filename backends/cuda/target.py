@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from graphc.ir import GraphcError
 
 PREFIX = "cuda:"
+BLOCK = 8
+"""Channels of a block of values in nets of half precision: 16 bytes, as much as a thread loads at once."""
 
 
 @dataclass(frozen=True)
@@ -14,20 +16,27 @@ class CudaTarget:
     """An architecture.
 
     arch: NVIDIA's name; its machine code runs on the capabilities ``runs_on``, (major, least and last minor).
-    processors: multiprocessors of the card modelled; they steer choices and never answers. lanes: channels of a block
-    of values, 1: everything is plain.
+    Of the card modelled, to steer choices and never answers: processors: multiprocessors; of each of them in a clock
+    products: multiply-adds of halves by ``mma``, cached: bytes from the second-level cache; shared: bytes of shared
+    memory.
     """
 
     arch: str
     capability: tuple[int, int]
     runs_on: tuple[int, int, int]
     processors: int
-    lanes: int = 1
+    products: int
+    cached: int
+    shared: int
 
     @property
     def name(self) -> str:
         """Text form, stored in plans: ``cuda:sm_90a``."""
         return PREFIX + self.arch
+
+    def block(self, halves: bool) -> int:
+        """Channels of a block of values in a net of half precision or of float32, whose values are plain."""
+        return BLOCK if halves else 1
 
     def serves(self, major: int, minor: int) -> bool:
         """Machine code of this target runs on a card of this compute capability."""
@@ -38,8 +47,9 @@ TARGETS = {
     t.name: t
     for t in (
         # machine code serves its own major version from its minor on; that of an "a" its own version only
-        CudaTarget("sm_80", (8, 0), (8, 0, 9), 108),
-        CudaTarget("sm_90a", (9, 0), (9, 0, 0), 132),
+        # an A100 and an H100: NVIDIA's figures; of the latter's tensor cores mma reaches about 0.6, of the caches half
+        CudaTarget("sm_80", (8, 0), (8, 0, 9), 108, 1024, 32, 164 << 10),
+        CudaTarget("sm_90a", (9, 0), (9, 0, 0), 132, 1240, 32, 228 << 10),
     )
 }
 

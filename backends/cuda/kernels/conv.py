@@ -1,8 +1,9 @@
-"""Convolution of float32 as a matrix product of packed weights and pixels gathered on the way (implicit GEMM).
+"""Convolution in float32 as a matrix product of packed weights and pixels gathered on the way (implicit GEMM).
 
 Products are C[map, pixel] = W[map, k] * X[k, pixel], k running over channel, row and column of the window, pixels over
 all images of the batch. Tiles of both go through shared memory, two of each: while one is multiplied, the next is
-fetched into registers. FC is the same with a window of one pixel.
+fetched into registers. FC is the same with a window of one pixel. Results may be halves, and in nets of half precision
+what is read and written is blocked (``typed.py``).
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ from graphc.backends.conv_call import ConvCall
 from graphc.backends.cuda.kernels.conv_tile import Tile, tile_for
 from graphc.backends.cuda.kernels.epilogue import Epilogue
 from graphc.backends.cuda.kernels.images import image_strides
-from graphc.backends.cuda.rules import Rule, Template, blocks_for, is_float32, require_reach
+from graphc.backends.cuda.kernels.typed import code_of, is_readable, place_of_channel, several
+from graphc.backends.cuda.rules import Rule, Template, blocks_for, is_floating, require_reach
 from graphc.backends.cuda.target import CudaTarget
 from graphc.backends.lines import Lines
 from graphc.ir.opdef import Call
 from graphc.ir.ops._window import window
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
+from graphc.ir.types import DType
 
 NAMES = (
     *("x", "xn", "xc", "xr", "xp", "weights", "y", "yn", "yc", "yr", "yp"),
@@ -39,11 +42,23 @@ def tile_of(spec: KernelSpec) -> Tile:
     return Tile(maps, pixels, depth, own_maps, own_pixels)
 
 
-def make_spec(tile: Tile, kernel: Sequence[int], bias: bool, epilogue: Epilogue) -> KernelSpec:
-    """The kernel for a window of ``kernel`` rows and columns."""
+def make_spec(
+    tile: Tile, kernel: Sequence[int], bias: bool, epilogue: Epilogue, blocks: tuple[int, int] = (1, 1), y: str = "f4"
+) -> KernelSpec:
+    """The kernel for a window of ``kernel`` rows and columns.
+
+    blocks: channels of a block of input and result. y: code of the result, f4 where that is plain.
+    """
     kh, kw = kernel
     static = {**tile.static(), "kh": kh, "kw": kw, "bias": int(bias), "threads": tile.threads}
-    return KernelSpec.make("conv", **static, **epilogue.static())
+    other = {"x_block": blocks[0], "y_block": blocks[1], "y": y} if (blocks, y) != ((1, 1), "f4") else {}
+    return KernelSpec.make("conv", **static, **other, **epilogue.static())
+
+
+def _blocks(spec: KernelSpec) -> tuple[int, int]:
+    """Channels of a block of input and result."""
+    given = dict(spec.params)
+    return int(given.get("x_block", 1)), int(given.get("y_block", 1))
 
 
 def pack(weights: np.ndarray, groups: int, tile: Tile) -> np.ndarray:
@@ -59,7 +74,11 @@ def emit(spec: KernelSpec, target: CudaTarget) -> str:
     """Source of ``conv``; parameters: ``NAMES``, the bias where there is one, those of the epilogue."""
     s, tile, epilogue = Lines(), tile_of(spec), Epilogue.of_spec(spec)
     bias = ["bias"] if spec.int("bias") else []
-    _emit_put(s, epilogue, bool(bias))
+    plain = _blocks(spec)[1] == 1
+    if plain:
+        _emit_put(s, epilogue, bool(bias))
+    else:
+        _emit_put_block(s, epilogue, bool(bias), str(spec["y"]))
     with s.block(f"def {spec.name}({', '.join([*NAMES, *bias, *epilogue.arguments()])}):"):
         s(f"a, b = shared({2 * tile.depth * tile.maps}), shared({2 * tile.depth * tile.pixels})")
         s("t = thread()")
@@ -77,7 +96,7 @@ def emit(spec: KernelSpec, target: CudaTarget) -> str:
             _emit_keep(s, tile, "side")
             s("barrier()")
         emit_products(s, tile)
-        _emit_results(s, tile, epilogue, bool(bias))
+        (_emit_results if plain else _emit_result_blocks)(s, tile, epilogue, bool(bias))
     return s.text()
 
 
@@ -91,7 +110,7 @@ def _emit_place(s: Lines, tile: Tile) -> None:
     _emit_pixel(s, "p0 + pixel")
     s("row, column = oy * sh - pt, ox * sw - pl")
     s("inside = p0 + pixel < pixels")
-    s("from_ = n * xn + group * channels * xc + row * xr + column * xp")
+    s("from_ = n * xn + row * xr + column * xp")
     s("wide = weights + 4 * (group * depth * packed + m0)")
 
 
@@ -121,7 +140,8 @@ def _emit_fetch(s: Lines, tile: Tile, spec: KernelSpec, k0: str) -> None:
             s("r, q = row + r, column + q")
         s(f"x{j} = f4(0.0)")
         with s.block("if inside & (channel < channels) & (r >= 0) & (r < h) & (q >= 0) & (q < w):"):
-            s(f"x{j} = ld_f4(x, from_ + channel * xc + step)")
+            place = place_of_channel("group * channels + channel", "xc", _blocks(spec)[0])
+            s(f"x{j} = ld_f4(x, from_ + step + {place})")
 
 
 def _emit_keep(s: Lines, tile: Tile, side: str) -> None:
@@ -187,6 +207,40 @@ def _emit_put(s: Lines, epilogue: Epilogue, bias: bool) -> None:
                     s(f"st_f4(y, o{j}, {_finished(s, epilogue, j)})")
 
 
+def _emit_result_blocks(s: Lines, tile: Tile, epilogue: Epilogue, bias: bool) -> None:
+    """``_emit_results`` where four neighbouring maps of a pixel lie together."""
+    across = tile.pixels // tile.own_pixels
+    extra = [*(["bias"] if bias else []), *(f"e{k}" for k in epilogue.numbers), *(f"e{k}c" for k in epilogue.same)]
+    for j in range(tile.own_pixels):
+        s(f"first = p0 + rest(t, {across}) * 4 + {j // 4 * 4 * across + j % 4}")
+        with s.block("if first < pixels:"):
+            _emit_pixel(s, "first")
+            s("o = n * yn + oy * yr + ox * yp")
+            for k in epilogue.same:
+                s(f"o{k} = n * e{k}n + oy * e{k}r + ox * e{k}p")
+            for g in range(tile.own_maps // 4):
+                s(f"m = m0 + quot(t, {across}) * 4 + {g * 4 * tile.maps // tile.own_maps}")
+                with s.block("if m < maps:"):
+                    values = [f"c{4 * g + i}_{j}" for i in range(4)]
+                    places = [f"o{k}" for k in epilogue.same]
+                    given = ["y", "yc", "group * maps + m", "(group + 1) * maps - 1", "o", *places, *values, *extra]
+                    s(f"put({', '.join(given)})")
+
+
+def _emit_put_block(s: Lines, epilogue: Epilogue, bias: bool, code: str) -> None:
+    """``put``: the results of four neighbouring maps of a pixel; those behind the ``last`` one may be anything."""
+    extra = [*(["bias"] if bias else []), *(f"e{k}" for k in epilogue.numbers), *(f"e{k}c" for k in epilogue.same)]
+    names = ["y", "yc", "map", "last", "o", *(f"o{k}" for k in epilogue.same), *(f"v{i}" for i in range(4)), *extra]
+    with s.block(f"def put({', '.join(names)}):"):
+        results = []
+        for i in range(4):
+            s(f"channel = min(map + {i}, last)")
+            s(f"r{i} = v{i}" + (" + ld_f4(bias, channel)" if bias else ""))
+            places = [f"o{k} + (map >> 3) * e{k}c + (map & 7) + {i}" for k in epilogue.same]
+            results.append(epilogue.apply(s, f"r{i}", "channel", places, f"z{i}_"))
+        s(f"st{several(code, 4)}(y, o + (map >> 3) * yc + (map & 7), {', '.join(results)})")
+
+
 def _finished(s: Lines, epilogue: Epilogue, j: int) -> str:
     s(f"r{j} = v{j} + extra")
     return epilogue.apply(s, f"r{j}", "map", [f"o{j}_{k}" for k in epilogue.same], f"z{j}_")
@@ -194,15 +248,25 @@ def _finished(s: Lines, epilogue: Epilogue, j: int) -> str:
 
 def _choose(call: Call, target: CudaTarget) -> Choice | None:
     c = ConvCall.read(call, (3, 4), window)
-    if c is None or not c.constant or not is_float32(call):
+    if c is None or not c.constant or not _is_served(call, c):
         return None
     weights = call.constant(1)
     w, result = c.window, c.result
     pixels = int(np.prod(result)) // result[1]
     tile = tile_for(result[1] // w.group, pixels, w.group, target)
-    spec = make_spec(tile, (1, *w.kernel)[-2:], c.has_bias, Epilogue.of_call(call))
+    blocks, y = (c.block_in, c.block_out), code_of(call.node.results[0].type)
+    spec = make_spec(tile, (1, *w.kernel)[-2:], c.has_bias, Epilogue.of_call(call), blocks, y)
     packed = {} if weights is None else {1: pack(weights, w.group, tile)}
     return Choice("conv", spec, packed, float(pixels * result[1]))
+
+
+def _is_served(call: Call, c: ConvCall) -> bool:
+    """Float32 values and weights, in layouts that a card has; groups of whole blocks."""
+    x, weights, maps = call.type(0), call.type(1), c.result[1] // c.window.group
+    whole = c.window.group == 1 or c.shape[1] // c.window.group % c.block_in == maps % c.block_out == 0
+    y = call.node.results[0].type
+    single = x.dtype is weights.dtype is DType.FLOAT and (y.dtype is DType.FLOAT or c.block_out > 1)
+    return single and whole and is_floating(call) and all(map(is_readable, (x, y)))
 
 
 def _needs(call: Call, choice: Choice, target: CudaTarget) -> Needs:
@@ -253,5 +317,5 @@ def product_task(
 
 
 OPS = ("Conv", "Conv1D", "Conv2D")
-RULES = (Rule("conv", OPS, _choose, _needs, _bind),)
+RULES = (Rule("conv", OPS, _choose, _needs, _bind, half=True),)
 TEMPLATES = (Template("conv", emit),)

@@ -9,15 +9,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from graphc.backends.cuda.kernels import nest, pointwise
+from graphc.backends.cuda.kernels.relayout import relayout
 from graphc.backends.cuda.kernels.transpose import transposed
+from graphc.backends.cuda.kernels.typed import blocks_of, is_readable
 from graphc.backends.cuda.rules import THREADS, Template, blocks_for
-from graphc.backends.cuda.target import CudaTarget
+from graphc.backends.cuda.target import BLOCK, CudaTarget
 from graphc.backends.lines import Lines
 from graphc.backends.nest import Nest
 from graphc.ir import LoweringError
 from graphc.ir.schedule import Address, KernelSpec, Task, View
+from graphc.ir.types import PLAIN
 
 PAIR = ["y", "x"]
+WIDEST = 8
 CODES = {1: "u1", 2: "u2", 4: "i4", 8: "i8"}
 """Bytes of an element -> how it is loaded and stored."""
 
@@ -59,10 +63,17 @@ def strided_copy(
 def copy_task(source: View, target: View) -> Task:
     """The task that copies ``source`` to ``target``; raises ``LoweringError`` unless their types are the same."""
     a, b = source.type, target.type
-    if a.dtype is not b.dtype or a.static_shape != b.static_shape or a.layout != b.layout:
+    known = all(map(is_readable, (a, b)))
+    if a.dtype is not b.dtype or a.static_shape != b.static_shape or not known:
         raise LoweringError(f"a copy cannot turn {a} into {b}", "insert a Cast or a Reshape")
-    size = a.dtype.itemsize if a.dtype else 4
-    return strided_copy(a.static_shape, target.strides, source.strides, (target.address, source.address), size)
+    if a.layout != b.layout:
+        return relayout(source, target)
+    size, places = a.dtype.itemsize if a.dtype else 4, (target.address, source.address)
+    if a.layout == PLAIN:
+        return strided_copy(a.static_shape, target.strides, source.strides, places, size)
+    n, c, h, w = a.static_shape
+    strides = [(*(v * size // WIDEST for v in view.strides), 1) for view in (target, source)]
+    return strided_copy((n, blocks_of(c, BLOCK), h, w, BLOCK * size // WIDEST), *strides, places, WIDEST)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Epilogues inside kernels: the pointwise graph that a node applies to its bare result before it is stored.
 
-Operands of kind ``same`` have the result's shape and strides of their own, ``channel`` ones are dense vectors,
-``scalar`` ones a single float.
+Operands of kind ``same`` have the result's shape and layout, and strides of their own; ``channel`` ones are dense
+vectors, ``scalar`` ones a single number.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from graphc.backends.cuda.kernels.images import image_strides
+from graphc.backends.cuda.kernels.typed import code_of
 from graphc.backends.cuda.pointwise import emit
 from graphc.backends.cuda.rules import require_reach
 from graphc.backends.lines import Lines
@@ -20,26 +21,30 @@ from graphc.ir.schedule import KernelSpec, Param, View
 
 @dataclass(frozen=True)
 class Epilogue:
-    """The text of an epilogue and the kinds of its operands ``x1``, ``x2`` and on."""
+    """The text of an epilogue, the kinds of its operands ``x1``, ``x2`` and on, and the codes of their elements."""
 
     text: str
     kinds: tuple[str, ...]
+    codes: tuple[str, ...]
 
     @staticmethod
     def of_call(call: Call) -> Epilogue:
         """That of a node; raises ``LoweringError`` where an operand has no usable shape."""
         pointwise = Pointwise.of_epilogue(call.node)
-        return Epilogue(pointwise.text, pointwise.kinds)
+        operands = call.node.operands[len(call.node.operands) - len(pointwise.kinds) :]
+        codes = tuple(code_of(v.type) for v in operands if v is not None)
+        return Epilogue(pointwise.text, pointwise.kinds, codes)
 
     @staticmethod
     def of_spec(spec: KernelSpec) -> Epilogue:
         """That of a kernel's parameters ``epilogue`` and ``kinds``."""
-        kinds = str(spec["kinds"])
-        return Epilogue(str(spec["epilogue"]), tuple(kinds.split(",")) if kinds else ())
+        pairs = [pair.partition(":") for pair in str(spec["kinds"]).split(",") if pair]
+        return Epilogue(str(spec["epilogue"]), tuple(k for k, _, _ in pairs), tuple(c or "f4" for _, _, c in pairs))
 
     def static(self) -> dict[str, str]:
-        """The parameters of a spec."""
-        return {"epilogue": self.text, "kinds": ",".join(self.kinds)}
+        """The parameters of a spec; a kind is followed by its code unless that is of float32."""
+        pairs = (kind if code == "f4" else f"{kind}:{code}" for kind, code in zip(self.kinds, self.codes))
+        return {"epilogue": self.text, "kinds": ",".join(pairs)}
 
     @property
     def numbers(self) -> list[int]:
@@ -56,14 +61,20 @@ class Epilogue:
         parts = {"same": ("", "n", "c", "r", "p")}
         return [f"e{k}{part}" for k, kind in zip(self.numbers, self.kinds) for part in parts.get(kind, ("",))]
 
-    def params(self, call: Call, ins: Sequence[View | None]) -> list[Param]:
-        """The values of ``arguments``, for a result (N, C, H, W) or (N, C, W), or (N, C)."""
+    def params(self, call: Call, ins: Sequence[View | None], block: int = 1) -> list[Param]:
+        """The values of ``arguments``, for a result (N, C, H, W) or (N, C, W), or a dense matrix.
+
+        block: channels between which the strides ``e1c`` of plain values lie.
+        """
         found: list[Param] = []
         for kind, view in zip(self.kinds, ins[call.n_inputs :]):
             assert view is not None
             require_reach(view)
-            strides = (*view.strides, 0, 0) if len(view.strides) == 2 else ()
-            found += [view.address, *((strides or image_strides(view)) if kind == "same" else ())]
+            found.append(view.address)
+            if kind == "same":
+                is_image = call.node.op.startswith("Conv")
+                n, c, r, p = image_strides(view) if is_image else (view.type.static_shape[-1], 1, 0, 0)
+                found += [n, c * block if view.type.layout.block == 1 else c, r, p]
         return found
 
     def dense_operands(self, call: Call) -> frozenset[int]:
@@ -76,11 +87,15 @@ class Epilogue:
         channel: number of the channel. places: for each operand of kind ``same`` the offset of its element.
         """
         left, names = list(places), [value]
-        for k, kind in zip(self.numbers, self.kinds):
+        for k, kind, code in zip(self.numbers, self.kinds, self.codes):
             place = left.pop(0) if kind == "same" else {"channel": channel, "scalar": "0"}[kind]
-            s(f"{prefix}v{k} = ld_f4(e{k}, {place})")
+            s(f"{prefix}v{k} = ld_{code}(e{k}, {place})")
             names.append(f"{prefix}v{k}")
-        lines, result = emit(self.text, names, prefix)
+        return self.compute(s, names, prefix)
+
+    def compute(self, s: Lines, values: Sequence[str], prefix: str) -> str:
+        """Code that computes the epilogue of the result and the operands at hand; the name of what comes out."""
+        lines, result = emit(self.text, values, prefix)
         for line in lines:
             s(line)
         return result

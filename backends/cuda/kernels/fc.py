@@ -1,4 +1,4 @@
-"""FC on weights: a warp a result where there are few rows, the kernel of convolutions where there are many.
+"""FC on weights: a warp a result where there are few rows, the kernels of convolutions where there are many.
 
 Few rows use each weight once or twice, so the time is that of reading the weights: a warp reads a row of them in
 stretches of 512 bytes.
@@ -10,29 +10,32 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from graphc.backends.cuda.kernels import conv
+from graphc.backends.cuda.kernels import conv, conv_tensor
 from graphc.backends.cuda.kernels.across import WARP, across_warp
 from graphc.backends.cuda.kernels.conv_tile import tile_for
 from graphc.backends.cuda.kernels.epilogue import Epilogue
-from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, is_float32
-from graphc.backends.cuda.target import CudaTarget
+from graphc.backends.cuda.kernels.typed import code_of, elements, itemsize, several, stored
+from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, is_floating
+from graphc.backends.cuda.target import BLOCK, CudaTarget
 from graphc.backends.lines import Lines
-from graphc.backends.products import matrix_of, product_of
+from graphc.backends.products import Product, matrix_of, product_of
 from graphc.ir.opdef import Call
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Step, Task, View
 
 FEW = 4
 """Rows that a warp multiplies with the weights of a column at a time; up to as many are few."""
-EACH = 4
-"""Weights that a thread reads at once."""
+EACH = {"f4": 4, "f2": 8, "bf": 8}
+"""Weights that a thread reads at once, by their code: 16 bytes."""
 
 
 def emit(spec: KernelSpec, target: CudaTarget) -> str:
     """Source of ``fc_rows``; parameters: x, weights (columns, inner), y, rows, inner, columns, bias, the epilogue's.
 
-    inner is a multiple of ``EACH``. A warp computes up to ``FEW`` rows of one column.
+    inner is a multiple of ``EACH``. A warp computes up to ``FEW`` rows of one column. kind: code of x and the weights;
+    y: that of the result.
     """
-    s, epilogue = Lines(), Epilogue.of_spec(spec)
+    s, epilogue, kind = Lines(), Epilogue.of_spec(spec), str(spec["kind"])
+    each, size = EACH[kind], itemsize(kind)
     bias = ["bias"] if spec.int("bias") else []
     names = ["x", "weights", "y", "rows", "inner", "columns", *bias, *epilogue.arguments()]
     with s.block(f"def {spec.name}({', '.join(names)}):"):
@@ -42,14 +45,15 @@ def emit(spec: KernelSpec, target: CudaTarget) -> str:
         with s.block("if first < rows:"):
             for r in range(FEW):
                 s(f"s{r} = f4(0.0)")
-                s(f"x{r} = x + 4 * inner * min(first + {r}, rows - 1)")  # what is beyond the last row is not stored
-            s("w = weights + 4 * inner * column")
-            with s.block(f"for k in range(lane * {EACH}, inner, {WARP * EACH}):"):
-                s("w4 = ld4(w, k)")
+                # what is beyond the last row is not stored
+                s(f"x{r} = x + {size} * inner * min(first + {r}, rows - 1)")
+            s(f"w = weights + {size} * inner * column")
+            with s.block(f"for k in range(lane * {each}, inner, {WARP * each}):"):
+                s(f"a = ld{several(kind, each)}(w, k)")
                 for r in range(FEW):
-                    s(f"x4 = ld4(x{r}, k)")
-                    for i in range(EACH):
-                        s(f"s{r} = fma(w4[{i}], x4[{i}], s{r})")
+                    s(f"b = ld{several(kind, each)}(x{r}, k)")
+                    for i in range(each):
+                        s(f"s{r} = fma(a[{i}], b[{i}], s{r})")
             for r in range(FEW):
                 across_warp(s, f"s{r}", "({} + {})")
             s("extra = " + ("ld_f4(bias, column)" if bias else "f4(0.0)"))
@@ -57,21 +61,43 @@ def emit(spec: KernelSpec, target: CudaTarget) -> str:
                 with s.block(f"if (lane == {r}) & (first + {r} < rows):"):
                     s(f"v{r} = s{r} + extra")
                     places = [f"(first + {r}) * e{k}n + column * e{k}c" for k in epilogue.same]
-                    s(f"st_f4(y, (first + {r}) * columns + column, {epilogue.apply(s, f'v{r}', 'column', places)})")
+                    result = epilogue.apply(s, f"v{r}", "column", places)
+                    s(f"st_{spec['y']}(y, (first + {r}) * columns + column, {result})")
     return s.text()
 
 
 def _choose(call: Call, target: CudaTarget) -> Choice | None:
-    if not is_float32(call) or not call.is_weight(1) or (call.has(2) and not call.is_weight(2)):
+    if not is_floating(call) or not call.is_weight(1) or (call.has(2) and not call.is_weight(2)):
         return None
-    g, weights, epilogue, bias = product_of(call), call.constant(1), Epilogue.of_call(call), call.has(2)
-    matrix = None if weights is None else matrix_of(weights, g)
-    if g.rows <= FEW and g.inner % EACH == 0:
-        spec = KernelSpec.make("fc_rows", bias=int(bias), threads=THREADS, **epilogue.static())
-        return Choice("fc", spec, {} if matrix is None else {1: np.ascontiguousarray(matrix.T)}, 1.0)
+    kind, weights, g = code_of(call.type(0)), elements(call, 1), product_of(call)
+    if kind != code_of(call.type(1)):
+        return None
+    matrix = None if weights is None else matrix_of(weights, g).T
+    if g.rows <= FEW and g.inner % EACH[kind] == 0:
+        return _choose_rows(call, matrix)
+    if kind != "f4":
+        return _choose_tensor(call, g, matrix, target)
     tile = tile_for(g.columns, g.rows, 1, target)
-    spec = conv.make_spec(tile, (1, 1), bias, epilogue)
-    return Choice("fc", spec, {} if matrix is None else {1: conv.pack(matrix.T, 1, tile)}, 1.0)
+    spec = conv.make_spec(tile, (1, 1), call.has(2), Epilogue.of_call(call))
+    return Choice("fc", spec, {} if matrix is None else {1: conv.pack(matrix, 1, tile)}, 1.0)
+
+
+def _choose_rows(call: Call, matrix: np.ndarray | None) -> Choice:
+    """A warp a result; matrix: (columns, inner)."""
+    kind, y = code_of(call.type(0)), code_of(call.node.results[0].type)
+    static = {"bias": int(call.has(2)), "threads": THREADS, "kind": kind, "y": y}
+    spec = KernelSpec.make("fc_rows", **static, **Epilogue.of_call(call).static())
+    return Choice("fc", spec, {} if matrix is None else {1: stored(matrix, kind)}, 1.0)
+
+
+def _choose_tensor(call: Call, g: Product, matrix: np.ndarray | None, target: CudaTarget) -> Choice | None:
+    """Tensor cores, where rows are whole pieces; matrix: (columns, inner)."""
+    if g.inner % BLOCK:
+        return None
+    choice = conv_tensor.make_choice(call, "fc", (g.rows, g.columns, g.inner // BLOCK), 1, False, target)
+    if matrix is not None:
+        choice.packed[1] = conv_tensor.packed_weights(matrix[:, None], 1, choice)
+    return choice
 
 
 def _needs(call: Call, choice: Choice, target: CudaTarget) -> Needs:
@@ -90,6 +116,11 @@ def _bind(
         strides = ((g.a_row, g.a_step, 0, 0), (g.columns, 1, 0, 0))
         sizes, still = (g.rows, 1, 1, 1, 1, g.inner, g.columns), (1, 1, 1, 1, 0, 0)
         return [(conv.product_task(call, choice, ins, outs, strides, sizes, still, 1),)]
+    if choice.spec.template == "conv_tensor":
+        strides = ((g.a_row, BLOCK, 0, 0), (g.columns, BLOCK, 0, 0))
+        still = (1, 1, 1, 1, 1, 1, 0, 0)
+        sizes = (g.rows, 1, 1, 1, 1)
+        return [(conv_tensor.product_task(call, choice, ins, outs, strides, sizes, (g.inner, g.columns), still),)]
     bias = [v.address for v in ins[2:3] if v is not None and choice.spec.int("bias")]
     extra = Epilogue.of_spec(choice.spec).params(call, ins)
     params = (x.address, weights.address, y.address, g.rows, g.inner, g.columns, *bias, *extra)
@@ -98,5 +129,5 @@ def _bind(
     return [(Task(choice.spec, params, units, call.node.results[0].name, flops, traffic),)]
 
 
-RULES = (Rule("fc", ("FC", "FCTransposed"), _choose, _needs, _bind),)
+RULES = (Rule("fc", ("FC", "FCTransposed"), _choose, _needs, _bind, half=True),)
 TEMPLATES = (Template("fc_rows", emit),)

@@ -1,4 +1,5 @@
-"""Products of two matrices of any strides, in batches: MatMul, BatchMatMul, and FC whose weights are computed.
+"""Products of two matrices of any strides, in batches: MatMul, BatchMatMul, and FC whose weights are computed, or are
+halves of whose rows tensor cores could not load pieces. Sums are float32.
 
 A tile of the result a block, as in ``conv.py``, but one tile of each operand in shared memory: what is loaded next
 waits for the products before it.
@@ -11,7 +12,8 @@ from collections.abc import Sequence
 from graphc.backends.cuda.kernels.conv import emit_products
 from graphc.backends.cuda.kernels.conv_tile import Tile
 from graphc.backends.cuda.kernels.epilogue import Epilogue
-from graphc.backends.cuda.rules import Rule, Template, blocks_for, is_float32
+from graphc.backends.cuda.kernels.typed import code_of, itemsize
+from graphc.backends.cuda.rules import Rule, Template, blocks_for, is_floating
 from graphc.backends.cuda.target import CudaTarget
 from graphc.backends.lines import Lines
 from graphc.backends.products import OPERATORS, Product, product_of
@@ -29,9 +31,10 @@ NAMES = (
 def emit(spec: KernelSpec, target: CudaTarget) -> str:
     """Source of ``gemm{x_along, w_along}``; parameters: ``NAMES``, the bias, those of the epilogue.
 
-    x_along, w_along: whether neighbouring threads load along the sum.
+    x_along, w_along: whether neighbouring threads load along the sum. x, w, y: codes of operands and result.
     """
     s, tile, epilogue = Lines(), TILE, Epilogue.of_spec(spec)
+    loads = {name: f"ld_{spec[name]}({name}, {{}})" for name in ("x", "w")}
     bias = ["bias"] if spec.int("bias") else []
     with s.block(f"def {spec.name}({', '.join([*NAMES, *bias, *epilogue.arguments()])}):"):
         s(f"a, b = shared({tile.depth * tile.maps}), shared({tile.depth * tile.pixels})")
@@ -45,17 +48,18 @@ def emit(spec: KernelSpec, target: CudaTarget) -> str:
         for i in range(tile.own_maps):
             s("; ".join(f"c{i}_{j} = f4(0.0)" for j in range(tile.own_pixels)))
         with s.block(f"for k0 in range(0, inner, {tile.depth}):"):
-            _fetch(s, "a", tile.maps, spec.int("x_along"), ("m0", "rows"), "x_from + at * x_row + k * x_step", "x")
-            place = "w_from + k * w_step + at * w_column"
-            _fetch(s, "b", tile.pixels, spec.int("w_along"), ("n0", "columns"), place, "w")
+            load = loads["x"].format("x_from + at * x_row + k * x_step")
+            _fetch(s, "a", tile.maps, spec.int("x_along"), ("m0", "rows"), load)
+            load = loads["w"].format("w_from + k * w_step + at * w_column")
+            _fetch(s, "b", tile.pixels, spec.int("w_along"), ("n0", "columns"), load)
             s("barrier()")
             emit_products(s, tile)
             s("barrier()")
-        _store(s, tile, epilogue, bool(bias))
+        _store(s, tile, epilogue, bool(bias), str(spec["y"]))
     return s.text()
 
 
-def _fetch(s: Lines, to: str, width: int, along: int, bounds: tuple[str, str], place: str, source: str) -> None:
+def _fetch(s: Lines, to: str, width: int, along: int, bounds: tuple[str, str], load: str) -> None:
     """Load a tile of ``width`` rows or columns from ``bounds[0]`` on, zero where the matrix ends."""
     for j in range(TILE.depth * width // TILE.threads):
         s(f"e = t + {j * TILE.threads}")
@@ -65,11 +69,11 @@ def _fetch(s: Lines, to: str, width: int, along: int, bounds: tuple[str, str], p
         s(f"k, at = k0 + row, {bounds[0]} + lane")
         s("v = f4(0.0)")
         with s.block(f"if (k < inner) & (at < {bounds[1]}):"):
-            s(f"v = ld_f4({source}, {place})")
+            s(f"v = {load}")
         s(f"sst({to}, row * {width} + lane, v)")
 
 
-def _store(s: Lines, tile: Tile, epilogue: Epilogue, bias: bool) -> None:
+def _store(s: Lines, tile: Tile, epilogue: Epilogue, bias: bool, code: str) -> None:
     per_row = tile.pixels // tile.own_pixels
     s(f"n = n0 + rest(t, {per_row}) * 4")
     for i in range(tile.own_maps):
@@ -79,18 +83,20 @@ def _store(s: Lines, tile: Tile, epilogue: Epilogue, bias: bool) -> None:
                 s(f"column = n + {j}")
                 s(f"v = c{i}_{j}" + (" + ld_f4(bias, column)" if bias else ""))
                 s("place = (batch * rows + m) * columns + column")
-                s(f"st_f4(y, place, {epilogue.apply(s, 'v', 'column', ['place'] * len(epilogue.same))})")
+                s(f"st_{code}(y, place, {epilogue.apply(s, 'v', 'column', ['place'] * len(epilogue.same))})")
 
 
 def _choose(call: Call, target: CudaTarget) -> Choice | None:
-    if not is_float32(call):
+    if not is_floating(call):
         return None
     g, epilogue = product_of(call), Epilogue.of_call(call)
     if "channel" in epilogue.kinds and call.node.results[0].type.rank != 2:
         return None
     bias = call.node.op.startswith("FC") and call.has(2)
     along = {"x_along": int(g.a_step == 1), "w_along": int(g.b_row == 1)}
-    spec = KernelSpec.make("gemm", bias=int(bias), threads=TILE.threads, **along, **epilogue.static())
+    types = {"x": call.type(0), "w": call.type(1), "y": call.node.results[0].type}
+    codes = {name: code_of(type) for name, type in types.items()}
+    spec = KernelSpec.make("gemm", bias=int(bias), threads=TILE.threads, **along, **codes, **epilogue.static())
     return Choice("gemm", spec, cost=2.0)  # FC on weights has a rule of its own, which comes before this one
 
 
@@ -124,12 +130,13 @@ def _task(
     """The launch of some products that lie at constant distances; number: of the first one."""
     steps = g.regular if len(batch) > 1 and g.regular else (0, 0)
     (first, second), size = batch[0], g.rows * g.columns
-    places = [v.address.plus(4 * at) for v, at in zip(views, (first, second, 0))]
+    places = [v.address.plus(itemsize(code_of(v.type)) * at) for v, at in zip(views, (first, second, 0))]
     sizes = (g.rows, g.inner, g.columns, g.a_row, g.a_step, g.b_row, g.b_column)
     units = blocks_for(-(-g.rows // TILE.maps) * -(-g.columns // TILE.pixels) * len(batch), 1)
-    traffic = 4 * len(batch) * (g.rows * g.inner + g.inner * g.columns + size)
+    elements = (g.rows * g.inner, g.inner * g.columns, size)
+    traffic = len(batch) * sum(n * itemsize(code_of(v.type)) for n, v in zip(elements, views))
     return Task(spec, (*places, *sizes, *steps, number, *extra), units, label, 2 * len(batch) * size * g.inner, traffic)
 
 
-RULES = (Rule("gemm", OPERATORS, _choose, _needs, _bind),)
+RULES = (Rule("gemm", OPERATORS, _choose, _needs, _bind, half=True),)
 TEMPLATES = (Template("gemm", emit),)

@@ -1,15 +1,17 @@
-"""Local response normalisation of plain NCHW images: a result a thread, which sums the squares of its window itself."""
+"""Local response normalisation of images: a result a thread, which sums the squares of its window itself."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from graphc.backends.cuda.kernels.images import image_strides
-from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, is_float32, require_reach
+from graphc.backends.cuda.kernels.typed import is_readable, place_of_channel
+from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, is_floating, require_reach
 from graphc.backends.cuda.target import CudaTarget
 from graphc.backends.lines import Lines
 from graphc.backends.rules import float_bits
 from graphc.ir.opdef import Call
+from graphc.ir.precision import PRECISION
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
 
 PLACES = ("n", "c", "r", "p")
@@ -20,8 +22,9 @@ NAMES = (
 
 
 def emit(spec: KernelSpec, target: CudaTarget) -> str:
-    """Source of ``lrn{scale}``; parameters: ``NAMES``, numbers as bits of float64; then the scales, placed like y."""
-    s, scaled = Lines(), spec.int("scale")
+    """Source of ``lrn{scale, x_block, y_block}``; parameters: ``NAMES``, numbers as bits of float64; then the scales,
+    placed like y. x_block, y_block: channels of a block of operand and results."""
+    s, scaled, x_block, y_block = Lines(), spec.int("scale"), spec.int("x_block"), spec.int("y_block")
     scales = ["z", *(f"z{p}" for p in PLACES)] if scaled else []
     with s.block(f"def {spec.name}({', '.join([*NAMES, *scales])}):"):
         s(f"i = i64(block()) * {spec['threads']} + thread()")
@@ -33,21 +36,24 @@ def emit(spec: KernelSpec, target: CudaTarget) -> str:
             s("low = c - quot(size - 1, 2)")
             s("squares = f4(0.0)")
             with s.block("for m in range(max(low, 0), min(low + size, channels)):"):
-                s("v = ld_f4(x, at + m * xc)")
+                s(f"v = ld_f4(x, at + {place_of_channel('m', 'xc', x_block)})")
                 s("squares = fma(v, v, squares)")
             s("scale = fma(f4(double(factor)), squares, f4(double(bias)))")
             if scaled:
-                s("st_f4(z, n * zn + c * zc + row * zr + column * zp, scale)")
-            s("value = ld_f4(x, at + c * xc) * pow(scale, -f4(double(beta)))")
-            s("st_f4(y, n * yn + c * yc + row * yr + column * yp, value)")
+                s(f"st_f4(z, n * zn + {place_of_channel('c', 'zc', y_block)} + row * zr + column * zp, scale)")
+            s(f"value = ld_f4(x, at + {place_of_channel('c', 'xc', x_block)}) * pow(scale, -f4(double(beta)))")
+            s(f"st_f4(y, n * yn + {place_of_channel('c', 'yc', y_block)} + row * yr + column * yp, value)")
     return s.text()
 
 
 def _choose(call: Call, target: CudaTarget) -> Choice | None:
-    x = call.type(0)
-    if not is_float32(call) or x.rank != 4 or call.arg("order") != "NCHW":
+    x, results = call.type(0), [r.type for r in call.node.results]
+    if not is_floating(call) or PRECISION in call.node.attrs or x.rank != 4 or call.arg("order") != "NCHW":
         return None
-    return Choice("lrn", KernelSpec.make("lrn", scale=len(call.node.results) - 1, threads=THREADS))
+    if len({r.layout for r in results}) > 1 or not all(map(is_readable, (x, *results))):
+        return None
+    blocks = {"x_block": x.layout.block, "y_block": results[0].layout.block}
+    return Choice("lrn", KernelSpec.make("lrn", scale=len(results) - 1, threads=THREADS, **blocks))
 
 
 def _bind(

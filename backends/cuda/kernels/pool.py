@@ -11,13 +11,15 @@ from math import prod
 from graphc.backends.conv_call import in_two
 from graphc.backends.cuda.kernels.images import image_strides
 from graphc.backends.cuda.kernels.reduce import Reduction
-from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, is_float32, require_reach
+from graphc.backends.cuda.kernels.typed import code_of
+from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, is_float32, is_floating, require_reach
 from graphc.backends.cuda.target import CudaTarget
 from graphc.backends.lines import Lines
 from graphc.backends.nest import Nest
 from graphc.ir.opdef import Call
 from graphc.ir.ops._window import window
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
+from graphc.ir.types import PLAIN
 
 LOWEST = "f4(-3.4028234663852886e38)"
 COUNT = {"average": "(bottom - top) * (right - left)", "average_pad": "kh * kw"}
@@ -28,39 +30,49 @@ NAMES = (
 
 
 def emit(spec: KernelSpec, target: CudaTarget) -> str:
-    """Source of ``pool{kind}``; parameters: ``NAMES``."""
+    """Source of ``pool{kind, x, y}``; parameters: ``NAMES``. x, y: codes of operand and result (``typed.py``)."""
     s, kind = Lines(), str(spec["kind"])
     with s.block(f"def {spec.name}({', '.join(NAMES)}):"):
         s(f"i = i64(block()) * {spec['threads']} + thread()")
         with s.block("if i < total:"):
-            s("ox, q = rest(i, ow), quot(i, ow)")
-            s("oy, q = rest(q, oh), quot(q, oh)")
-            s("c, n = rest(q, channels), quot(q, channels)")
-            for low, high, at, size, edge in (
-                ("top", "bottom", "oy * sh - pt", "kh", "h"),
-                ("left", "right", "ox * sw - pl", "kw", "w"),
-            ):
-                s(f"start = {at}")
-                s(f"{low}, {high} = max(start, 0), min(start + {size}, {edge})")
-            s("from_ = n * xn + c * xc")
+            emit_window(s)
             s(f"value = {LOWEST if kind == 'max' else 'f4(0.0)'}")
             with s.block("for a in range(top, bottom):"), s.block("for b in range(left, right):"):
-                s("v = ld_f4(x, from_ + a * xr + b * xp)")
+                s(f"v = ld_{spec['x']}(x, from_ + a * xr + b * xp)")
                 s("value = where(value > v, value, v)" if kind == "max" else "value = value + v")
             if kind != "max":
                 s(f"value = div(value, f4({COUNT[kind]}))")
-            s("st_f4(y, n * yn + c * yc + oy * yr + ox * yp, value)")
+            s(f"st_{spec['y']}(y, n * yn + c * yc + oy * yr + ox * yp, value)")
     return s.text()
 
 
+def emit_window(s: Lines) -> None:
+    """The result ``i`` in image, plane, row and column, what of its window is inside the image, and its plane."""
+    s("ox, q = rest(i, ow), quot(i, ow)")
+    s("oy, q = rest(q, oh), quot(q, oh)")
+    s("c, n = rest(q, channels), quot(q, channels)")
+    for low, high, at, size, edge in (
+        ("top", "bottom", "oy * sh - pt", "kh", "h"),
+        ("left", "right", "ox * sw - pl", "kw", "w"),
+    ):
+        s(f"start = {at}")
+        s(f"{low}, {high} = max(start, 0), min(start + {size}, {edge})")
+    s("from_ = n * xn + c * xc")
+
+
+def kind_of(call: Call) -> str:
+    """``max``, ``average`` of what is inside the image, or ``average_pad`` of whole windows."""
+    if call.node.op.startswith("Max"):
+        return "max"
+    return "average_pad" if call.arg("count_include_pad") else "average"
+
+
 def _choose(call: Call, target: CudaTarget) -> Choice | None:
-    x, w = call.type(0), in_two(window(call))
-    if not is_float32(call) or w is None or w.order != "NCHW":
+    x, y, w = call.type(0), call.node.results[0].type, in_two(window(call))
+    if not is_floating(call) or w is None or w.order != "NCHW" or not x.layout == y.layout == PLAIN:
         return None
-    kind = "max" if call.node.op.startswith("Max") else "average"
-    if kind == "average" and call.arg("count_include_pad"):
-        kind = "average_pad"
-    return Choice("pool", KernelSpec.make("pool", kind=kind, threads=THREADS), cost=float(x.nbytes))
+    static = {"kind": kind_of(call), "x": code_of(x), "y": code_of(y), "threads": THREADS}
+    return Choice("pool", KernelSpec.make("pool", **static), cost=float(x.nbytes))
 
 
 def _bind(
@@ -121,7 +133,7 @@ def _image(shape: tuple[int, ...]) -> tuple[int, int]:
 
 OPS = ("MaxPool", "AveragePool", "MaxPool1D", "AveragePool1D", "MaxPool2D", "AveragePool2D")
 RULES = (
-    Rule("pool", OPS, _choose, lambda call, choice, target: Needs(), _bind),
+    Rule("pool", OPS, _choose, lambda call, choice, target: Needs(), _bind, half=True),
     Rule("pool_whole", OPS[1::2], _choose_whole, lambda call, choice, target: Needs(dense_out=True), _bind_whole),
 )
 TEMPLATES = (Template("pool", emit),)

@@ -23,11 +23,12 @@ def emulated_plan(
     weights: Mapping[str, np.ndarray],
     target: str = TARGET,
     beside: bool = False,
+    precision: graphc.compiler.Precision = "float",
 ) -> Plan:
     """The plan of a net, without machine code, on an emulated card; beside: parts of it may run on the CPU."""
     predict, init = nets(ops, inputs, outputs, weights)
     graph = graphc.import_model(predict, init if weights else None, inputs)
-    plan = graphc.compile_graph(graph, target=target, prepare=False)
+    plan = graphc.compile_graph(graph, target=target, prepare=False, precision=precision)
     on_emulated_card(plan, beside)
     return plan
 
@@ -53,12 +54,13 @@ def answers(
     outputs: str,
     weights: Mapping[str, np.ndarray] | None = None,
     tolerance: float = 2e-6,
+    precision: graphc.compiler.Precision = "float",
 ) -> tuple[Plan, list[np.ndarray]]:
-    """The plan and its outputs, which must be the reference's up to ``tolerance`` of the largest element.
+    """The plan and its outputs, which must be the float32 reference's up to ``tolerance`` of the largest element.
 
     The default is what sums of some hundred products lose in float32.
     """
-    plan = emulated_plan(ops, inputs, outputs, weights or {})
+    plan = emulated_plan(ops, inputs, outputs, weights or {}, precision=precision)
     got = plan.run(inputs)
     for name, want in zip(outputs.split(), reference(ops, inputs, outputs, weights)):
         assert (got[name].shape, got[name].dtype) == (want.shape, want.dtype), name

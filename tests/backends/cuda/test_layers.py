@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from emulated import TARGET, answers, emulated_plan
+from emulated import answers, emulated_plan
 from emulated_card import EmulatedCard
-from one_net import nets, operator
+from one_net import operator
 from simt_memory import Fault
 
-import graphc
 from graphc.backends.cuda.kernels import conv_tile
 from graphc.backends.cuda.kernels.conv_tile import Tile
 
@@ -170,14 +169,6 @@ def test_batches_of_products(shapes) -> None:
 def test_fc_with_computed_weights() -> None:
     inputs = {"x": data(3, 20), "w": data(9, 20), "b": data(9)}
     answers([operator("Relu", "w", "v"), operator("FC", "x v b", "y")], inputs, "y")
-
-
-def test_half_precision_is_refused() -> None:
-    """No kernel for a card reads halves; none may take them for floats."""
-    ops, inputs = [operator("FC", "x w b", "y")], {"x": data(3, 20)}
-    predict, init = nets(ops, inputs, "y", {"w": data(9, 20), "b": data(9)})
-    with pytest.raises(graphc.LoweringError, match="no kernel"):
-        graphc.compile(predict, init, inputs=inputs, target=TARGET, precision="bfloat16")
 
 
 BARRIERS = [

@@ -1,0 +1,196 @@
+"""Convolution and FC of halves on tensor cores, with sums in float32 (``tensor_product.py``).
+
+Images are blocked: the eight channels of a pixel that a block has are one piece of 16 bytes, and a result's two
+neighbouring maps go to memory at once. FC is the same on a matrix, whose rows are pixels of one image each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from graphc.backends.conv_call import ConvCall
+from graphc.backends.cuda.kernels.epilogue import Epilogue
+from graphc.backends.cuda.kernels.images import image_strides
+from graphc.backends.cuda.kernels.tensor_product import NAMES, PIECES, Product, emit_sums, pack
+from graphc.backends.cuda.kernels.tensor_tile import tile_for
+from graphc.backends.cuda.kernels.typed import code_of, elements, itemsize, stored
+from graphc.backends.cuda.rules import Rule, Template, blocks_for, is_floating, require_reach
+from graphc.backends.cuda.target import BLOCK, CudaTarget
+from graphc.backends.lines import Lines
+from graphc.ir.opdef import Call
+from graphc.ir.ops._window import Window, window
+from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
+
+OUT = ("y", "yn", "yc", "yp")
+"""Strides of image, block of maps, pixel of the result, in elements."""
+
+
+def emit(spec: KernelSpec, target: CudaTarget) -> str:
+    """Source of ``conv_tensor``; parameters: those of products, ``OUT``, the bias if there is one, the epilogue's.
+
+    pairs: two maps lie at a multiple of their size, and there is room for both.
+    """
+    s, product, epilogue = Lines(), Product.of_spec(spec), Epilogue.of_spec(spec)
+    bias = ["bias"] if spec.int("bias") else []
+    _emit_put(s, spec, epilogue)
+    with s.block(f"def {spec.name}({', '.join([*NAMES, *OUT, *bias, *epilogue.arguments()])}):"):
+        emit_sums(s, product)
+        tile = product.tile
+        extra = ["maps", *bias, *(f"e{k}" for k in epilogue.numbers), *(f"e{k}c" for k in epilogue.same)]
+        for i in range(tile.warp_pixels // 16):
+            for half in range(2):
+                s(f"p = p0 + {16 * i + 8 * half}")
+                with s.block("if p < pixels:"):
+                    s("n, p = quot(p, image), rest(p, image)")
+                    s("o = n * yn + p * yp")
+                    for k in epilogue.same:
+                        s(f"o{k} = n * e{k}n + p * e{k}p")
+                    places = ["o", *(f"o{k}" for k in epilogue.same)]
+                    for j in range(tile.warp_maps // 8):
+                        values = [f"c{i}_{j}_{2 * half + k}" for k in range(2)]
+                        given = ["y", "yc", "group", f"m0 + {8 * j}", *places, *values, *extra]
+                        s(f"put({', '.join(given)})")
+    return s.text()
+
+
+def _emit_put(s: Lines, spec: KernelSpec, epilogue: Epilogue) -> None:
+    """``put``: the results of two neighbouring maps of a pixel, of which ``m``, the first one, may not exist."""
+    bias, code, pairs = spec.int("bias"), str(spec["y"]), spec.int("pairs")
+    same = [f"o{k}" for k in epilogue.same]
+    operands = [*(f"e{k}" for k in epilogue.numbers), *(f"e{k}c" for k in epilogue.same)]
+    names = ["y", "yc", "group", "m", "o", *same, "v0", "v1", "maps", *(["bias"] if bias else []), *operands]
+    with s.block(f"def put({', '.join(names)}):"), s.block("if m < maps:"):
+        s("c0 = group * maps + m")
+        s("c1 = group * maps + min(m + 1, maps - 1)")
+        s("wide, within = c0 >> 3, c0 & 7")
+        if bias:
+            s("v0 = v0 + ld_f4(bias, c0)")
+            s("v1 = v1 + ld_f4(bias, c1)")
+        values = [["v0"], ["v1"]]
+        for k, kind, each in zip(epilogue.numbers, epilogue.kinds, epilogue.codes):
+            place = f"o{k} + wide * e{k}c + within"
+            if kind == "same" and pairs:
+                s(f"x{k} = ld2_{each}(e{k}, {place})")
+            for i in range(2):
+                loaded = {
+                    "same": f"x{k}[{i}]" if pairs else f"ld_{each}(e{k}, {place} + c{i} - c0)",
+                    "channel": f"ld_{each}(e{k}, c{i})",
+                    "scalar": f"ld_{each}(e{k}, 0)",
+                }[kind]
+                s(f"x{k}_{i} = {loaded}")
+                values[i].append(f"x{k}_{i}")
+        results = [epilogue.compute(s, values[i], f"z{i}_") for i in range(2)]
+        s("at = o + wide * yc + within")
+        if pairs:
+            s(f"st2_{code}(y, at, {', '.join(results)})")
+            return
+        s(f"st_{code}(y, at, {results[0]})")
+        with s.block("if m + 1 < maps:"):
+            s(f"st_{code}(y, at + 1, {results[1]})")
+
+
+def make_choice(
+    call: Call, rule: str, sizes: tuple[int, int, int], groups: int, window: bool, target: CudaTarget
+) -> Choice:
+    """The choice for a product of (pixels, maps of a group, pieces) whose weights, operand 1, are not packed yet."""
+    kind, y = code_of(call.type(1)), call.node.results[0].type
+    pixels, maps, pieces = sizes
+    tile = tile_for(pixels, maps, -(-pieces // PIECES), groups, target)
+    pairs = int(y.layout.block > 1 or maps % 2 == 0)
+    static = {"y": code_of(y), "pairs": pairs, "bias": int(call.has(2))}
+    spec = KernelSpec.make(
+        "conv_tensor", **Product(tile, kind, window).static(), **static, **Epilogue.of_call(call).static()
+    )
+    return Choice(rule, spec, {}, 0.0)
+
+
+def packed_weights(weights: np.ndarray, groups: int, choice: Choice) -> np.ndarray:
+    """float32 weights (M, taps, C / groups) as the kernel of a choice reads them."""
+    assert choice.spec is not None
+    product = Product.of_spec(choice.spec)
+    return pack(stored(weights, product.kind), groups, product)
+
+
+def _choose(call: Call, target: CudaTarget) -> Choice | None:
+    c = ConvCall.read(call, (4,), window)
+    if c is None or not c.constant or not is_floating(call) or not _on_tensor_cores(call, c):
+        return None
+    w, taps, group = c.window, int(np.prod(c.window.kernel)), c.shape[1] // c.window.group
+    pixels, maps = c.result[0] * c.result[2] * c.result[3], c.result[1] // w.group
+    sizes = (pixels, maps, -(-group // BLOCK) * taps)
+    choice = make_choice(call, "conv_tensor", sizes, w.group, not _is_flat(w), target)
+    weights = elements(call, 1)
+    if weights is not None:
+        ordered = weights.reshape(*weights.shape[:2], taps).transpose(0, 2, 1)
+        choice.packed[1] = packed_weights(ordered, w.group, choice)
+    return choice
+
+
+def _on_tensor_cores(call: Call, c: ConvCall) -> bool:
+    """Values and weights are halves of one kind, and groups whole blocks."""
+    x, weights, maps = call.type(0), call.type(1), c.result[1]
+    whole = c.window.group == 1 or (c.shape[1] // c.window.group % BLOCK == maps // c.window.group % BLOCK == 0)
+    halves = x.dtype is weights.dtype and code_of(x) != "f4"
+    return halves and whole and c.block_in == c.block_out == BLOCK
+
+
+def _is_flat(w: Window) -> bool:
+    """Windows are single pixels, all of them inside the image."""
+    return {*w.kernel} == {1} and not any((*w.heads, *w.tails))
+
+
+def _needs(call: Call, choice: Choice, target: CudaTarget) -> Needs:
+    return Needs(dense=Epilogue.of_call(call).dense_operands(call))
+
+
+def _bind(
+    call: Call, choice: Choice, ins: Sequence[View | None], outs: Sequence[View], workspace: Address, target: CudaTarget
+) -> list[Step]:
+    x, y, w = ins[0], outs[0], window(call)
+    assert x is not None
+    shape, result = x.type.static_shape, y.type.static_shape
+    strides = (image_strides(x), image_strides(y))
+    sizes = (result[0] * result[2] * result[3], result[2] * result[3], result[3], *shape[2:])
+    widths = (shape[1] // w.group, result[1] // w.group)
+    moves = (*w.kernel, *w.stride, *w.dilation, *w.heads)
+    return [(product_task(call, choice, ins, outs, strides, sizes, widths, moves),)]
+
+
+def product_task(
+    call: Call,
+    choice: Choice,
+    ins: Sequence[View | None],
+    outs: Sequence[View],
+    strides: tuple[tuple[int, ...], tuple[int, ...]],
+    sizes: tuple[int, ...],
+    widths: tuple[int, int],
+    moves: tuple[int, ...],
+) -> Task:
+    """The task of a call on packed weights, operand 1, and a bias, operand 2, if there is one.
+
+    strides: of input and result, from image, block of channels, row to pixel. sizes: from ``pixels`` to ``w`` in
+    ``NAMES``; widths: channels and maps of a group; moves: kernel, stride, dilation, heads.
+    """
+    (x, weights), y, spec = ins[:2], outs[0], choice.spec
+    assert spec is not None
+    assert x is not None
+    assert weights is not None
+    require_reach(x, y)
+    product, (groups, steps, packed, _) = Product.of_spec(spec), weights.type.static_shape
+    tile, size, (channels, maps), (kh, kw, *rest) = product.tile, itemsize(product.kind), widths, moves
+    params: list[Param] = [x.address, *(size * v for v in strides[0]), weights.address, *sizes]
+    params += [channels, product.pieces(channels), kh, kw, maps, packed, steps, *rest]
+    params += [y.address, strides[1][0], strides[1][1], strides[1][3]]
+    params += [v.address for v in ins[2:3] if v is not None and spec.int("bias")]
+    params += Epilogue.of_spec(spec).params(call, ins, BLOCK)
+    units = blocks_for(-(-maps // tile.maps) * -(-sizes[0] // tile.pixels) * groups, 1)
+    flops = 2 * sizes[0] * maps * groups * channels * kh * kw
+    traffic = x.type.nbytes + y.type.nbytes + weights.type.nbytes
+    return Task(spec, tuple(params), units, call.node.results[0].name, flops, traffic)
+
+
+OPS = ("Conv", "Conv2D")
+RULES = (Rule("conv_tensor", OPS, _choose, _needs, _bind, half=True),)
+TEMPLATES = (Template("conv_tensor", emit),)

@@ -1,0 +1,196 @@
+"""Layers of half precision for a card in the emulator, against the reference interpreter in float32."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from emulated import answers, emulated_plan
+from emulated_card import EmulatedCard
+from one_net import operator
+from simt_memory import Fault, SharedMemory
+
+from graphc.backends.cuda.kernels import tensor_tile
+from graphc.backends.cuda.kernels.tensor_tile import TensorTile, tile_for
+from graphc.backends.cuda.target import TARGETS
+
+TOLERANCE = {"float16": 2e-3, "bfloat16": 2e-2}
+"""What a few layers lose by rounding to 11 and to 8 bits."""
+
+
+def data(*shape: int) -> np.ndarray:
+    """Seeded floats."""
+    return np.random.default_rng(sum(shape)).standard_normal(shape).astype(np.float32)
+
+
+def halves(ops, inputs, weights, precision: str = "float16", last: str = "y") -> list[str]:
+    """The templates of a net with the output y, which is checked; last: products before answers, to be halves too."""
+    named = dict.fromkeys(last.split(), precision)
+    plan, _ = answers(ops, inputs, "y", weights, TOLERANCE[precision], {"*": precision, **named})
+    return [k.template for k in plan.kernels]
+
+
+def image(channels: int):
+    """The operator and the weight that make a blocked image ``r`` of halves out of a plain one ``x`` of 4 channels."""
+    return operator("Conv", "x first", "r", kernel=1), {"first": data(channels, 4, 1, 1)}
+
+
+# shape, channels, maps, kernel, stride, pad, dilation, group, precision
+CONVOLUTIONS = [
+    ((2, 4, 5, 7), 20, 33, 1, 1, 0, 1, 1, "float16"),
+    ((2, 4, 6, 7), 40, 40, 3, 1, 1, 1, 1, "bfloat16"),
+    ((1, 4, 12, 11), 24, 24, 5, 2, 2, 1, 1, "float16"),
+    ((1, 4, 9, 8), 48, 96, 3, 1, 2, 2, 3, "float16"),
+    ((1, 4, 7, 9), 16, 16, 1, 2, 0, 1, 1, "float16"),
+]
+
+
+@pytest.mark.parametrize("case", CONVOLUTIONS, ids=str)
+def test_convolution(case) -> None:
+    shape, channels, maps, kernel, stride, pad, dilation, group, precision = case
+    first, weights = image(channels)
+    weights |= {"w": data(maps, channels // group, kernel, kernel), "b": data(maps)}
+    args = {"kernel": kernel, "stride": stride, "pad": pad, "dilation": dilation, "group": group}
+    used = halves([first, operator("Conv", "r w b", "y", **args)], {"x": data(*shape)}, weights, precision)
+    assert used == ["conv", "conv_tensor", "relayout"]
+
+
+@pytest.mark.parametrize("tile", tensor_tile.TILES, ids=str)
+def test_every_tile(tile: TensorTile, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More pixels, maps and products than a tile has, none of them a multiple of its sizes; and no bank conflicts."""
+    memories: list[SharedMemory] = []
+    make = SharedMemory.__init__
+    monkeypatch.setattr(SharedMemory, "__init__", lambda self, n: (make(self, n), memories.append(self))[0])
+    monkeypatch.setattr(tensor_tile, "TILES", (tile,))
+    first, weights = image(40)
+    weights |= {"w": data(138, 40, 3, 3)}
+    halves([first, operator("Conv", "r w", "y", kernel=3, pad=1)], {"x": data(1, 4, 12, 12)}, weights)
+    assert any(m.end == tile.stages * tile.stage // 4 for m in memories)
+    assert not any(m.conflicts for m in memories)
+
+
+def test_an_epilogue_with_a_sum_of_halves() -> None:
+    first, weights = image(24)
+    weights |= {"w": data(24, 24, 3, 3) / 4, "v": data(40, 24, 1, 1), "b": data(24), "s": data(24)}
+    ops = [
+        first,
+        operator("Conv", "r w b", "c", kernel=3, pad=1),
+        operator("Mul", "c s", "d", broadcast=1, axis=1),
+        operator("Add", "d r", "e"),
+        operator("Relu", "e", "f"),
+        operator("Conv", "f v", "y", kernel=1),
+    ]
+    assert halves(ops, {"x": data(2, 4, 5, 6)}, weights) == ["conv", "conv_tensor", "conv_tensor", "relayout"]
+
+
+def test_pieces_of_a_concat_are_written_in_place() -> None:
+    first, weights = image(16)
+    weights |= {"u": data(16, 16, 1, 1), "v": data(24, 16, 3, 3), "w": data(16, 40, 1, 1) / 4}
+    ops = [
+        first,
+        operator("Conv", "r u", "a", kernel=1),
+        operator("Conv", "r v", "b", kernel=3, pad=1),
+        operator("Concat", "a b", "c info", order="NCHW"),
+        operator("MaxPool", "c", "p", kernel=3, stride=2, pad=1),
+        operator("Conv", "p w", "y", kernel=1),
+    ]
+    used = halves(ops, {"x": data(2, 4, 6, 7)}, weights)
+    assert sorted({*used}) == ["conv", "conv_tensor", "pool_blocked", "relayout"]
+
+
+@pytest.mark.parametrize("channels", [16, 21])
+def test_pools_and_pointwise_operators_of_blocks(channels: int) -> None:
+    """Operands that broadcast along pixels, along channels, of one element; channels that fill no block."""
+    first, weights = image(channels)
+    weights |= {"w": data(16, channels, 1, 1), "s": data(channels)}
+    ops = [
+        first,
+        operator("Sigmoid", "r", "a"),
+        operator("Mul", "a s", "b", broadcast=1, axis=1),
+        operator("AveragePool", "b", "c", kernel=3, stride=2, pad=1),
+        operator("Mul", "r r", "q"),
+        operator("AveragePool", "q", "d", global_pooling=1),
+        operator("MaxPool", "q", "f", kernel=3, stride=2, pad=1),
+        operator("Add", "c f", "e"),
+        operator("Conv", "e w", "y1", kernel=1),
+        operator("Conv", "d w", "y2", kernel=1),
+        operator("Flatten", "y1", "z1"),
+        operator("Flatten", "y2", "z2"),
+        operator("Concat", "z1 z2", "y info", axis=1),
+    ]
+    used = halves(ops, {"x": data(1, 4, 7, 6)}, weights, last="y1 y2")
+    assert {"pool_blocked", "pointwise_blocked", "conv_tensor"} <= {*used}
+
+
+def test_depthwise_convolution() -> None:
+    first, weights = image(21)
+    weights |= {"w": data(21, 1, 3, 3), "b": data(21), "v": data(16, 21, 1, 1)}
+    ops = [
+        first,
+        operator("Conv", "r w b", "c", kernel=3, stride=2, pad=1, group=21),
+        operator("Relu", "c", "d"),
+        operator("Conv", "d v", "y", kernel=1),
+    ]
+    assert halves(ops, {"x": data(2, 4, 7, 9)}, weights) == [
+        "conv",
+        "conv_depthwise_blocked",
+        "conv_tensor",
+        "relayout",
+    ]
+
+
+# rows, inner, columns
+PRODUCTS = [(3, 64, 37, "fc_rows"), (9, 64, 37, "conv_tensor"), (70, 136, 150, "conv_tensor"), (9, 60, 36, "gemm")]
+
+
+@pytest.mark.parametrize(("rows", "inner", "columns", "template"), PRODUCTS)
+def test_fc(rows: int, inner: int, columns: int, template: str) -> None:
+    weights = {"v": data(inner, 24), "w": data(columns, inner), "b": data(columns)}
+    ops = [
+        operator("FC", "x v zero", "r"),
+        operator("FC", "r w b", "f"),
+        operator("Add", "f t", "s"),
+        operator("Relu", "s", "y"),
+    ]
+    inputs = {"x": data(rows, 24), "t": data(rows, columns)}
+    assert template in halves(ops, inputs, weights | {"zero": np.zeros(inner, np.float32)})[-1]
+
+
+def test_float_operators_among_halves() -> None:
+    """Blocked float32 values: a convolution that is asked to stay float32, and LRN."""
+    first, weights = image(16)
+    weights |= {"v": data(24, 16, 3, 3), "w": data(16, 24, 1, 1)}
+    ops = [
+        first,
+        operator("Conv", "r v", "c", kernel=3, pad=1),
+        operator("LRN", "c", "n", size=3, alpha=0.1, beta=0.75),
+        operator("Conv", "n w", "y", kernel=1),
+    ]
+    precision = {"*": "float16", "r": "float16", "c": "float", "y": "float16"}
+    plan, _ = answers(ops, {"x": data(1, 4, 5, 6)}, "y", weights, 2e-3, precision)
+    assert {"conv", "lrn", "conv_tensor", "pointwise_blocked"} <= {k.template for k in plan.kernels}
+
+
+def test_no_barrier_and_no_wait_is_too_many() -> None:
+    first, weights = image(64)
+    weights |= {"w": data(40, 64, 3, 3)}
+    ops, inputs = [first, operator("Conv", "r w", "y", kernel=3, pad=1)], {"x": data(1, 4, 5, 5)}
+    precision = {"*": "float16", "y": "float16"}
+    plan = emulated_plan(ops, inputs, "y", weights, precision=precision)
+    sources = {spec.name: source for spec, source in plan.kernels.items()}
+    (spec,) = (k for k in plan.kernels if k.template == "conv_tensor")
+    assert plan.kernels[spec].count("barrier()") == plan.kernels[spec].count("wait(2)") == 1
+    for old, new in (("barrier()", "None"), ("wait(2)", "wait(3)")):
+        plan = emulated_plan(ops, inputs, "y", weights, precision=precision)
+        plan.code.card = EmulatedCard({**sources, spec.name: sources[spec.name].replace(old, new)}.__getitem__)
+        with pytest.raises(Fault, match=r"without a barrier|under way"):
+            plan.run(inputs)
+
+
+def test_the_model_prefers_what_keeps_a_card_busy() -> None:
+    """Large products get large tiles; few pixels and maps get so many tiles that processors have something to do."""
+    for target in TARGETS.values():
+        assert tile_for(1 << 16, 256, 72, 1, target) == tensor_tile.TILES[0]
+        small = tile_for(49, 512, 144, 1, target)
+        assert small.maps * small.pixels < 128 * 64
+        for tile in tensor_tile.TILES:
+            assert tile.stages * tile.stage <= tensor_tile.STATIC_SHARED
