@@ -14,6 +14,7 @@ from graphc.backends.cuda.target import is_cuda
 from graphc.backends.load import KernelObject
 from graphc.host_segment import HostSegment
 from graphc.ir import DType, Graph, GraphcError, LoweringError, PlanError, RunError, TensorType, registry
+from graphc.ir.device import COPIES
 from graphc.ir.infer import infer_types
 from graphc.ir.parser import parse
 from graphc.ir.printer import print_graph
@@ -210,7 +211,7 @@ class Plan:
                 slots += segment.run(given)
                 continue
             given_on = _ends(segment.graph)
-            mine = keep & {r.name for node in segment.graph.nodes for r in node.results}
+            mine = keep & {r.name for node in segment.graph.nodes if node.op not in COPIES for r in node.results}
             values, executor = segment.run(given, mine.difference(given_on), staying)
             running.callback(segment.release, executor)
             fetched = {n: np.array(values[given_on[n]]) if n in given_on else executor.fetch(n) for n in mine}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from graphc.backends.cuda.target import is_cuda
 from graphc.compiler import optimise
 from graphc.frontends.netdef import Source, import_net, read_net
 from graphc.frontends.netdef.order import require_order
@@ -13,18 +14,27 @@ from graphc.input_shapes import assume_input_shapes
 from graphc.ir import Call, Graph, GraphcError, TensorType, UnsupportedError
 from graphc.ir.ops.unsupported import require_runnable
 from graphc.kernel_code import TargetLibrary
+from graphc.passes.place_devices import Stay, place_devices
 from graphc.passes.segments import is_host
 from graphc.plan import Plan
-from graphc.targets import find, library_for
+from graphc.tables import aligned
+from graphc.targets import beside, find, library_for, machine_code
+
+COLUMNS = ("operator", "blob", "reason", "remedy")
+"""Of the table of what stays on the CPU."""
 
 
 @dataclass
 class Readiness:
-    """operators: how often each type occurs. problems: one text each. notes: decisions of the importer."""
+    """operators: how often each type occurs. problems: one text each. notes: decisions of the importer.
+
+    on_cpu: for a card, the operators that stay on the CPU: operator, blob, reason, remedy.
+    """
 
     operators: dict[str, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    on_cpu: list[tuple[str, str, str, str]] = field(default_factory=list)
     reached: str = "read"
 
     @property
@@ -38,12 +48,16 @@ class Readiness:
             "ok": self.ok,
             "reached": self.reached,
             **{k: getattr(self, k) for k in ("operators", "problems", "notes")},
+            "on_cpu": [dict(zip(COLUMNS, row)) for row in self.on_cpu],
         }
 
     def __str__(self) -> str:
         types = ", ".join(f"{name} {n}" for name, n in sorted(self.operators.items(), key=lambda x: (-x[1], x[0])))
         lines = [f"{sum(self.operators.values())} operators of {len(self.operators)} types: {types}"]
         lines += [f"note: {n}" for n in self.notes]
+        if self.on_cpu:
+            lines += [f"{len(self.on_cpu)} operators stay on the CPU:"]
+            lines += [f"  {line}" for line in aligned([COLUMNS, *self.on_cpu])]
         lines += [f"problem: {p}" for p in self.problems]
         verdict = (
             "ready: the net compiles" if self.ok else f"{len(self.problems)} problems; reached stage: {self.reached}"
@@ -70,15 +84,25 @@ def readiness(predict_net: Source, init_net: Source | None, inputs: Mapping[str,
         report.reached = "optimised"
         open_inputs = [v.name for v in graph.inputs if (v.uses or v in graph.outputs) and not v.type.is_static]
         if open_inputs:
-            report.problems += [_open_problem(open_inputs), *_without_kernel(graph, library_for(machine))]
+            serves_all = find(beside(target)) if is_cuda(target) else machine
+            report.problems += [_open_problem(open_inputs), *_without_kernel(graph, library_for(serves_all))]
             return report
-        Plan.build(graph, library_for(machine), 1)
+        if is_cuda(target):
+            report.on_cpu = [_row(stay) for stay in place_devices(graph, library_for(machine))]
+        Plan.build(graph, library_for(machine), 1, machine_code(library_for(machine), beside=beside(target)))
         report.reached = "scheduled"
     except GraphcError as error:
         report.problems += [f"{error.message}" + (f" (help: {error.help})" if error.help else "")]
         listed = report.reached == "optimised" or isinstance(error, UnsupportedError)
         report.problems += [line for line in error.excerpt.splitlines() if listed and line]
     return report
+
+
+def _row(stay: Stay) -> tuple[str, str, str, str]:
+    """A line of the table: the operator as the net has it, and the blob that it computes."""
+    origins = ", ".join(dict.fromkeys(o.op_type for o in stay.node.location.origins)) or stay.node.op
+    blob = stay.node.results[0].name if stay.node.results else ""
+    return origins, blob, stay.reason, stay.remedy
 
 
 def _open_problem(names: list[str]) -> str:

@@ -52,10 +52,10 @@ LITTLE_WORK = ("it is quicker than the copies to the card and back", "give its d
 def place_devices(graph: Graph, card: Kernels) -> list[Stay]:
     """Write ``cuda:0`` or ``cpu:0`` to every node, in place, and say what stays on the CPU and why.
 
-    On the card is what it has a kernel for, unless a DeviceOption wants it on the CPU (a net that is for the CPU as a
-    whole has none, see the importer). Groups of operators beside those of the CPU that only move elements or take them
-    one by one, in less time than the copies, stay there, unless their DeviceOption says card. A graph that was placed
-    before is placed again, to the same end.
+    On the card is what it has a kernel for, unless its DeviceOption wants it on the CPU, in a net where others want a
+    card (of others the importer takes no such wishes). Groups of operators beside those of the CPU that only move
+    elements or take them one by one, in less time than the copies, stay there, unless their DeviceOption says card. A
+    graph that was placed before is placed again, to the same end.
     """
     remove_copies(graph)
     with types_restored(graph):

@@ -20,10 +20,13 @@ from graphc.readiness import readiness
 def check(net: str, init_net: str | None, inputs: tuple[str, ...], target: str, as_json: bool) -> None:
     """Report everything that stands between a net and a plan: operators, arguments, weights, shapes, kernels.
 
+    For a card, also which operators stay on the CPU, with the reason and what would change it, which is no problem.
+
     Exit code 0: the net compiles; 1: the report lists problems.
 
     \b
     graphc check predict_net.pb --init init_net.pb --input data=1,3,224,224
+    graphc check predict_net.pb --init init_net.pb --target cuda:sm_90a
     """
     report = readiness(net, init_net, parse_inputs(inputs), target)
     click.echo(json.dumps(report.to_dict(), indent=1) if as_json else str(report))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from graphc.backends.cuda.target import is_cuda
 from graphc.cli.options import init_option, input_option, level_options, max_memory_option, parse_inputs, target_option
 from graphc.compiler import chosen_pipeline, compile_graph, import_model, input_types
 from graphc.input_shapes import assume_input_shapes
@@ -24,9 +25,10 @@ from graphc.ir.svg import graph_html, graph_svg
 from graphc.memory import PlanMemory, plan_memory
 from graphc.memory_text import memory_notes, memory_table
 from graphc.passes import Pass, run_pipeline
+from graphc.passes.place_devices import place_devices
 from graphc.plan import Plan, load
 from graphc.tables import commented, graph_table, printable
-from graphc.targets import find
+from graphc.targets import find, library_for
 
 FORMATS = ("text", "dot", "svg", "html", "json")
 STAGES = ("imported", "typed", "optimised", "scheduled", "kernels")
@@ -154,6 +156,8 @@ def _dump_net(
         run_pipeline(graph, _up_to(chosen_pipeline(None, level, find(target)), after))
     elif stage == "optimised":
         run_pipeline(graph, chosen_pipeline(None, level, find(target)))
+        if is_cuda(target):
+            place_devices(graph, library_for(find(target)))
     elif stage == "typed" and graph.stage == "imported":
         infer_types(graph)
     return show_graph(graph, form)

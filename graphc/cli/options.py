@@ -30,7 +30,8 @@ target_option = click.option(
     "--target",
     default="native",
     show_default=True,
-    help="Instruction set: native, avx512_bf16, avx512_vnni, avx512, avx2, portable; a card: cuda:sm_80, cuda:sm_90a.",
+    help="Instruction set: native, avx512_bf16, avx512_vnni, avx512, avx2, portable; a card: cuda:sm_80, cuda:sm_90a, "
+    "with another CPU beside it than this machine's as cuda:sm_90a+avx2.",
 )
 max_memory_option = click.option(
     "--max-memory",

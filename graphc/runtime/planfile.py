@@ -22,7 +22,7 @@ from graphc.ir.errors import FileError, PlanError
 from graphc.runtime.atomic import replacing
 
 FORMAT = "graphc-plan"
-VERSION = 3
+VERSION = 4
 ALIGNMENT = 4096
 
 Body = dict[str, Any]

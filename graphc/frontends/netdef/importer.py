@@ -143,12 +143,12 @@ def _net_notes(net: Net) -> list[str]:
 def _places(net: Net) -> list[str]:
     """The device of each operator as text: its own, else the net's.
 
-    A net that is for the CPU as a whole says nothing by it, as one without devices does: the target decides. In others
-    an operator of the CPU is ``cpu:0``.
+    Exported nets say CPU of most operators and nothing of the others. So that means nothing where no operator is on a
+    card: the target decides. In a net that uses a card, an operator of the CPU is ``cpu:0``.
     """
     devices = [op.device or net.device for op in net.ops]
-    mixed = any(device is None or device.type for device in devices)
-    return ["" if device is None else str(device) or ("cpu:0" if mixed else "") for device in devices]
+    cards = any(device is not None and device.is_card for device in devices)
+    return ["" if device is None else str(device) or ("cpu:0" if cards else "") for device in devices]
 
 
 @dataclass

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 DEVICE_NAMES = ("cpu", "cuda", "mkldnn", "opengl", "opencl", "ideep", "hip", "fpga", "maia", "xla", "mps")
+CARDS = (DEVICE_NAMES.index("cuda"), DEVICE_NAMES.index("hip"))
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,11 @@ class Device:
     node_name: str = ""
     numa_node: int = 0
     extra_info: tuple[str, ...] = ()
+
+    @property
+    def is_card(self) -> bool:
+        """CUDA, or HIP."""
+        return self.type in CARDS
 
     def __str__(self) -> str:
         """``""`` for the CPU without a seed, else e.g. ``cuda:0`` or ``cpu:0 random_seed=7``."""

@@ -111,7 +111,7 @@ except graphc.RunError as error:
     print(error.message, error.help)
 place = card.allocate(1000)
 card.upload(place, np.arange(1000, dtype=np.uint8))
-print(int(card.download(place, 1000)[255]))
+print(int(card.download(place.address, 1000)[255]))
 """
     done, _ = start(code, driver, plan, tmp_path)
     assert "OUT_OF_MEMORY" in done.stdout, done.stderr
