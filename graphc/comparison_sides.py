@@ -187,15 +187,26 @@ class _Options:
 
 
 def _compile_options(options: Sequence[str]) -> _Options:
-    found = _Options()
+    given: dict[str, str] = {}
     for option in options:
-        if option in LEVELS:
-            found.level = LEVELS[option]
-        elif option in PRECISIONS:
-            found.precision = option
-        elif option == "native" or option in targets():
-            found.target = option
-        else:
-            known = (REFERENCE, "native", *targets(), *LEVELS, *PRECISIONS)
-            raise GraphcError(f"'{option}' is no option of a net to compare", f"options: {', '.join(known)}")
-    return found
+        kind = _kind(option)
+        if given.setdefault(kind, option) != option:
+            raise GraphcError(f"'{given[kind]}' and '{option}' are both a {kind}", "give one of them")
+    default = _Options()
+    return _Options(
+        LEVELS[given["level"]] if "level" in given else default.level,
+        given.get("target", default.target),
+        given.get("precision", default.precision),
+    )
+
+
+def _kind(option: str) -> str:
+    """What of ``_Options`` an option sets; raises ``GraphcError`` for none."""
+    if option in LEVELS:
+        return "level"
+    if option in PRECISIONS:
+        return "precision"
+    if option == "native" or option in targets():
+        return "target"
+    known = (REFERENCE, "native", *targets(), *LEVELS, *PRECISIONS)
+    raise GraphcError(f"'{option}' is no option of a net to compare", f"options: {', '.join(known)}")

@@ -124,6 +124,8 @@ def test_forms_of_the_digits_net() -> None:
         ("no.pb", "there is no file 'no.pb'"),
         (f"{NET}@reference,O1", "takes no other options"),
         (f"{NET}@sse9", "'sse9' is no option"),
+        (f"{NET}@half,O1,bf16", "'half' and 'bf16' are both a precision"),
+        (f"{NET}@O0,O2", "'O0' and 'O2' are both a level"),
         (f"{NET}+no.pb", "there is no file 'no.pb'"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -119,10 +120,11 @@ def quantize_command(
     if report and Path(report).suffix not in _WRITERS:
         raise click.BadParameter(f"'{report}' ends in none of {', '.join(_WRITERS)}", param_hint="--report")
     native = Path(output).suffix == ".pkl"
-    if native and not Path(output).parent.is_dir():
-        raise click.BadParameter(f"there is no folder '{Path(output).parent}'", param_hint="--output")
     if (native and Path(output).is_dir()) or (not native and Path(output).is_file()):
         raise click.BadParameter(f"'{output}' exists and is of the other kind", param_hint="--output")
+    _require_folder(Path(output).parent if native else Path(output), "--output", can_be_made=not native)
+    if report:
+        _require_folder(Path(report).parent, "--report")
     with progress_bars() as bars:
         found = quantize(
             net,
@@ -150,6 +152,15 @@ def quantize_command(
         with replacing(report) as file:
             file.write(_WRITERS[Path(report).suffix](found.report).encode())
     click.echo(found.report.to_json() if as_json else f"{found.report}\n{output}")
+
+
+def _require_folder(folder: Path, option: str, can_be_made: bool = False) -> None:
+    """Say before hours of work, not after, that nothing can be written there."""
+    there = next((p for p in (folder, *folder.absolute().parents) if p.exists()), folder) if can_be_made else folder
+    if not there.is_dir():
+        raise click.BadParameter(f"there is no folder '{there}'", param_hint=option)
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise click.BadParameter(f"the folder '{there}' is not writable", param_hint=option)
 
 
 def _save(found: Quantized, output: str, native: bool, target: str, threads: int | None) -> None:

@@ -12,7 +12,7 @@ from graphc.compiler import InputSpec, compile_graph, import_model
 from graphc.frontends.netdef import Source as NetSource
 from graphc.frontends.netdef import write_net
 from graphc.frontends.netdef.exporter import export_net
-from graphc.ir import Graph
+from graphc.ir import Graph, GraphcError
 from graphc.passes.quantize import Kind, Layer, QuantTable, equalize, find_layers
 from graphc.passes.quantize.embeddings import EmbeddingTable, find_tables
 from graphc.passes.quantize.rewriting import SUFFIX
@@ -218,6 +218,11 @@ def _trial(
 def _layers(graph: Graph, tables: Sequence[EmbeddingTable], method: Method) -> list[Layer]:
     layers = [] if method.tables_only else find_layers(graph)
     names = [layer.name for layer in layers if layer.kind is Kind.PRODUCT] + [table.name for table in tables]
+    before = next((node for node in graph.nodes if node.op.startswith("Int8")), None)
+    if before is not None and not names:
+        raise GraphcError(
+            f"the net is in 8 bits already: {before.location}", "give the float net that it was made from"
+        )
     require_choices(names, method)
     return layers
 

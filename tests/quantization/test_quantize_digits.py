@@ -129,6 +129,27 @@ def test_what_cannot_be_done_is_told(calibration: list[np.ndarray]) -> None:
         graphc.quantize(NET, INIT, [], inputs=shapes)
 
 
+def test_what_is_in_8_bits_already_is_told(quantized: tuple, calibration: list[np.ndarray]) -> None:
+    predict, init = (str(quantized[1] / name) for name in ("predict_net.pb", "init_net.pb"))
+    with pytest.raises(GraphcError, match=r"in 8 bits already: .*Int8Quantize"):
+        graphc.quantize(predict, init, calibration, inputs={"data": (10, 1, 8, 8)}, target=TARGET)
+
+
+def test_outputs_that_cannot_be_written_are_told_first(tmp_path: Path) -> None:
+    """Before anything is calibrated: the data here is no data."""
+    (tmp_path / "samples.npz").write_bytes(b"")
+    (tmp_path / "file").write_text("")
+    arguments = ["quantize", NET, "--init", INIT, "--calibrate", str(tmp_path / "samples.npz")]
+    for extra, option in (
+        (["-o", str(tmp_path / "file" / "int8")], "--output"),
+        (["-o", str(tmp_path / "gone" / "int8.pkl")], "--output"),
+        (["-o", str(tmp_path / "new" / "int8"), "--report", str(tmp_path / "gone" / "r.svg")], "--report"),
+    ):
+        done = CliRunner().invoke(command, [*arguments, *extra])
+        assert done.exit_code == 2
+        assert f"Invalid value for {option}: there is no folder" in done.output
+
+
 def test_layers_go_to_float_until_the_loss_holds(quantized: tuple, calibration: list[np.ndarray]) -> None:
     loss = quantized[0].report.all_int8
     found = graphc.quantize(
