@@ -82,7 +82,7 @@ def emit(spec: KernelSpec, target: CudaTarget) -> str:
     with s.block(f"def {spec.name}({', '.join([*NAMES, *bias, *epilogue.arguments()])}):"):
         s(f"a, b = shared({2 * tile.depth * tile.maps}), shared({2 * tile.depth * tile.pixels})")
         s("t = thread()")
-        _emit_place(s, tile)
+        _emit_place(s, tile, spec)
         for i in range(tile.own_maps):
             s("; ".join(f"c{i}_{j} = f4(0.0)" for j in range(tile.own_pixels)))
         _emit_fetch(s, tile, spec, "0")
@@ -100,7 +100,7 @@ def emit(spec: KernelSpec, target: CudaTarget) -> str:
     return s.text()
 
 
-def _emit_place(s: Lines, tile: Tile) -> None:
+def _emit_place(s: Lines, tile: Tile, spec: KernelSpec) -> None:
     """The block's tile, and the pixel whose elements this thread fetches."""
     s(f"rows, columns = quot(maps + {tile.maps - 1}, {tile.maps}), quot(pixels + {tile.pixels - 1}, {tile.pixels})")
     s("u = i64(block())")
@@ -108,8 +108,10 @@ def _emit_place(s: Lines, tile: Tile) -> None:
     s(f"p0, group = rest(u, columns) * {tile.pixels}, quot(u, columns)")
     s(f"pixel, part = t & {tile.pixels - 1}, quot(t, {tile.pixels})")
     _emit_pixel(s, "p0 + pixel")
-    s("row, column = oy * sh - pt, ox * sw - pl")
+    s("row, column = i32(oy * sh - pt), i32(ox * sw - pl)")
     s("inside = p0 + pixel < pixels")
+    if spec.int("kh") * spec.int("kw") == 1:
+        s("inside = inside & (row >= 0) & (row < h) & (column >= 0) & (column < w)")
     s("from_ = n * xn + row * xr + column * xp")
     s("wide = weights + 4 * (group * depth * packed + m0)")
 
@@ -131,15 +133,15 @@ def _emit_fetch(s: Lines, tile: Tile, spec: KernelSpec, k0: str) -> None:
     for j in range(tile.depth * tile.pixels // threads):
         s(f"k = i32({k0} + part + {j * (threads // tile.pixels)})")
         if kh * kw == 1:
-            s("channel, r, q = k, row, column")
-            s("step = 0")
+            s("channel, step = k, 0")
         else:
             s(f"channel, q = quot(k, {kh * kw}), rest(k, {kh * kw})")
             s(f"r, q = quot(q, {kw}) * dh, rest(q, {kw}) * dw")
             s("step = r * xr + q * xp")
             s("r, q = row + r, column + q")
         s(f"x{j} = f4(0.0)")
-        with s.block("if inside & (channel < channels) & (r >= 0) & (r < h) & (q >= 0) & (q < w):"):
+        within = "" if kh * kw == 1 else " & (r >= 0) & (r < h) & (q >= 0) & (q < w)"
+        with s.block(f"if inside & (channel < channels){within}:"):
             place = place_of_channel("group * channels + channel", "xc", _blocks(spec)[0])
             s(f"x{j} = ld_f4(x, from_ + step + {place})")
 
@@ -163,12 +165,14 @@ def emit_products(s: Lines, tile: Tile) -> None:
     s(f"bt = side * {tile.depth * tile.pixels} + rest(t, {across}) * 4")
     with s.block(f"for k in range({tile.depth}):"):
         for g in range(tile.own_maps // 4):
-            s(f"a{g} = sld4(a, at + k * {tile.maps} + {g * 4 * tile.maps // tile.own_maps})")
+            parts = ", ".join(f"a_{4 * g + i}" for i in range(4))
+            s(f"{parts} = sld4(a, at + k * {tile.maps} + {g * 4 * tile.maps // tile.own_maps})")
         for g in range(tile.own_pixels // 4):
-            s(f"b{g} = sld4(b, bt + k * {tile.pixels} + {g * 4 * across})")
+            parts = ", ".join(f"b_{4 * g + j}" for j in range(4))
+            s(f"{parts} = sld4(b, bt + k * {tile.pixels} + {g * 4 * across})")
         for i in range(tile.own_maps):
             for j in range(tile.own_pixels):
-                s(f"c{i}_{j} = fma(a{i // 4}[{i % 4}], b{j // 4}[{j % 4}], c{i}_{j})")
+                s(f"c{i}_{j} = fma(a_{i}, b_{j}, c{i}_{j})")
 
 
 def _emit_results(s: Lines, tile: Tile, epilogue: Epilogue, bias: bool) -> None:
