@@ -97,7 +97,8 @@ class CardExecutor:
             moves = [span for i, span in enumerate(moves) if i not in given] + [(self._status_start, self._status_stop)]
             work: list[Work] = [Move(self._ports, self._pinned, *span, to_card=True) for span in _joined(moves)]
             work += self._launches
-            work += [Move(self._ports, self._pinned, self._status_start, self._returned, to_card=False)]
+            if self._returned > self._status_start:
+                work += [Move(self._ports, self._pinned, self._status_start, self._returned, to_card=False)]
             self._replays[given] = self.card.record(work)
         return self._replays[given]
 

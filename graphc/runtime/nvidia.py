@@ -192,7 +192,7 @@ class NvidiaCard:
             if self._lost:
                 raise RunError(
                     f"the card cannot be used any more in this process: {self._lost}",
-                    f"start a new one, or {ON_THE_CPU}",
+                    f"start a new process, or {ON_THE_CPU}",
                 )
             try:
                 if hasattr(self, "_device"):

@@ -1,7 +1,11 @@
 /* A CUDA driver without a card, for tests: one device of capability NULL_MAJOR.NULL_MINOR, whose memory is the process's.
 
    Copies are made, kernels are not run: each launch is a line "kernel blocks threads parameter..." in the file
-   NULL_LOG. What is captured happens when the graph is launched. Unknown functions succeed and do nothing. */
+   NULL_LOG. What is captured happens when the graph is launched. Unknown functions succeed and do nothing.
+
+   A kernel whose name has NULL_FAULT in it fails when it runs: the next wait tells, and from then on everything fails,
+   as on a real card. With NULL_PINNED there is no pinned memory of more bytes than that. Memory is on the card
+   NULL_ORDINAL, addresses below 4096 are nobody's. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdint.h>
@@ -11,7 +15,7 @@
 
 typedef int Result;
 typedef uint64_t Address;
-enum { OK = 0, INVALID = 1, OUT_OF_MEMORY = 2, NO_DEVICE = 100, NOT_FOUND = 500 };
+enum { OK = 0, INVALID = 1, OUT_OF_MEMORY = 2, NO_DEVICE = 100, NOT_FOUND = 500, LAUNCH_FAILED = 719 };
 enum { LARGEST = 1 << 30, PARAMETERS = 128, ITEMS = 4096 };
 
 typedef struct { char name[128]; int parameters; } Kernel;
@@ -21,6 +25,7 @@ static Item items[ITEMS];
 static int count, capturing;
 static char context[64], graph[64];
 static void *current;
+static Result lost;
 
 static int from_environment(const char *name, int otherwise) {
     const char *text = getenv(name);
@@ -32,6 +37,9 @@ static void perform(const Item *item) {
         memcpy((void *)item->to, (void *)item->from, item->size);
         return;
     }
+    const char *fault = getenv("NULL_FAULT");
+    if (fault && strstr(item->kernel->name, fault)) lost = LAUNCH_FAILED;
+    if (lost) return;
     FILE *log = fopen(getenv("NULL_LOG"), "a");
     fprintf(log, "%s %u %u", item->kernel->name, item->blocks, item->threads);
     for (int i = 0; i < item->kernel->parameters; i++) fprintf(log, " %lld", (long long)item->values[i]);
@@ -40,6 +48,7 @@ static void perform(const Item *item) {
 }
 
 static Result take(Item item) {
+    if (lost) return lost;
     if (!capturing) perform(&item);
     else if (count == ITEMS) return OUT_OF_MEMORY;
     else items[count++] = item;
@@ -72,22 +81,28 @@ Result cuCtxGetStreamPriorityRange(int *least, int *greatest) { *least = *greate
 
 /* ---- memory ---- */
 Result cuMemAlloc_v2(Address *made, size_t size) {
-    if (size > LARGEST) return OUT_OF_MEMORY;
+    if (lost || size > LARGEST) return lost ? lost : OUT_OF_MEMORY;
     *made = (Address)aligned_alloc(256, (size + 255) / 256 * 256);
     return OK;
 }
 Result cuMemAllocAsync(Address *made, size_t size, void *stream) { return cuMemAlloc_v2(made, size); }
 Result cuMemAllocFromPoolAsync(Address *made, size_t size, void *pool, void *stream) { return cuMemAlloc_v2(made, size); }
-Result cuMemFree_v2(Address place) { free((void *)place); return OK; }
+Result cuMemFree_v2(Address place) { free((void *)place); return lost; }
 Result cuMemFreeAsync(Address place, void *stream) { return cuMemFree_v2(place); }
-Result cuMemAllocHost_v2(void **made, size_t size) { *made = malloc(size); return OK; }
+Result cuMemAllocHost_v2(void **made, size_t size) {
+    if (lost || size > from_environment("NULL_PINNED", LARGEST)) return lost ? lost : OUT_OF_MEMORY;
+    *made = malloc(size);
+    return OK;
+}
 Result cuMemHostAlloc(void **made, size_t size, unsigned flags) { return cuMemAllocHost_v2(made, size); }
-Result cuMemFreeHost(void *place) { free(place); return OK; }
+Result cuMemFreeHost(void *place) { free(place); return lost; }
 Result cuDeviceGetDefaultMemPool(void **pool, int device) { *pool = context; return OK; }
 Result cuDeviceGetMemPool(void **pool, int device) { *pool = context; return OK; }
 Result cuMemPoolGetAttribute(void *pool, int attribute, void *value) { *(uint64_t *)value = 0; return OK; }
 Result cuPointerGetAttribute(void *value, int attribute, Address place) {
-    if (attribute == 2) *(unsigned *)value = 2; /* memory of the device */
+    if (place < 4096) return INVALID;
+    if (attribute == 9) *(int *)value = from_environment("NULL_ORDINAL", 0);
+    else if (attribute == 2) *(unsigned *)value = 2; /* memory of the device */
     else if (attribute == 3 || attribute == 4) *(Address *)value = place;
     else *(int *)value = 0;
     return OK;
@@ -155,13 +170,16 @@ Result cuGraphInstantiateWithParams(void **made, void *of, char *parameters) {
     return OK;
 }
 Result cuGraphLaunch(void *what, void *stream) {
+    if (lost) return lost;
     for (int i = 0; i < count; i++) perform(&items[i]);
     return OK;
 }
+Result cuStreamSynchronize(void *stream) { return lost; }
 
 /* ---- how the bindings find all this ---- */
 Result cuGetErrorName(Result error, const char **text) {
-    *text = error == OUT_OF_MEMORY ? "CUDA_ERROR_OUT_OF_MEMORY" : "CUDA_ERROR";
+    *text = error == OUT_OF_MEMORY ? "CUDA_ERROR_OUT_OF_MEMORY"
+          : error == LAUNCH_FAILED ? "CUDA_ERROR_LAUNCH_FAILED" : "CUDA_ERROR";
     return OK;
 }
 Result cuGetErrorString(Result error, const char **text) { return cuGetErrorName(error, text); }

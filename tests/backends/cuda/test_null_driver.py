@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from emulated import emulated_plan
 from emulated_card import EmulatedCard
+from one_net import nets, operator
 from test_card_plans import OPS, WEIGHTS, X
 
 from graphc.plan import Plan
@@ -117,3 +118,94 @@ print(int(card.download(place.address, 1000)[255]))
     assert "OUT_OF_MEMORY" in done.stdout, done.stderr
     assert "smaller batch" in done.stdout
     assert done.stdout.endswith("255\n")
+
+
+FAULT = """
+import sys
+import numpy as np
+import graphc
+from graphc.runtime.nvidia import NvidiaCard
+plan, x = graphc.load(sys.argv[1], allow_native=True), np.load(sys.argv[2])
+for _ in range(2):
+    try:
+        plan.run({"x": x})
+    except graphc.RunError as error:
+        print(error.message, "|", error.help)
+try:
+    plan.run({"x": x}, on_card=True)
+except graphc.RunError as error:
+    print("again")
+del plan
+graph = graphc.import_model(sys.argv[3] + ".pb", None, {"x": x})
+print(graphc.compile_graph(graph, target="native").run({"x": x})["y"].sum())
+"""
+
+
+@pytest.mark.parametrize("steps", [False, True])
+def test_a_fault_costs_the_card_and_not_the_process(driver: Path, plan: Plan, tmp_path: Path, steps: bool) -> None:
+    """The first run tells the fault, later ones that the card is lost; a net for the CPU runs in the same process."""
+    predict, _ = nets([operator("Relu", "x", "y")], {"x": X}, "y", {})
+    (tmp_path / "y.npy.pb").write_bytes(predict)
+    environment = {"NULL_FAULT": "pool"} | ({"GRAPHC_CARD_STEPS": "1"} if steps else {})
+    done, launches = start(FAULT, driver, plan, tmp_path, **environment)
+    assert not done.returncode, done.stderr
+    first, second, third, last = done.stdout.splitlines()
+    assert "CUDA_ERROR_LAUNCH_FAILED" in first
+    assert ("the kernel that computes p" if steps else "a run of 3 kernels") in first
+    assert ("GRAPHC_CARD_STEPS=1" in first) != steps
+    assert second.startswith("the card cannot be used any more in this process")
+    assert "start a new process" in second
+    assert third == "again"
+    assert np.isclose(float(last), np.maximum(X, 0).sum(), rtol=1e-5)
+    assert [name.split("_")[0] for name, *_ in launches] == ["conv"]
+    assert not done.stderr
+
+
+def test_no_pinned_memory(driver: Path, plan: Plan, tmp_path: Path) -> None:
+    done, _ = start(RUN, driver, plan, tmp_path, NULL_PINNED="100")
+    assert "bytes of pinned memory: CUDA_ERROR_OUT_OF_MEMORY" in done.stderr
+    assert "smaller batch" in done.stderr
+
+
+ON_CARD = """
+import sys
+import numpy as np
+import graphc
+from graphc.runtime.card_array import CardArray
+plan, x = graphc.load(sys.argv[1], allow_native=True), np.load(sys.argv[2])
+place = plan.code.card.allocate(x.nbytes)
+plan.code.card.upload(place, x)
+
+class Given:
+    def __init__(self, address, strides=None):
+        self.__cuda_array_interface__ = {
+            "shape": x.shape, "typestr": "<f4", "data": (address, False), "version": 2, "strides": strides
+        }
+
+made = plan.run({"x": Given(place.address)}, on_card=True)["y"]
+assert isinstance(made, CardArray), made
+again = plan.run({"x": x}, on_card=True)["y"]
+print(made.address == again.address, made.numpy().shape, made.__cuda_array_interface__["typestr"])
+for wrong in (Given(12), Given(place.address, x[:, :, ::-1].strides)):
+    try:
+        plan.run({"x": wrong})
+    except graphc.RunError as error:
+        print(error.message, "|", error.help)
+"""
+
+
+def test_inputs_and_outputs_on_the_card(driver: Path, plan: Plan, tmp_path: Path) -> None:
+    done, launches = start(ON_CARD, driver, plan, tmp_path)
+    assert not done.returncode, done.stderr
+    first, *wrong = done.stdout.splitlines()
+    assert first == "False (1, 4, 3, 3) <f4"
+    assert len(launches) == 2 * 3
+    assert "input 'x' is in no card's memory (address 0xc)" in wrong[0]
+    assert "not in row-major order" in wrong[1]
+    assert "contiguous" in wrong[1]
+
+
+def test_an_input_on_another_card(driver: Path, plan: Plan, tmp_path: Path) -> None:
+    done, _ = start(ON_CARD, driver, plan, tmp_path, NULL_ORDINAL="1")
+    assert "is on card 1 (address" in done.stderr
+    assert "the plan runs on card 0" in done.stderr
