@@ -40,7 +40,7 @@ def unpacked(fused: np.ndarray, bits: int) -> np.ndarray:
     """The float32 numbers that fused rows stand for: number * scale + bias, in float32."""
     tail, kind = fused[:, -TAIL[bits] :], np.float32 if bits == 8 else np.float16
     scale, bias = np.ascontiguousarray(tail).view(kind).astype(np.float32).T[:, :, None]
-    return _codes(fused[:, : -TAIL[bits]], bits).astype(np.float32) * scale + bias
+    return np.asarray(_codes(fused[:, : -TAIL[bits]], bits).astype(np.float32) * scale + bias)
 
 
 def _codes(body: np.ndarray, bits: int) -> np.ndarray:
