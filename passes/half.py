@@ -6,19 +6,15 @@ import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from graphc.ir import PLAIN, Call, DType, Graph, GraphcError, Node, TensorType, Trait, Value, infer_node
+from graphc.ir import DType, Graph, GraphcError, Node, Value, infer_node
 from graphc.ir.opdef import n_epilogue_operands
 from graphc.ir.precision import HALVES, PRECISION, rounded
 from graphc.passes.base import Pass, nets
-from graphc.passes.matching import broadcast_kind, traits_of, unused_but_first
+from graphc.passes.half_rule import Row, has_weights, is_small, reads_and_writes_floats, row_of
+from graphc.passes.half_weights import bfloat16_weights
+from graphc.passes.matching import unused_but_first
 
-CONVOLUTIONS = ("Conv", "Conv2D")
-PRODUCTS = ("FC", "FCTransposed")
-POOLS = ("MaxPool", "AveragePool", "MaxPool1D", "AveragePool1D", "MaxPool2D", "AveragePool2D")
-JOINS = ("Concat", "DepthConcat")
-FEW_RESULTS = 4
-"""Convolutions and products of so many maps stay float32: they take no time, and mostly give what a net answers."""
-RULE = "Conv (blocked, constant weights, more than 4 maps), FC, and behind them pools, pointwise operators, Concat"
+RULE = "Conv (blocked, constant weights, 16 maps or more), FC, and behind them pools, pointwise operators, Concat"
 
 
 @dataclass(frozen=True)
@@ -27,10 +23,13 @@ class Half(Pass):
 
     precision: ``float16`` or ``bfloat16`` for all that the rule names, ``float`` for those alone that are requested.
     requests: ``name:precision;...`` by the blob that an operator computes, or its name; ``float`` keeps one out.
-    Handles Conv with constant weights and a blocked result, FC with constant weights, both of more than 4 maps; pools,
-    pointwise operators and views that read the result of such a one, Concat of nothing else. Refuses everything else
-    (softmax, losses, normalisation that is not folded, LRN, resizing), which stays float32; so do biases, inputs and
-    outputs. ``g.convert`` stands where precisions meet, unless the operator before can write the other one itself.
+    Handles what the table of ``passes/half_rule.py`` covers: Conv with constant weights and a blocked result, FC with
+    constant weights, both of 16 maps or more; pools, pointwise operators and views that read the result of such a
+    one, Concat of nothing else. A Conv or FC with few weights whose result nobody of these reads stays float32 unless
+    it is requested: errors made last are the largest part of an answer's. Refuses everything else (softmax, losses,
+    normalisation that is not folded, LRN, resizing), which stays float32; so do biases, inputs and outputs.
+    ``g.convert`` stands where precisions meet, unless the operator before can write the other one itself. Weights in
+    bfloat16 are rounded so that the errors of a map cancel (``passes/half_weights.py``).
     Raises ``GraphcError`` for a request that names no operator, or one that the rule does not cover.
     """
 
@@ -62,6 +61,10 @@ class _Wanted:
                 self.met.add(name)
                 return self.requests[name]
         return self.default
+
+    def is_requested(self, node: Node) -> bool:
+        """A precision is requested for the node itself."""
+        return any(name in self.requests for name in _names(node))
 
     def require_met(self, graph: Graph) -> None:
         """Raise ``GraphcError`` for the first request that no operator has taken."""
@@ -102,17 +105,11 @@ class _Assignment:
 
     def run(self) -> bool:
         """True iff any node got a precision."""
-        for node in self.graph.nodes:
-            if PRECISION not in node.attrs and self.covers(node):
-                dtype = self.wanted.precision(node)
-                if dtype is not DType.FLOAT:
-                    self.chosen[node] = dtype
-        for node in reversed(self.graph.nodes):
-            if node in self.chosen and _moves(node) and not self.is_read(node):
-                del self.chosen[node]
+        self.choose()
         for node in list(self.graph.nodes):
-            if node in self.chosen:
-                self.assign(node)
+            row = self.row(node)
+            if row:
+                self.assign(node, row)
             elif PRECISION not in node.attrs:
                 self.read_floats(node)
         self.graph.outputs = [self.form(v, DType.FLOAT, None) for v in self.graph.outputs]
@@ -120,29 +117,48 @@ class _Assignment:
 
     # ---- the rule ----------------------------------------------------------------------------------------------------
 
-    def covers(self, node: Node) -> bool:
-        """The rule covers a node, given what is chosen before it."""
-        floats = [v for v in node.operands if v is not None and v.type.dtype is DType.FLOAT]
-        result = node.results[0].type if node.results else TensorType()
-        if not floats or result.dtype is not DType.FLOAT or not unused_but_first(self.graph, node):
-            return False
-        if node.op in CONVOLUTIONS:
-            return _has_weights(node) and result.layout != PLAIN and _maps(result) > FEW_RESULTS
-        if node.op in PRODUCTS:
-            return _has_weights(node) and _maps(result) > FEW_RESULTS
-        behind = [self.is_half(v) for v in floats if not v.is_constant]
-        if node.op in JOINS:
-            return bool(behind) and all(behind)
-        if node.op in POOLS:
-            return any(behind) and (floats[0].type.rank or 5) <= 4
-        traits = traits_of(node)
-        if Trait.VIEW in traits:
-            return self.is_half(node.operands[0])
-        return Trait.POINTWISE in traits and any(behind) and len(floats) == len(node.operands) and _is_simple(node)
+    def choose(self) -> None:
+        """Fill ``chosen``: what the rule covers, less what is small and last."""
+        self.cover(frozenset())
+        last = self.small_and_last()
+        if last:
+            self.cover(last)
 
-    def is_half(self, value: Value | None) -> bool:
+    def cover(self, without: frozenset[Node]) -> None:
+        """Choose what the rule covers, without these nodes, and without those that would move values for nobody."""
+        self.chosen.clear()
+        for node in self.graph.nodes:
+            if PRECISION in node.attrs or node in without:
+                continue
+            row = row_of(node)
+            fits = row and reads_and_writes_floats(node) and unused_but_first(self.graph, node)
+            if row and fits and row.covers(node, self.is_half):
+                dtype = self.wanted.precision(node)
+                if dtype is not DType.FLOAT:
+                    self.chosen[node] = dtype
+        for node in reversed(self.graph.nodes):
+            row = self.row(node)
+            if row and row.moves and not self.is_read(node):
+                del self.chosen[node]
+
+    def small_and_last(self) -> frozenset[Node]:
+        """The chosen operators with few weights behind which no other one with weights is chosen."""
+        last, before = set[Node](), set[Node]()
+        for node in reversed(self.graph.nodes):
+            users = {user for result in node.results for user in result.users}
+            if any(user in before or (user in self.chosen and has_weights(user)) for user in users):
+                before.add(node)
+            elif node in self.chosen and is_small(node) and not self.wanted.is_requested(node):
+                last.add(node)
+        return frozenset(last)
+
+    def row(self, node: Node) -> Row | None:
+        """What the rule says of a node that is chosen; None for others."""
+        return row_of(node) if node in self.chosen else None
+
+    def is_half(self, value: Value) -> bool:
         """The value comes from an operator that is chosen."""
-        return value is not None and value.producer in self.chosen
+        return value.producer in self.chosen
 
     def is_read(self, node: Node) -> bool:
         """An operator that is chosen reads the result in half precision."""
@@ -150,23 +166,20 @@ class _Assignment:
 
     # ---- rewriting ---------------------------------------------------------------------------------------------------
 
-    def assign(self, node: Node) -> None:
+    def assign(self, node: Node, row: Row) -> None:
         """Operands and result of a node that is chosen."""
         dtype = self.chosen[node]
-        direct = node.op in CONVOLUTIONS and node.operands[0] is not None and node.operands[0].type.layout == PLAIN
-        first = len(node.operands) - n_epilogue_operands(node)
+        epilogue = len(node.operands) - n_epilogue_operands(node)
         for i, value in enumerate(node.operands):
             if value is None or value.type.dtype not in (DType.FLOAT, *HALVES):
                 continue
-            if i == 0 and direct:
+            if row.inputs != "any" and (i == 0 or row.moves):
+                node.set_operand(i, self.form(value, dtype if row.inputs == "half" else DType.FLOAT, node))
+            elif i == 1 and row.weights:
+                node.set_operand(i, self.weight(value, dtype, maps_last=node.op == "FCTransposed"))
+            elif i >= epilogue and value.type.shape != node.results[0].type.shape:
                 node.set_operand(i, self.form(value, DType.FLOAT, node))
-            elif _moves(node) or (i == 0 and node.op in (*CONVOLUTIONS, *PRODUCTS)):
-                node.set_operand(i, self.form(value, dtype, node))
-            elif i == 1 and node.op in (*CONVOLUTIONS, *PRODUCTS):
-                node.set_operand(i, value if direct else self.weight(value, dtype))
-            elif i >= first and value.type.shape != node.results[0].type.shape:
-                node.set_operand(i, self.form(value, DType.FLOAT, node))
-        writes_half = _moves(node) or self.is_read(node)
+        writes_half = row.moves or self.is_read(node)
         node.attrs[PRECISION] = (dtype if writes_half else DType.FLOAT).text.encode()
         infer_node(node)
 
@@ -187,38 +200,13 @@ class _Assignment:
             self.forms[value, dtype] = result
         return self.forms[value, dtype]
 
-    def weight(self, value: Value, dtype: DType) -> Value:
+    def weight(self, value: Value, dtype: DType, maps_last: bool) -> Value:
         """The weight rounded to a precision."""
         if (value, dtype) not in self.forms:
             assert value.data is not None
             taken, name = {c.name for c in self.graph.constants}, f"{value.name}_{dtype.text}"
             unique = next(n for n in (name, *(f"{name}_{i}" for i in range(2, len(taken) + 3))) if n not in taken)
-            data = rounded(value.data, dtype)
+            is_brain = dtype is DType.BFLOAT16
+            data = bfloat16_weights(value.data, maps_last) if is_brain else rounded(value.data, dtype)
             self.forms[value, dtype] = self.graph.add_constant(unique, data, replace(value.type, dtype=dtype))
         return self.forms[value, dtype]
-
-
-def _moves(node: Node) -> bool:
-    """The node moves elements, whose type stays."""
-    return node.op in JOINS or Trait.VIEW in traits_of(node)
-
-
-def _maps(result: TensorType) -> int:
-    """Results a pixel or a row; 0 where that is not known."""
-    count = (result.shape or (0, 0))[-1 if result.rank != 4 else 1]
-    return count if isinstance(count, int) else 0
-
-
-def _has_weights(node: Node) -> bool:
-    """Operand 1 is a float32 weight with elements, the bias a weight if there is one."""
-    weight, bias = node.operands[1], node.operands[2] if Call(node).has(2) else None
-    known = weight is not None and weight.data is not None and weight.type.dtype is DType.FLOAT
-    return known and (bias is None or bias.is_constant)
-
-
-def _is_simple(node: Node) -> bool:
-    """Operands have the result's shape, one element, or one a channel."""
-    call, shape = Call(node), node.results[0].type.shape
-    return shape is not None and all(
-        broadcast_kind(call, i, shape, 1 if len(shape) > 1 else 0) != "other" for i in range(call.n_inputs)
-    )

@@ -60,7 +60,7 @@ def test_plans_are_half_as_large_and_come_back(
     plans: dict[str, graphc.Plan], digits: tuple[np.ndarray, np.ndarray], kind: str, tmp_path: Path
 ) -> None:
     weights = {k: [v.type.nbytes for v in plans[k].graph.constants] for k in ("float", kind)}
-    assert sum(weights["float"]) > 1.9 * sum(weights[kind])
+    assert sum(weights["float"]) > 1.8 * sum(weights[kind])  # the last product is small and stays float32
     # as kernels hold them, transformed for Winograd's algorithm where that is chosen
     assert sum(a.nbytes for a in plans["float"].weights) > sum(a.nbytes for a in plans[kind].weights)
     plans[kind].save(tmp_path / "half.pkl")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -25,8 +25,9 @@ NO_EPILOGUE = Epilogue("y=x0", ())
 TRANSFORM_NS = {2: (9.0, 9.0), 4: (26.0, 24.0)}
 """Time of the input and the output transform of one tile of one channel block."""
 
-FEW = 600_000
-"""Bytes of transformed weights that may be float32 in a net in half precision: 64 channels to 64."""
+FEWEST = 32
+"""Channels or maps from which on half precision is worth F(2, 3): its transforms round once more, and with fewer they
+take what the products save."""
 
 
 @dataclass(frozen=True)
@@ -127,10 +128,11 @@ def candidates(call: Call, c: Convolution, target: CpuTarget) -> list[Candidate]
 
 def _plans(c: Convolution, types: Types, target: CpuTarget) -> list[Plan]:
     """F(2, 3) and F(4, 3). The latter multiplies rounding errors of transformed weights by eight, the former by one and
-    a half: weights in half precision are transformed to halves for F(2, 3), and to floats, where they are few, for
-    F(4, 3)."""
-    two, four = Plan(2, c, types, target), Plan(4, c, replace(types, weights=""), target)
-    return [two, four] if not types.weights or four.u_bytes <= FEW else [two]
+    a half: weights in half precision are for F(2, 3) alone, and for the direct way where channels or maps are few."""
+    two, four = Plan(2, c, types, target), Plan(4, c, types, target)
+    if not types.weights:
+        return [two, four]
+    return [two] if max(c.channels, c.maps) >= FEWEST else []
 
 
 def _fused_tile(p: Plan) -> Tile:
@@ -226,7 +228,7 @@ def _plan(call: Call, choice: Choice, target: CpuTarget) -> tuple[Plan, KernelSp
     assert c is not None
     assert spec is not None
     m = spec.int("m") if choice.rule == "winograd" else int(choice.rule[len("winograd")])
-    return Plan(m, c, replace(Types.of_call(call), weights=Types.of_spec(spec).weights), target), spec
+    return Plan(m, c, Types.of_call(call), target), spec
 
 
 def _tile_of(spec: KernelSpec) -> Tile:

@@ -1,0 +1,150 @@
+"""Which operators run in half precision, and what of them is a half: the rule of the pass ``half``, as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from graphc.ir import PLAIN, Call, DType, Node, Trait, Value
+from graphc.passes.matching import broadcast_kind, traits_of
+
+IsHalf = Callable[[Value], bool]
+"""The value comes from an operator in half precision."""
+
+CONVOLUTIONS = ("Conv", "Conv2D")
+PRODUCTS = ("FC", "FCTransposed")
+POOLS = ("MaxPool", "AveragePool", "MaxPool1D", "AveragePool1D", "MaxPool2D", "AveragePool2D")
+JOINS = ("Concat", "DepthConcat")
+
+FEWEST = 16
+"""Convolutions and products of fewer maps or channels stay float32: half precision hardly makes them faster or smaller,
+and where all of a net is so narrow, too few errors cancel."""
+SMALL = 1 << 15
+"""Bytes of float32 weights up to which the last operator with weights before an answer stays float32."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the rule says of one kind of operators.
+
+    includes: an operator is of this kind; the first row that includes it holds. covers: it runs in half precision.
+    inputs: ``half`` or ``float``, what operand 0 (of a kind that moves, all) is converted to; ``any``: read as it is.
+    weights: operand 1 becomes halves. moves: the result is of the operands' type; of other kinds it is a half where
+    somebody in half precision reads it, else float32.
+    """
+
+    kind: str
+    includes: Callable[[Node], bool]
+    covers: Callable[[Node, IsHalf], bool]
+    inputs: str
+    weights: bool = False
+    moves: bool = False
+
+
+def row_of(node: Node) -> Row | None:
+    """What the rule says of an operator; None for those that it never covers."""
+    return next((row for row in TABLE if row.includes(node)), None)
+
+
+def reads_and_writes_floats(node: Node) -> bool:
+    """What every covered operator does before the pass: some operand is float32, and the first result is."""
+    floats = any(v is not None and v.type.dtype is DType.FLOAT for v in node.operands)
+    return floats and bool(node.results) and node.results[0].type.dtype is DType.FLOAT
+
+
+def has_weights(node: Node) -> bool:
+    """The operator is a convolution or a product."""
+    return row_of(node) in (IMAGE, CONVOLUTION, PRODUCT)
+
+
+def is_small(node: Node) -> bool:
+    """The operator has weights, and few of them."""
+    weights = node.operands[1] if has_weights(node) else None
+    return weights is not None and weights.type.nbytes <= SMALL
+
+
+# ---- kinds -----------------------------------------------------------------------------------------------------------
+
+
+def _reads_image(node: Node) -> bool:
+    return node.op in CONVOLUTIONS and node.operands[0] is not None and node.operands[0].type.layout == PLAIN
+
+
+def _has_trait(trait: Trait) -> Callable[[Node], bool]:
+    return lambda node: trait in traits_of(node)
+
+
+def _is_one_of(names: tuple[str, ...]) -> Callable[[Node], bool]:
+    return lambda node: node.op in names
+
+
+# ---- conditions ------------------------------------------------------------------------------------------------------
+
+
+def _wide_and_blocked(node: Node, is_half: IsHalf) -> bool:
+    return _blocked_of_many_maps(node, is_half) and _count(node.operands[0]) >= FEWEST
+
+
+def _blocked_of_many_maps(node: Node, is_half: IsHalf) -> bool:
+    return node.results[0].type.layout != PLAIN and _of_many_maps(node, is_half)
+
+
+def _of_many_maps(node: Node, is_half: IsHalf) -> bool:
+    """Operand 1 is a float32 weight with elements, the bias a weight if there is one; many maps."""
+    weight, bias = node.operands[1], node.operands[2] if Call(node).has(2) else None
+    known = weight is not None and weight.data is not None and weight.type.dtype is DType.FLOAT
+    return known and (bias is None or bias.is_constant) and _count(node.results[0]) >= FEWEST
+
+
+def _count(value: Value | None) -> int:
+    """Numbers a pixel or a row; 0 where that is not known."""
+    shape = (value.type.shape if value is not None else None) or (0,)
+    count = shape[1 if len(shape) == 4 else -1]
+    return count if isinstance(count, int) else 0
+
+
+def _inputs(node: Node) -> list[Value]:
+    """The float operands that are no weights."""
+    return [v for v in node.operands if v is not None and v.type.dtype is DType.FLOAT and not v.is_constant]
+
+
+def _all_half(node: Node, is_half: IsHalf) -> bool:
+    return bool(_inputs(node)) and all(map(is_half, _inputs(node)))
+
+
+def _first_half(node: Node, is_half: IsHalf) -> bool:
+    return node.operands[0] is not None and is_half(node.operands[0])
+
+
+def _image_half(node: Node, is_half: IsHalf) -> bool:
+    return _first_half(node, is_half) and (_inputs(node)[0].type.rank or 5) <= 4
+
+
+def _any_half_all_simple(node: Node, is_half: IsHalf) -> bool:
+    """All operands are float32, and have the result's shape, one element, or one a channel."""
+    if not any(map(is_half, _inputs(node))):
+        return False
+    call, shape = Call(node), node.results[0].type.shape
+    floats = all(v is not None and v.type.dtype is DType.FLOAT for v in node.operands)
+    axis = 1 if len(shape or ()) > 1 else 0
+    return (
+        floats
+        and shape is not None
+        and all(broadcast_kind(call, i, shape, axis) != "other" for i in range(call.n_inputs))
+    )
+
+
+IMAGE = Row("image", _reads_image, _blocked_of_many_maps, inputs="float")
+CONVOLUTION = Row("convolution", _is_one_of(CONVOLUTIONS), _wide_and_blocked, inputs="half", weights=True)
+PRODUCT = Row("product", _is_one_of(PRODUCTS), _of_many_maps, inputs="half", weights=True)
+
+TABLE = (
+    IMAGE,
+    CONVOLUTION,
+    PRODUCT,
+    Row("join", _is_one_of(JOINS), _all_half, inputs="half", moves=True),
+    Row("pool", _is_one_of(POOLS), _image_half, inputs="any"),
+    Row("view", _has_trait(Trait.VIEW), _first_half, inputs="half", moves=True),
+    Row("pointwise", _has_trait(Trait.POINTWISE), _any_half_all_simple, inputs="any"),
+)
+"""The rule. Biases, operands of epilogues that are no images, and whatever no row covers stay float32."""
