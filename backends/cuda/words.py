@@ -11,6 +11,7 @@ Further words stand in ``vector_words.py`` (halves, several elements at once) an
     barrier()                                               for all threads of the block
     swap(v, m)                                              of the thread of the warp whose number differs by m
     quot(a, b) rest(a, b)                                   of integers from 0 to 2^31 - 1
+    within(a, n)                                            0 <= a < n, of integers of 32 bits
     fma(a, b, c) div(a, b) largest(a, b) smallest(a, b)     float32; the last two are NaN where an operand is
     sqrt exp log tanh sigmoid erf sin cos pow floor ceil nearest absolute
     where(m, a, b) isnan(a) no(m)
@@ -143,6 +144,11 @@ def _narrow(operation: str) -> Build:
     return build
 
 
+def _within(b: Any, a: Any, n: Any) -> Any:
+    """One comparison: what is below 0 is a large number without its sign."""
+    return b.icmp_unsigned("<", b.trunc(a, I32), b.trunc(n, I32))
+
+
 def _memory() -> dict[str, Any]:
     f4, i8 = types.float32, types.int64
     four = types.UniTuple(f4, 4)
@@ -185,6 +191,7 @@ def _arithmetic() -> dict[str, Any]:
     return {
         "quot": word(i8, (i8, i8), _narrow("udiv")),
         "rest": word(i8, (i8, i8), _narrow("urem")),
+        "within": word(mask, (i8, i8), _within),
         "fma": word(f4, (f4, f4, f4), lambda b, *v: _call(b, "llvm.fma.f32", F32, *v)),
         "div": word(f4, (f4, f4), lambda b, a, c: b.fdiv(a, c)),
         "largest": word(f4, (f4, f4), _asm("max.NaN.f32 $0, $1, $2;", "=f,f,f")),

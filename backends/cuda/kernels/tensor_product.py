@@ -18,6 +18,8 @@ from graphc.ir.schedule import KernelSpec
 
 PIECE, PIECES = 16, 4
 """Bytes of a piece; pieces of a step."""
+FAR = 1 << 29
+"""A row that is outside of every image, from whichever row in it one counts; so is the sum of two or three such."""
 NAMES = (
     *("x", "xn", "xc", "xr", "xp", "weights", "pixels", "image", "ow", "h", "w", "channels", "pieces", "kh", "kw"),
     *("maps", "packed", "steps", "sh", "sw", "dh", "dw", "pt", "pl"),
@@ -76,8 +78,12 @@ def pack(weights: np.ndarray, groups: int, product: Product) -> np.ndarray:
 
 
 def emit_sums(s: Lines, product: Product) -> None:
-    """Code that computes ``product.sums``; it sets ``group``, the first pixel ``p0`` and map ``m0`` of the thread's."""
+    """Code that computes ``product.sums``; it sets ``group``, the first pixel ``p0`` and map ``m0`` of the thread's.
+
+    What the loop carries from step to step has 32 bits, but for addresses.
+    """
     tile = product.tile
+    last = (tile.stages - 1) * tile.stage
     s(f"ring = shared({tile.stages * tile.stage // 4})")
     s("t = i64(thread())")
     _emit_place(s, product)
@@ -89,18 +95,19 @@ def emit_sums(s: Lines, product: Product) -> None:
             s(f"to = ring + {stage * tile.stage}")
             _emit_copies(s, product)
         s("commit()")
-    s(f"stage, ahead = 0, {(tile.stages - 1) * tile.stage}")
-    with s.block("for k in range(steps):"):
+    s(f"stage, ahead, left = i32(0), i32({last}), i32(steps)")
+    with s.block("while left > 0:"):
         s(f"wait({tile.stages - 2})")
         s("barrier()")
-        with s.block(f"if k + {tile.stages - 1} < steps:"):
+        with s.block(f"if left >= {tile.stages}:"):
             s("to = ring + ahead")
             _emit_copies(s, product)
         s("commit()")
         s("from_ = ring + stage")
         _emit_products(s, product)
         for name in ("stage", "ahead"):
-            s(f"{name} = {name} + {tile.stage} if {name} < {(tile.stages - 1) * tile.stage} else 0")
+            s(f"{name} = i32({name} + {tile.stage} if {name} < {last} else 0)")
+        s("left = i32(left - 1)")
     s("lane, warp = t & 31, t >> 5")
     across = tile.maps // tile.warp_maps
     s(f"p0 = p0 + quot(warp, {across}) * {tile.warp_pixels} + (lane >> 2)")
@@ -117,61 +124,68 @@ def _emit_place(s: Lines, product: Product) -> None:
     s(f"part, line = quot(t, {quarter}), rest(t, {quarter})")
     for j in range(tile.pixels // quarter):
         s(f"p = p0 + line + {j * quarter}")
-        s(f"inside{j} = p < pixels")
-        s(f"p = p if inside{j} else 0")
-        s("n, p = quot(p, image), rest(p, image)")
-        s(f"row{j}, column{j} = quot(p, ow) * sh - pt, rest(p, ow) * sw - pl")
-        s(f"x{j} = x + n * xn + group * pieces * xc + row{j} * xr + column{j} * xp")
-    if product.window:
-        s("piece, tap = rest(part, pieces), quot(part, pieces)")
-        s("r, q = quot(tap, kw) * dh, rest(tap, kw) * dw")
-    else:
-        s("piece = part")
+        s("n, q = quot(min(p, pixels - 1), image), rest(min(p, pixels - 1), image)")
+        s("row, column = quot(q, ow) * sh - pt, rest(q, ow) * sw - pl")
+        s(f"x{j} = x + n * xn + group * pieces * xc + row * xr + column * xp")
+        s(f"row{j}, column{j} = i32(row if p < pixels else {2 * FAR}), i32(column)")
+    _emit_piece(s, product)
     s(f"wide = weights + (group * steps * packed + m0) * {ROW} + t * {PIECE}")
-    s(f"line_at = line * {ROW} + ((part ^ (line >> 1 & 3)) << 4)")
-    s(f"map_at = {tile.pixels * ROW} + (t >> 2) * {ROW} + (((t & 3) ^ (t >> 3 & 3)) << 4)")
+    s(f"line_at = i32(line * {ROW} + ((part ^ (line >> 1 & 3)) << 4))")
+    s(f"map_at = i32({tile.pixels * ROW} + (t >> 2) * {ROW} + (((t & 3) ^ (t >> 3 & 3)) << 4))")
     across = tile.maps // tile.warp_maps
     s(f"lane, down, across = t & 31, quot(t >> 5, {across}), rest(t >> 5, {across})")
     s(f"a_row = down * {tile.warp_pixels} + (lane & 15)")
     s(f"b_row = across * {tile.warp_maps} + (lane & 7) + (lane >> 4) * 8")
     for half in range(2):
-        s(f"a{half}_at = a_row * {ROW} + ((((lane >> 4) + {2 * half}) ^ (a_row >> 1 & 3)) << 4)")
+        s(f"a{half}_at = i32(a_row * {ROW} + ((((lane >> 4) + {2 * half}) ^ (a_row >> 1 & 3)) << 4))")
         place = f"b_row * {ROW} + ((((lane >> 3 & 1) + {2 * half}) ^ (b_row >> 1 & 3)) << 4)"
-        s(f"b{half}_at = {tile.pixels * ROW} + {place}")
+        s(f"b{half}_at = i32({tile.pixels * ROW} + {place})")
+
+
+def _emit_piece(s: Lines, product: Product) -> None:
+    """Which piece of which tap this thread copies first, and where that lies from the window's first pixel on.
+
+    Behind the last tap the row is so far away that all is outside of the image.
+    """
+    s("size, turn = i32(channels), i32(pieces)")
+    if not product.window:
+        s("piece, at = i32(part), part * xc")
+        return
+    s("first, tap = rest(part, pieces), quot(part, pieces)")
+    s("r, q = quot(tap, kw) * dh, rest(tap, kw) * dw")
+    s("at = first * xc + r * xr + q * xp")
+    s(f"piece, r, q = i32(first), i32(r if r < kh * dh else {FAR}), i32(q)")
+    s("high, broad, tall, side, fall = i32(h), i32(w), i32(kh * dh), i32(kw * dw), i32(dh)")
+    s("next_tap, next_row = xp * dw - pieces * xc, xr * dh - kw * dw * xp")
 
 
 def _emit_copies(s: Lines, product: Product) -> None:
     """Begin to copy this thread's share of the next step to ``to``, and go on to the step behind it."""
     tile, size = product.tile, product.itemsize
     quarter, each = tile.threads // PIECES, PIECE // size
-    s(f"count = max(min(channels - piece * {each}, {each}), 0) * {size}")
-    if product.window:
-        s("count = count if r < kh * dh else 0")
-        s("step = piece * xc + r * xr + q * xp")
-    else:
-        s("step = piece * xc")
+    within = f"i32(min(size - piece * {each}, {each}))"
+    s(f"count = i32({within if product.window else f'max({within}, 0)'} * {size})")
     for j in range(tile.pixels // quarter):
         if product.window:
-            s(f"a, b = row{j} + r, column{j} + q")
-            s(f"has = inside{j} & (a >= 0) & (a < h) & (b >= 0) & (b < w)")
+            s(f"has = within(row{j} + r, high) & within(column{j} + q, broad)")
         else:
-            s(f"has = inside{j}")
+            s(f"has = row{j} < {FAR}")
         if product.kind == "u1":
-            s(f"copy16(to + line_at + {j * quarter * ROW}, x{j} + step if has & (count > 0) else filling, 16)")
+            s(f"copy16(to + line_at + {j * quarter * ROW}, x{j} + at if has & (count > 0) else filling, 16)")
         else:
-            s(f"copy16(to + line_at + {j * quarter * ROW}, x{j} + step, count if has else 0)")
+            s(f"copy16(to + line_at + {j * quarter * ROW}, x{j} + at, count if has else 0)")
     for j in range(PIECES * tile.maps // tile.threads):
-        at = j * tile.threads * PIECE
-        s(f"copy16(to + map_at + {at}, wide + {at}, 16)")
+        offset = j * tile.threads * PIECE
+        s(f"copy16(to + map_at + {offset}, wide + {offset}, 16)")
     s(f"wide = wide + packed * {ROW}")
-    s(f"piece = piece + {PIECES}")
+    s(f"piece, at = i32(piece + {PIECES}), at + {PIECES} * xc")
     if product.window:
-        with s.block("while piece >= pieces:"):
-            s("piece = piece - pieces")
-            s("q = q + dw")
-            with s.block("if q >= kw * dw:"):
-                s("q = 0")
-                s("r = r + dh")
+        with s.block("while piece >= turn:"):
+            s("piece, q, at = i32(piece - turn), i32(q + dw), at + next_tap")
+            with s.block("if q >= side:"):
+                s("q, r, at = i32(0), i32(r + fall), at + next_row")
+                with s.block("if r >= tall:"):
+                    s(f"r = i32({FAR})")
 
 
 def _emit_products(s: Lines, product: Product) -> None:

@@ -143,6 +143,11 @@ class Words(TensorWords):
         for k, v in enumerate(values):
             self.sst(s, i + k, v)
 
+    def fail(self, a: Any, code: Any) -> None:
+        """The word at an address becomes the largest of what the threads give."""
+        word = self.memory.view(int(self._active(a)[0]), 8).view(np.int64)
+        word[0] = max(int(word[0]), int(self._active(code).max()))
+
     # ---- threads ----------------------------------------------------------------------------------------------------
 
     def thread(self) -> np.ndarray:
@@ -169,6 +174,12 @@ class Words(TensorWords):
     def rest(self, a: Any, b: Any) -> Any:
         a, b = self._naturals(a, b)
         return a % b
+
+    def within(self, a: Any, n: Any) -> Any:
+        for v in (self._active(a), self._active(n)):
+            if v.size and (v.min() < -(2**31) or v.max() > 2**31 - 1):
+                raise Fault("a comparison outside of 32 bits")
+        return (np.asarray(a) >= 0) & (np.asarray(a) < n)
 
     def _naturals(self, *values: Any) -> list[Any]:
         """The operands of a division of 32 bits; those of threads that are not active do not count."""
