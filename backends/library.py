@@ -72,12 +72,19 @@ class RuleLibrary(Generic[T]):
         """Some rule serves the operator, for some types and arguments."""
         return bool(self._rules_for(call))
 
+    def why_not(self, call: Call) -> str:
+        """Why no rule serves a call, where one says so; else nothing."""
+        told = (rule.why_not(call, self.target) for rule in self._rules_for(call) if rule.why_not is not None)
+        return next((reason for reason in told if reason), "")
+
     def _refusal(self, call: Call, known: bool) -> str:
         node = call.node
         types = ", ".join(str(v.type) if v is not None else "-" for v in node.operands)
         blobs = ", ".join(f"'{r.name}'" for r in node.results)
         reason = "has no kernel for these types and arguments" if known else "has no kernel"
-        return f"{node.location}: {node.op}({types}) -> {blobs} {reason} on target '{self.target.name}'"
+        text = f"{node.location}: {node.op}({types}) -> {blobs} {reason} on target '{self.target.name}'"
+        why = self.why_not(call)
+        return f"{text}: {why}" if why else text
 
     def needs(self, call: Call, choice: Choice) -> Needs:
         """What the choice asks of memory."""

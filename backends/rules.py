@@ -29,7 +29,7 @@ class Rule(Generic[T]):
 
     choose(call, target): a Choice with its predicted cost, None where the rule does not apply. needs(call, choice,
     target): what it asks of memory. bind(call, choice, ins, outs, workspace, target): its steps. half: it serves
-    operators in half precision too (``ir/precision.py``).
+    operators in half precision too (``ir/precision.py``). why_not(call, target): for people, why it does not apply.
     """
 
     name: str
@@ -38,6 +38,7 @@ class Rule(Generic[T]):
     needs: Callable[[Call, Choice, T], Needs]
     bind: Callable[[Call, Choice, Sequence[View | None], Sequence[View], Address, T], list[Step]]
     half: bool = False
+    why_not: Callable[[Call, T], str] | None = None
 
 
 def float_bits(value: float) -> int:

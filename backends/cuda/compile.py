@@ -22,7 +22,7 @@ from graphc.ir import GraphcError, LoweringError
 
 COMPILER = ("numba-cuda", "cuda-core", "nvidia-nvvm", "nvidia-nvjitlink")
 """Distributions of the extra ``cuda`` that machine code depends on."""
-MEANING = ("words", "vector_words", "tensor_words", "worker")
+MEANING = ("words", "vector_words", "tensor_words", "arrays", "worker")
 """The modules that give the words of kernel source their meaning."""
 
 Source = tuple[str, int]

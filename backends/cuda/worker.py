@@ -21,7 +21,7 @@ from numba.core.types.functions import BaseFunction
 from numba.cuda import dispatcher, types
 
 from graphc.backends.cpu.vocabulary import BUILTINS, check_source
-from graphc.backends.cuda import tensor_words, vector_words, words
+from graphc.backends.cuda import arrays, tensor_words, vector_words, words
 from graphc.backends.cuda.target import CudaTarget, find
 
 RESIDENT = 512
@@ -49,7 +49,7 @@ def compile_kernel(name: str, source: str, threads: int, target: CudaTarget) -> 
 
 @cache
 def _vocabulary() -> dict[str, Any]:
-    return {**words.namespace(), **vector_words.namespace(), **tensor_words.namespace()}
+    return {**words.namespace(), **vector_words.namespace(), **tensor_words.namespace(), **arrays.namespace()}
 
 
 def _remember_signatures() -> None:

@@ -9,6 +9,7 @@ from graphc.backends.cuda.kernels import (
     copy,
     fc,
     gemm,
+    loops,
     lrn,
     norm,
     pad,
@@ -19,6 +20,7 @@ from graphc.backends.cuda.kernels import (
     pool_blocked,
     reduce,
     relayout,
+    segments,
     softmax,
     transpose,
 )
@@ -33,6 +35,7 @@ RULES: tuple[Rule, ...] = (
     *conv_transpose.RULES,
     *fc.RULES,
     *gemm.RULES,
+    *loops.RULES,
     *lrn.RULES,
     *norm.RULES,
     *pad.RULES,
@@ -42,6 +45,7 @@ RULES: tuple[Rule, ...] = (
     *pool.RULES,
     *pool_blocked.RULES,
     *reduce.RULES,
+    *segments.RULES,
     *softmax.RULES,
     *movement_rules(copy.CudaCopier),
 )
@@ -53,6 +57,7 @@ TEMPLATES: tuple[Template, ...] = (
     *copy.TEMPLATES,
     *fc.TEMPLATES,
     *gemm.TEMPLATES,
+    *loops.TEMPLATES,
     *lrn.TEMPLATES,
     *norm.TEMPLATES,
     *pad.TEMPLATES,
@@ -63,6 +68,7 @@ TEMPLATES: tuple[Template, ...] = (
     *pool_blocked.TEMPLATES,
     *reduce.TEMPLATES,
     *relayout.TEMPLATES,
+    *segments.TEMPLATES,
     *softmax.TEMPLATES,
     *transpose.TEMPLATES,
 )

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import simt
+import simt_loops
 from simt_memory import DeviceMemory
 
 from graphc.ir import RunError
@@ -63,7 +64,9 @@ class EmulatedCard:
         if isinstance(item, Launch):
             self.launches.append(item)
             params = list(item.params)
-            simt.launch(self._memory, item.kernel, self._source(item.kernel), item.blocks, item.threads, params)
+            source = self._source(item.kernel)
+            run = simt_loops.launch if "array_" in source else simt.launch
+            run(self._memory, item.kernel, source, item.blocks, item.threads, params)
         else:
             self._copy(item)
 

@@ -1,0 +1,281 @@
+"""Operators whose record gives a loop: its turns shared out to threads, as far as they are proved independent.
+
+Each stage of a loop (``loops_proof.py``) is a launch. Outputs and scratch arrays are zeroed before, unless one stage
+stores every element. Of several errors that with the largest number is told; stages after one that failed do nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from graphc.backends.cuda.kernels.copy import CODES
+from graphc.backends.cuda.loops_flat import Flat, Refusal, flatten
+from graphc.backends.cuda.loops_kernel import DependsOnElements, Outline, kernel_body, turns, variable
+from graphc.backends.cuda.loops_proof import Stage, prove
+from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for
+from graphc.backends.cuda.target import CudaTarget
+from graphc.backends.lines import Lines
+from graphc.backends.loop_call import (
+    ABSENT,
+    FEW,
+    LISTS,
+    NOTHING,
+    argument_params,
+    codes_of,
+    literal,
+    operand,
+    placed_arrays,
+    scratch_bytes,
+    spec_parts,
+    width,
+)
+from graphc.backends.loop_source import loop_source
+from graphc.ir import LoweringError, VerifyError
+from graphc.ir.loops import is_fill, loop_inputs, loop_operands
+from graphc.ir.opdef import Call, OpDef, lookup
+from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
+from graphc.ir.types import TensorType
+
+LATE = 1e15
+"""The cost of these kernels: those made for an operator are faster and come first."""
+LEAST, MUCH = 32, 1 << 16
+"""Fewer threads than the one do not run a loop of more turns than the other: that would be slow beyond all measure."""
+
+
+@dataclass(frozen=True)
+class Proved:
+    """A loop whose stages threads share out; or the reason why they do not."""
+
+    flat: Flat | None
+    stages: tuple[Stage, ...]
+    reason: str = ""
+
+
+@cache
+def _proved(source: str, arrays: int, whole: tuple[bool, ...]) -> Proved:
+    try:
+        flat = flatten(source)
+        return Proved(flat, tuple(prove(flat, dict(zip(flat.params[arrays:], whole)))))
+    except Refusal as refusal:
+        return Proved(None, (), str(refusal))
+
+
+def proof_of(opdef: OpDef, ins: Sequence[str], outs: Sequence[str], work: Sequence[str], args: Sequence[str]) -> Proved:
+    """The proof of a record's loop for arrays and arguments of these codes."""
+    operands = loop_operands(opdef, ins, outs, work, ABSENT)
+    return _proved(loop_source(opdef), len(operands), tuple(map(_is_whole, args)))
+
+
+def _is_whole(code: str) -> bool:
+    few = FEW.fullmatch(code)
+    return (few[2] if few else code) in ("i", "s") or code.lstrip("-").isdigit()
+
+
+def why_not(call: Call) -> str:
+    """Why threads of a card cannot share out the loop of a call; empty where they can."""
+    try:
+        parts = spec_parts(call)
+    except VerifyError:
+        return "its numbers follow from elements that are known only when it runs"
+    if parts is None:
+        return "its loop takes values that no kernel can have"
+    sides = codes_of(KernelSpec.make("loop", **parts))
+    if any(code in LISTS for code in sides[3]):
+        return "its loop takes a list of numbers"
+    if "s" in sides[3]:
+        return "it draws random numbers, other ones in each run, and a run on a card is recorded once"
+    proved = proof_of(call.opdef, *sides)
+    if proved.flat is None:
+        return f"its loop runs in order: {proved.reason}"
+    if call.opdef.sizes is not None:
+        return _sizes_why_not(call.opdef, sides)
+    values = _outlines(call, sides)
+    for number, stage in enumerate(proved.stages):
+        try:
+            counts = turns(proved.flat, proved.stages, number, values)
+        except DependsOnElements:
+            return "how often its loop turns depends on elements"
+        if stage.levels and counts and math.prod(counts) > MUCH:
+            shared = math.prod(counts[k] for k in stage.shared)
+            if shared < LEAST:
+                return f"only {shared} threads could share out its loop of {math.prod(counts)} turns"
+    return ""
+
+
+def _sizes_why_not(opdef: OpDef, sides: tuple[list[str], list[str], list[str], list[str]]) -> str:
+    """The same for the loop that finds the sizes of the results."""
+    ins, _, work, args = sides
+    proved = proof_of(lookup(f"g.sizes.{opdef.name}"), ins, ["i8:1", *work], [], args)
+    return f"the loop that finds its sizes runs in order: {proved.reason}" if proved.flat is None else ""
+
+
+def _outlines(call: Call, sides: tuple[list[str], list[str], list[str], list[str]]) -> list[Any]:
+    """What is known of the arguments of a loop before it runs."""
+    types = [*loop_inputs(call), *(r.type for r in call.node.results)]
+    absent = Outline((0,), 4)
+    carried = [v.type for v in call.node.operands[call.n_inputs :] if v is not None]
+    work = carried or list(call.opdef.scratch(call) if call.opdef.scratch else ())
+    made = [absent if t is None else _outline(t) for t in types]
+    n = len(sides[0])
+    operands = loop_operands(call.opdef, made[:n], made[n:], [_outline(t) for t in work], absent)
+    return [*operands, *call.opdef.loop_arguments(call)]
+
+
+def _outline(type: TensorType) -> Outline:
+    return Outline(type.static_shape, type.dtype.itemsize if type.dtype else 4)
+
+
+def _choose(call: Call, target: CudaTarget) -> Choice | None:
+    if why_not(call):
+        return None
+    parts = spec_parts(call)
+    assert parts is not None
+    return Choice("loop", KernelSpec.make("loop", threads=THREADS, stage=0, **parts), {}, LATE)
+
+
+def emit(spec: KernelSpec, target: CudaTarget) -> str:
+    """Source of ``loop{op, ins, outs, work, args, stage}``.
+
+    Parameters: the number of threads, of each shared loop but the outermost how often it turns, of each array the
+    address and the dimensions, the arguments that are numbers, and the address of the status word if there are errors.
+    """
+    opdef, sides = lookup(str(spec["op"])), codes_of(spec)
+    proved, number = proof_of(opdef, *sides), spec.int("stage")
+    if proved.flat is None or not 0 <= number < len(proved.stages):
+        raise LoweringError(f"the loop of {opdef.name} runs on no card: {proved.reason}", "compile the net again")
+    ins, outs, work, args = sides
+    s, stage = Lines(), proved.stages[number]
+    functions, body = kernel_body(proved.flat, proved.stages, number, bool(opdef.errors))
+    parameters = ["total", *(f"n{k}" for k in range(1, len(stage.shared)))]
+    arrays = []
+    for i, code in enumerate([*ins, *outs, *work]):
+        rank = 0 if code == ABSENT else int(code.partition(":")[2])
+        arrays.append(NOTHING if code == ABSENT else _array(f"a{i}", code, rank))
+        parameters += [] if code == ABSENT else [f"a{i}", *(f"a{i}_{d}" for d in range(rank))]
+    first = len(ins) + len(outs)
+    operands = loop_operands(opdef, arrays[: len(ins)], arrays[len(ins) : first], arrays[first:], NOTHING)
+    numbers = [[f"p{i}_{k}" for k in range(width(code))] for i, code in enumerate(args)]
+    parameters += [n for names in numbers for n in names] + ["status"] * bool(opdef.errors)
+    values = [*map(operand, operands), *(_number(code, names) for code, names in zip(args, numbers))]
+    with s.block(f"def {spec.name}({', '.join(parameters)}):"):
+        s(f"t0 = i64(block()) * {spec.int('threads')} + thread()")
+        with s.block("if t0 >= total:"):
+            s("return")
+        if opdef.errors and number:
+            with s.block("if ld_i8(status, 0) != 0:"):
+                s("return")
+        for k in reversed(range(1, len(stage.shared))):
+            s(f"t{k} = rest(t0, n{k})")
+            s(f"t0 = quot(t0, n{k})")
+        for name, value in zip(proved.flat.params, values):
+            s(f"{variable(name)} = {value}")
+        for line in body.splitlines():
+            s(line)
+    return functions + "\n" + s.text()
+
+
+def _array(name: str, code: str, rank: int) -> str:
+    sizes = "".join(f"{name}_{d}, " for d in range(rank))
+    return f"array_{code.partition(':')[0]}({name}, ({sizes}))"
+
+
+def _number(code: str, names: Sequence[str]) -> str:
+    """An argument as source."""
+    few = FEW.fullmatch(code)
+    kind = few[2] if few else code
+    values = [f"double({n})" if kind == "f" else n for n in names]
+    if few:
+        return f"({''.join(v + ', ' for v in values)})"
+    return values[0] if values else literal(code)
+
+
+def _needs(call: Call, choice: Choice, target: CudaTarget) -> Needs:
+    operands = frozenset(range(len(call.node.operands)))
+    return Needs(dense=operands, dense_out=True, workspace=scratch_bytes(call))
+
+
+def _bind(
+    call: Call, choice: Choice, ins: Sequence[View | None], outs: Sequence[View], workspace: Address, target: CudaTarget
+) -> list[Step]:
+    assert choice.spec is not None
+    sides = codes_of(choice.spec)
+    proved = proof_of(call.opdef, *sides)
+    assert proved.flat is not None
+    label = call.node.results[0].name if call.node.results else call.node.op
+    placed, values = placed_arrays(call, ins, outs, workspace), _outlines(call, sides)
+    arrays: list[Param] = []
+    for side in placed:
+        for address, type in side:
+            blocks_for(type.size)
+            arrays += [address, *type.static_shape]
+    tail = [*argument_params(call, sides[3]), *([Address("status")] if call.opdef.errors else [])]
+    covered, steps = _covered(call, proved, values), []
+    zeroed = [place for place, name in zip(placed[1], _names_of(call, placed[1])) if name not in covered]
+    zeroed += [] if is_fill(call.opdef) else placed[2]
+    zeros = tuple(zero_task(address, type.size, _itemsize(type), label) for address, type in zeroed)
+    steps += [tuple(t for t in zeros if t.units)] if any(t.units for t in zeros) else []
+    for number, stage in enumerate(proved.stages):
+        counts = turns(proved.flat, proved.stages, number, values)
+        if counts is None:
+            continue
+        shared = [counts[k] for k in stage.shared]
+        total = math.prod(max(n, 1) for n in shared) if stage.fails else math.prod(shared)
+        spec = KernelSpec.make("loop", **{**dict(choice.spec.params), "stage": number})
+        params = (total, *(max(n, 1) for n in shared[1:]), *arrays, *tail)
+        work, traffic = math.prod(counts), sum(t.nbytes for side in placed for _, t in side)
+        steps.append((Task(spec, params, blocks_for(total), label, work, traffic),))
+    return [step for step in steps if step and step[0].units]
+
+
+def _names_of(call: Call, placed: Sequence[tuple[Address, TensorType]]) -> list[str]:
+    """The name of the parameter that each output array is, none where several are one."""
+    ports = call.opdef.outputs
+    plain = not any(p.variadic for p in ports)
+    return [ports[k].name if plain else "" for k in range(len(placed))]
+
+
+def _covered(call: Call, proved: Proved, values: Sequence[Any]) -> set[str]:
+    """The names of output ports of which a stage stores each element before anything reads it."""
+    assert proved.flat is not None
+    n_inputs = len(call.opdef.inputs)
+    params = {proved.flat.params[n_inputs + k]: p.name for k, p in enumerate(call.opdef.outputs) if not p.variadic}
+    if any(p.variadic for p in (*call.opdef.inputs, *call.opdef.outputs)):
+        return set()
+    found: set[str] = set()
+    touched: set[str] = set()
+    for number, stage in enumerate(proved.stages):
+        counts = turns(proved.flat, proved.stages, number, values) if stage.covers else None
+        for name in stage.covers - touched:
+            array = values[proved.flat.params.index(name)]
+            if counts is not None and name in params and math.prod(counts) == array.size:
+                found.add(params[name])
+        touched |= stage.arrays
+    return found
+
+
+def _itemsize(type: TensorType) -> int:
+    return type.dtype.itemsize if type.dtype else 4
+
+
+def emit_zero(spec: KernelSpec, target: CudaTarget) -> str:
+    """Source of ``zero{itemsize}``; parameters: an address, and how many elements from there on become 0."""
+    s, code = Lines(), CODES[spec.int("itemsize")]
+    with s.block(f"def {spec.name}(y, total):"):
+        s(f"i = i64(block()) * {spec.int('threads')} + thread()")
+        with s.block("if i < total:"):
+            s(f"st_{code}(y, i, 0)")
+    return s.text()
+
+
+def zero_task(address: Address, size: int, itemsize: int, label: str) -> Task:
+    """The task that zeroes elements."""
+    spec = KernelSpec.make("zero", itemsize=itemsize, threads=THREADS)
+    return Task(spec, (address, size), blocks_for(size), label, 0, size * itemsize)
+
+
+TEMPLATES = (Template("loop", emit), Template("zero", emit_zero))
+RULES = (Rule("loop", ("*loop*",), _choose, _needs, _bind, why_not=lambda call, target: why_not(call)),)
