@@ -16,6 +16,7 @@ from graphc.compiler import PRECISIONS, compile_graph, import_model
 from graphc.input_shapes import assume_input_shapes
 from graphc.ir import DType, Graph, GraphcError, TensorType, evaluate
 from graphc.ir.bfloat16 import from_bfloat16
+from graphc.ir.infer import infer_types
 from graphc.ir.quant_array import array_quant
 from graphc.native_segment import NativeSegment
 from graphc.plan import Plan, load
@@ -62,9 +63,12 @@ class Side(ABC):
 
 
 class ReferenceSide(Side):
-    """A graph that the reference interpreter evaluates in NumPy."""
+    """A graph that the reference interpreter evaluates in NumPy; one as imported gets types, which have the scales."""
 
     def __init__(self, graph: Graph, text: str) -> None:
+        if graph.stage == "imported":
+            graph = graph.clone()
+            infer_types(graph)
         self.graph, self.text = graph, text
         self.inputs, self.outputs = [v.name for v in graph.inputs], list(graph.output_names)
         self.blobs = _computed(graph)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from graphc.ir import Dim, DType, Graph, GraphcError, Node, TensorType, Value
+from graphc.ir import Call, Dim, DType, Graph, GraphcError, Node, TensorType, Value
 from graphc.ir.infer import infer_types
 from graphc.ir.parser import parse
 from graphc.ir.printer import print_graph
 
 SIZES = (224, 227, 256, 299, 300, 416, 512, 128, 112, 96, 64, 48, 32, 28, 24, 20, 16, 12, 8, 10)
 """Picture sizes in the order in which they are tried: those of ImageNet models first."""
+CONVERSIONS = ("NCHW2NHWC", "NHWC2NCHW", "Int8Quantize")
 
 
 def assume_input_shapes(graph: Graph) -> list[str]:
@@ -39,12 +40,26 @@ def _candidates(value: Value) -> Iterator[TensorType]:
         yield from (TensorType(DType.UINT8, (1, s, s, 4)) for s in SIZES)
     elif value.type.shape is not None:
         yield from (TensorType(dtype, _filled(value.type.shape, s)) for s in SIZES)
-    elif node.op in ("FC", "FCTransposed") and index == 0 and (columns := _weight_shape(node)):
-        yield TensorType(dtype, (1, columns[0 if node.op == "FCTransposed" else -1]))
-    elif node.op == "Conv" and index == 0 and (weight := _weight_shape(node)) and len(weight) == 4:
-        groups = node.attrs.get("group", 1)
-        channels = weight[1] * (groups if isinstance(groups, int) else 1)
-        yield from (TensorType(dtype, (1, channels, s, s)) for s in SIZES)
+    elif index == 0:
+        yield from (TensorType(dtype, shape) for shape in _fitting_shapes(node))
+
+
+def _fitting_shapes(node: Node) -> Iterator[tuple[int, ...]]:
+    """Shapes of what a product reads by its weights, directly or behind changes of order and precision."""
+    is_swapped = False
+    while node.op in CONVERSIONS and node.results[0].uses:
+        is_swapped ^= node.op != "Int8Quantize"
+        node, index = next(iter(node.results[0].uses))
+        if index != 0:
+            return
+    weight = _weight_shape(node)
+    if weight is not None and node.op in ("FC", "FCTransposed", "Int8FC"):
+        yield 1, weight[0 if node.op == "FCTransposed" else -1]
+    elif weight is not None and node.op in ("Conv", "Int8Conv", "Int8ConvRelu") and len(weight) == 4:
+        call = Call(node)
+        is_last = call.arg("order") == "NHWC"
+        channels = weight[3 if is_last else 1] * max(call.arg("group"), 1)
+        yield from ((1, s, s, channels) if is_last != is_swapped else (1, channels, s, s) for s in SIZES)
 
 
 def _weight_shape(node: Node) -> tuple[int, ...] | None:

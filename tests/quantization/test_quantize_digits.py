@@ -61,6 +61,16 @@ def test_the_pair_computes_what_the_graph_does(quantized: tuple, images: tuple[n
     assert np.array_equal(evaluate(again, batch)["softmax"], evaluate(found.graph, batch)["softmax"])
 
 
+def test_the_pair_compiled_and_by_the_reference(quantized: tuple, images: tuple[np.ndarray, ...]) -> None:
+    """Every 8-bit value is the same integer, whichever computes it."""
+    pair = "+".join(str(quantized[1] / name) for name in ("predict_net.pb", "init_net.pb"))
+    found = graphc.compare(f"{pair}@reference", f"{pair}@{TARGET}", {"data": images[0][:3]}, tolerance=1e-6)
+    int8 = [e for e in found.blobs if e.dtypes == ("uint8", "uint8")]
+    assert len(int8) >= 4
+    assert all(e.max_abs == 0 for e in int8)
+    assert found.ok
+
+
 def test_the_pair_is_legal_and_small(quantized: tuple) -> None:
     folder = quantized[1]
     for name in ("predict_net.pb", "init_net.pb"):
