@@ -59,7 +59,7 @@ class _Assignment:
             wish = self.wish(node)
             self.fetch_operands(node, wish)
             if wish.result:
-                _set_layout(node, Layout(self.block))
+                set_layout(node, Layout(self.block))
                 changed = True
         for v in list(self.graph.outputs):
             if v.type.layout != PLAIN:
@@ -154,7 +154,7 @@ def _layout(value: Value | None) -> Layout:
     return value.type.layout if value is not None else PLAIN
 
 
-def _set_layout(node: Node, layout: Layout) -> None:
+def set_layout(node: Node, layout: Layout) -> None:
     """Set the layout of result 0, and of the values of its shape in the node's fused graph."""
     result = node.results[0]
     result.type = replace(result.type, layout=layout)

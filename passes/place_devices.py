@@ -13,6 +13,7 @@ from graphc.ir.summary import type_bytes
 from graphc.passes.assume_sizes import assume_sizes, types_restored
 from graphc.passes.device_copies import insert_copies, remove_copies
 from graphc.passes.matching import traits_of
+from graphc.passes.plain_layout import is_blocked, make_plain
 
 CROSSING = 40_000
 """Nanoseconds that it takes to go to the card and come back, whatever the sizes: two copies, a launch, a wait."""
@@ -58,6 +59,8 @@ def place_devices(graph: Graph, card: Kernels) -> list[Stay]:
     graph that was placed before is placed again, to the same end.
     """
     remove_copies(graph)
+    for node in _without_blocks(graph, card):
+        make_plain(graph, node)
     with types_restored(graph):
         assume_sizes(graph)
         reasons = {node: reason for node in graph.nodes if (reason := _reason(node, card)) is not None}
@@ -73,6 +76,13 @@ def place_devices(graph: Graph, card: Kernels) -> list[Stay]:
         else:
             put_on_card(node)
     return stays
+
+
+def _without_blocks(graph: Graph, card: Kernels) -> list[Node]:
+    """The nodes that the card has no kernel for while their values lie in blocks of channels."""
+    with types_restored(graph):
+        assume_sizes(graph)
+        return [node for node in graph.nodes if is_blocked(node) and _reason(node, card) is not None]
 
 
 def _reason(node: Node, card: Kernels) -> tuple[str, str] | None:
@@ -127,7 +137,8 @@ def _is_little(group: Sequence[Node], stays: Mapping[Node, object]) -> bool:
 
 
 def _is_light(node: Node) -> bool:
-    return node.opdef.flops is None or Trait.POINTWISE in traits_of(node)
+    """It takes elements one by one, or moves them; blocks of channels are the card's own."""
+    return not is_blocked(node) and (node.opdef.flops is None or Trait.POINTWISE in traits_of(node))
 
 
 def _bytes(values: set[Value]) -> int:
