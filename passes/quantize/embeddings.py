@@ -124,7 +124,7 @@ def _fitting_bits(data: np.ndarray, bits: int) -> tuple[int, str]:
         return 8, ""
     if data.shape[1] % 2:
         return 8, f"its rows of {data.shape[1]} numbers do not fill bytes with 4 each"
-    if np.max(np.abs(data), initial=0.0) > LARGEST_HALF / 2:
+    if max(data.max(initial=0.0), -data.min(initial=0.0)) > LARGEST_HALF / 2:
         return 8, f"its numbers are beyond {LARGEST_HALF / 2:g}, and 4-bit rows have scale and bias in half precision"
     return 4, ""
 
