@@ -79,62 +79,68 @@ class SharedMemory:
     """
 
     def __init__(self, blocks: int, words: int = 12288) -> None:
-        self.words = np.full((blocks, words), 0xFFFFFFFF, np.uint32)
-        self.writer, self.reader = (np.full((blocks, words), NOBODY, np.int64) for _ in range(2))
-        self.flying = np.zeros((blocks, words), bool)
+        self.size, total = words, blocks * words
+        self.words = np.full(total, 0xFFFFFFFF, np.uint32)
+        self.writer, self.reader = (np.full(total, NOBODY, np.int32) for _ in range(2))
+        self.flying, self.any_flying = np.zeros(total, bool), False
         self.end, self.conflicts = 0, 0
 
     def allocate(self, n: int) -> int:
         """The byte address of ``n`` floats."""
         address = self.end * 4
         self.end += -(-n // 4) * 4
-        if self.end > self.words.shape[1]:
+        if self.end > self.size:
             raise Fault("a block has 48 KiB of static shared memory")
         return address
 
     def barrier(self) -> None:
         """What was stored may be read by others."""
-        self.writer[:], self.reader[:] = NOBODY, NOBODY
+        self.writer.fill(NOBODY)
+        self.reader.fill(NOBODY)
 
-    def _place(self, block: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _place(self, block: np.ndarray, at: np.ndarray) -> np.ndarray:
+        """Where words number ``at`` of blocks are."""
         if at.size and (at.min() < 0 or at.max() >= self.end):
             raise Fault("shared memory outside of what was declared")
-        if self.flying[block, at].any():
+        place: np.ndarray = block * self.size + at
+        if self.any_flying and self.flying.take(place).any():
             raise Fault("a thread touches shared memory to which a copy is under way")
-        return block, at
+        return place
 
     def load(self, block: np.ndarray, at: np.ndarray, threads: np.ndarray) -> np.ndarray:
         """Words number ``at`` of the threads' blocks."""
         place = self._place(block, at)
-        if ((self.writer[place] != NOBODY) & (self.writer[place] != threads)).any():
+        writer = self.writer.take(place)
+        if ((writer != NOBODY) & (writer != threads)).any():
             raise Fault("a thread reads shared memory that another one stored, without a barrier")
-        before = self.reader[place]
+        before = self.reader.take(place)
         self.reader[place] = np.where((before == NOBODY) | (before == threads), threads, MANY)
-        others = self.reader[place] != threads
-        self.reader[block[others], at[others]] = MANY
-        return self.words[place]
+        self.reader[place[self.reader.take(place) != threads]] = MANY
+        return self.words.take(place)
 
     def store(self, block: np.ndarray, at: np.ndarray, values: np.ndarray, threads: np.ndarray) -> None:
         """Store words."""
-        self._claim(block, at, threads)
-        self.words[block, at] = values
+        self.words[self._claim(block, at, threads)] = values
 
-    def _claim(self, block: np.ndarray, at: np.ndarray, threads: np.ndarray) -> None:
+    def _claim(self, block: np.ndarray, at: np.ndarray, threads: np.ndarray) -> np.ndarray:
         place = self._place(block, at)
         for owner, did in ((self.writer, "stored"), (self.reader, "read")):
-            if ((owner[place] != NOBODY) & (owner[place] != threads)).any():
+            found = owner.take(place)
+            if ((found != NOBODY) & (found != threads)).any():
                 raise Fault(f"a thread stores shared memory that another one {did}, without a barrier")
         self.writer[place] = threads
-        if (self.writer[place] != threads).any():
+        if (self.writer.take(place) != threads).any():
             raise Fault("two threads store the same float of shared memory at once")
+        return place
 
     def send(self, block: np.ndarray, at: np.ndarray, threads: np.ndarray) -> None:
         """Copies to words number ``at`` begin."""
-        self._claim(block, at, threads)
-        self.flying[block, at] = True
+        self.flying[self._claim(block, at, threads)] = True
+        self.any_flying = True
 
     def land(self, block: np.ndarray, at: np.ndarray, values: np.ndarray, threads: np.ndarray) -> None:
         """Copies have arrived; other threads see them behind a barrier."""
-        self.flying[block, at] = False
-        self.writer[block, at] = threads
-        self.words[block, at] = values
+        place = block * self.size + at
+        self.flying[place] = False
+        self.writer[place] = threads
+        self.words[place] = values

@@ -1,0 +1,22 @@
+"""What instructions machine code of a card has: 16 bytes each in the sections ``.text...`` of an ELF file."""
+
+from __future__ import annotations
+
+import struct
+from collections import Counter
+
+INSTRUCTIONS = {0x23C: "HMMA", 0x237: "IMMA", 0x83B: "LDSM", 0xFAE: "LDGSTS", 0x387: "STL", 0x983: "LDL"}
+"""The lowest 12 bits of an instruction -> its name; STL and LDL go to a thread's stack."""
+
+
+def instructions(code: bytes) -> Counter[str]:
+    """How many of the instructions named above there are, and of all others together."""
+    start, (size, number, names) = struct.unpack_from("<Q", code, 0x28)[0], struct.unpack_from("<HHH", code, 0x3A)
+    sections = [struct.unpack_from("<IIQQQQ", code, start + i * size) for i in range(number)]
+    text = sections[names][4]
+    found: Counter[str] = Counter()
+    for name, _, _, _, offset, length in sections:
+        if code[text + name :].startswith(b".text"):
+            for at in range(offset, offset + length, 16):
+                found[INSTRUCTIONS.get(struct.unpack_from("<Q", code, at)[0] & 0xFFF, "others")] += 1
+    return found
