@@ -19,7 +19,10 @@ from graphc.quantization.calibration import Batch
 
 @dataclass
 class Difference:
-    """Sums over all elements of a blob: squares of the float values, squares and maximum of the differences."""
+    """Sums over all elements of a blob: squares of the finite float values, squares and maximum of the differences.
+
+    Infinities and NaN that both have are no difference; where one side alone has them, it is infinite.
+    """
 
     signal: float = 0.0
     noise: float = 0.0
@@ -27,8 +30,11 @@ class Difference:
 
     def add(self, exact: np.ndarray, found: np.ndarray) -> None:
         """Count a batch."""
-        gap = found.astype(np.float64) - exact
-        self.signal += float(np.sum(np.square(exact, dtype=np.float64)))
+        a, b = np.asarray(exact, np.float64), np.asarray(found, np.float64)
+        with np.errstate(invalid="ignore"):
+            gap = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, b - a)
+        gap[np.isnan(gap)] = math.inf
+        self.signal += float(np.sum(np.square(a[np.isfinite(a)])))
         self.noise += float(np.sum(np.square(gap)))
         self.largest = max(self.largest, float(np.max(np.abs(gap), initial=0.0)))
 
@@ -52,13 +58,19 @@ def plan_of(graph: Graph, outputs: Sequence[str], target: str, threads: int | No
 
 
 def output_loss(plan: Plan, batches: Sequence[Batch], exact: Sequence[Mapping[str, np.ndarray]]) -> float:
-    """The relative error of the output that has the largest. exact: what the float net gives, a mapping each batch."""
+    """The relative error of the output that has the largest. exact: what the float net gives, a mapping each batch.
+
+    Signed integers are indices, classes and sizes, which are right or wrong: theirs is the root of the part that is
+    wrong.
+    """
     found: dict[str, Difference] = {}
     for batch, wanted in zip(batches, exact):
         outputs = plan.run(batch)
         for name, values in wanted.items():
-            if values.dtype.kind in "fiu":
+            if values.dtype.kind in "fu":
                 found.setdefault(name, Difference()).add(values, outputs[name])
+            elif values.dtype.kind == "i":
+                found.setdefault(name, Difference()).add(np.ones(values.shape), values == outputs[name])
     return max((d.relative for d in found.values()), default=0.0)
 
 

@@ -155,7 +155,8 @@ def quantize(
 def quantize_graph(graph: Graph, batches: Batches, method: Method, progress: Progress) -> Quantized:
     """Quantise a prepared float graph; see ``quantize``."""
     tables = _tables(graph, method)
-    trials = [_trial(graph, tables, batches, method, is_equalized, progress) for is_equalized in _trials(method)]
+    made = [_trial(graph, tables, batches, method, is_equalized, progress) for is_equalized in _trials(method)]
+    trials = [trial for trial in made if trial is not None]
     best = min(trials, key=lambda trial: trial.loss_of(frozenset(trial.fixed)))
     candidates = best.candidates
     choice = choose(best.loss_of, candidates.choices, best.fixed, method.max_loss, method.attribute)
@@ -196,12 +197,12 @@ def _trial(
     method: Method,
     is_equalized: bool,
     progress: Progress,
-) -> Trial:
-    """Calibrate a copy of the graph and quantise its weights."""
+) -> Trial | None:
+    """Calibrate a copy of the graph and quantise its weights; None if a user leaves it open to equalise nothing."""
     copy = graph.clone()
     layers = _layers(copy, tables, method)
-    if is_equalized:
-        equalize(copy, layers)
+    if is_equalized and equalize(copy, layers) == 0 and method.equalize is None:
+        return None
     stage = "calibrate, equalised" if is_equalized else "calibrate"
     records = calibrate(
         copy,
@@ -242,6 +243,8 @@ def _report(trial: Trial, choice: Choice, int8: Graph) -> Report:
     notes = [*candidates.graph.notes]
     notes += [f"input '{n}' is constant in the calibration data" for n in constant_inputs(batches)]
     notes += [f"'{name}' stays in float: {why}" for name, why in candidates.unfit.items()]
+    if all(row.precision == "float" for row in rows):
+        notes.append("nothing is left in few bits: the bound, or what was asked for, keeps every layer in float")
     sizes = (_weight_bytes(candidates.graph), _weight_bytes(int8))
     return Report(rows, choice.loss, choice.all_int8, sample_count(batches), *sizes, notes)
 
