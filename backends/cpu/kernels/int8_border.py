@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from graphc.backends.cpu.kernels.int8_call import Int8Product
 from graphc.backends.cpu.rules import Template
 from graphc.backends.cpu.target import CpuTarget
+from graphc.backends.int8_call import Int8Product
 from graphc.backends.lines import Lines
 from graphc.ir.schedule import Address, KernelSpec, Task
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from graphc.backends.cpu.kernels.int8_call import is_quantised
 from graphc.backends.cpu.rules import Rule, Template
 from graphc.backends.cpu.target import CpuTarget
+from graphc.backends.int8_call import is_quantised
 from graphc.backends.lines import Lines
 from graphc.ir.opdef import Call
 from graphc.ir.ops.quantized.int8_moves import join_axis

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from graphc.backends.cpu.kernels.int8_call import is_quantised
 from graphc.backends.cpu.kernels.int8_pointwise import FAR, UNIT, element_kernel, load_words, store_words
 from graphc.backends.cpu.rules import Rule, Template
 from graphc.backends.cpu.target import CpuTarget
+from graphc.backends.int8_call import is_quantised
 from graphc.backends.lines import Lines
 from graphc.ir.opdef import Call
 from graphc.ir.ops.quantized._dnnlowp import static_quant

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from graphc.backends.cpu.kernels.int8_call import NATIVE, Int8Product, Scaling
+from graphc.backends.int8_call import NATIVE, Int8Product, Scaling
 from graphc.backends.lines import Lines
 from graphc.ir.opdef import Call
 from graphc.ir.ops.quantized.int8 import quant_of

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from graphc.backends.cpu.kernels.int8_call import WIDEST_SHIFT, is_quantised
 from graphc.backends.cpu.rules import Rule, Template
 from graphc.backends.cpu.target import CpuTarget
+from graphc.backends.int8_call import WIDEST_SHIFT, is_quantised
 from graphc.backends.lines import Lines
 from graphc.ir.opdef import Call
 from graphc.ir.ops.quantized.int8 import quant_of, result_quant

@@ -16,15 +16,14 @@ from graphc.backends.cpu.kernels import (
     int8_sums,
     int8_taps,
 )
-from graphc.backends.cpu.kernels.int8_call import CONVOLUTIONS, NATIVE, PRODUCTS, WIDEST, Int8Product
 from graphc.backends.cpu.kernels.int8_epilogue import Ending
 from graphc.backends.cpu.kernels.tiles import Tile, tile_for
 from graphc.backends.cpu.rules import Rule
 from graphc.backends.cpu.target import CpuTarget
+from graphc.backends.int8_call import CONVOLUTIONS, NATIVE, PRODUCTS, WIDEST, Int8Product
 from graphc.ir.opdef import Call
 from graphc.ir.ops.quantized.native import RESIDUAL
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Step, View
-
 
 START = 500.0
 """Nanoseconds that a call takes at least, as predicted."""

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from graphc.backends.cpu.kernels.int8_call import is_quantised
 from graphc.backends.cpu.rules import Rule, Template
 from graphc.backends.cpu.target import CpuTarget
+from graphc.backends.int8_call import is_quantised
 from graphc.backends.lines import Lines
 from graphc.ir.opdef import Call
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Step, Task, View

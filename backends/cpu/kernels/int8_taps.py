@@ -13,11 +13,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from graphc.backends.cpu.kernels import int8_epilogue
-from graphc.backends.cpu.kernels.int8_call import Int8Product
 from graphc.backends.cpu.kernels.int8_epilogue import Ending, Epilogue
 from graphc.backends.cpu.kernels.tiles import Tile, emit_cuts
 from graphc.backends.cpu.rules import Template
 from graphc.backends.cpu.target import CpuTarget
+from graphc.backends.int8_call import Int8Product
 from graphc.backends.lines import Lines
 from graphc.ir.schedule import Address, KernelSpec, Param, Task, View
 

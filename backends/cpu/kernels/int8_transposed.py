@@ -13,11 +13,11 @@ import numpy as np
 
 from graphc.backends.conv_transpose import Axis, axes
 from graphc.backends.cpu.kernels import int8_border, int8_conv, int8_epilogue, int8_sums
-from graphc.backends.cpu.kernels.int8_call import WIDEST, Int8Product, is_quantised
 from graphc.backends.cpu.kernels.int8_epilogue import Ending
 from graphc.backends.cpu.kernels.int8_rules import START, cost_of, tile_of, without_zero_point
 from graphc.backends.cpu.rules import Rule
 from graphc.backends.cpu.target import CpuTarget
+from graphc.backends.int8_call import WIDEST, Int8Product, is_quantised
 from graphc.ir.opdef import Call
 from graphc.ir.ops._window import Window, transposed_window
 from graphc.ir.ops.quantized.int8 import quant_of, result_quant
