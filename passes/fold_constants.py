@@ -18,6 +18,8 @@ from graphc.passes.matching import fresh_constant, is_output, traits_of
 from graphc.passes.variants import Variants
 
 Shape = tuple[Dim, ...]
+WIDER = 4
+"""Bytes of float32 for one byte of an operand."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,8 @@ class FoldConstants(Pass):
     to the sizes at hand: a note that starts with ``FIXED_SIZES`` says so, as it does for operators whose expression
     holds sizes (``Trait.SIZED``). Types that folding makes known are inferred.
     Refuses randomness, effects, control flow, constants without storage, and results that need more bytes than
-    ``limit`` and than the operands and arguments have together (a ConstantFill of a large shape is smaller as it is).
+    ``limit`` and than four times what the operands and arguments have together: weights held as bytes or halves are
+    widened, but a ConstantFill of a large shape is smaller as it is.
     """
 
     limit: int = 1 << 16
@@ -60,7 +63,7 @@ class _Folding:
             return True
         if not _is_pure(node) or not all(v is None or v.data is not None for v in node.operands):
             return False
-        budget = max(self.limit, _source_bytes(node))
+        budget = max(self.limit, WIDER * _source_bytes(node))
         if sum(r.type.nbytes for r in node.results if r.type.is_static) > budget:
             return False
         results = evaluate_node(node, [v.data if v is not None else None for v in node.operands])

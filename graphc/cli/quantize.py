@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from graphc.cli.options import (
 from graphc.passes.quantize import RULES
 from graphc.pictures import Preparation
 from graphc.quantization import quantize
+from graphc.quantization.half import half_pair
 from graphc.quantization.picture import report_svg
 from graphc.quantization.quantized import SAMPLES, Quantized
 from graphc.quantization.report import Report
@@ -67,6 +69,9 @@ from graphc.runtime.atomic import replacing
     help="Bits of embedding tables; rows have scales of their own.",
 )
 @click.option("--tables-only", is_flag=True, help="Quantise embedding tables and nothing else.")
+@click.option(
+    "--half", is_flag=True, help="Store large weights in float16 and quantise nothing: the folder's files halve."
+)
 @click.option("--max-loss", type=float, help="Largest relative error of an output, e.g. 0.05; layers go back to float.")
 @click.option("--attribute", is_flag=True, help="Measure what each layer alone adds to the error; takes a while.")
 @target_option
@@ -95,6 +100,7 @@ def quantize_command(
     in_float: tuple[str, ...],
     embeddings: str,
     tables_only: bool,
+    half: bool,
     max_loss: float | None,
     attribute: bool,
     target: str,
@@ -114,6 +120,7 @@ def quantize_command(
     graphc quantize predict.pb --init init.pb --calibrate samples.npz --attribute --report layers.svg -o int8/
     graphc quantize ranking.pb --init init.pb --calibrate batches/ --embeddings 4 -o int8/
     graphc quantize ranking.pb --init init.pb --tables-only -o int8/
+    graphc quantize predict.pb --init init.pb --half -o half/
     """
     if len(scale) != 1:
         raise click.BadParameter("give one number, such as 1/255", param_hint="--scale")
@@ -125,6 +132,9 @@ def quantize_command(
     _require_folder(Path(output).parent if native else Path(output), "--output", can_be_made=not native)
     if report:
         _require_folder(Path(report).parent, "--report")
+    if half:
+        _save_half(net, init_net, calibrate, output, native, as_json)
+        return
     with progress_bars() as bars:
         found = quantize(
             net,
@@ -168,6 +178,16 @@ def _save(found: Quantized, output: str, native: bool, target: str, threads: int
         found.compile(target, threads).save(output)
     else:
         found.save(output)
+
+
+def _save_half(net: str, init_net: str | None, calibrate: str | None, output: str, native: bool, as_json: bool) -> None:
+    if calibrate:
+        raise click.BadParameter("float16 needs no calibration: leave out --calibrate", param_hint="--half")
+    if native:
+        raise click.BadParameter("a plan in float16 comes from 'graphc compile --half'", param_hint="--output")
+    pair = half_pair(net, init_net)
+    pair.save(output)
+    click.echo(json.dumps({"float16": pair.weights}) if as_json else f"{pair}\n{output}")
 
 
 _WRITERS = {".json": Report.to_json, ".csv": Report.to_csv, ".svg": report_svg}

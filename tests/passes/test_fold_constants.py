@@ -51,6 +51,15 @@ def test_weights_in_the_net_itself_are_folded_whatever_their_size(net: Net, chec
     assert check(FoldConstants(limit=8), graph, X) == ["Add"]
 
 
+def test_large_weights_in_float16_are_widened(net: Net, check: Check) -> None:
+    graph, b = net
+    halves = np.arange(50_000, dtype=np.float16).reshape(50, 1000)
+    y = b.op("Add", [b.input("x", "float[50,1000]"), b.op("HalfToFloat", [b.constant("w", halves)])])
+    b.output(y, "y")
+    check(FoldConstants(), graph, {"x": np.zeros((50, 1000), np.float32)})
+    assert [n.op for n in graph.nodes] == ["Add"]
+
+
 def test_random_fills_and_weights_without_storage_stay(net: Net) -> None:
     graph, b = net
     w = graph.add_constant("w", None, b.constant("like", [1.0, 2.0]).type)
