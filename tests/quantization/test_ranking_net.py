@@ -13,7 +13,7 @@ from ranking_net import COLUMNS, ROWS, batch, forward, pair
 
 import graphc
 from graphc.cli.app import graphc as command
-from graphc.frontends.netdef import message_class, write_net
+from graphc.frontends.netdef import Net, Operator, message_class, write_net
 from graphc.ir import GraphcError, evaluate
 from graphc.ir.infer import infer_types
 from graphc.quantization import Quantized
@@ -135,6 +135,17 @@ def test_the_report_has_a_row_for_each_table(quantized: Quantized, tables_only: 
         assert (rows[name].float_bytes, rows[name].int8_bytes) == (count * 32, count * 16)
     assert "loss not measured (no data)" in str(tables_only.report)
     assert json.loads(tables_only.report.to_json())["loss"] is None
+
+
+def test_a_net_of_look_ups_alone_needs_no_data() -> None:
+    predict, init = pair()
+    fills = [op for op in init.ops if op.outputs[0] == "users"]
+    ops = [op for op in predict.ops if op.type == "SparseLengthsSum"]
+    only = Net("bag", ops, ["user_ids", "user_counts", "users"], ["user"])
+    found = graphc.quantize(write_net(only), write_net(Net("bag_init", fills, [], ["users"])))
+    assert [node.op for node in found.graph.nodes] == ["SparseLengthsSumFused8BitRowwise"]
+    with pytest.raises(GraphcError, match="no layer and no embedding table"):
+        graphc.quantize(write_net(Net("none", [Operator("Relu", ["x"], ["y"], {})], ["x"], ["y"])))
 
 
 def test_four_bits_and_tables_kept_in_float() -> None:
