@@ -9,7 +9,9 @@ from graphc.frontends.netdef import import_net, read_net, write_net
 from graphc.frontends.netdef.exporter import export_net
 from graphc.ir import Graph, Quant, TensorType, UnsupportedError
 from graphc.ir.builder import Builder
+from graphc.ir.infer import infer_types
 from graphc.ir.printer import constant_arrays
+from graphc.ir.reference import evaluate
 
 ARRAYS = {
     "floats": np.array([[1.5, -2.0]], np.float32),
@@ -63,11 +65,31 @@ def test_values_of_one_name_become_blobs_of_two() -> None:
     assert (predict.external_inputs, predict.external_outputs, init.ops) == (["x"], ["y"], [])
 
 
+def test_outputs_with_two_names_are_copied() -> None:
+    """As after a Dropout that does nothing; an input and a weight may be outputs too."""
+    graph = Graph("twice", "typed")
+    build = Builder(graph)
+    x = build.input("x", "float[2]")
+    y = build.op("Relu", [x], name="y")
+    for value, name in ((y, "y"), (y, "z"), (x, "same"), (build.constant("w", np.ones(2, np.float32)), "weight")):
+        build.output(value, name)
+    predict, init = export_net(graph)
+    copies = {(op.inputs[0], op.outputs[0]) for op in predict.ops if op.type == "Copy"}
+    assert {("y", "z"), ("x", "same")} <= copies
+    assert predict.external_outputs == ["y", "z", "same", "weight"]
+    again = import_net(*(read_net(write_net(part)) for part in (predict, init)), {"x": TensorType.parse("float[2]")})
+    infer_types(again)
+    data = {"x": np.array([-1, 2], np.float32)}
+    assert {n: a.tolist() for n, a in evaluate(again, data).items()} == {
+        n: a.tolist() for n, a in evaluate(graph, data).items()
+    }
+
+
 def test_what_a_netdef_cannot_say_is_told() -> None:
     graph = Graph("twice", "typed")
     build = Builder(graph)
-    y = build.op("Relu", [build.input("x", "float[2]")], name="y")
+    y = build.op("Int8Quantize", [build.input("x", "float[2]")], {"Y_scale": 0.5, "Y_zero_point": 0}, name="y")
     build.output(y)
     build.output(y, "z")
-    with pytest.raises(UnsupportedError, match="'y' is the output 'z' too"):
+    with pytest.raises(UnsupportedError, match="'y' is the output 'z' too, and Copy takes no quantised values"):
         export_net(graph)

@@ -27,27 +27,24 @@ def export_net(graph: Graph) -> tuple[Net, Net]:
     """The predict net and init net of a graph: every value a blob, every weight that is read a fill.
 
     Blobs are called as the values; where two share a name, those that are no input, weight or output get a number more.
-    Devices are left out, engines kept. Raises ``UnsupportedError`` for what a NetDef cannot say: operators that graphc
-    made (``g.``), fused and nested graphs, weights of a type without a fill, an output with two names.
+    An output with two names gets the second by a Copy. Devices are left out, engines kept. Raises ``UnsupportedError``
+    for what a NetDef cannot say: operators that graphc made (``g.``), fused and nested graphs, weights of a type that
+    has no fill, quantised values with two names.
     """
     names = _blob_names(graph)
     read = [v for v in graph.constants if v.uses or v in graph.outputs]
     ops = [_operator(node, names) for node in graph.nodes]
+    ops += [_copy(v, names[v], name) for v, name in zip(graph.outputs, graph.output_names) if names[v] != name]
     inputs = [names[v] for v in (*graph.inputs, *read)]
-    predict = Net(graph.name, ops, inputs, [names[v] for v in graph.outputs])
+    predict = Net(graph.name, ops, inputs, list(graph.output_names))
     return predict, Net(f"{graph.name}_init", [_fill(v, names[v]) for v in read], [], [names[v] for v in read])
 
 
 def _blob_names(graph: Graph) -> dict[Value, str]:
     names: dict[Value, str] = {v: v.name for v in graph.inputs}
     for value, name in zip(graph.outputs, graph.output_names):
-        if names.setdefault(value, name) != name:
-            raise UnsupportedError(
-                f"the value '{names[value]}' is the output '{name}' too, which a NetDef says by a Copy only",
-                (),
-                "ask for one of them",
-            )
-    taken = set(names.values())
+        names.setdefault(value, name)
+    taken = {*names.values(), *graph.output_names}
     for value in graph.values():
         if value not in names:
             names[value] = _unique(value.constant.name if value.constant else value.name or "blob", taken)
@@ -72,6 +69,16 @@ def _operator(node: Node, names: dict[Value, str]) -> Operator:
     inputs = ["" if v is None else names[v] for v in node.operands]
     args: dict[str, ArgValue] = dict(node.attrs)
     return Operator(node.op, inputs, [names[r] for r in node.results], args, engine=node.engine)
+
+
+def _copy(value: Value, name: str, second: str) -> Operator:
+    if value.type.quant is not None:
+        raise UnsupportedError(
+            f"the value '{name}' is the output '{second}' too, and Copy takes no quantised values",
+            (),
+            "ask for one of them",
+        )
+    return Operator("Copy", [name], [second], {})
 
 
 def _fill(value: Value, name: str) -> Operator:
