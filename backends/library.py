@@ -57,10 +57,11 @@ class RuleLibrary(Generic[T]):
     def choose(self, call: Call) -> Choice:
         """The applicable rule with the lowest predicted cost; raises ``LoweringError``."""
         rules = self._rules_for(call)
-        choices = [c for rule in rules if (c := rule.choose(call, self.target)) is not None]
-        if not choices:
-            raise LoweringError(self._refusal(call, bool(rules)), REMEDY)
-        return min(choices, key=lambda c: c.cost)
+        for last in (False, True):
+            choices = [c for r in rules if r.last is last and (c := r.choose(call, self.target)) is not None]
+            if choices:
+                return min(choices, key=lambda c: c.cost)
+        raise LoweringError(self._refusal(call, bool(rules)), REMEDY)
 
     def _rules_for(self, call: Call) -> list[Rule[T]]:
         keys = [key for trait, key in BY_TRAIT.items() if trait in call.opdef.traits_of(call)]

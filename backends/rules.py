@@ -30,6 +30,7 @@ class Rule(Generic[T]):
     choose(call, target): a Choice with its predicted cost, None where the rule does not apply. needs(call, choice,
     target): what it asks of memory. bind(call, choice, ins, outs, workspace, target): its steps. half: it serves
     operators in half precision too (``ir/precision.py``). why_not(call, target): for people, why it does not apply.
+    last: it is asked only where no other rule applies.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Rule(Generic[T]):
     bind: Callable[[Call, Choice, Sequence[View | None], Sequence[View], Address, T], list[Step]]
     half: bool = False
     why_not: Callable[[Call, T], str] | None = None
+    last: bool = False
 
 
 def float_bits(value: float) -> int:

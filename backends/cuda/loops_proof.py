@@ -105,19 +105,18 @@ def _prove_stage(flat: Flat, numbers: Mapping[str, bool], before: Sequence[Stage
         trial.hold(())
         _refuse_live(flat, stage.node, assigned([stage.node]))
         return
-    reasons: list[str] = []
+    reason = ""
     for size in range(len(stage.levels), 0, -1):
         for shared in combinations(range(len(stage.levels)), size):
             try:
                 stage.growing = _check_names(flat, stage, shared)
                 trial.hold(shared)
             except Refusal as refusal:
-                reasons.append(str(refusal))
+                reason = str(refusal) if shared == (0,) else reason
                 continue
             stage.shared = shared
             return
-    first = [r for r in reasons if r]
-    raise Refusal(first[len(stage.levels) - 1] if len(first) >= len(stage.levels) else first[0])
+    raise Refusal(reason)
 
 
 def _check_names(flat: Flat, stage: Stage, shared: Sequence[int]) -> dict[str, ast.expr]:
@@ -293,6 +292,7 @@ class _Trial:
             if k in shared and (not walk.is_same(p) or walk.has_data(p)):
                 raise Refusal(f"how often 'for {loop.target.id} in {ast.unparse(loop.iter)}' turns depends on elements")
         if count == ZERO:
+            walk.turned = False
             return
         variable = f"{loop.target.id}@{k}"
         turn = walk.start(variable, False, count)
@@ -328,7 +328,7 @@ class _Trial:
                 if any(not ways[w] for w in wanted):
                     raise Refusal(f"turns may meet at elements of {array}")
         self.stage.arrays |= {t.array for t in walk.touches}
-        if walk.touches:  # where nothing turns, nothing is covered, whatever would be
+        if walk.turned:  # where nothing turns, there is nothing to cover
             self.covers = self._covered(walk) if self.covers is None else self.covers & self._covered(walk)
 
     def _covered(self, walk: Walk) -> set[str]:
@@ -359,9 +359,10 @@ def _ways(walk: Walk, touch: Touch, wanted: Sequence[str]) -> dict[str, set[tupl
 
 
 def _overlap(touch: Touch, variable: str) -> str:
-    name, did = variable.partition("@")[0].rpartition("_")[0], "store" if touch.store else "read"
-    where = f"{touch.array}[{', '.join(map(str, touch.part.indices))}]" if touch.part else touch.array
-    return f"turns of '{name}' may {did} the same element {where}"
+    name = variable.partition("@")[0].rpartition("_")[0]
+    if touch.store:
+        return f"turns of '{name}' may store the same element of {touch.array}"
+    return f"turns of '{name}' may read of {touch.array} what others store"
 
 
 def _refine(chains: dict[str, list[Poly]], variable: str, divisor: Poly) -> None:

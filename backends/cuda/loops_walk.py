@@ -73,7 +73,7 @@ class Walk:
 
     numbers: arguments that are no arrays -> they are integers. decided: tests known to be true or false. chains: of
     variables the divisors by which they are seen as digits, each a multiple of the one before. careful: undecided tests
-    are asked for. reached: nothing before has returned for certain.
+    are asked for. reached: nothing before has returned for certain. turned: no loop of the nest is known to be empty.
     """
 
     flat: Flat
@@ -86,6 +86,7 @@ class Walk:
     codes: list[ast.Return] = field(default_factory=list)
     names: dict[str, Value] = field(default_factory=dict)
     reached: bool = True
+    turned: bool = True
     _count: int = 0
     _loops: tuple[str, ...] = ()
     _always: bool = True
@@ -382,12 +383,21 @@ class Walk:
             for k, part in enumerate(target.elts):
                 self.assign(part, values[k] if values else self._item(value, k))
         elif isinstance(target, ast.Name):
-            self.names[target.id] = value
+            self.names[target.id] = self._kept(value)
         else:
             self.as_number(value)
             place = self.value(target)
             if isinstance(place, Part):
                 self.touch(place, store=True)
+
+    def _kept(self, value: Value) -> Value:
+        """A value for a name: an element is read now; what may be a row stands for itself, and counts as read too."""
+        if not isinstance(value, Part) or not value.indices:
+            return value
+        if value.flat:
+            return self.as_number(value)
+        self.touch(value, store=False)
+        return value
 
     def _item(self, value: Value, k: int) -> Value:
         if isinstance(value, Poly):

@@ -40,8 +40,6 @@ from graphc.ir.opdef import Call, OpDef, lookup
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
 from graphc.ir.types import TensorType
 
-LATE = 1e15
-"""The cost of these kernels: those made for an operator are faster and come first."""
 LEAST, MUCH = 32, 1 << 16
 """Fewer threads than the one do not run a loop of more turns than the other: that would be slow beyond all measure."""
 
@@ -134,7 +132,7 @@ def _choose(call: Call, target: CudaTarget) -> Choice | None:
         return None
     parts = spec_parts(call)
     assert parts is not None
-    return Choice("loop", KernelSpec.make("loop", threads=THREADS, stage=0, **parts), {}, LATE)
+    return Choice("loop", KernelSpec.make("loop", threads=THREADS, stage=0, **parts))
 
 
 def emit(spec: KernelSpec, target: CudaTarget) -> str:
@@ -278,4 +276,4 @@ def zero_task(address: Address, size: int, itemsize: int, label: str) -> Task:
 
 
 TEMPLATES = (Template("loop", emit), Template("zero", emit_zero))
-RULES = (Rule("loop", ("*loop*",), _choose, _needs, _bind, why_not=lambda call, target: why_not(call)),)
+RULES = (Rule("loop", ("*loop*",), _choose, _needs, _bind, why_not=lambda call, target: why_not(call), last=True),)

@@ -1,0 +1,87 @@
+"""Records' loops on an emulated card against the reference interpreter, which runs them in Python."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from emulated import TARGET, answers, emulated_plan
+from one_net import operator
+
+import graphc
+from graphc.ir.opdef import lookup
+
+RNG = np.random.default_rng(11)
+
+
+def data(*shape: int) -> np.ndarray:
+    """Seeded floats."""
+    return RNG.standard_normal(shape).astype(np.float32)
+
+
+def test_one_thread_for_each_element() -> None:
+    plan, _ = answers([operator("Gather", "x i", "y")], {"x": data(9, 7), "i": np.array([3, 0, 8, 3])}, "y")
+    assert [k.template for k in plan.kernels] == ["loop"]  # every element is stored, nothing is zeroed before
+    (launch,) = plan.code.card.launches
+    assert launch.params[0] == 4 * 7
+
+
+def test_an_index_outside_is_told() -> None:
+    ops, inputs = [operator("Gather", "x i", "y")], {"x": data(9, 7), "i": np.array([3, 0, 8, 3])}
+    plan = emulated_plan(ops, inputs, "y", {})
+    with pytest.raises(graphc.RunError, match=r"Gather\('x', 'i'\) -> 'y'") as told:
+        plan.run(inputs | {"i": np.array([3, 0, 9, 3])})
+    assert lookup("Gather").errors[0] in told.value.message
+    assert plan.run(inputs)["y"].shape == (4, 7)  # the next run is not touched
+
+
+def test_stages_follow_one_another() -> None:
+    x, scale = data(4, 6), np.abs(data(4))
+    answers([operator("SquareRootDivide", "x s", "y")], {"x": x, "s": scale}, "y")
+    ops = [operator("Append", "a b", "a")]
+    plan, _ = answers(ops, {"a": data(3, 5), "b": data(2, 5)}, "a")
+    assert len(plan.code.card.launches) == 3  # the output is stored by two stages, so it is zeroed first
+
+
+def test_an_lstm_step() -> None:
+    width, inputs = 5, {"h": data(1, 3, 5), "c": data(1, 3, 5), "g": data(1, 3, 20)}
+    inputs |= {"n": np.array([4, 1, 3], np.int32), "t": np.array([2], np.int32)}
+    plan, _ = answers([operator("LSTMUnit", "h c g n t", "y z")], inputs, "y z")
+    assert plan.code.card.launches[-1].params[0] == 3 * width
+
+
+@pytest.mark.parametrize("order", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("ratio", [0, 2])
+def test_roi_align(order: str, ratio: int) -> None:
+    x = data(2, 3, 9, 11) if order == "NCHW" else data(2, 9, 11, 3)
+    boxes = np.array([[0, 1, 1, 7, 6], [1, -3, 2, 30, 8], [1, 4, 4, 4, 4], [0, 2.2, 0.3, 9.7, 8.8]], np.float32)
+    for box, aligned in ((boxes, 0), (boxes[:, 1:].copy(), 1)):
+        op = operator(
+            "RoIAlign", "x r", "y", order=order, pooled_h=3, pooled_w=4, sampling_ratio=ratio, aligned=aligned
+        )
+        answers([op], {"x": x, "r": box}, "y", tolerance=1e-6)
+
+
+def test_boxes_that_are_none() -> None:
+    x, op = data(1, 2, 5, 5), operator("RoIAlign", "x r", "y", pooled_h=2, pooled_w=2)
+    inputs = {"x": x, "r": np.array([[0, 1, 1, 4, 4]], np.float32)}
+    plan = emulated_plan([op], inputs, "y", {})
+    for box, number in (([1, 1, 1, 4, 4], 0), ([0, np.nan, 1, 4, 4], 1)):
+        with pytest.raises(graphc.RunError) as told:
+            plan.run(inputs | {"r": np.array([box], np.float32)})
+        assert lookup("RoIAlign").errors[number] in str(told.value)
+
+
+def test_a_loop_that_runs_in_order_stays_on_the_cpu_with_the_reason() -> None:
+    ops, inputs = [operator("AveragedLoss", "x", "y")], {"x": data(8)}
+    with pytest.raises(graphc.LoweringError, match="no kernel on target"):
+        emulated_plan(ops, inputs, "y", {})
+    plan = emulated_plan(ops, inputs, "y", {}, beside=True)
+    assert {n.device for n in plan.graph.nodes} == {"cpu:0"}
+
+
+def test_a_plan_for_other_sizes() -> None:
+    ops = [operator("Gather", "x i", "y")]
+    plan = emulated_plan(ops, {"x": data(9, 7), "i": np.array([3, 0])}, "y", {})
+    x, i = data(4, 3), np.array([1, 3, 0])
+    np.testing.assert_array_equal(plan.run({"x": x, "i": i})["y"], x[i])
+    assert plan.target == TARGET

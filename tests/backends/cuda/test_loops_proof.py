@@ -1,0 +1,174 @@
+"""Which loops threads may share out: proofs, and refusals with the reason."""
+
+from __future__ import annotations
+
+import textwrap
+
+import pytest
+
+from graphc.backends.cuda.loops_flat import Refusal, flatten
+from graphc.backends.cuda.loops_kernel import DependsOnElements, Outline, turns
+from graphc.backends.cuda.loops_proof import Stage, prove
+from graphc.backends.cuda.loops_terms import Poly, extractions
+
+
+def proved(text: str, numbers: str = "") -> list[Stage]:
+    """The stages of a loop whose parameters of these names are integers."""
+    return prove(flatten(textwrap.dedent(text)), dict.fromkeys(numbers.split(), True))
+
+
+def shared(text: str, numbers: str = "") -> list[list[str]]:
+    """Of each stage the variables of the loops that threads share out."""
+    return [[s.levels[k].target.id[0] for k in s.shared] for s in proved(text, numbers)]
+
+
+def test_rows_and_columns() -> None:
+    text = """
+    def loop(x, y, n):
+        for i in range(x.shape[0]):
+            for j in range(n):
+                y.flat[i * n + j] = x.flat[i * n + j]
+    """
+    assert shared(text, "n") == [["i", "j"]]
+    assert proved(text, "n")[0].covers == {"y"}
+
+
+def test_an_outer_loop_that_adds_up_runs_in_each_thread() -> None:
+    text = """
+    def loop(x, y, n):
+        for i in range(x.shape[0]):
+            for j in range(n):
+                y.flat[j] += x.flat[i * n + j]
+    """
+    assert shared(text, "n") == [["j"]]
+    assert proved(text, "n")[0].text == "a thread for each turn of for j_0 in range(n); in each, in order: " + (
+        "for i_0 in range(x.shape[0])"
+    )
+
+
+def test_digits_of_a_turn() -> None:
+    text = """
+    def loop(x, y, n, m):
+        for i in range(x.size // n):
+            for j in range(n):
+                y.flat[i // m * n * m + j * m + i % m] = x.flat[i]
+    """
+    assert shared(text, "n m") == [["i", "j"]]
+
+
+def test_digits_that_overlap_are_refused() -> None:
+    text = """
+    def loop(x, y, n, m):
+        for i in range(x.size):
+            y.flat[i // m * n + i % m] = x.flat[i]
+    """
+    with pytest.raises(Refusal, match="turns of 'i' may store the same element of y"):
+        proved(text, "n m")
+
+
+def test_conditions_on_arguments_are_tried_both_ways() -> None:
+    text = """
+    def loop(x, y, n, m, last):
+        a, b = (n, 1) if last else (1, m)
+        for i in range(m):
+            for j in range(n):
+                y.flat[i * a + j * b] = x.flat[i * a + j * b]
+    """
+    assert shared(text, "n m last") == [["i", "j"]]
+
+
+def test_a_name_that_grows_by_the_same_in_each_turn() -> None:
+    text = """
+    def loop(x, y, width):
+        k = 0
+        for n in range(x.shape[0]):
+            for d in range(width):
+                y.flat[2 * k + d] = x.flat[k + d]
+                y.flat[2 * k + width + d] = x.flat[k + d]
+            k += width
+    """
+    assert shared(text, "width") == [["n", "d"]]
+    assert list(proved(text, "width")[0].growing) == ["k_0"]
+
+
+def test_indices_that_were_checked() -> None:
+    text = """
+    def loop(x, ids, y, rows):
+        for b in range(x.shape[0]):
+            for i in range(ids.size):
+                at = ids.flat[i]
+                if at < 0 or at >= rows:
+                    return 1
+                y.flat[b * rows + at] = 1
+    """
+    (stage,) = proved(text, "rows")
+    assert [stage.levels[k].target.id for k in stage.shared] == ["b_0"]
+    assert stage.fails
+
+
+def test_functions_that_store_are_written_out() -> None:
+    text = """
+    def copy(y, x, back):
+        for i in range(x.size):
+            if back:
+                x.flat[0] = y.flat[i]
+            else:
+                y.flat[i] = x.flat[i]
+
+    def half(v):
+        return v / 2
+
+    def loop(x, y, z):
+        copy(y, x, 0)
+        for i in range(y.size):
+            z.flat[i] = half(y.flat[i])
+    """
+    assert shared(text) == [["i"], ["i"]]
+
+
+REFUSED = {
+    "'total' carries a value": "total = 0\nfor i in range(x.size):\n    total += x.flat[i]\n    y.flat[i] = total",
+    "may store the same element of y": "for i in range(x.size):\n    y.flat[x.flat[i]] = i",
+    "may read of y what others store": "for i in range(x.size):\n    y.flat[i] = y.flat[0]",
+    "a break ends": "for i in range(x.size):\n    if x.flat[i]:\n        break\n    y.flat[i] = 1",
+    "returns from the midst": "for i in range(x.size):\n    if x.flat[i]:\n        return 0\n    y.flat[i] = 1",
+    "'while n_0 > 0' stores": "n = 3\nwhile n > 0:\n    y.flat[n] = 1\n    n -= 1",
+    "read one after another": "n = 0\nfor i in range(3):\n    n += x.flat[i]\nfor i in range(n):\n    y.flat[i] = 1",
+    "turns depends on elements": "for i in range(x.flat[0]):\n    y.flat[i] = 1",
+    "'k' leaves a loop": "for i in range(x.size):\n    k = i\n    y.flat[i] = k\ny.flat[0] = k",
+    "y is read before a stage": "n = y.flat[0]\nfor i in range(x.size):\n    y.flat[i] = n",
+}
+
+
+@pytest.mark.parametrize("reason", REFUSED)
+def test_refusals_say_why(reason: str) -> None:
+    with pytest.raises(Refusal, match=reason):
+        proved("def loop(x, y):\n" + textwrap.indent(REFUSED[reason], "    "))
+
+
+def test_what_is_a_factor_tells_turns_apart() -> None:
+    i, j, n = Poly.atom("i"), Poly.atom("j"), Poly.atom("n")
+    digits = {"i": None, "j": n}
+    assert set(extractions(i * n + j, digits, ["i", "j"])) == {"i", "j"}
+    assert set(extractions(i * n + j + j, digits, ["i", "j"])) == set()
+    assert set(extractions(i + j * n, digits, ["i", "j"])) == set()
+    three = i * Poly.number(3) * n + j + n
+    assert set(extractions(three, digits, ["i", "j"])) == {"i", "j"}
+    assert set(extractions(three + n + n, digits, ["i"])) == {"i"}
+    assert extractions(three + n + n, digits, ["i"]) != extractions(three, digits, ["i"])
+
+
+def test_how_often_loops_turn_follows_from_shapes() -> None:
+    text = """
+    def loop(x, y, n):
+        inner = x.shape[1] * n
+        for i in range(x.shape[0]):
+            for j in range(inner):
+                y.flat[i * inner + j] = 1
+    """
+    flat = flatten(textwrap.dedent(text))
+    stages = prove(flat, {"n": True})
+    x, y = Outline((3, 4), 4), Outline((3, 8), 4)
+    assert turns(flat, stages, 0, [x, y, 2]) == (3, 8)
+    with pytest.raises(DependsOnElements):
+        x.flat[0]
