@@ -3,10 +3,11 @@
     python benchmarks/int8_operators.py [--net resnet50] [--caffe2] [--target native] [--seconds 0.3] [--json FILE]
 
 Kernels alone, each in the layout that a net would give it: float in blocks of channels with relu, int8 in NHWC with the
-copies that it needs. Times are lower quartiles; ``ratio`` is float's time by int8's: 2 means twice as fast. GOP/s count
-direct convolution, so that float's Winograd does fewer. Operators are graphc's own, with ``--caffe2`` Caffe2's, whose
-weights are uint8 around the zero point 128, as a symmetric quantisation makes them; with ``--asymmetric`` around
-another, where the kernel has to add up X as well.
+copies that it needs. Times are lower quartiles less that of a call of next to no work, which takes longer than some
+layers; ``ratio`` is float's time by int8's: 2 means twice as fast. GOP/s count direct convolution, so that float's
+Winograd does fewer. Operators are graphc's own, with ``--caffe2`` Caffe2's, whose weights are uint8 around the zero
+point 128, as a symmetric quantisation makes them; with ``--asymmetric`` around another, where the kernel has to add up
+X as well.
 """
 
 from __future__ import annotations
@@ -38,6 +39,10 @@ class Figures:
     int8: float
     ratio: float
     gops: float
+
+
+LEAST = Layer(16, 16, 1)
+"""A layer of next to no work."""
 
 
 def int8_call_of(layer: Layer, batch: int, zero: int | None) -> Call:
@@ -83,7 +88,9 @@ def measure(
     """The figures of a layer, and the names of the rules."""
     floats, ints = call_of(layer, target, batch), int8_call_of(layer, batch, zero)
     (first, one), (second, other) = runner(floats, target), runner(ints, target)
-    a, b = in_turn([first, second], seconds)
+    least, _ = runner(int8_call_of(LEAST, 1, zero), target)
+    a, b, start = in_turn([first, second, least], seconds)
+    a, b = a - start, b - start
     rate = flops_of(layer, ints) / b / 1e9
     return Figures(net, str(layer), a * 1e6, b * 1e6, a / b, rate), f"{one} / {other}"
 
