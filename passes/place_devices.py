@@ -32,6 +32,9 @@ class Kernels(Protocol):
     def knows(self, call: Call) -> bool:
         """There is a kernel for some types and arguments."""
 
+    def why_not(self, call: Call) -> str:
+        """Why there is none, where that is known; else nothing."""
+
 
 @dataclass(frozen=True)
 class Stay:
@@ -99,7 +102,8 @@ def _reason(node: Node, card: Kernels) -> tuple[str, str] | None:
     try:
         card.choose(call)
     except LoweringError:
-        return OTHER_TYPES
+        why = card.why_not(call)
+        return (f"{UNKNOWN[0]}: {why}", UNKNOWN[1]) if why else OTHER_TYPES
     return None
 
 

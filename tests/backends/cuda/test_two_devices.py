@@ -279,6 +279,7 @@ def test_the_report_lists_what_stays() -> None:
     rows = {operator: (blob, reason[: len(UNKNOWN[0])]) for operator, blob, reason, _ in report.on_cpu}
     assert rows["GenerateProposals"] == ("rois", UNKNOWN[0])
     assert rows["BoxWithNMSLimit"] == ("score_nms", UNKNOWN[0])
+    assert "runs in order" in str(report)
     assert "operators stay on the CPU" in str(report)
     assert report.to_dict()["on_cpu"][0].keys() == {"operator", "blob", "reason", "remedy"}
     assert not readiness(*files, types, "native").on_cpu
