@@ -71,7 +71,7 @@ def net(rows: int, columns: int) -> tuple[bytes, bytes]:
 def batch(seed: int, rows: int) -> dict[str, np.ndarray]:
     """Random inputs."""
     rng = np.random.default_rng(seed)
-    made = {"dense": rng.normal(size=(BATCH, DENSE)).astype(np.float32)}
+    made: dict[str, np.ndarray] = {"dense": rng.normal(size=(BATCH, DENSE)).astype(np.float32)}
     for name in TABLES:
         lengths = rng.integers(0, 2 * MEAN_LENGTH + 1, BATCH).astype(np.int32)
         made |= {f"{name}_lengths": lengths, f"{name}_ids": rng.integers(0, rows, lengths.sum())}
