@@ -18,8 +18,10 @@ from graphc.passes.quantize import (
     rewrite,
     unfit_layer,
     unfit_product,
+    unused_mark,
 )
 from graphc.passes.quantize.embeddings import EmbeddingTable, rewrite_tables
+from graphc.passes.quantize.rewriting import SUFFIX
 from graphc.quantization.method import Method
 from graphc.quantization.observe import Calibration
 
@@ -27,7 +29,7 @@ from graphc.quantization.observe import Calibration
 class Candidates:
     """Of a prepared float graph, its layers and a calibration, by a method.
 
-    unfit: why layers have to stay in float, by name.
+    unfit: why layers have to stay in float, by name. suffix: of the names of values in 8 bits.
     """
 
     def __init__(
@@ -41,6 +43,8 @@ class Candidates:
         self.graph, self.layers, self.tables, self.native = graph, layers, tables, method.native
         self.products = [layer.name for layer in layers if layer.kind is Kind.PRODUCT]
         self.choices = [*self.products, *(table.name for table in tables)]
+        self._mark = unused_mark(graph)
+        self.suffix = SUFFIX + self._mark
         self._table = assign(layers, records.seen, method.ranges)
         self._weights = {
             layer.name: quantise_weights(
@@ -83,7 +87,7 @@ class Candidates:
         rewrite_tables(graph, [table for table in self.tables if table.name not in in_float])
         names = {layer.name for layer in self.chosen(in_float)}
         layers = [layer for layer in find_layers(graph) if layer.name in names]
-        rewrite(graph, layers, self._table, self._weights, self.native)
+        rewrite(graph, layers, self._table, self._weights, self.native, self._mark)
         if self.native:
             LowerInt8().run(graph)  # products take the sums behind them along
         return graph

@@ -11,7 +11,6 @@ import numpy as np
 from graphc.compiler import compile_graph
 from graphc.ir import Graph, Quant
 from graphc.passes.quantize.layers import IMAGE_RANK
-from graphc.passes.quantize.rewriting import SUFFIX
 from graphc.passes.quantize.scales import dequantised
 from graphc.plan import Plan
 from graphc.quantization.calibration import Batch
@@ -75,11 +74,11 @@ def output_loss(plan: Plan, batches: Sequence[Batch], exact: Sequence[Mapping[st
 
 
 def layer_differences(
-    float_plan: Plan, int8_plan: Plan, quants: Mapping[str, Quant | None], batches: Sequence[Batch]
+    float_plan: Plan, int8_plan: Plan, quants: Mapping[str, Quant | None], suffix: str, batches: Sequence[Batch]
 ) -> dict[str, Difference]:
     """How far values of an int8 net are from those of the float net, by the names of the float ones.
 
-    quants: of the values that the int8 plan gives under their name with ``SUFFIX``, images in NHWC; None for a value
+    quants: of the values that the int8 plan gives under their name with ``suffix``, images in NHWC; None for a value
     that it gives in float, under its name.
     """
     found = {name: Difference() for name in quants}
@@ -87,7 +86,7 @@ def layer_differences(
         exact, numbers = float_plan.run(batch), int8_plan.run(batch)
         for name, difference in found.items():
             quant = quants[name]
-            difference.add(exact[name], numbers[name] if quant is None else _real(numbers[name + SUFFIX], quant))
+            difference.add(exact[name], numbers[name] if quant is None else _real(numbers[name + suffix], quant))
     return found
 
 

@@ -15,7 +15,6 @@ from graphc.frontends.netdef.exporter import export_net
 from graphc.ir import Graph, GraphcError
 from graphc.passes.quantize import Kind, Layer, QuantTable, equalize, find_layers
 from graphc.passes.quantize.embeddings import EmbeddingTable, find_tables
-from graphc.passes.quantize.rewriting import SUFFIX
 from graphc.passes.quantize.weights import float_weight
 from graphc.pictures import Preparation
 from graphc.plan import Plan
@@ -233,11 +232,11 @@ def _report(trial: Trial, choice: Choice, int8: Graph) -> Report:
     chosen = candidates.chosen(choice.in_float)
     given = {v.name for node in int8.nodes for v in node.results}
     table = candidates.table(choice.in_float)
-    quants = {n.name: table.of(n.name) if n.name + SUFFIX in given else None for n in chosen}
+    quants = {n.name: table.of(n.name) if n.name + candidates.suffix in given else None for n in chosen}
     quants = {name: quant for name, quant in quants.items() if quant is not None or name in given}
-    names = [name + SUFFIX * (quant is not None) for name, quant in quants.items()]
+    names = [name + candidates.suffix * (quant is not None) for name, quant in quants.items()]
     plan = plan_of(int8, names, method.target, method.threads)
-    differences = layer_differences(records.plan, plan, quants, batches)
+    differences = layer_differences(records.plan, plan, quants, candidates.suffix, batches)
     rows = [_layer_report(trial, choice, layer, differences) for layer in candidates.layers]
     rows += [table_report(t, t.name in choice.in_float, choice.alone.get(t.name)) for t in candidates.tables]
     notes = [*candidates.graph.notes]

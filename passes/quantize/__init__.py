@@ -18,6 +18,7 @@ from graphc.passes.quantize.observation import Observation as Observation
 from graphc.passes.quantize.preparation import prepare as prepare
 from graphc.passes.quantize.ranges import RULES as RULES
 from graphc.passes.quantize.rewriting import rewrite as rewrite
+from graphc.passes.quantize.rewriting import unused_mark as unused_mark
 from graphc.passes.quantize.table import QuantTable as QuantTable
 from graphc.passes.quantize.table import assign as assign
 from graphc.passes.quantize.table import parse_table as parse_table

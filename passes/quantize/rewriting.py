@@ -16,7 +16,7 @@ from graphc.passes.quantize.layers import IMAGE_RANK, Kind, Layer
 from graphc.passes.quantize.scales import WEIGHT_ZERO, bias_integers, stored_weights
 from graphc.passes.quantize.table import QuantTable
 
-SUFFIX = "_int8"
+SUFFIX, NHWC = "_int8", "_nhwc"
 NATIVE = {"Int8Conv": "g.int8_conv", "Int8FC": "g.int8_fc"}
 
 
@@ -26,21 +26,32 @@ def rewrite(
     table: QuantTable,
     weights: Mapping[str, Int8Weights],
     native: bool = False,
+    mark: str = "",
 ) -> None:
     """Let the layers run in 8 bits, in place. weights: by the name of each product among them.
 
     A value is converted once, where it is first read in 8 bits, and back where something else reads it. Names: an 8-bit
-    value is called as the float one with ``_int8``. native: products become graphc's own operators, which have a scale
-    for each map and give floats where no layer reads their result in 8 bits; else everything is Caffe2's. Raises
-    ``GraphcError`` for values that the table lacks.
+    value is called as the float one with ``_int8`` and ``mark`` (``unused_mark``). native: products become graphc's own
+    operators, which have a scale for each map and give floats where no layer reads their result in 8 bits; else
+    everything is Caffe2's. Raises ``GraphcError`` for values that the table lacks.
     """
     read = {v for layer in layers for v in layer.inputs}
-    work = _Rewrite(graph, table, weights, native)
+    work = _Rewrite(graph, table, weights, native, mark)
     for layer in layers:
         work.layer(layer, layer.result in read)
     Dce().run(graph)
     if native:
         graph.stage = "optimised"
+
+
+def unused_mark(graph: Graph) -> str:
+    """What is put behind names of 8-bit values and of images in NHWC, so that no value of a float graph has them.
+
+    Nothing, nearly always; else ``.1`` and so on.
+    """
+    names = {v.name for v in graph.values()}
+    marks = ("", *(f".{k}" for k in range(1, len(names) + 1)))
+    return next(m for m in marks if not any(f"{n}{end}{m}" in names for n in names for end in (SUFFIX, NHWC)))
 
 
 @dataclass
@@ -51,7 +62,16 @@ class _Rewrite:
     table: QuantTable
     weights: Mapping[str, Int8Weights]
     native: bool
+    mark: str
     stored: dict[Value, Value] = field(default_factory=dict)
+
+    def int8(self, name: str) -> str:
+        """What the 8-bit form of a value is called."""
+        return f"{name}{SUFFIX}{self.mark}"
+
+    def nhwc(self, name: str) -> str:
+        """What an image in NHWC is called."""
+        return f"{name}{NHWC}{self.mark}"
 
     def layer(self, layer: Layer, is_read: bool) -> None:
         """Insert the Int8 operator of a layer and a conversion back, which float operators and outputs read instead.
@@ -76,11 +96,11 @@ class _Rewrite:
             operands = operands + self.caffe2_weights(layer)
         apart = layer.relu is not None and layer.op == "Int8FC"
         op = layer.op + ("Relu" if layer.relu and not apart else "")
-        names = [layer.name + ("_raw" if apart else "") + SUFFIX, *(r.name for r in layer.node.results[1:])]
+        names = [self.int8(layer.name + ("_raw" if apart else "")), *(r.name for r in layer.node.results[1:])]
         result = build.node(op, operands, self.attributes(layer, op), names).results[0]
         if not apart:
             return result
-        return build.op("Int8Relu", [result], {**_quant_attrs(self.table.of(layer.name))}, layer.name + SUFFIX)
+        return build.op("Int8Relu", [result], {**_quant_attrs(self.table.of(layer.name))}, self.int8(layer.name))
 
     def native_product(self, build: Builder, layer: Layer, operands: list[Value | None], is_read: bool) -> Value:
         """graphc's own operator for a product; gives the float form of the result, images in NHWC."""
@@ -88,9 +108,9 @@ class _Rewrite:
         inputs = operands + self.native_weights(layer)
         is_open = layer.relu is None or layer.relu.op == "Relu"
         if not is_read and is_open:
-            name = layer.name + ("_nhwc" if layer.result.type.rank == IMAGE_RANK else "")
+            name = self.nhwc(layer.name) if layer.result.type.rank == IMAGE_RANK else layer.name
             return build.op(NATIVE[layer.op], inputs, attrs | {"to_float": 1, "Y_scale": 1.0, "Y_zero_point": 0}, name)
-        self.stored[layer.result] = build.op(NATIVE[layer.op], inputs, attrs, layer.name + SUFFIX)
+        self.stored[layer.result] = build.op(NATIVE[layer.op], inputs, attrs, self.int8(layer.name))
         return self.in_float(build, layer)
 
     def read(self, build: Builder, value: Value) -> Value:
@@ -98,13 +118,13 @@ class _Rewrite:
         if value not in self.stored:
             image, name = value, value.name
             if value.type.rank == IMAGE_RANK:
-                image = _nhwc_source(value) or build.op("NCHW2NHWC", [value], name=f"{name}_nhwc")
-            self.stored[value] = build.op("Int8Quantize", [image], _quant_attrs(self.table.of(name)), name + SUFFIX)
+                image = _nhwc_source(value) or build.op("NCHW2NHWC", [value], name=self.nhwc(name))
+            self.stored[value] = build.op("Int8Quantize", [image], _quant_attrs(self.table.of(name)), self.int8(name))
         return self.stored[value]
 
     def in_float(self, build: Builder, layer: Layer) -> Value:
         """The dequantised result of a layer, images in NHWC."""
-        name = layer.name + ("_nhwc" if layer.result.type.rank == IMAGE_RANK else "")
+        name = self.nhwc(layer.name) if layer.result.type.rank == IMAGE_RANK else layer.name
         return build.op("Int8Dequantize", [self.stored[layer.result]], name=name)
 
     def caffe2_weights(self, layer: Layer) -> list[Value | None]:
@@ -115,8 +135,8 @@ class _Rewrite:
         bias = bias_integers(own.bias, np.array(unit))
         integers = stored_weights(_matrix_of(layer, own))
         return [
-            self.constant(f"{layer.name}_w{SUFFIX}", integers, Quant(scale, WEIGHT_ZERO)),
-            self.constant(f"{layer.name}_b{SUFFIX}", bias, Quant(unit, 0)),
+            self.constant(self.int8(f"{layer.name}_w"), integers, Quant(scale, WEIGHT_ZERO)),
+            self.constant(self.int8(f"{layer.name}_b"), bias, Quant(unit, 0)),
         ]
 
     def native_weights(self, layer: Layer) -> list[Value | None]:
@@ -125,7 +145,7 @@ class _Rewrite:
         scales = np.ascontiguousarray(np.broadcast_to(own.scales, len(own.bias)))
         units = scales.astype(np.float64) * self.table.of(layer.inputs[0].name).scale
         parts = (_matrix_of(layer, own).astype(np.int8), bias_integers(own.bias, units), scales)
-        return [self.constant(f"{layer.name}_{part}{SUFFIX}", a) for part, a in zip("wbs", parts)]
+        return [self.constant(self.int8(f"{layer.name}_{part}"), a) for part, a in zip("wbs", parts)]
 
     def constant(self, name: str, data: np.ndarray, quant: Quant | None = None) -> Value:
         """A weight."""

@@ -25,6 +25,7 @@ from graphc.passes.quantize import (
     prepare,
     quantise_weights,
     rewrite,
+    unused_mark,
 )
 from graphc.passes.quantize.layers import Kind
 
@@ -186,3 +187,28 @@ def test_images_in_nhwc_and_a_relu_behind_an_fc() -> None:
     assert not {"Conv", "FC", "Relu", "Int8FCRelu"} & set(counts)
     found = evaluate(graph, data)["scores"]
     assert np.abs(found - expected).max() < 0.03 * np.abs(expected).max()
+
+
+def test_names_that_a_net_has_already() -> None:
+    """``x_int8`` may be another value of the float net: names of 8-bit values then get a number more."""
+    graph = Graph("clash", "typed")
+    build = Builder(graph)
+    x = build.input("x", "float[1,3,6,6]")
+    for name in ("x_nhwc", "x_int8", "x_int8.1"):
+        w = build.constant(f"{name}_w", np.full((3, 3, 1, 1), 0.3, np.float32))
+        x = build.op("Conv", [x, w, build.constant(f"{name}_b", np.zeros(3, np.float32))], {"kernel": 1}, name)
+    build.output(x)
+    assert unused_mark(branching_net()) == ""
+    assert unused_mark(graph) == ".2"
+    layers = find_layers(graph)
+    data = {"x": np.random.default_rng(0).normal(0, 1, (1, 3, 6, 6)).astype(np.float32)}
+    values = data | evaluate(graph, data, keep_all=True)
+    seen = {v.name: Observation(v.name) for layer in layers for v in (*layer.inputs, layer.result)}
+    for name, record in seen.items():
+        record.add(values[name])
+    table = assign(layers, seen, "min-max")
+    weights = {n.name: quantise_weights(n, table.of(n.inputs[0].name), Moments.of(n, False)) for n in layers}
+    rewrite(graph, layers, table, weights, mark=".2")
+    names = [v.name for v in graph.values()]
+    assert len(set(names)) == len(names)
+    assert {"x_int8.2", "x_nhwc_int8.2", "x_int8_int8.2"} <= set(names)
