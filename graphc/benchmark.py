@@ -9,9 +9,13 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from graphc.backends.cpu import peak
+from graphc.backends.cuda.target import is_cuda
 from graphc.ir import Graph, RunError, TensorType
 from graphc.ir.schedule import Step
 from graphc.plan import Plan
+
+COPIED = 1 << 28
+"""Bytes of the copy within a card's memory whose speed bounds its kernels, more than its caches hold."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,11 @@ class StepTiming:
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of whole runs, and the bounds: FLOP/s and bytes/s of the cores used."""
+    """Seconds of whole runs, and the bounds: FLOP/s and bytes/s of the cores used.
+
+    On a card whole runs are timed with the copies of inputs and outputs, steps are single kernels by the card's clock,
+    bytes/s are those of a copy within its memory, and FLOP/s, which nothing measures there, 0.
+    """
 
     median: float
     fastest: float
@@ -44,6 +52,8 @@ class Timing:
 
 def measure(plan: Plan, seconds: float, seed: int = 0) -> Timing:
     """Time a plan on random inputs of the shapes that it was compiled for, for about ``seconds``."""
+    if is_cuda(plan.target):
+        return _measure_on_card(plan, seconds, seed)
     if len(plan.segments) > 1:
         return _measure_segments(plan, seconds, seed)
     executor = plan.executor()
@@ -62,6 +72,20 @@ def measure(plan: Plan, seconds: float, seed: int = 0) -> Timing:
     flops, bandwidth = peak.measure(plan.target, plan.threads)
     del outputs  # steps write to them until here
     return Timing(float(np.median(runs)), min(runs), len(runs), plan.threads, flops, bandwidth, timings)
+
+
+def _measure_on_card(plan: Plan, seconds: float, seed: int) -> Timing:
+    """Whole runs from the host, the card's kernels by themselves, and a copy of ``COPIED`` bytes."""
+    inputs = random_inputs(plan, seed)
+    plan.run(inputs)
+    runs = _sample(lambda: plan.run(inputs), seconds)
+    tasks = [pair for times in plan.card_times(inputs) for pair in times.tasks]
+    steps = [
+        StepTiming(i, f"{t.kernel.template} {t.label}".strip(), took, t.flops, t.nbytes)
+        for i, (t, took) in enumerate(tasks)
+    ]
+    bandwidth = 2 * COPIED / plan.code.copy_seconds(COPIED)
+    return Timing(float(np.median(runs)), min(runs), len(runs), plan.threads, 0.0, bandwidth, steps)
 
 
 def _measure_segments(plan: Plan, seconds: float, seed: int) -> Timing:

@@ -17,7 +17,8 @@ from graphc.ir import DType, Graph, GraphcError, LoweringError, TensorType
 from graphc.ir.ops.unsupported import require_runnable
 from graphc.passes import LEVELS, Dce, Half, Pass, Pipeline, parse_pipeline, run_pipeline, with_block, with_devices
 from graphc.passes.manager import Callback
-from graphc.plan import IMAGE_RANK, Plan, require_threads
+from graphc.plan import Plan, require_threads
+from graphc.plan_inputs import IMAGE_RANK
 from graphc.targets import Target, beside, find, library_for, machine_code
 
 InputSpec = Mapping[str, "tuple[int, ...] | TensorType | np.ndarray"]

@@ -78,6 +78,10 @@ class KernelCode:
         """A copy of an output on a card that later runs do not overwrite."""
         raise NotImplementedError
 
+    def copy_seconds(self, nbytes: int) -> float:
+        """How long a copy of so many bytes within a card's memory takes."""
+        raise NotImplementedError
+
     def load(self, specs: Sequence[KernelSpec], progress: Callable[[int, int], None] | None = None) -> None:
         """Have the machine code of these kernels."""
         raise NotImplementedError

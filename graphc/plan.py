@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -20,25 +20,27 @@ from graphc.ir.parser import parse
 from graphc.ir.printer import print_graph
 from graphc.ir.schedule import Choice, KernelSpec, Schedule
 from graphc.ir.schedule_text import parse_schedule, print_schedule
-from graphc.kernel_code import KernelCode, TargetLibrary
+from graphc.kernel_code import KernelCode, Runner, TargetLibrary
 from graphc.native_segment import NONE, NOTHING, NativeSegment, require_host
 from graphc.passes.place_devices import place_devices
 from graphc.passes.segments import CONSTANT, Segment, Segments, cut_segments, resident_outputs
 from graphc.passes.split_sizes import split_sizes
+from graphc.plan_inputs import as_array, contiguous, is_ready, require_input
 from graphc.runtime.card import Array
 from graphc.runtime.card_array import CardArray, is_on_card
+from graphc.runtime.card_executor import CardExecutor, CardTimes
 from graphc.runtime.executor import Executor
 from graphc.runtime.planfile import read_plan, write_plan
 from graphc.runtime.team import MAX_WORKERS
 from graphc.targets import find, library_for, machine_code
 
-IMAGE_RANK = 4
-"""A batch of images is never empty; an empty list of rows, indices or boxes is a list like others."""
-
 AnySegment = NativeSegment | HostSegment
 Arrays = Sequence[np.ndarray]
 Watch = Callable[[NativeSegment, Arrays, Arrays, dict[str, np.ndarray], Executor], None]
 """What gets to know of a native segment that has run: its inputs and outputs, the blobs fetched, its executor."""
+
+Look = Callable[[NativeSegment, Arrays, Arrays, dict[str, np.ndarray], Runner], None]
+"""The same, wherever the segment runs."""
 
 
 class Plan:
@@ -174,10 +176,22 @@ class Plan:
 
     def run_watched(self, inputs: Mapping[str, np.ndarray], watch: Watch, fetch: Sequence[str] = ()) -> None:
         """Run, and call ``watch`` after each native segment. Raises ``RunError`` as ``run`` does."""
-        self._run_segments(self._arrays(inputs), frozenset(fetch).difference(self._output_names, self.inputs), watch)
+        keep = frozenset(fetch).difference(self._output_names, self.inputs)
+        self._run_segments(self._arrays(inputs), keep, lambda s, g, v, k, on: watch(s, g, v, k, require_host(on)))
+
+    def card_times(self, inputs: Mapping[str, Any], repeats: int = 20) -> list[CardTimes]:
+        """How long the kernels of each part on a card take, by its own clock; raises ``RunError`` as ``run`` does."""
+        found: list[CardTimes] = []
+
+        def look(*seen: Any) -> None:
+            if isinstance(seen[-1], CardExecutor):
+                found.append(seen[-1].measure(repeats))
+
+        self._run_segments(self._arrays(inputs), NOTHING, look)
+        return found
 
     def _run_segments(
-        self, arrays: list[Array], keep: frozenset[str], watch: Watch | None = None, on_card: bool = False
+        self, arrays: list[Array], keep: frozenset[str], watch: Look | None = None, on_card: bool = False
     ) -> dict[str, Any]:
         with ExitStack() as running:  # what stays on the card is valid until its segment is released
             slots, kept = self._run_in_order(arrays, keep, watch, self._resident[on_card], running)
@@ -197,7 +211,7 @@ class Plan:
         self,
         arrays: list[Array],
         keep: frozenset[str],
-        watch: Watch | None,
+        watch: Look | None,
         resident: Sequence[frozenset[int]],
         running: ExitStack,
     ) -> tuple[list[Any], dict[str, np.ndarray]]:
@@ -216,7 +230,7 @@ class Plan:
             running.callback(segment.release, executor)
             fetched = {n: np.array(values[given_on[n]]) if n in given_on else executor.fetch(n) for n in mine}
             if watch is not None:
-                watch(segment, given, values, fetched, require_host(executor))
+                watch(segment, given, values, fetched, executor)
             kept |= fetched
             slots += values
         return slots, kept
@@ -272,14 +286,14 @@ class Plan:
             told = [f"unknown input '{n}'" for n in extra] + [f"input '{n}' is missing" for n in missing]
             raise RunError("; ".join(told), self._usage())
         return [
-            array if _is_ready(array := inputs[name], kind, rank) else self._checked(name, array, dtype, rank)
+            array if is_ready(array := inputs[name], kind, rank) else self._checked(name, array, dtype, rank)
             for (name, dtype, rank), kind in zip(self._ports, self._dtypes)
         ]
 
     def _checked(self, name: str, value: Any, dtype: DType, rank: int | None) -> Array:
         """The input as a contiguous native array; raises ``RunError``."""
         if not is_on_card(value):
-            return _contiguous(name, require_input(name, _as_array(name, value), dtype, rank), dtype)
+            return contiguous(name, require_input(name, as_array(name, value), dtype, rank), dtype)
         return require_input(name, self.code.take(name, value), dtype, rank)
 
     # ---- files -------------------------------------------------------------------------------------------------------
@@ -524,47 +538,6 @@ def require_threads(threads: int | None) -> None:
     whole = isinstance(threads, int | np.integer) and not isinstance(threads, bool)
     if threads is not None and not (whole and 1 <= threads <= MAX_WORKERS + 1):
         raise GraphcError(f"threads is {threads!r}", f"give a number from 1 to {MAX_WORKERS + 1}")
-
-
-def _is_ready(array: object, dtype: np.dtype, rank: int | None) -> bool:
-    """Kernels can read the input as it is; a quick check for the common case."""
-    if type(array) is not np.ndarray or array.dtype != dtype or array.ndim != rank or not array.dtype.isnative:
-        return False
-    flags = array.flags
-    return flags.c_contiguous and flags.aligned and array.size > 0
-
-
-def _as_array(name: str, value: Any) -> np.ndarray:
-    try:
-        return np.asarray(value)
-    except (ValueError, TypeError) as error:
-        raise RunError(f"input '{name}' is no array: {error}", "give a numpy.ndarray") from None
-
-
-AnyArray = TypeVar("AnyArray", np.ndarray, CardArray)
-
-
-def require_input(name: str, array: AnyArray, dtype: DType, rank: int | None) -> AnyArray:
-    """The input as it is, if it has the type and the number of dimensions; raises ``RunError``."""
-    if array.dtype.newbyteorder("=") != dtype.numpy:
-        raise RunError(
-            f"input '{name}' has dtype {array.dtype}, the plan takes {dtype.numpy}",
-            f"convert it: array.astype(numpy.{dtype.numpy})",
-        )
-    if rank is not None and array.ndim != rank:
-        raise RunError(f"input '{name}' has shape {array.shape}, the plan takes {rank} dimensions")
-    if array.size == 0 and rank == IMAGE_RANK:
-        raise RunError(f"input '{name}' is empty: its shape is {array.shape}", "give at least one image or row")
-    return array
-
-
-def _contiguous(name: str, array: np.ndarray, dtype: DType) -> np.ndarray:
-    if array.flags.c_contiguous and array.flags.aligned and array.dtype.isnative:
-        return array
-    try:
-        return np.array(array, dtype=dtype.numpy, order="C")
-    except MemoryError as error:
-        raise RunError(f"input '{name}' has no contiguous copy: {error}", "use a smaller batch") from None
 
 
 def load(path: str | os.PathLike[str], threads: int | None = None, allow_native: bool = False) -> Plan:

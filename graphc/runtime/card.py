@@ -60,7 +60,7 @@ class Transfer:
     start: int
 
 
-Work = Launch | Move
+Work = Launch | Move | Transfer
 Replay = Callable[[Sequence[Transfer]], None]
 """Does transfers, then recorded work, and waits for the end. It may be called from any thread, by one at a time."""
 
@@ -92,3 +92,6 @@ class Card(Protocol):
 
     def record(self, work: Sequence[Work]) -> Replay:
         """A function that does all of the work in order. The memory has to stay."""
+
+    def measure(self, work: Sequence[Work], repeats: int) -> list[float]:
+        """Seconds of each of some runs of the work, by the card's own clock, after one that is not counted."""

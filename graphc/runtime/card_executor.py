@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,6 +14,14 @@ from graphc.runtime.card_array import CardArray
 from graphc.runtime.executor import read_view
 
 ALIGNMENT = 256
+
+
+@dataclass(frozen=True)
+class CardTimes:
+    """Seconds by the card's clock. whole: of all launches, for each repetition. tasks: the median of each by itself."""
+
+    whole: list[float]
+    tasks: list[tuple[Task, float]]
 
 
 class CardExecutor:
@@ -43,7 +52,8 @@ class CardExecutor:
         self._weights, self._arena, self._resident = weights, arena, frozenset(resident)
         self._place_ports()
         loaded = {name: card.load(name, code) for name, code in kernels.items()}
-        self._launches = [self._launch(t, loaded) for step in schedule.steps for t in step if t.units]
+        self._tasks = [t for step in schedule.steps for t in step if t.units]
+        self._launches = [self._launch(t, loaded) for t in self._tasks]
         self._replays: dict[frozenset[int], Replay] = {}
 
     def _place_ports(self) -> None:
@@ -118,6 +128,12 @@ class CardExecutor:
             index = int(np.flatnonzero(self._status)[0])
             raise RunError(self.schedule.checks[index].message(int(self._status[index])))
         return [self._output(k, port) for k, port in enumerate(self.schedule.outputs)]
+
+    def measure(self, repeats: int) -> CardTimes:
+        """How long the launches of the last run's sizes take by themselves, without copies of inputs and outputs."""
+        each = [self.card.measure([launch], repeats) for launch in self._launches]
+        whole = self.card.measure(self._launches, repeats)
+        return CardTimes(whole, [(task, float(np.median(times))) for task, times in zip(self._tasks, each)])
 
     def _output(self, k: int, port: Port) -> Array:
         start = self._out_starts[k]

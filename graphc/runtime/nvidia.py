@@ -131,29 +131,43 @@ class NvidiaCard:
         """A CUDA graph of the work."""
         if os.environ.get(STEPS):
             return lambda first: self._step_by_step(first, work)
-        with self._told("recording a run"):
-            builder = self._stream.create_graph_builder()
-            builder.begin_building()
-            for item in work:
-                self._enqueue(item, builder)
-            graph = builder.end_building().complete()
+        graph = self._graph(work)
         count = sum(isinstance(item, Launch) for item in work)
 
         def replay(first: Sequence[Transfer]) -> None:
             with self._told(f"a run of {count} kernels", f"{STEPS}=1 in the environment has the next error name it"):
                 for transfer in first:
-                    self._transfer(transfer)
+                    self._enqueue(transfer, self._stream)
                 graph.launch(self._stream)
             self._wait(f"a run of {count} kernels", f"{STEPS}=1 in the environment has the next error name it")
 
         return replay
 
+    def measure(self, work: Sequence[Work], repeats: int) -> list[float]:
+        """Between CUDA events around each launch of a CUDA graph."""
+        graph = self._graph(work)
+        options, events = self._core.EventOptions(timing_enabled=True), []
+        with self._told("timing kernels"):
+            graph.launch(self._stream)
+            for _ in range(repeats):
+                start = self._stream.record(options=options)
+                graph.launch(self._stream)
+                events.append((start, self._stream.record(options=options)))
+            self._stream.sync()
+            return [(end - start) / 1e3 for start, end in events]
+
+    def _graph(self, work: Sequence[Work]) -> Any:
+        """A CUDA graph of the work."""
+        with self._told("recording a run"):
+            builder = self._stream.create_graph_builder()
+            builder.begin_building()
+            for item in work:
+                self._enqueue(item, builder)
+            return builder.end_building().complete()
+
     def _step_by_step(self, first: Sequence[Transfer], work: Sequence[Work]) -> None:
         """The same without a graph, with a wait after each item."""
-        with self._told("a copy of an input"):
-            for transfer in first:
-                self._transfer(transfer)
-        for item in work:
+        for item in (*first, *work):
             what = f"the kernel that computes {item.label}" if isinstance(item, Launch) else "a copy"
             with self._told(what):
                 self._enqueue(item, self._stream)
@@ -166,19 +180,17 @@ class NvidiaCard:
         except Exception as error:
             raise self._error(what, hint, error) from error
 
-    def _transfer(self, item: Transfer) -> None:
-        """Copy an array within the card's memory, behind the work that makes it."""
-        if item.source.stream is not None:
-            self._stream.wait(self._core.Stream.from_handle(item.source.stream))
-        self._copy(item.card.address + item.start, item.source.address, item.source.nbytes, self._stream)
-
     def _enqueue(self, item: Work, stream: Any) -> None:
         if isinstance(item, Launch):
             config = self._core.LaunchConfig(grid=item.blocks, block=item.threads)
             self._core.launch(stream, config, item.kernel, *item.params)
-            return
-        card, host = item.card.address + item.start, int(item.host.ctypes.data) + item.start
-        self._copy(card if item.to_card else host, host if item.to_card else card, item.stop - item.start, stream)
+        elif isinstance(item, Transfer):
+            if item.source.stream is not None:  # behind the work that makes the array
+                stream.wait(self._core.Stream.from_handle(item.source.stream))
+            self._copy(item.card.address + item.start, item.source.address, item.source.nbytes, stream)
+        else:
+            card, host = item.card.address + item.start, int(item.host.ctypes.data) + item.start
+            self._copy(card if item.to_card else host, host if item.to_card else card, item.stop - item.start, stream)
 
     def _copy(self, target: int, source: int, size: int, stream: Any) -> None:
         if size:

@@ -1,7 +1,8 @@
 /* A CUDA driver without a card, for tests: one device of capability NULL_MAJOR.NULL_MINOR, whose memory is the process's.
 
    Copies are made, kernels are not run: each launch is a line "kernel blocks threads parameter..." in the file
-   NULL_LOG. What is captured happens when the graph is launched. Unknown functions succeed and do nothing.
+   NULL_LOG. What is captured happens when the graph is launched. The clock of events takes
+   a microsecond for each of both. Unknown functions succeed and do nothing.
 
    A kernel whose name has NULL_FAULT in it fails when it runs: the next wait tells, and from then on everything fails,
    as on a real card. With NULL_PINNED there is no pinned memory of more bytes than that. Memory is on the card
@@ -21,9 +22,12 @@ enum { LARGEST = 1 << 30, PARAMETERS = 128, ITEMS = 4096 };
 typedef struct { char name[128]; int parameters; } Kernel;
 typedef struct { Kernel *kernel; unsigned blocks, threads; int64_t values[PARAMETERS]; Address to, from; size_t size; } Item;
 
-static Item items[ITEMS];
-static int count, capturing;
-static char context[64], graph[64];
+typedef struct { int count; Item items[ITEMS]; } Graph;
+
+static Graph *graph; /* the one that is being captured, or was last */
+static int capturing;
+static double clock_ms; /* a microsecond for each copy and launch */
+static char context[64];
 static void *current;
 static Result lost;
 
@@ -33,6 +37,7 @@ static int from_environment(const char *name, int otherwise) {
 }
 
 static void perform(const Item *item) {
+    clock_ms += 0.001;
     if (!item->kernel) {
         memcpy((void *)item->to, (void *)item->from, item->size);
         return;
@@ -50,8 +55,8 @@ static void perform(const Item *item) {
 static Result take(Item item) {
     if (lost) return lost;
     if (!capturing) perform(&item);
-    else if (count == ITEMS) return OUT_OF_MEMORY;
-    else items[count++] = item;
+    else if (graph->count == ITEMS) return OUT_OF_MEMORY;
+    else graph->items[graph->count++] = item;
     return OK;
 }
 
@@ -151,7 +156,11 @@ Result cuStreamGetCtx_v2(void *stream, void **found, void **green) { *found = co
 Result cuStreamGetDevice(void *stream, int *device) { *device = 0; return OK; }
 Result cuStreamGetFlags(void *stream, unsigned *flags) { *flags = 1; return OK; }
 Result cuStreamIsCapturing(void *stream, int *status) { *status = capturing; return OK; }
-Result cuStreamBeginCapture_v2(void *stream, int mode) { capturing = 1; count = 0; return OK; }
+Result cuStreamBeginCapture_v2(void *stream, int mode) {
+    capturing = 1;
+    graph = calloc(1, sizeof(Graph));
+    return OK;
+}
 Result cuStreamEndCapture(void *stream, void **made) { capturing = 0; *made = graph; return OK; }
 Result cuStreamGetCaptureInfo_v2(void *stream, int *status, uint64_t *id, void **found, void **edges, size_t *n) {
     *status = capturing;
@@ -169,11 +178,14 @@ Result cuGraphInstantiateWithParams(void **made, void *of, char *parameters) {
     *(int *)(parameters + 24) = OK; /* result_out, behind flags, stream and node */
     return OK;
 }
-Result cuGraphLaunch(void *what, void *stream) {
+Result cuGraphLaunch(Graph *what, void *stream) {
     if (lost) return lost;
-    for (int i = 0; i < count; i++) perform(&items[i]);
+    for (int i = 0; i < what->count; i++) perform(&what->items[i]);
     return OK;
 }
+Result cuEventCreate(double **made, unsigned flags) { *made = malloc(sizeof(double)); return OK; }
+Result cuEventRecord(double *event, void *stream) { *event = clock_ms; return lost; }
+Result cuEventElapsedTime(float *ms, double *start, double *end) { *ms = *end - *start; return OK; }
 Result cuStreamSynchronize(void *stream) { return lost; }
 
 /* ---- how the bindings find all this ---- */

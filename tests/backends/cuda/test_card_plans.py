@@ -12,6 +12,7 @@ from emulated_card import NullCard
 from one_net import operator, reference
 
 import graphc
+from graphc import benchmark
 from graphc.backends.cuda import compile as cuda_compile
 from graphc.backends.cuda.target import find
 from graphc.plan import Plan
@@ -113,3 +114,15 @@ def test_which_cards_run_a_target() -> None:
 def test_an_operator_without_kernel_is_told() -> None:
     with pytest.raises(graphc.LoweringError, match="no kernel on target 'cuda:sm_90a'"):
         emulated_plan([operator("Unique", "x", "y")], {"x": np.arange(4, dtype=np.int32)}, "y", {})
+
+
+def test_bench_of_a_plan_for_a_card(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmark, "COPIED", 1 << 20)
+    plan.code.card = NullCard()
+    timing = benchmark.measure(plan, 0.01)
+    assert [step.label.split()[0] for step in timing.steps] == ["conv", "pool", "softmax"]
+    assert [step.seconds for step in timing.steps] == pytest.approx(
+        [1e-9 * launch.blocks * launch.threads for launch in plan.code.card.launches[:3]]
+    )
+    assert timing.bandwidth == pytest.approx(2e9)
+    assert timing.peak_flops == 0

@@ -209,3 +209,18 @@ def test_an_input_on_another_card(driver: Path, plan: Plan, tmp_path: Path) -> N
     done, _ = start(ON_CARD, driver, plan, tmp_path, NULL_ORDINAL="1")
     assert "is on card 1 (address" in done.stderr
     assert "the plan runs on card 0" in done.stderr
+
+
+def test_the_cards_clock(driver: Path, plan: Plan, tmp_path: Path) -> None:
+    """Three kernels take three microseconds of this driver's, each by itself one."""
+    code = """
+import sys
+import numpy as np
+import graphc
+plan, x = graphc.load(sys.argv[1], allow_native=True), np.load(sys.argv[2])
+(times,) = plan.card_times({"x": x}, 4)
+print([round(1e6 * t, 3) for t in times.whole], [round(1e6 * t, 3) for _, t in times.tasks])
+print(round(1e6 * plan.code.copy_seconds(1000), 3))
+"""
+    done, _ = start(code, driver, plan, tmp_path)
+    assert done.stdout.splitlines() == ["[3.0, 3.0, 3.0, 3.0] [1.0, 1.0, 1.0]", "1.0"], done.stderr
