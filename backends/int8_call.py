@@ -108,6 +108,11 @@ class Int8Product:
         """Each channel is a group and a map of its own."""
         return self.group == self.channels == self.maps
 
+    def without_zero_point(self, weights: np.ndarray, bias: np.ndarray) -> np.ndarray:
+        """The bias (M,) in int64 less what X's zero point adds to every sum of (M, kH, kW, C / group) weights."""
+        sums = (weights.astype(np.int64) - self.w_zero).reshape(self.maps, -1).sum(1)
+        return np.asarray(bias.astype(np.int64) - self.x_zero * sums)
+
     def most(self, weights: np.ndarray, bias: np.ndarray) -> int:
         """No sum is larger in size, whatever X holds. weights: (M, kH, kW, C / group); bias: (M,)."""
         return int(self.most_by_map(weights, bias).max(initial=0))

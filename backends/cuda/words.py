@@ -13,6 +13,7 @@ Further words stand in ``vector_words.py`` (halves, several elements at once) an
     quot(a, b) rest(a, b)                                   of integers from 0 to 2^31 - 1
     within(a, n)                                            0 <= a < n, of integers of 32 bits
     fma(a, b, c) div(a, b) largest(a, b) smallest(a, b)     float32; the last two are NaN where an operand is
+    times(a, b) plus(a, b)                                  float32, each rounded by itself, also one behind the other
     sqrt exp log tanh sigmoid erf sin cos pow floor ceil nearest absolute
     where(m, a, b) isnan(a) no(m)
     double(n)                                               the float64 of these bits
@@ -196,6 +197,8 @@ def _arithmetic() -> dict[str, Any]:
         "div": word(f4, (f4, f4), lambda b, a, c: b.fdiv(a, c)),
         "largest": word(f4, (f4, f4), _asm("max.NaN.f32 $0, $1, $2;", "=f,f,f")),
         "smallest": word(f4, (f4, f4), _asm("min.NaN.f32 $0, $1, $2;", "=f,f,f")),
+        "times": word(f4, (f4, f4), _asm("mul.rn.f32 $0, $1, $2;", "=f,f,f")),
+        "plus": word(f4, (f4, f4), _asm("add.rn.f32 $0, $1, $2;", "=f,f,f")),
         "sigmoid": word(f4, (f4,), _sigmoid),
         "pow": word(f4, (f4, f4), function("powf")),
         **{name: word(f4, (f4,), function(called)) for name, called in LIBRARY.items()},

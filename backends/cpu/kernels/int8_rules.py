@@ -59,7 +59,7 @@ def _direct(
         **ending.static,
     )
     panels = int8_conv.pack(p, values, tile.blocks, target)
-    folded = without_zero_point(p, weights, bias) if target.vnni else bias.astype(np.int64)
+    folded = p.without_zero_point(weights, bias) if target.vnni else bias.astype(np.int64)
     return spec, np.concatenate([panels, ending.tail(p, folded, p.group, tile.blocks * target.lanes)])
 
 
@@ -68,17 +68,11 @@ def _depthwise(
 ) -> tuple[KernelSpec, np.ndarray]:
     values, corrected = int8_conv.centred(weights, p.w_zero, target)
     if int8_taps.serves(p, ending, target) and not corrected:
-        folded = without_zero_point(p, weights, bias)
+        folded = p.without_zero_point(weights, bias)
         return int8_taps.make_spec(p, ending), int8_taps.pack(p, values, folded, ending)
     spec = int8_depthwise.make_spec(p, ending, target)
-    tail = ending.tail(p, without_zero_point(p, weights, bias), 1, target.lanes)
+    tail = ending.tail(p, p.without_zero_point(weights, bias), 1, target.lanes)
     return spec, np.concatenate([int8_depthwise.pack(p, weights, target), tail])
-
-
-def without_zero_point(p: Int8Product, weights: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """The bias less what X's zero point adds to every sum."""
-    sums = (weights.astype(np.int64) - p.w_zero).reshape(p.maps, -1).sum(1)
-    return np.asarray(bias.astype(np.int64) - p.x_zero * sums)
 
 
 def tile_of(p: Int8Product, target: CpuTarget) -> Tile:

@@ -14,7 +14,7 @@ import numpy as np
 from graphc.backends.conv_transpose import Axis, axes
 from graphc.backends.cpu.kernels import int8_border, int8_conv, int8_epilogue, int8_sums
 from graphc.backends.cpu.kernels.int8_epilogue import Ending
-from graphc.backends.cpu.kernels.int8_rules import START, cost_of, tile_of, without_zero_point
+from graphc.backends.cpu.kernels.int8_rules import START, cost_of, tile_of
 from graphc.backends.cpu.rules import Rule
 from graphc.backends.cpu.target import CpuTarget
 from graphc.backends.int8_call import WIDEST, Int8Product, is_quantised
@@ -94,7 +94,7 @@ def _choose(call: Call, target: CpuTarget) -> Choice | None:
     parts = []
     for phase in t.phases:
         p = t.convolution(phase)
-        folded = without_zero_point(p, t.filter(weights, phase), bias) if target.vnni else bias.astype(np.int64)
+        folded = p.without_zero_point(t.filter(weights, phase), bias) if target.vnni else bias.astype(np.int64)
         parts.append(int8_conv.pack(p, t.filter(values, phase), tile.blocks, target))
         parts.append(ending.tail(p, folded, 1, tile.blocks * target.lanes))
     cost = START + sum(cost_of(t.convolution(phase), target) for phase in t.phases)

@@ -32,7 +32,7 @@ channels, pieces, maps: of a group. packed: maps of a group with padding, as the
 class Product:
     """What the code depends on. kind: that of ``mma``. window: windows are more than single pixels inside the image.
 
-    What is outside of the image is 0; for u1 it is what 16 bytes at the kernel's parameter ``filling`` say.
+    What is outside of the image is 0; for u1 it is what the 16 bytes at the kernel's parameter ``filling`` say.
     """
 
     tile: TensorTile
@@ -64,12 +64,16 @@ class Product:
         """Pieces of so many channels."""
         return -(-channels * self.itemsize // PIECE)
 
+    def packed(self, maps: int, taps: int, channels: int) -> tuple[int, int]:
+        """Steps, and maps with padding, of packed weights of a group."""
+        return -(-taps * self.pieces(channels) // PIECES), -(-maps // self.tile.maps) * self.tile.maps
+
 
 def pack(weights: np.ndarray, groups: int, product: Product) -> np.ndarray:
     """Weights (M, taps, C / groups) as (groups, steps, maps, ``ROW`` bytes), filled up with zeros to whole tiles."""
     maps, taps, channels = weights.shape[0] // groups, *weights.shape[1:]
     each, pieces = PIECE // product.itemsize, product.pieces(channels)
-    steps, rows = -(-taps * pieces // PIECES), -(-maps // product.tile.maps) * product.tile.maps
+    steps, rows = product.packed(maps, taps, channels)
     padded = np.zeros((groups, rows, taps, pieces * each), weights.dtype)
     padded[:, :maps, :, :channels] = weights.reshape(groups, maps, taps, channels)
     packed = np.zeros((groups, rows, steps * PIECES * each), weights.dtype)
@@ -155,7 +159,7 @@ def _emit_piece(s: Lines, product: Product) -> None:
     s("r, q = quot(tap, kw) * dh, rest(tap, kw) * dw")
     s("at = first * xc + r * xr + q * xp")
     s(f"piece, r, q = i32(first), i32(r if r < kh * dh else {FAR}), i32(q)")
-    s("high, broad, tall, side, fall = i32(h), i32(w), i32(kh * dh), i32(kw * dw), i32(dh)")
+    s("lines, broad, tall, side, fall = i32(h), i32(w), i32(kh * dh), i32(kw * dw), i32(dh)")
     s("next_tap, next_row = xp * dw - pieces * xc, xr * dh - kw * dw * xp")
 
 
@@ -167,7 +171,7 @@ def _emit_copies(s: Lines, product: Product) -> None:
     s(f"count = i32({within if product.window else f'max({within}, 0)'} * {size})")
     for j in range(tile.pixels // quarter):
         if product.window:
-            s(f"has = within(row{j} + r, high) & within(column{j} + q, broad)")
+            s(f"has = within(row{j} + r, lines) & within(column{j} + q, broad)")
         else:
             s(f"has = row{j} < {FAR}")
         if product.kind == "u1":

@@ -225,6 +225,8 @@ class Interpreter:
 
     def apply(self, name: str, node: ast.Call) -> Any:
         arguments = [self.value(a) for a in node.args]
+        if name in self.frame.names:
+            raise Fault(f"{name} is called, and a variable of the kernel")
         if name in self.functions:
             return self.call(self.functions[name], arguments)
         if name in ("min", "max"):

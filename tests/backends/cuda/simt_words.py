@@ -37,6 +37,8 @@ FUNCTIONS: dict[str, Any] = {
     "sigmoid": _sigmoid,
     "pow": np.power,
     "div": np.divide,
+    "times": np.multiply,
+    "plus": np.add,
     "largest": np.maximum,
     "smallest": np.minimum,
     "fma": lambda a, b, c: single(np.float64(a) * b + c),

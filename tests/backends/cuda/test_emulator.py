@@ -85,6 +85,7 @@ MISTAKES = {
     "no multiple of 16": "def k(y):\n    v = ld4(y, 1)\n",
     "outside of what was declared": "def k(y):\n    s = shared(60)\n    sst(s, thread(), f4(0.0))\n",
     "not all threads of a warp": "def k(y):\n    if thread() < 7:\n        st_f4(y, 0, swap(f4(0.0), 1))\n",
+    "is called, and a variable": "def k(y):\n    rest = 1\n    st_f4(y, thread(), f4(rest(thread(), 2)))\n",
     "outside of 32 bits": "def k(y):\n    st_f4(y, thread(), f4(quot(thread() - 1, 2)))\n",
 }
 

@@ -9,6 +9,7 @@ import graphc
 from graphc.backends.cache import KernelCache
 from graphc.backends.cuda.compile import compile_kernels, compiler_versions
 from graphc.backends.cuda.cubin import Cubin
+from graphc.backends.cuda.kernels import int8_tensor
 from graphc.backends.cuda.kernels.conv_tensor import emit
 from graphc.backends.cuda.kernels.epilogue import Epilogue
 from graphc.backends.cuda.kernels.tensor_product import Product
@@ -50,3 +51,15 @@ def test_convolution(target: str, tile: TensorTile, kind: str, window: bool) -> 
     assert found["LDSM"] % (tile.warp_pixels // 16 + tile.warp_maps // 16) == 0 < found["LDSM"]
     assert found["LDGSTS"] > 0
     assert found["STL"] == found["LDL"] == 0
+
+
+def test_products_of_bytes() -> None:
+    product = Product(TILES[3], "u1", window=True)
+    spec = KernelSpec.make("int8_tensor", **product.static(), residual=1, to_float=0, pairs=1)
+    cubin = compiled("cuda:sm_90a", spec, int8_tensor.emit(spec, find("cuda:sm_90a")))
+    assert cubin.stack == cubin.spilled == 0
+    assert cubin.registers <= REGISTERS
+    found = instructions(cubin.code)
+    assert found["IMMA"] > 0
+    assert found["LDSM"] > 0
+    assert found["HMMA"] == 0

@@ -1,0 +1,127 @@
+"""graphc's int8 products on an emulated card against the reference interpreter, bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+import simt
+from simt_memory import DeviceMemory
+
+from graphc.backends.cuda.kernels import tensor_tile
+from graphc.backends.cuda.library import CudaLibrary
+from graphc.backends.cuda.target import find
+from graphc.ir.graph import Graph, Node, Value
+from graphc.ir.opdef import Call
+from graphc.ir.reference import evaluate_node
+from graphc.ir.schedule import Address, View
+from graphc.ir.types import DType, Quant, TensorType
+
+LIBRARY = CudaLibrary(find("cuda:sm_90a"))
+
+
+@dataclass(frozen=True)
+class Case:
+    """shape: of X; filter: (M, kH, kW, C / group), or (N, K). scale: units of Y per unit of the sums, about.
+
+    residual: units of Y per unit of R. zeros: zero points of X, R and Y.
+    """
+
+    shape: tuple[int, ...]
+    filter: tuple[int, ...]
+    attrs: dict = field(default_factory=dict)
+    scale: float = 1 / 4096
+    residual: float = 0.0
+    zeros: tuple[int, int, int] = (114, 121, 9)
+
+
+TENSOR = [
+    Case((2, 5, 7, 64), (48, 1, 1, 64)),
+    Case((2, 9, 11, 16), (64, 3, 3, 16), {"pad": 1, "relu": 1}, 1 / 9000, 0.75),
+    Case((1, 6, 5, 36), (33, 1, 1, 36), {"stride": 2, "relu": 1, "high": 200}, zeros=(255, 0, 40)),
+    Case((1, 8, 17, 3), (40, 3, 5, 3), {"stride": 2, "pads": (1, 2, 0, 3), "to_float": 1}, 1.0),
+    Case((1, 7, 9, 64), (36, 3, 3, 32), {"group": 2, "pad": 2, "dilation": 2}, 1 / 9000, 3.5, (0, 255, 240)),
+    Case((1, 5, 4, 40), (12, 3, 3, 10), {"group": 4, "pad": 1, "to_float": 1, "relu": 1}, 1 / 9000, 0.5),
+    Case((1, 3, 3, 16), (34, 1, 1, 16), {}, 3e9),
+    Case((19, 35), (40, 35), {"relu": 1}, 1 / 2048, 0.5),
+    Case((70, 96), (131, 96), {"to_float": 1}),
+]
+DIRECT = [
+    Case((2, 5, 7, 33), (33, 2, 3, 1), {"group": 33, "pad": 1}, 1 / 300),
+    Case((1, 7, 8, 16), (16, 2, 5, 1), {"group": 16, "dilation": 2, "pads": (1, 4, 0, 3), "relu": 1}, 1 / 99, 0.5),
+    Case((1, 7, 9, 24), (18, 3, 3, 4), {"group": 6, "pad": 1, "stride": 2, "to_float": 1}, 1 / 512),
+]
+
+
+def call_of(case: Case) -> tuple[Call, list[np.ndarray]]:
+    """The call on operands of every value, the extreme weights among them, and scales that differ by map."""
+    rng, maps = np.random.default_rng(3), case.filter[0]
+    x = (rng.integers(0, 256, case.shape).astype(np.uint8), Quant(0.5, case.zeros[0]))
+    w, b = rng.integers(-128, 128, case.filter).astype(np.int8), rng.integers(-5000, 5000, maps).astype(np.int32)
+    scales = (0.25 * 2.0 ** rng.uniform(-2, 1, maps)).astype(np.float32)
+    attrs = {**case.attrs, "Y_scale": 0.125 / case.scale, "Y_zero_point": case.zeros[2]}
+    conv = len(case.filter) == 4
+    if conv:
+        attrs |= {"kernels": case.filter[1:3], "order": b"NHWC"}
+    op, operands = "g.int8_conv" if conv else "g.int8_fc", [x, (w, None), (b, None), (scales, None)]
+    if case.residual:
+        shape = node_of(op, operands, attrs).node.results[0].type.static_shape
+        unit = 1.0 if case.attrs.get("to_float") else 0.125 / case.scale
+        rest = rng.integers(0, 256, shape).astype(np.uint8)
+        operands.append((rest, Quant(case.residual * unit, case.zeros[1])))
+    return node_of(op, operands, attrs), [data for data, _ in operands]
+
+
+def node_of(op: str, operands: Sequence[tuple[np.ndarray, Quant | None]], attrs: dict) -> Call:
+    """A call in a graph, its weights constants."""
+    graph, values = Graph("test"), []
+    for i, (data, quant) in enumerate(operands):
+        constant = 1 <= i <= 3
+        type = TensorType(DType.of(data.dtype), data.shape, quant=quant)
+        values.append(graph.add_constant(f"w{i}", data) if constant else graph.add_input(type, f"x{i}"))
+    node = Node(op, values, [Value(TensorType(), "y")], dict(attrs))
+    graph.append(node)
+    node.results[0].type = node.opdef.infer(Call(node))[0]
+    return Call(node)
+
+
+def run(call: Call, arrays: Sequence[np.ndarray]) -> tuple[str, np.ndarray]:
+    """The rule of a call and its answer on an emulated card."""
+    memory, choice = DeviceMemory(1 << 22), LIBRARY.choose(call)
+
+    def placed(array: np.ndarray, type: TensorType) -> View:
+        address = memory.allocate(array.nbytes)
+        memory.view(address, array.nbytes)[:] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        strides = tuple(int(np.prod(array.shape[i + 1 :])) for i in range(array.ndim))
+        return View(Address("arena", address), type, strides)
+
+    ins = [placed(choice.packed.get(i, data), call.type(i)) for i, data in enumerate(arrays)]
+    type = call.node.results[0].type
+    answer = np.zeros(type.static_shape, type.dtype.numpy)
+    out = placed(answer, type)
+    work = Address("arena", memory.allocate(max(LIBRARY.needs(call, choice).workspace, 1)))
+    for step in LIBRARY.bind(call, choice, ins, [out], work):
+        for task in step:
+            params = [p if isinstance(p, int) else p.offset for p in task.params]
+            source, threads = LIBRARY.source(task.kernel), task.kernel.int("threads")
+            simt.launch(memory, task.kernel.name, source, task.units, threads, params)
+    got = memory.view(out.address.offset, answer.nbytes).view(answer.dtype).reshape(answer.shape)
+    return choice.rule, got
+
+
+@pytest.mark.parametrize("case", [*TENSOR, *DIRECT], ids=lambda c: f"{c.shape}{c.filter}")
+def test_products_are_exact(case: Case) -> None:
+    call, arrays = call_of(case)
+    rule, got = run(call, arrays)
+    assert rule == ("int8_tensor" if case in TENSOR else "int8_direct")
+    np.testing.assert_array_equal(got, evaluate_node(call.node, arrays)[0])
+
+
+def test_every_tile(monkeypatch: pytest.MonkeyPatch) -> None:
+    call, arrays = call_of(Case((1, 12, 11, 48), (138, 3, 3, 48), {"pad": 1}, 1 / 9000))
+    want = evaluate_node(call.node, arrays)[0]
+    for tile in tensor_tile.TILES:
+        monkeypatch.setattr(tensor_tile, "TILES", (tile,))
+        np.testing.assert_array_equal(run(call, arrays)[1], want)
