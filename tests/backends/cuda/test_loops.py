@@ -49,6 +49,20 @@ def test_an_lstm_step() -> None:
     assert plan.code.card.launches[-1].params[0] == 3 * width
 
 
+@pytest.mark.parametrize("axis", [1, 2])
+def test_the_largest_of_a_row(axis: int) -> None:
+    x = np.round(2 * data(3, 70, 40)).astype(np.float32) / 2  # many are alike
+    x[0, 5, 3], x[1, 60, :], x[2, 7] = np.nan, np.inf, np.nan
+    for op in ("ArgMax", "ArgMin"):
+        answers([operator(op, "x", "y", axis=axis, keepdims=0)], {"x": x}, "y")
+    plan = emulated_plan([operator("TopK", "x", "v i", k=9, axis=axis)], {"x": x}, "v i", {})
+    found = plan.run({"x": x})
+    order = np.argsort(-np.where(np.isnan(x), -np.inf, x), axis=axis, kind="stable")
+    order = np.take(order, range(9), axis)
+    np.testing.assert_array_equal(found["i"], order)
+    np.testing.assert_array_equal(found["v"], np.take_along_axis(x, order, axis))
+
+
 @pytest.mark.parametrize("order", ["NCHW", "NHWC"])
 @pytest.mark.parametrize("ratio", [0, 2])
 def test_roi_align(order: str, ratio: int) -> None:
