@@ -1,4 +1,4 @@
-"""Look-ups in one table of float, 8-bit and 4-bit rows, in one process, call by call in turn.
+"""Look-ups in one table of float32, float16, 8-bit and 4-bit rows, in one process, call by call in turn.
 
     python benchmarks/embeddings.py [--rows 1000000] [--columns 64] [--threads 1] [--seconds 2.0]
 
@@ -38,12 +38,12 @@ def cases(rows: int, columns: int, threads: int) -> dict[tuple[str, int], Call]:
     """The calls by kind of operator and bits."""
     rng = np.random.default_rng(0)
     table = rng.standard_normal((rows, columns), np.float32)
-    tables = {32: table, 8: packed(table, 8), 4: packed(table, 4)}
+    tables = {32: table, 16: table.astype(np.float16), 8: packed(table, 8), 4: packed(table, 4)}
     indices = [rng.integers(0, rows, LOOKUPS) for _ in range(SETS)]
     lengths = np.full(LOOKUPS // SEGMENT, SEGMENT, np.int32)
     made = {}
     for bits, data in tables.items():
-        name = "SparseLengthsSum" + (f"Fused{bits}BitRowwise" if bits < 32 else "")
+        name = "SparseLengthsSum" + (f"Fused{bits}BitRowwise" if bits < 16 else "")
         made["SparseLengthsSum", bits] = operator(name, data, indices, [lengths], threads)
         if bits in GATHERS:
             made["Gather", bits] = operator(GATHERS[bits], data, indices, [], threads)

@@ -1,4 +1,4 @@
-"""Sums of rows of a table that indices choose, over runs of given lengths: float rows and fused 8- and 4-bit rows.
+"""Sums of rows of a table that indices choose, over runs of given lengths: float32, float16, fused 8- and 4-bit rows.
 
 First one task turns the lengths into places, and checks them. Then a unit is a run: vectors along the row stay in
 registers while the run's rows are added to them, and rows that come later are fetched ahead. A look-up of single rows
@@ -9,6 +9,7 @@ it: these have sums of their own, which are told apart when the run ends.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from graphc.backends.cpu.kernels import costs
 from graphc.backends.cpu.rules import Rule, Template
@@ -18,9 +19,9 @@ from graphc.ir.opdef import Call
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
 from graphc.ir.types import DType
 
-PARAMS = ("data", "rows", "columns", "width", "indices", "count", "weights", "starts", "y", "status", "ahead")
+PARAMS = ("data", "rows", "columns", "width", "indices", "count", "weights", "starts", "y", "status", "ahead", "pairs")
 """columns: numbers of a row, or bytes of two each; width: its bytes. starts: where the runs begin among the indices,
-and their end. ahead: so many rows later is what is fetched."""
+and their end. ahead: so many rows later is what is fetched. pairs: a scale and a bias a row, for s1."""
 BAD_LENGTHS, BAD_INDEX = 1, 2
 """The numbers of these errors in the records of all these operators."""
 AHEAD_BYTES, LEAST_AHEAD, MOST_AHEAD = 16 << 10, 16, 64
@@ -43,8 +44,31 @@ OPERATORS = {
     "SparseLengthsMeanFused4BitRowwise": ("u4", "", True),
     "SparseLengthsWeightedSumFused4BitRowwise": ("u4", "each", False),
     "GatherFused8BitRowwise": ("u1", "", False),
+    "SparseLengthsSum8BitsRowwise": ("s1", "", False),
+    "SparseLengthsMean8BitsRowwise": ("s1", "", True),
+    "SparseLengthsWeightedSum8BitsRowwise": ("s1", "each", False),
+    "SparseLengthsWeightedMean8BitsRowwise": ("s1", "each", True),
 }
-"""Operator -> elements of its table, whether rows have weights, whether sums become means."""
+"""Operator -> elements of its table, whether rows have weights, whether sums become means. f4: or float16, f2."""
+
+
+class Rows(NamedTuple):
+    """What the rows of a table are made of: their bytes, and the words that load a vector, or a part of one."""
+
+    dtype: DType
+    size: int
+    load: str
+    load_part: str
+
+
+ROWS = {
+    "f4": Rows(DType.FLOAT, 4, "vload", "vloadm"),
+    "f2": Rows(DType.FLOAT16, 2, "vload_h", "vloadm_h"),
+    "u1": Rows(DType.UINT8, 1, "vload_u1", "vload_u1m"),
+    "u4": Rows(DType.UINT8, 1, "vload_u1", "vload_u1m"),
+    "s1": Rows(DType.UINT8, 1, "vload_u1", "vload_u1m"),
+}
+"""By the elements: float32, float16, bytes of a number each or of two, bytes whose scales are a tensor of their own."""
 
 
 def emit_places(spec: KernelSpec, target: CpuTarget) -> str:
@@ -92,7 +116,8 @@ def emit_sums(spec: KernelSpec, target: CpuTarget) -> str:
 
 def _sum(s: Lines, spec: KernelSpec, places: Sequence[str], lanes: int, part: bool) -> None:
     """The sum of a run's rows at these vectors, the last of which may be a part of one."""
-    bytes_, weighted, packed = spec["table"] != "f4", spec["weighted"] != "", spec["table"] == "u4"
+    bytes_, weighted, packed = spec["table"] in ("u1", "u4", "s1"), spec["weighted"] != "", spec["table"] == "u4"
+    kind = ROWS[str(spec["table"])]
     for i in range(len(places)):
         s(f"a{i} = vzero()")
         if packed:
@@ -109,7 +134,8 @@ def _sum(s: Lines, spec: KernelSpec, places: Sequence[str], lanes: int, part: bo
         s("row = data + at * width")
         if bytes_:
             load = "lds_h" if packed else "ld_f4"
-            s(f"scale, bias = {load}(row + columns, 0), {load}(row + columns, 1)")
+            pair = "pairs + 8 * at" if spec["table"] == "s1" else "row + columns"
+            s(f"scale, bias = {load}({pair}, 0), {load}({pair}, 1)")
             if weighted:
                 s("weight = ld_f4(weights, k)")
                 s("scale, bias = scale * weight, bias * weight")
@@ -117,8 +143,7 @@ def _sum(s: Lines, spec: KernelSpec, places: Sequence[str], lanes: int, part: bo
         elif weighted:
             s("scales = vsplat(ld_f4(weights, k))")
         for i, place in enumerate(places):
-            load = ("vload_u1" if bytes_ else "vload") + ("m" if part else "")
-            value = f"{load}(row, {place}{', columns - c' if part else ''})"
+            value = f"{kind.load_part}(row, {place}, columns - c)" if part else f"{kind.load}(row, {place})"
             if packed:
                 s(f"numbers = {value}")
                 s("upper = vfloor(vmul(numbers, vsplat(f4(0.0625))))")
@@ -146,12 +171,14 @@ def _store_both(s: Lines, spec: KernelSpec, i: int, place: str, lanes: int, part
 
 def _fetch(s: Lines, spec: KernelSpec, columns: int, part: bool) -> None:
     """Ask for the lines of a later row's columns, and for the last one by its end: rows need not begin with a line."""
-    size = 4 if spec["table"] == "f4" else 1
+    size = ROWS[str(spec["table"])].size
     s(f"later = data + {_row(spec, 'k + ahead')} * width")
     for line in range(0, size * columns, LINE):
         s(f"prefetch(later + c * {size} + {line}, 0)")
-    whole_floats = size == 4 and not part
-    s(f"prefetch(later + {f'c * 4 + {4 * columns}' if whole_floats else 'width'} - 4, 0)")
+    ends_here = size > 1 and not part
+    if spec["table"] == "s1":
+        s(f"prefetch(pairs + {_row(spec, 'k + ahead')} * 8, 0)")
+    s(f"prefetch(later + {f'c * {size} + {size * columns}' if ends_here else 'width'} - {size}, 0)")
 
 
 def _row(spec: KernelSpec, k: str) -> str:
@@ -162,14 +189,16 @@ def _inputs(call: Call) -> tuple[int | None, int | None, int | None]:
     """Where the weights, the indices and the lengths are among the inputs."""
     if call.node.op.startswith("Gather"):
         return None, 1, None
-    weighted, sparse = OPERATORS[call.node.op][1] != "", call.node.op.startswith("Sparse")
-    return (1 if weighted else None), (call.n_inputs - 2 if sparse else None), call.n_inputs - 1
+    table, weighted, _ = OPERATORS[call.node.op]
+    lengths = call.n_inputs - (2 if table == "s1" else 1)
+    return (1 if weighted else None), (lengths - 1 if call.node.op.startswith("Sparse") else None), lengths
 
 
 def _choose(call: Call, target: CpuTarget) -> Choice | None:
     table, weighted, mean = OPERATORS[call.node.op]
     data, (_, indices, lengths) = call.type(0), _inputs(call)
-    if data.dtype is not (DType.FLOAT if table == "f4" else DType.UINT8) or data.layout.block > 1:
+    table = "f2" if (table, data.dtype) == ("f4", DType.FLOAT16) else table
+    if data.dtype is not ROWS[table].dtype or data.layout.block > 1:
         return None
     index = (
         "" if indices is None else {DType.INT32: "i4", DType.INT64: "i8"}.get(call.type(indices).dtype or DType.FLOAT)
@@ -199,7 +228,7 @@ def _bind(
 ) -> list[Step]:
     assert choice.spec is not None
     weights, indices, lengths = (None if i is None else ins[i] for i in _inputs(call))
-    data = ins[0]
+    data, scales = ins[0], ins[-1] if choice.spec["table"] == "s1" else None
     assert data is not None
     rows, runs = data.type.static_shape[0], outs[0].type.static_shape[0]
     columns, label = outs[0].type.size // max(runs, 1), call.node.results[0].name
@@ -217,6 +246,7 @@ def _bind(
         *(indices.address if indices else 0, count, weights.address if weights else 0),
         *(workspace if lengths else 0, outs[0].address, Address("status")),
         max(LEAST_AHEAD, min(MOST_AHEAD, AHEAD_BYTES // max(width, 1))),
+        scales.address if scales else 0,
     )
     task = Task(choice.spec, params, runs, label, 2 * count * columns, _read(call) + outs[0].type.nbytes)
     return [*steps, (task,)]

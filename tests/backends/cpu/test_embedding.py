@@ -27,9 +27,12 @@ def operands(op: str, columns: int, index: type = np.int64) -> list[np.ndarray]:
     if kind == "u4":
         halves = rng.standard_normal((rows, 2)).astype(np.float16).view(np.uint8).reshape(rows, 4)
         table = np.concatenate([rng.integers(0, 256, (rows, columns // 2)).astype(np.uint8), halves], 1)
+    if kind == "s1":
+        table = rng.integers(0, 256, (rows, columns)).astype(np.uint8)
+    scales = [rng.standard_normal((rows, 2)).astype(np.float32)] if kind == "s1" else []
     weights = [rng.standard_normal(count).astype(np.float32)] if weighted else []
     indices = [rng.integers(0, rows, count).astype(index)] if sparse else []
-    return [table, *weights, *indices, *([] if op.startswith("Gather") else [LENGTHS])]
+    return [table, *weights, *indices, *([] if op.startswith("Gather") else [LENGTHS]), *scales]
 
 
 def check(machine: Machine, op: str, arrays: list[np.ndarray]) -> None:
@@ -40,7 +43,10 @@ def check(machine: Machine, op: str, arrays: list[np.ndarray]) -> None:
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-3 if arrays[0].dtype == np.uint8 else 1e-5)
 
 
-WIDE_ONLY = ("SparseLengthsMeanFused4BitRowwise", "SparseLengthsWeightedSumFused4BitRowwise")
+WIDE_ONLY = (
+    *("SparseLengthsMeanFused4BitRowwise", "SparseLengthsWeightedSumFused4BitRowwise"),
+    *("SparseLengthsMean8BitsRowwise", "SparseLengthsWeightedMean8BitsRowwise"),
+)
 """Tested on one target: what they add is the same code as for the other tables."""
 
 
@@ -55,6 +61,13 @@ def test_every_operator(machine: Machine, op: str) -> None:
 def test_lengths_of_rows(machine: Machine, op: str) -> None:
     for columns in (2, 3, 4, 7, 15, 17, 33, 64, 95, 128, 200):
         check(machine, op, operands(op, columns, np.int32))
+
+
+@pytest.mark.parametrize("op", ["SparseLengthsSum", "SparseLengthsMean", "SparseLengthsWeightedSum"])
+def test_tables_of_float16(machine: Machine, op: str) -> None:
+    for columns in (1, 7, machine.target.lanes, 95, 200) if op == "SparseLengthsSum" else (40,):
+        table, *rest = operands(op, columns)
+        check(machine, op, [table.astype(np.float16), *rest])
 
 
 def test_lengths_of_rows_of_two_numbers_a_byte(machine: Machine) -> None:
