@@ -22,8 +22,9 @@ test: $(VENV)/tools  ## the whole test suite; make test ARGS="tests/ir -x" for a
 
 cuda: $(VENV)/cuda  ## the compiler for cards; `make test` then tests what needs it, too
 
-test-cuda: $(VENV)/cuda  ## kernels for cards: compiled, emulated, launched on a null driver, and run where there is a card
+test-cuda: $(VENV)/cuda  ## kernels for cards: compiled, emulated, on a null driver; run and timed where there is a card
 	$(BIN)/pytest tests/backends/cuda -rs $(ARGS)
+	$(BIN)/python benchmarks/cuda.py || test $$? -eq 2  # 2: no card
 
 lint: $(VENV)/tools  ## style and formatting
 	$(BIN)/ruff check .

@@ -179,13 +179,16 @@ class Plan:
         keep = frozenset(fetch).difference(self._output_names, self.inputs)
         self._run_segments(self._arrays(inputs), keep, lambda s, g, v, k, on: watch(s, g, v, k, require_host(on)))
 
-    def card_times(self, inputs: Mapping[str, Any], repeats: int = 20) -> list[CardTimes]:
-        """How long the kernels of each part on a card take, by its own clock; raises ``RunError`` as ``run`` does."""
+    def card_times(self, inputs: Mapping[str, Any], repeats: int = 20, each: bool = True) -> list[CardTimes]:
+        """How long the kernels of each part on a card take, by its own clock; each: also one by one.
+
+        Raises ``RunError`` as ``run`` does.
+        """
         found: list[CardTimes] = []
 
         def look(*seen: Any) -> None:
             if isinstance(seen[-1], CardExecutor):
-                found.append(seen[-1].measure(repeats))
+                found.append(seen[-1].measure(repeats, each))
 
         self._run_segments(self._arrays(inputs), NOTHING, look)
         return found

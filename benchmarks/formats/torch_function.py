@@ -13,10 +13,12 @@ from graphc.zoo.layers import EPSILON, LRN_ALPHA, LRN_BETA, LRN_BIAS, LRN_SIZE, 
 Forward = Callable[[Tensor], Tensor]
 
 
-def make_forward(net: Net, dtype: torch.dtype, channels_last: bool) -> Forward:
+def make_forward(net: Net, dtype: torch.dtype, channels_last: bool, device: str = "cpu") -> Forward:
     """The net as a function of its input; channels_last: the layout of its planes, in which PyTorch is fastest."""
     order = torch.channels_last if channels_last else torch.contiguous_format
-    steps = [(layer, _meaning(layer, _weights(net, layer, dtype, order))) for layer in net.layers]
+    steps = [
+        (layer, _meaning(layer, [w.to(device) for w in _weights(net, layer, dtype, order)])) for layer in net.layers
+    ]
 
     def forward(data: Tensor) -> Tensor:
         values = {"data": data.to(dtype)}

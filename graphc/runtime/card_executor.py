@@ -129,11 +129,11 @@ class CardExecutor:
             raise RunError(self.schedule.checks[index].message(int(self._status[index])))
         return [self._output(k, port) for k, port in enumerate(self.schedule.outputs)]
 
-    def measure(self, repeats: int) -> CardTimes:
-        """How long the launches of the last run's sizes take by themselves, without copies of inputs and outputs."""
-        each = [self.card.measure([launch], repeats) for launch in self._launches]
+    def measure(self, repeats: int, each: bool) -> CardTimes:
+        """How long the launches take, without copies of inputs and outputs; each: also one by one."""
         whole = self.card.measure(self._launches, repeats)
-        return CardTimes(whole, [(task, float(np.median(times))) for task, times in zip(self._tasks, each)])
+        single = [(t, self.card.measure([launch], repeats)) for t, launch in zip(self._tasks, self._launches) if each]
+        return CardTimes(whole, [(task, float(np.median(times))) for task, times in single])
 
     def _output(self, k: int, port: Port) -> Array:
         start = self._out_starts[k]

@@ -1,7 +1,11 @@
-"""Layers and nets on a real card, at the sizes of real nets. Skipped where there is none."""
+"""Layers and nets on a real card, at the sizes of real nets. Skipped where there is none.
+
+``make test-cuda`` runs them, and times kernels and nets afterwards (``benchmarks/cuda.py``).
+"""
 
 from __future__ import annotations
 
+import threading
 from glob import glob
 from pathlib import Path
 
@@ -11,6 +15,9 @@ from one_net import nets, operator, reference
 
 import graphc
 from graphc.backends.cuda.target import TARGETS
+from graphc.frontends.netdef import Device
+from graphc.plan import Plan
+from graphc.runtime.card_array import CardArray
 from graphc.runtime.nvidia import NvidiaCard
 
 pytestmark = [
@@ -46,21 +53,26 @@ CONVOLUTIONS = [
 ]
 
 
+PRECISIONS = ["float", "float16", "bfloat16"]
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("case", CONVOLUTIONS, ids=str)
-def test_convolution(case, target: str) -> None:
+def test_convolution(case, precision: str, target: str) -> None:
     shape, maps, kernel, stride, pad, group = case
     weights = {"w": data(maps, shape[1] // group, kernel, kernel), "b": data(maps)}
     ops = [
         operator("Conv", "x w b", "c", kernel=kernel, stride=stride, pad=pad, group=group),
         operator("Relu", "c", "y"),
     ]
-    check(ops, {"x": data(*shape)}, weights, target)
+    check(ops, {"x": data(*shape)}, weights, target, precision)
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("rows", [1, 64])
-def test_fc_and_softmax(rows: int, target: str) -> None:
+def test_fc_and_softmax(rows: int, precision: str, target: str) -> None:
     ops = [operator("FC", "x w b", "f"), operator("Softmax", "f", "y")]
-    check(ops, {"x": data(rows, 2048)}, {"w": data(1000, 2048) / 50, "b": data(1000)}, target)
+    check(ops, {"x": data(rows, 2048)}, {"w": data(1000, 2048) / 50, "b": data(1000)}, target, precision)
 
 
 def test_pointwise_and_reductions(target: str) -> None:
@@ -72,21 +84,108 @@ def test_pointwise_and_reductions(target: str) -> None:
     check(ops, {"x": data(16, 256, 56, 56), "c": data(256)}, {}, target)
 
 
-def check(ops, inputs: dict[str, np.ndarray], weights: dict[str, np.ndarray], target: str) -> None:
-    """A net with the output y, against the reference up to 1e-4 of the largest element."""
+TOLERANCES = {"float": 1e-4, "float16": 2e-3, "bfloat16": 2e-2}
+"""Of the largest element: sums in another order; elements of 11 and of 8 bits."""
+
+
+def check(
+    ops, inputs: dict[str, np.ndarray], weights: dict[str, np.ndarray], target: str, precision: str = "float"
+) -> Plan:
+    """A net with the output y, against the reference; gives the plan."""
     predict, init = nets(ops, inputs, "y", weights)
-    plan = graphc.compile(predict, init if weights else None, inputs=inputs, target=target)
+    plan = graphc.compile(predict, init if weights else None, inputs=inputs, target=target, precision=precision)
     (want,) = reference(ops, inputs, "y", weights)
     got = plan.run(inputs)["y"]
-    np.testing.assert_allclose(got, want, rtol=0, atol=1e-4 * float(np.abs(want).max()))
+    np.testing.assert_allclose(got, want, rtol=0, atol=TOLERANCES[precision] * float(np.abs(want).max()))
+    return plan
 
 
+def test_an_operator_on_the_cpu_in_the_middle(target: str) -> None:
+    ops = [
+        operator("Conv", "x w b", "c", kernel=3),
+        operator("Tanh", "c", "t"),
+        operator("Conv", "t v b", "y", kernel=3),
+    ]
+    for op, device in zip(ops, (1, 0, 1)):
+        op.device = Device(device)
+    weights = {"w": data(64, 64, 3, 3) / 24, "v": data(64, 64, 3, 3) / 24, "b": data(64)}
+    plan = check(ops, {"x": data(4, 64, 56, 56)}, weights, target)
+    assert [part.beside for part in plan.cut.parts] == [False, True, False]
+
+
+RELU = [operator("Relu", "x", "r"), operator("Add", "r r", "y")]
+
+
+def test_outputs_on_the_card_are_inputs_again(target: str) -> None:
+    x = data(4, 64, 56, 56)
+    plan = check(RELU, {"x": x}, {}, target)
+    made = plan.run({"x": x}, on_card=True)["y"]
+    assert isinstance(made, CardArray)
+    plan.run({"x": -x})
+    np.testing.assert_array_equal(made.numpy(), 2 * np.maximum(x, 0))
+    np.testing.assert_array_equal(plan.run({"x": made})["y"], 4 * np.maximum(x, 0))
+
+
+def test_tensors_of_pytorch(target: str) -> None:
+    """Behind work on a stream of its own, by DLPack, and as what PyTorch makes of an output."""
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("PyTorch without CUDA")
+    x = data(4, 64, 56, 56)
+    plan = check(RELU, {"x": x}, {}, target)
+    side = torch.cuda.Stream()
+    with torch.cuda.stream(side):
+        tensor = torch.from_numpy(x).cuda(non_blocking=True)
+        for _ in range(50):
+            tensor = tensor + 1
+        found = plan.run({"x": tensor}, on_card=True)["y"]
+    wanted = 2 * np.maximum(x + 50, 0)
+    np.testing.assert_allclose(torch.as_tensor(found, device="cuda").cpu().numpy(), wanted, rtol=1e-4, atol=1e-4)
+    with pytest.raises(graphc.RunError, match="not in row-major order"):
+        plan.run({"x": tensor.contiguous(memory_format=torch.channels_last)})
+
+
+def test_threads_share_a_plan(target: str) -> None:
+    x = data(4, 64, 56, 56)
+    plan, wrong = check(RELU, {"x": x}, {}, target), []
+
+    def work(factor: int) -> None:
+        for _ in range(20):
+            if not np.array_equal(plan.run({"x": factor * x})["y"], 2 * np.maximum(factor * x, 0)):
+                wrong.append(factor)
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(1, 5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_no_memory_leaves_the_card_usable(target: str) -> None:
+    plan = check(RELU, {"x": data(1, 1, 8, 8)}, {}, target)
+    with pytest.raises(graphc.RunError, match="OUT_OF_MEMORY"):
+        plan.code.card.allocate(1 << 46)
+    np.testing.assert_array_equal(plan.run({"x": data(1, 1, 8, 8)})["y"], 2 * np.maximum(data(1, 1, 8, 8), 0))
+
+
+def test_the_cards_clock(target: str) -> None:
+    """A run of all kernels takes no less than the longest of them, which takes some time."""
+    plan = check(RELU, {"x": data(64, 64, 56, 56)}, {}, target)
+    (times,) = plan.card_times({"x": data(64, 64, 56, 56)})
+    longest = max(seconds for _, seconds in times.tasks)
+    assert 1e-6 < longest < 1.5 * float(np.median(times.whole)) < 1
+
+
+@pytest.mark.parametrize("precision", ["float", "float16"])
 @pytest.mark.parametrize("name", ["squeezenet_v1.1", "resnet50_small", "vgg19_small", "segmentation_mobile"])
-def test_real_nets_give_caffe2s_answers(name: str, shared: Path, target: str) -> None:
+def test_real_nets_give_caffe2s_answers(name: str, precision: str, shared: Path, target: str) -> None:
     folder = shared / "models" / name
     inputs, outputs = np.load(folder / "inputs.npz"), np.load(folder / "outputs.npz")
     given = {k: inputs[k] for k in inputs.files}
-    plan = graphc.compile(str(folder / "predict_net.pb"), str(folder / "init_net.pb"), inputs=given, target=target)
+    files = str(folder / "predict_net.pb"), str(folder / "init_net.pb")
+    plan = graphc.compile(*files, inputs=given, target=target, precision=precision)
     got = plan.run({k: given[k] for k in plan.inputs})
     for key in outputs.files:
-        np.testing.assert_allclose(got[key], outputs[key], rtol=0, atol=1e-4 * float(np.abs(outputs[key]).max()))
+        tolerance = TOLERANCES[precision] * float(np.abs(outputs[key]).max())
+        np.testing.assert_allclose(got[key], outputs[key], rtol=0, atol=tolerance)
