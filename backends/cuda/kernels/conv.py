@@ -88,13 +88,14 @@ def emit(spec: KernelSpec, target: CudaTarget) -> str:
         _emit_fetch(s, tile, spec, "0")
         _emit_keep(s, tile, "0")
         s("barrier()")
-        s("side = 0")
-        with s.block(f"for k0 in range({tile.depth}, depth, {tile.depth}):"):
+        s(f"side, k0 = 0, {tile.depth}")
+        with s.block("while k0 < depth:"):
             _emit_fetch(s, tile, spec, "k0")
             emit_products(s, tile)
             s("side = 1 - side")
             _emit_keep(s, tile, "side")
             s("barrier()")
+            s(f"k0 = k0 + {tile.depth}")
         emit_products(s, tile)
         (_emit_results if plain else _emit_result_blocks)(s, tile, epilogue, bool(bias))
     return s.text()
@@ -112,7 +113,7 @@ def _emit_place(s: Lines, tile: Tile, spec: KernelSpec) -> None:
     s("inside = p0 + pixel < pixels")
     if spec.int("kh") * spec.int("kw") == 1:
         s("inside = inside & (row >= 0) & (row < h) & (column >= 0) & (column < w)")
-    s("from_ = n * xn + row * xr + column * xp")
+    s("from_ = i32(n * xn + row * xr + column * xp)")
     s("wide = weights + 4 * (group * depth * packed + m0)")
 
 
@@ -129,21 +130,22 @@ def _emit_fetch(s: Lines, tile: Tile, spec: KernelSpec, k0: str) -> None:
     groups = tile.maps // 4
     for j in range(tile.depth * groups // threads):
         s(f"e = t + {j * threads}")
-        s(f"w{j} = ld4(wide, ({k0} + quot(e, {groups})) * packed + (e & {groups - 1}) * 4)")
+        s(f"w{j} = ld4(wide, i32(({k0} + quot(e, {groups})) * packed + (e & {groups - 1}) * 4))")
     for j in range(tile.depth * tile.pixels // threads):
         s(f"k = i32({k0} + part + {j * (threads // tile.pixels)})")
+        within = "inside & (channel < i32(channels))"
         if kh * kw == 1:
-            s("channel, step = k, 0")
+            s("channel, place = k, from_")
         else:
-            s(f"channel, q = quot(k, {kh * kw}), rest(k, {kh * kw})")
-            s(f"r, q = quot(q, {kw}) * dh, rest(q, {kw}) * dw")
-            s("step = r * xr + q * xp")
-            s("r, q = row + r, column + q")
+            s(f"channel, q = i32(quot(k, {kh * kw})), rest(k, {kh * kw})")
+            s(f"r, q = i32(quot(q, {kw}) * dh), i32(rest(q, {kw}) * dw)")
+            s("place = from_ + r * xr + q * xp")
+            s("r, q = i32(row + r), i32(column + q)")
+            within += " & (r >= 0) & (r < i32(h)) & (q >= 0) & (q < i32(w))"
         s(f"x{j} = f4(0.0)")
-        within = "" if kh * kw == 1 else " & (r >= 0) & (r < h) & (q >= 0) & (q < w)"
-        with s.block(f"if inside & (channel < channels){within}:"):
-            place = place_of_channel("group * channels + channel", "xc", _blocks(spec)[0])
-            s(f"x{j} = ld_f4(x, from_ + step + {place})")
+        with s.block(f"if {within}:"):
+            step = place_of_channel("group * channels + channel", "xc", _blocks(spec)[0])
+            s(f"x{j} = ld_f4(x, i32(place + {step}))")
 
 
 def _emit_keep(s: Lines, tile: Tile, side: str) -> None:
@@ -163,7 +165,8 @@ def emit_products(s: Lines, tile: Tile) -> None:
     across = tile.pixels // tile.own_pixels
     s(f"at = side * {tile.depth * tile.maps} + quot(t, {across}) * 4")
     s(f"bt = side * {tile.depth * tile.pixels} + rest(t, {across}) * 4")
-    with s.block(f"for k in range({tile.depth}):"):
+    s("k = 0")
+    with s.block(f"while k < {tile.depth}:"):
         for g in range(tile.own_maps // 4):
             parts = ", ".join(f"a_{4 * g + i}" for i in range(4))
             s(f"{parts} = sld4(a, at + k * {tile.maps} + {g * 4 * tile.maps // tile.own_maps})")
@@ -173,6 +176,7 @@ def emit_products(s: Lines, tile: Tile) -> None:
         for i in range(tile.own_maps):
             for j in range(tile.own_pixels):
                 s(f"c{i}_{j} = fma(a_{i}, b_{j}, c{i}_{j})")
+        s("k = k + 1")
 
 
 def _emit_results(s: Lines, tile: Tile, epilogue: Epilogue, bias: bool) -> None:

@@ -21,7 +21,7 @@ SIZES = {
     "squeezenet_v1.1": 40,
     "style_animals": 48,
     "super_resolution": 0,
-    "tiny_yolo_a_small": 32,
+    "tiny_yolo_a_small": 64,
     "vgg19_small": 0,
 }
 """Net with weights -> rows and columns of a reduced picture; 0 where the net fixes its size."""

@@ -19,7 +19,7 @@ from graphc.ir import evaluate, infer_types
 
 SLOW = (
     *("inception_v1_small", "perception_v0", "resnet50_small", "super_resolution", "vgg19_small"),
-    *("bvlc_alexnet", "inception_v1", "resnet50", "shufflenet", "squeezenet_v1.0", "vgg19"),
+    *("bvlc_alexnet", "inception_v1", "mobilenetv1_onnx", "resnet50", "shufflenet", "squeezenet_v1.0", "vgg19"),
 )
 MEMORY = 1 << 28
 
