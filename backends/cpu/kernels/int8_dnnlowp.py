@@ -19,7 +19,7 @@ from graphc.backends.lines import Lines
 from graphc.ir.opdef import Call
 from graphc.ir.ops.quantized._dnnlowp import static_quant
 from graphc.ir.ops.quantized.int8 import quant_of
-from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Step, Task, View
+from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
 from graphc.ir.types import OPEN_QUANT, DType, Quant
 
 ENGINE = "_ENGINE_DNNLOWP"
@@ -122,7 +122,7 @@ def _bind(
     assert quant is not None
     unit = min(UNIT, max(64, -(-n // 16 // 64) * 64))
     numbers = _sum_numbers(call, quant) if choice.spec.template == "dnnlowp_sum" else _quantize_numbers(quant)
-    params = (n, unit, *(v.address for v in (*ins, outs[0]) if v is not None), *numbers)
+    params: tuple[Param, ...] = (n, unit, *(v.address for v in (*ins, outs[0]) if v is not None), *numbers)
     nbytes = outs[0].type.nbytes + sum(call.type(i).nbytes for i in range(call.n_inputs))
     return [(Task(choice.spec, params, -(-n // unit), call.node.results[0].name, 2 * n, nbytes),)] if n else []
 

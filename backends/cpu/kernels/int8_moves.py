@@ -16,7 +16,7 @@ from graphc.backends.cpu.target import CpuTarget
 from graphc.backends.lines import Lines
 from graphc.ir.opdef import Call
 from graphc.ir.ops.quantized.int8_moves import RANK
-from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Step, Task, View
+from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
 from graphc.ir.types import DType
 
 PARAMS = ("step_h", "step_w", "x", "y", "in_h", "in_w", "out_h", "out_w", "channels")
@@ -59,9 +59,8 @@ def _strided_bind(
     for size in sizes[:0:-1]:
         dense.insert(0, dense[0] * size)
     made = _longest_inside(Nest.make(sizes, [dense, source]))
-    addresses = (outs[0].address, ins[0].address.plus(start))
-    task = strided_copy(made.sizes, *made.strides, addresses, 1, target, call.node.results[0].name)
-    return [(task,)]
+    (y, x), addresses = made.strides, (outs[0].address, ins[0].address.plus(start))
+    return [(strided_copy(made.sizes, y, x, addresses, 1, target, call.node.results[0].name),)]
 
 
 def _longest_inside(made: Nest) -> Nest:
@@ -80,7 +79,7 @@ def _resize_bind(
     n, in_h, in_w, channels = call.type(0).static_shape
     _, out_h, out_w, _ = outs[0].type.static_shape
     steps = (int(np.float32(scale).view(np.uint32)) for scale in call.opdef.loop_arguments(call))
-    params = (*steps, ins[0].address, outs[0].address, in_h, in_w, out_h, out_w, channels)
+    params: tuple[Param, ...] = (*steps, ins[0].address, outs[0].address, in_h, in_w, out_h, out_w, channels)
     nbytes = call.type(0).size + outs[0].type.size
     return [(Task(RESIZE, params, n * out_h if nbytes else 0, call.node.results[0].name, 0, nbytes),)]
 
