@@ -267,6 +267,7 @@ class _Trial:
         """Evaluate one turn of all levels; the variables of the shared ones."""
         self._refuse_stale(walk, self.stage.node)
         walk.touches.clear()
+        walk.turning = True
         if not self.stage.levels:
             walk.run([self.stage.node])
             for touch in walk.touches:

@@ -15,8 +15,8 @@ from typing import Union
 from graphc.backends.cuda.loops_flat import Flat, Refusal, base_name
 from graphc.backends.cuda.loops_terms import ONE, ZERO, Poly
 
-CASTS = {"int", "np.int64", "np.int32", "np.uint64", "np.uint32"}
-"""Conversions that leave small integers as they are."""
+CASTS = {"int", "np.int64"}
+"""Conversions that leave integers as they are."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,7 @@ class Walk:
     numbers: arguments that are no arrays -> they are integers. decided: tests known to be true or false. chains: of
     variables the divisors by which they are seen as digits, each a multiple of the one before. careful: undecided tests
     are asked for. reached: nothing before has returned for certain. turned: no loop of the nest is known to be empty.
+    turning: what is evaluated is a turn.
     """
 
     flat: Flat
@@ -87,6 +88,7 @@ class Walk:
     names: dict[str, Value] = field(default_factory=dict)
     reached: bool = True
     turned: bool = True
+    turning: bool = False
     _count: int = 0
     _loops: tuple[str, ...] = ()
     _always: bool = True
@@ -331,9 +333,9 @@ class Walk:
             parts = [self.as_number(v) for v in values]
             whole = name in ("min", "max", "abs") and all(map(self.is_whole, parts))
             return self.named(f"{name}({', '.join(map(str, parts))})", parts, whole)
-        reads = [v for i, v in enumerate(values) if i in self.flat.reads[name] and isinstance(v, Part)]
-        for v in reads:
-            self.touches.append(Touch(v.array, None, False, False, self._loops))
+        reads = [p for i, v in enumerate(values) if i in self.flat.reads[name] for p in _parts(v)]
+        for part in reads:
+            self.touches.append(Touch(part.array, None, False, False, self._loops))
         if reads:
             return self.fresh(name, values, data=True)
         parts = [p for v in values for p in (v.indices if isinstance(v, Part) else (self.as_number(v),))]
@@ -387,12 +389,13 @@ class Walk:
         else:
             self.as_number(value)
             place = self.value(target)
-            if isinstance(place, Part):
-                self.touch(place, store=True)
+            if not isinstance(place, Part):
+                raise Refusal(f"it stores into '{ast.unparse(target)}', which may be a part of any array")
+            self.touch(place, store=True)
 
     def _kept(self, value: Value) -> Value:
-        """A value for a name: an element is read now; what may be a row stands for itself, and counts as read too."""
-        if not isinstance(value, Part) or not value.indices:
+        """A value for a name: before the turns an element is read now, and what may be a row counts as read too."""
+        if self.turning or not isinstance(value, Part) or not value.indices:
             return value
         if value.flat:
             return self.as_number(value)
@@ -560,6 +563,13 @@ NOT: dict[type[ast.cmpop], type[ast.cmpop]] = {
 
 def _is_zero(node: ast.expr) -> bool:
     return isinstance(node, ast.Constant) and node.value == 0
+
+
+def _parts(value: Value) -> list[Part]:
+    """The parts of arrays that a value has."""
+    if isinstance(value, tuple):
+        return [p for v in value for p in _parts(v)]
+    return [value] if isinstance(value, Part) else []
 
 
 def _is_module(node: ast.expr) -> bool:

@@ -15,7 +15,20 @@ from graphc.backends.rules import float_bits
 from graphc.ir.opdef import Call
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Step, Task, View
 
-PARAMS = ("total", "x", "rois", "y", "images", "channels", "height", "width", "image", "channel", "pixel", "sides")
+PARAMS: tuple[str, ...] = (
+    "total",
+    "x",
+    "rois",
+    "y",
+    "images",
+    "channels",
+    "height",
+    "width",
+    "image",
+    "channel",
+    "pixel",
+    "sides",
+)
 PARAMS += ("bins_y", "bins_x", "out_channel", "out_bin", "ratio", "aligned", "scale", "status")
 """image, channel, pixel: distances of elements of x; out_channel, out_bin: of y. sides: numbers of a box, 5 with its
 image. ratio: samples of a bin along each side, 0: as many as it has pixels. scale: bits of a float64."""

@@ -23,7 +23,7 @@ from graphc.ir.opdef import Call
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Step, Task, View
 from graphc.ir.types import DType
 
-PARAMS = ("total", "chunks", "data", "rows", "columns", "width", "indices", "count")
+PARAMS: tuple[str, ...] = ("total", "chunks", "data", "rows", "columns", "width", "indices", "count")
 PARAMS += ("weights", "room", "mapping", "known", "scales", "starts", "y", "status")
 """total: groups. chunks: of the columns of a run. width: bytes of a row. count: rows of all runs. room: of weights.
 known: length of the mapping. scales: address of (scale, bias) pairs. starts: of runs, or the ids where unsorted."""
@@ -323,7 +323,11 @@ def _choose(call: Call, target: CudaTarget) -> Choice | None:
         return None
     if form.runs == "unsorted" and runs.size * call.node.results[0].type.static_shape[0] > QUADRATIC:
         return None
-    static = {"how": form.how, "mapped": int(form.mapped), "unsorted": int(form.runs == "unsorted")}
+    static: dict[str, int | str] = {
+        "how": form.how,
+        "mapped": int(form.mapped),
+        "unsorted": int(form.runs == "unsorted"),
+    }
     spec = KernelSpec.make("segment_sums", table=table, index=index, each=1, lanes=WARP, threads=THREADS, **static)
     return Choice("segments", spec)
 
