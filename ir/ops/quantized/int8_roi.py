@@ -60,6 +60,60 @@ def _add_sample(x: np.ndarray, n: int, row: float, column: float, totals: np.nda
     return 0
 
 
+def align_box(
+    x: np.ndarray,
+    rois: np.ndarray,
+    y: np.ndarray,
+    totals: np.ndarray,
+    r: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    x_scale: float,
+    x_zero: int,
+    y_scale: float,
+    y_zero: int,
+) -> int:
+    """The bins of box ``r``, or the number of an error. totals: int64, one a channel."""
+    unit, bins_h, bins_w = np.float32(spatial_scale), y.shape[1], y.shape[2]
+    image, first = 0, rois.shape[1] - 4
+    if first:
+        if not 0.0 <= rois[r, 0] < x.shape[0]:
+            return NO_IMAGE
+        image = int(rois[r, 0])
+    if x.size == 0:
+        return NO_IMAGE
+    for k in range(first, first + 4):
+        if not -LARGEST < rois[r, k] * unit < LARGEST:
+            return NOT_FINITE
+    left, top = rois[r, first] * unit, rois[r, first + 1] * unit
+    width = max(rois[r, first + 2] * unit - left, np.float32(1.0))
+    height = max(rois[r, first + 3] * unit - top, np.float32(1.0))
+    bin_h, bin_w = height / np.float32(bins_h), width / np.float32(bins_w)
+    rows = sampling_ratio if sampling_ratio > 0 else math.ceil(bin_h)
+    columns = sampling_ratio if sampling_ratio > 0 else math.ceil(bin_w)
+    if rows * columns > MOST_TOGETHER:
+        return NOT_FINITE
+    part, shift = x_scale / (y_scale * 255.0 * (rows * columns)), 0
+    if not part < 1.0:
+        return LARGE_SCALE
+    while 0.0 < part < 0.5:
+        part *= 2.0
+        shift += 1
+    multiplier = min(math.floor(part * 2147483648.0 + 0.5), 2147483647)
+    for i in range(bins_h):
+        for j in range(bins_w):
+            for k in range(totals.shape[0]):
+                totals[k] = -x_zero * 255 * rows * columns
+            for p in range(rows):
+                row = top + np.float32(i) * bin_h + np.float32(p + 0.5) * bin_h / np.float32(rows)
+                for q in range(columns):
+                    column = left + np.float32(j) * bin_w + np.float32(q + 0.5) * bin_w / np.float32(columns)
+                    _add_sample(x, image, row, column, totals)
+            for k in range(totals.shape[0]):
+                y[r, i, j, k] = clamped(scaled_gemmlowp(totals[k], multiplier, shift) + y_zero, 0, 255)
+    return 0
+
+
 def _align(
     x: np.ndarray,
     rois: np.ndarray,
@@ -72,44 +126,10 @@ def _align(
     y_scale: float,
     y_zero: int,
 ) -> int:
-    unit, bins_h, bins_w = np.float32(spatial_scale), y.shape[1], y.shape[2]
     for r in range(y.shape[0]):
-        image, first = 0, rois.shape[1] - 4
-        if first:
-            if not 0.0 <= rois[r, 0] < x.shape[0]:
-                return NO_IMAGE
-            image = int(rois[r, 0])
-        if x.size == 0:
-            return NO_IMAGE
-        for k in range(first, first + 4):
-            if not -LARGEST < rois[r, k] * unit < LARGEST:
-                return NOT_FINITE
-        left, top = rois[r, first] * unit, rois[r, first + 1] * unit
-        width = max(rois[r, first + 2] * unit - left, np.float32(1.0))
-        height = max(rois[r, first + 3] * unit - top, np.float32(1.0))
-        bin_h, bin_w = height / np.float32(bins_h), width / np.float32(bins_w)
-        rows = sampling_ratio if sampling_ratio > 0 else math.ceil(bin_h)
-        columns = sampling_ratio if sampling_ratio > 0 else math.ceil(bin_w)
-        if rows * columns > MOST_TOGETHER:
-            return NOT_FINITE
-        part, shift = x_scale / (y_scale * 255.0 * (rows * columns)), 0
-        if not part < 1.0:
-            return LARGE_SCALE
-        while 0.0 < part < 0.5:
-            part *= 2.0
-            shift += 1
-        multiplier = min(math.floor(part * 2147483648.0 + 0.5), 2147483647)
-        for i in range(bins_h):
-            for j in range(bins_w):
-                for k in range(totals.shape[0]):
-                    totals[k] = -x_zero * 255 * rows * columns
-                for p in range(rows):
-                    row = top + np.float32(i) * bin_h + np.float32(p + 0.5) * bin_h / np.float32(rows)
-                    for q in range(columns):
-                        column = left + np.float32(j) * bin_w + np.float32(q + 0.5) * bin_w / np.float32(columns)
-                        _add_sample(x, image, row, column, totals)
-                for k in range(totals.shape[0]):
-                    y[r, i, j, k] = clamped(scaled_gemmlowp(totals[k], multiplier, shift) + y_zero, 0, 255)
+        code = align_box(x, rois, y, totals, r, spatial_scale, sampling_ratio, x_scale, x_zero, y_scale, y_zero)
+        if code != 0:
+            return code
     return 0
 
 

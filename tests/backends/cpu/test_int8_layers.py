@@ -124,6 +124,17 @@ def test_what_only_moves_values(int8_machine: Machine) -> None:
         assert_exact(int8_machine, call, operands, rule)
 
 
+@pytest.mark.parametrize("ratio", [2, 0])
+def test_boxes(machines: dict[str, Machine], ratio: int) -> None:
+    """Boxes inside, across the border and beyond it, of both images."""
+    x = quantised(np.random.default_rng(8), (2, 7, 9, 19), 0.1, 3)
+    corners = [[0, 1, 2, 9, 8], [1, -8, -3, 30, 40], [1, 20, 5, 3, 90], [0, 4, 4, 4, 4]]
+    operands = [x, (np.array(corners, np.float32), None)]
+    attrs = {"spatial_scale": 0.5, "pooled_h": 2, "pooled_w": 3, "sampling_ratio": ratio, "order": b"NHWC"} | Y
+    call = int8_call("Int8RoIAlign", operands, attrs, ())
+    assert_exact(machines[native().name], call, operands, "int8_roi")
+
+
 def test_quantisation_of_every_kind_of_number(int8_machine: Machine) -> None:
     """Halves, what lies beyond the ends, infinities and NaN."""
     rng = np.random.default_rng(5)
