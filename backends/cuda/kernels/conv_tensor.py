@@ -14,9 +14,9 @@ from graphc.backends.conv_call import ConvCall
 from graphc.backends.cuda.kernels.epilogue import Epilogue
 from graphc.backends.cuda.kernels.images import image_strides
 from graphc.backends.cuda.kernels.tensor_product import NAMES, PIECES, Product, emit_sums, pack
-from graphc.backends.cuda.kernels.tensor_tile import tile_for
+from graphc.backends.cuda.kernels.tensor_tile import Size, tile_for
 from graphc.backends.cuda.kernels.typed import code_of, elements, itemsize, stored
-from graphc.backends.cuda.rules import Rule, Template, blocks_for, is_floating, require_reach
+from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, is_floating, require_reach
 from graphc.backends.cuda.target import BLOCK, CudaTarget
 from graphc.backends.lines import Lines
 from graphc.ir.opdef import Call
@@ -25,6 +25,10 @@ from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, 
 
 OUT = ("y", "yn", "yc", "yp")
 """Strides of image, block of maps, pixel of the result, in elements."""
+PART = ("groups", "each", "work")
+"""each: steps of a part. work: float32 sums (parts, groups, pixels, packed)."""
+JOIN = ("total", "parts", "work", "groups", "pixels", "packed", "image", "maps", "blocks")
+"""blocks: of eight maps, of a group."""
 
 
 def emit(spec: KernelSpec, target: CudaTarget) -> str:
@@ -33,25 +37,76 @@ def emit(spec: KernelSpec, target: CudaTarget) -> str:
     pairs: two maps lie at a multiple of their size, and there is room for both.
     """
     s, product, epilogue = Lines(), Product.of_spec(spec), Epilogue.of_spec(spec)
-    bias = ["bias"] if spec.int("bias") else []
     _emit_put(s, spec, epilogue)
-    with s.block(f"def {spec.name}({', '.join([*NAMES, *OUT, *bias, *epilogue.arguments()])}):"):
+    with s.block(f"def {spec.name}({', '.join([*NAMES, *OUT, *_end(spec, epilogue)])}):"):
         emit_sums(s, product)
         tile = product.tile
-        extra = ["maps", *bias, *(f"e{k}" for k in epilogue.numbers), *(f"e{k}c" for k in epilogue.same)]
         for i in range(tile.warp_pixels // 16):
             for half in range(2):
                 s(f"p = p0 + {16 * i + 8 * half}")
                 with s.block("if p < pixels:"):
-                    s("n, p = quot(p, image), rest(p, image)")
-                    s("o = n * yn + p * yp")
-                    for k in epilogue.same:
-                        s(f"o{k} = n * e{k}n + p * e{k}p")
-                    places = ["o", *(f"o{k}" for k in epilogue.same)]
+                    _emit_pixel(s, epilogue)
                     for j in range(tile.warp_maps // 8):
                         values = [f"c{i}_{j}_{2 * half + k}" for k in range(2)]
-                        given = ["y", "yc", "group", f"m0 + {8 * j}", *places, *values, *extra]
-                        s(f"put({', '.join(given)})")
+                        _emit_call(s, spec, epilogue, f"m0 + {8 * j}", values)
+    return s.text()
+
+
+def _end(spec: KernelSpec, epilogue: Epilogue) -> list[str]:
+    """The last parameters."""
+    return [*(["bias"] if spec.int("bias") else []), *epilogue.arguments()]
+
+
+def _emit_pixel(s: Lines, epilogue: Epilogue) -> None:
+    """Where results and operands of pixel ``p`` lie."""
+    s("n, p = quot(p, image), rest(p, image)")
+    s("o = n * yn + p * yp")
+    for k in epilogue.same:
+        s(f"o{k} = n * e{k}n + p * e{k}p")
+
+
+def _emit_call(s: Lines, spec: KernelSpec, epilogue: Epilogue, m: str, values: Sequence[str]) -> None:
+    """Call ``put`` for the sums of map ``m`` and the one behind it."""
+    places, bias = ["o", *(f"o{k}" for k in epilogue.same)], ["bias"] if spec.int("bias") else []
+    extra = ["maps", *bias, *(f"e{k}" for k in epilogue.numbers), *(f"e{k}c" for k in epilogue.same)]
+    s(f"put({', '.join(['y', 'yc', 'group', m, *places, *values, *extra])})")
+
+
+def emit_part(spec: KernelSpec, target: CudaTarget) -> str:
+    """Source of ``tensor_part``: sums of some steps; parameters: those of products, ``PART``."""
+    s, product = Lines(), Product.of_spec(spec)
+    tile = product.tile
+    with s.block(f"def {spec.name}({', '.join([*NAMES, *PART])}):"):
+        emit_sums(s, product, in_parts=True)
+        s("o = (share * groups + group) * pixels * packed + m0")
+        for i in range(tile.warp_pixels // 16):
+            for half in range(2):
+                s(f"p = p0 + {16 * i + 8 * half}")
+                with s.block("if p < pixels:"):
+                    for j in range(tile.warp_maps // 8):
+                        values = ", ".join(f"c{i}_{j}_{2 * half + k}" for k in range(2))
+                        s(f"st2_f4(work, o + p * packed + {8 * j}, {values})")
+    return s.text()
+
+
+def emit_join(spec: KernelSpec, target: CudaTarget) -> str:
+    """Source of ``tensor_join``: adds up the parts of two neighbouring maps of a pixel, and ends as ``conv_tensor``.
+
+    Parameters: ``JOIN``, ``OUT``, the bias if there is one, the epilogue's.
+    """
+    s, epilogue = Lines(), Epilogue.of_spec(spec)
+    _emit_put(s, spec, epilogue)
+    with s.block(f"def {spec.name}({', '.join([*JOIN, *OUT, *_end(spec, epilogue)])}):"):
+        s(f"i = i64(block()) * {spec['threads']} + thread()")
+        with s.block("if i < total:"):
+            s("p, q = rest(i >> 2, pixels), quot(i >> 2, pixels)")
+            s(f"m, group = rest(q, blocks) * {BLOCK} + (i & 3) * 2, quot(q, blocks)")
+            s("at, v0, v1 = (group * pixels + p) * packed + m, f4(0.0), f4(0.0)")
+            with s.block("for k in range(parts):"):
+                s("v = ld2_f4(work, at + k * groups * pixels * packed)")
+                s("v0, v1 = v0 + v[0], v1 + v[1]")
+            _emit_pixel(s, epilogue)
+            _emit_call(s, spec, epilogue, "m", ("v0", "v1"))
     return s.text()
 
 
@@ -91,15 +146,15 @@ def _emit_put(s: Lines, spec: KernelSpec, epilogue: Epilogue) -> None:
             s(f"st_{code}(y, at + 1, {results[1]})")
 
 
-def make_choice(
-    call: Call, rule: str, sizes: tuple[int, int, int], groups: int, window: bool, target: CudaTarget
-) -> Choice:
-    """The choice for a product of (pixels, maps of a group, pieces) whose weights, operand 1, are not packed yet."""
+def make_choice(call: Call, rule: str, size: Size, window: bool, target: CudaTarget) -> Choice:
+    """The choice for a product whose weights, operand 1, are not packed yet.
+
+    Where sums are cut for the sizes at hand, they are for all sizes, be it into one part: a plan has all its kernels.
+    """
     kind, y = code_of(call.type(1)), call.node.results[0].type
-    pixels, maps, pieces = sizes
-    tile = tile_for(pixels, maps, -(-pieces // PIECES), groups, target)
-    pairs = int(y.layout.block > 1 or maps % 2 == 0)
-    static = {"y": code_of(y), "pairs": pairs, "bias": int(call.has(2))}
+    tile, parts = tile_for(size, target)
+    pairs = int(y.layout.block > 1 or size.maps % 2 == 0)
+    static = {"y": code_of(y), "pairs": pairs, "bias": int(call.has(2)), "parts": int(parts > 1)}
     spec = KernelSpec.make(
         "conv_tensor", **Product(tile, kind, window).static(), **static, **Epilogue.of_call(call).static()
     )
@@ -119,13 +174,18 @@ def _choose(call: Call, target: CudaTarget) -> Choice | None:
         return None
     w, taps, group = c.window, int(np.prod(c.window.kernel)), c.shape[1] // c.window.group
     pixels, maps = c.result[0] * c.result[2] * c.result[3], c.result[1] // w.group
-    sizes = (pixels, maps, -(-group // BLOCK) * taps)
-    choice = make_choice(call, "conv_tensor", sizes, w.group, not _is_flat(w), target)
+    size = Size(pixels, maps, steps_of(group, taps), w.group)
+    choice = make_choice(call, "conv_tensor", size, not _is_flat(w), target)
     weights = elements(call, 1)
     if weights is not None:
         ordered = weights.reshape(*weights.shape[:2], taps).transpose(0, 2, 1)
         choice.packed[1] = packed_weights(ordered, w.group, choice)
     return choice
+
+
+def steps_of(channels: int, taps: int) -> int:
+    """Steps of a product over the channels of a group."""
+    return -(-(-(-channels // BLOCK) * taps) // PIECES)
 
 
 def _on_tensor_cores(call: Call, c: ConvCall) -> bool:
@@ -142,7 +202,22 @@ def _is_flat(w: Window) -> bool:
 
 
 def _needs(call: Call, choice: Choice, target: CudaTarget) -> Needs:
-    return Needs(dense=Epilogue.of_call(call).dense_operands(call))
+    w, y = window(call), call.node.results[0].type.static_shape
+    size = _size(call.type(0).static_shape[1], y[1], int(np.prod(w.kernel)), y[0] * y[2] * y[3], w.group)
+    return Needs(dense=Epilogue.of_call(call).dense_operands(call), workspace=workspace_of(choice, size, target))
+
+
+def _size(channels: int, maps: int, taps: int, pixels: int, groups: int) -> Size:
+    return Size(pixels, maps // groups, steps_of(channels // groups, taps), groups)
+
+
+def workspace_of(choice: Choice, size: Size, target: CudaTarget) -> int:
+    """Bytes of the sums of all parts, 0 where sums are not cut."""
+    assert choice.spec is not None
+    if not choice.spec.int("parts"):
+        return 0
+    tile = Product.of_spec(choice.spec).tile
+    return 4 * tile.parts(size, target) * size.groups * size.pixels * -(-size.maps // tile.maps) * tile.maps
 
 
 def _bind(
@@ -155,42 +230,63 @@ def _bind(
     sizes = (result[0] * result[2] * result[3], result[2] * result[3], result[3], *shape[2:])
     widths = (shape[1] // w.group, result[1] // w.group)
     moves = (*w.kernel, *w.stride, *w.dilation, *w.heads)
-    return [(product_task(call, choice, ins, outs, strides, sizes, widths, moves),)]
+    return product_steps(call, choice, ins, outs, (workspace, target), strides, sizes, widths, moves)
 
 
-def product_task(
+def product_steps(
     call: Call,
     choice: Choice,
     ins: Sequence[View | None],
     outs: Sequence[View],
+    where: tuple[Address, CudaTarget],
     strides: tuple[tuple[int, ...], tuple[int, ...]],
     sizes: tuple[int, ...],
     widths: tuple[int, int],
     moves: tuple[int, ...],
-) -> Task:
-    """The task of a call on packed weights, operand 1, and a bias, operand 2, if there is one.
+) -> list[Step]:
+    """The steps of a call on packed weights, operand 1, and a bias, operand 2, if there is one.
 
-    strides: of input and result, from image, block of channels, row to pixel. sizes: from ``pixels`` to ``w`` in
-    ``NAMES``; widths: channels and maps of a group; moves: kernel, stride, dilation, heads.
+    where: the workspace, and the target. strides: of input and result, from image, block of channels, row to pixel.
+    sizes: from ``pixels`` to ``w`` in ``NAMES``; widths: channels and maps of a group; moves: kernel, stride, dilation,
+    heads.
     """
-    (x, weights), y, spec = ins[:2], outs[0], choice.spec
+    (x, weights), y, spec, (work, target) = ins[:2], outs[0], choice.spec, where
     assert spec is not None
     assert x is not None
     assert weights is not None
     require_reach(x, y)
     product, (groups, steps, packed, _) = Product.of_spec(spec), weights.type.static_shape
-    tile, size, (channels, maps), (kh, kw, *rest) = product.tile, itemsize(product.kind), widths, moves
-    params: list[Param] = [x.address, *(size * v for v in strides[0]), weights.address, *sizes]
+    tile, element, (channels, maps), (kh, kw, *rest) = product.tile, itemsize(product.kind), widths, moves
+    params: list[Param] = [x.address, *(element * v for v in strides[0]), weights.address, *sizes]
     params += [channels, product.pieces(channels), kh, kw, maps, packed, steps, *rest]
-    params += [y.address, strides[1][0], strides[1][1], strides[1][3]]
-    params += [v.address for v in ins[2:3] if v is not None and spec.int("bias")]
-    params += Epilogue.of_spec(spec).params(call, ins, BLOCK)
-    units = blocks_for(-(-maps // tile.maps) * -(-sizes[0] // tile.pixels) * groups, 1)
-    flops = 2 * sizes[0] * maps * groups * channels * kh * kw
+    end: list[Param] = [y.address, strides[1][0], strides[1][1], strides[1][3]]
+    end += [v.address for v in ins[2:3] if v is not None and spec.int("bias")]
+    end += Epilogue.of_spec(spec).params(call, ins, BLOCK)
+    size, label = Size(sizes[0], maps, steps, groups), call.node.results[0].name
+    units = -(-maps // tile.maps) * -(-size.pixels // tile.pixels) * groups
+    flops = 2 * size.pixels * maps * groups * channels * kh * kw
     traffic = x.type.nbytes + y.type.nbytes + weights.type.nbytes
-    return Task(spec, tuple(params), units, call.node.results[0].name, flops, traffic)
+    if not spec.int("parts"):
+        return [(Task(spec, (*params, *end), blocks_for(units, 1), label, flops, traffic),)]
+    parts = tile.parts(size, target)
+    part = KernelSpec.make("tensor_part", **product.static())
+    tail = (groups, -(-steps // parts), work)
+    sums = Task(part, (*params, *tail), blocks_for(units * parts, 1), label, flops, traffic)
+    return [(sums,), (_join(spec, size, (parts, packed, sizes[1]), work, end, label),)]
+
+
+def _join(
+    spec: KernelSpec, size: Size, cut: tuple[int, int, int], work: Address, end: Sequence[Param], label: str
+) -> Task:
+    """The task that adds up parts. cut: their number, maps with padding, pixels of an image."""
+    (parts, packed, image), blocks = cut, -(-size.maps // BLOCK)
+    kept = {name: spec[name] for name in ("y", "pairs", "bias", "epilogue", "kinds")}
+    total = 4 * blocks * size.pixels * size.groups
+    params = (total, parts, work, size.groups, size.pixels, packed, image, size.maps, blocks, *end)
+    traffic = 4 * parts * size.pixels * packed * size.groups
+    return Task(KernelSpec.make("tensor_join", threads=THREADS, **kept), params, blocks_for(total), label, 0, traffic)
 
 
 OPS = ("Conv", "Conv2D")
 RULES = (Rule("conv_tensor", OPS, _choose, _needs, _bind, half=True),)
-TEMPLATES = (Template("conv_tensor", emit),)
+TEMPLATES = (Template("conv_tensor", emit), Template("tensor_part", emit_part), Template("tensor_join", emit_join))

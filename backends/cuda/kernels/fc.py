@@ -14,6 +14,7 @@ from graphc.backends.cuda.kernels import conv, conv_tensor
 from graphc.backends.cuda.kernels.across import WARP, across_warp
 from graphc.backends.cuda.kernels.conv_tile import tile_for
 from graphc.backends.cuda.kernels.epilogue import Epilogue
+from graphc.backends.cuda.kernels.tensor_tile import Size
 from graphc.backends.cuda.kernels.typed import code_of, elements, itemsize, several, stored
 from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, is_floating
 from graphc.backends.cuda.target import BLOCK, CudaTarget
@@ -94,14 +95,21 @@ def _choose_tensor(call: Call, g: Product, matrix: np.ndarray | None, target: Cu
     """Tensor cores, where rows are whole pieces; matrix: (columns, inner)."""
     if g.inner % BLOCK:
         return None
-    choice = conv_tensor.make_choice(call, "fc", (g.rows, g.columns, g.inner // BLOCK), 1, False, target)
+    choice = conv_tensor.make_choice(call, "fc", _size(g), False, target)
     if matrix is not None:
         choice.packed[1] = conv_tensor.packed_weights(matrix[:, None], 1, choice)
     return choice
 
 
+def _size(g: Product) -> Size:
+    return Size(g.rows, g.columns, conv_tensor.steps_of(g.inner, 1), 1)
+
+
 def _needs(call: Call, choice: Choice, target: CudaTarget) -> Needs:
-    return Needs(dense=frozenset(range(len(call.node.operands))), dense_out=True)
+    assert choice.spec is not None
+    on_tensor_cores = choice.spec.template == "conv_tensor"
+    nbytes = conv_tensor.workspace_of(choice, _size(product_of(call)), target) if on_tensor_cores else 0
+    return Needs(dense=frozenset(range(len(call.node.operands))), dense_out=True, workspace=nbytes)
 
 
 def _bind(
@@ -120,7 +128,8 @@ def _bind(
         strides = ((g.a_row, BLOCK, 0, 0), (g.columns, BLOCK, 0, 0))
         still = (1, 1, 1, 1, 1, 1, 0, 0)
         sizes = (g.rows, 1, 1, 1, 1)
-        return [(conv_tensor.product_task(call, choice, ins, outs, strides, sizes, (g.inner, g.columns), still),)]
+        where, widths = (workspace, target), (g.inner, g.columns)
+        return conv_tensor.product_steps(call, choice, ins, outs, where, strides, sizes, widths, still)
     bias = [v.address for v in ins[2:3] if v is not None and choice.spec.int("bias")]
     extra = Epilogue.of_spec(choice.spec).params(call, ins)
     params = (x.address, weights.address, y.address, g.rows, g.inner, g.columns, *bias, *extra)

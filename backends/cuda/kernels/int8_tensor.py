@@ -15,7 +15,7 @@ import numpy as np
 from graphc.backends.cuda.kernels import int8_ending, tensor_product
 from graphc.backends.cuda.kernels.int8_ending import Ending, constants, ending_of
 from graphc.backends.cuda.kernels.tensor_product import PIECE, Product, emit_sums, pack
-from graphc.backends.cuda.kernels.tensor_tile import tile_for
+from graphc.backends.cuda.kernels.tensor_tile import Size, tile_for
 from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, require_reach
 from graphc.backends.cuda.target import CudaTarget
 from graphc.backends.int8_call import NATIVE, Int8Product
@@ -90,7 +90,7 @@ def _choose(call: Call, target: CudaTarget) -> Choice | None:
         return None
     maps, taps = p.maps // p.group, prod(p.kernel)
     pieces = -(-p.depth // PIECE) * taps
-    tile = tile_for(p.pixels, maps, -(-pieces // tensor_product.PIECES), p.group, target)
+    tile, _ = tile_for(Size(p.pixels, maps, -(-pieces // tensor_product.PIECES), p.group), target, 1)
     product = Product(tile, "u1", not p.is_flat)
     static = {**product.static(), **ending_of(call).static(), "pairs": int(maps % 2 == 0)}
     panels = pack(packed[0], p.group, product).view(np.uint8).reshape(-1)

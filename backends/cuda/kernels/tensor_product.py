@@ -81,25 +81,26 @@ def pack(weights: np.ndarray, groups: int, product: Product) -> np.ndarray:
     return np.ascontiguousarray(packed.reshape(groups, rows, steps, -1).transpose(0, 2, 1, 3))
 
 
-def emit_sums(s: Lines, product: Product) -> None:
+def emit_sums(s: Lines, product: Product, in_parts: bool = False) -> None:
     """Code that computes ``product.sums``; it sets ``group``, the first pixel ``p0`` and map ``m0`` of the thread's.
 
+    in_parts: of ``each`` steps alone, which part it is ``share`` says; the kernel has the parameters ``groups``, too.
     What the loop carries from step to step has 32 bits, but for addresses.
     """
     tile = product.tile
     last = (tile.stages - 1) * tile.stage
     s(f"ring = shared({tile.stages * tile.stage // 4})")
     s("t = i64(thread())")
-    _emit_place(s, product)
+    _emit_place(s, product, in_parts)
     zero = "i32(0)" if product.kind == "u1" else "f4(0.0)"
     for i in range(0, len(product.sums), 4):
         s("; ".join(f"{name} = {zero}" for name in product.sums[i : i + 4]))
     for stage in range(tile.stages - 1):
-        with s.block(f"if {stage} < steps:"):
+        with s.block(f"if {stage} < own:"):
             s(f"to = ring + {stage * tile.stage}")
             _emit_copies(s, product)
         s("commit()")
-    s(f"stage, ahead, left = i32(0), i32({last}), i32(steps)")
+    s(f"stage, ahead, left = i32(0), i32({last}), i32(own)")
     with s.block("while left > 0:"):
         s(f"wait({tile.stages - 2})")
         s("barrier()")
@@ -118,13 +119,19 @@ def emit_sums(s: Lines, product: Product) -> None:
     s(f"m0 = m0 + rest(warp, {across}) * {tile.warp_maps} + (lane & 3) * 2")
 
 
-def _emit_place(s: Lines, product: Product) -> None:
+def _emit_place(s: Lines, product: Product, in_parts: bool) -> None:
     """The block's tile; the pixels whose pieces this thread copies, and which piece of each step."""
     tile, quarter = product.tile, product.tile.threads // PIECES
     s(f"rows, columns = quot(maps + {tile.maps - 1}, {tile.maps}), quot(pixels + {tile.pixels - 1}, {tile.pixels})")
     s("u = i64(block())")
     s(f"m0, u = rest(u, rows) * {tile.maps}, quot(u, rows)")
     s(f"p0, group = rest(u, columns) * {tile.pixels}, quot(u, columns)")
+    if in_parts:
+        s("group, share = rest(group, groups), quot(group, groups)")
+        s("begin = share * each")
+        s("own = min(each, steps - begin)")
+    else:
+        s("begin, own = 0, steps")
     s(f"part, line = quot(t, {quarter}), rest(t, {quarter})")
     for j in range(tile.pixels // quarter):
         s(f"p = p0 + line + {j * quarter}")
@@ -133,7 +140,7 @@ def _emit_place(s: Lines, product: Product) -> None:
         s(f"x{j} = x + n * xn + group * pieces * xc + row * xr + column * xp")
         s(f"row{j}, column{j} = i32(row if p < pixels else {2 * FAR}), i32(column)")
     _emit_piece(s, product)
-    s(f"wide = weights + (group * steps * packed + m0) * {ROW} + t * {PIECE}")
+    s(f"wide = weights + ((group * steps + begin) * packed + m0) * {ROW} + t * {PIECE}")
     s(f"line_at = i32(line * {ROW} + ((part ^ (line >> 1 & 3)) << 4))")
     s(f"map_at = i32({tile.pixels * ROW} + (t >> 2) * {ROW} + (((t & 3) ^ (t >> 3 & 3)) << 4))")
     across = tile.maps // tile.warp_maps
@@ -153,9 +160,11 @@ def _emit_piece(s: Lines, product: Product) -> None:
     """
     s("size, turn = i32(channels), i32(pieces)")
     if not product.window:
-        s("piece, at = i32(part), part * xc")
+        s(f"first = part + begin * {PIECES}")
+        s("piece, at = i32(first), first * xc")
         return
-    s("first, tap = rest(part, pieces), quot(part, pieces)")
+    s(f"tap = part + begin * {PIECES}")
+    s("first, tap = rest(tap, pieces), quot(tap, pieces)")
     s("r, q = quot(tap, kw) * dh, rest(tap, kw) * dw")
     s("at = first * xc + r * xr + q * xp")
     s(f"piece, r, q = i32(first), i32(r if r < kh * dh else {FAR}), i32(q)")

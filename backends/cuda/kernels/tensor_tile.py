@@ -1,9 +1,11 @@
 """Tiles of products on tensor cores, and which of them serves a layer: a model of a card, in clocks.
 
 A block of threads computes a tile of the result; per step each of its pixels and maps takes ``ROW`` bytes of shared
-memory, in a ring of ``stages``. The model: a multiprocessor has as many blocks at once as fit, all blocks of the launch
-take their turns in rounds, and in a round whichever is slower counts, the products or what the second-level cache
-delivers; on top of that comes filling the ring once a block, and writing the results.
+memory, in a ring of ``stages``. Long sums of few results are cut into parts, added up by another launch.
+
+The model: a multiprocessor has as many blocks at once as fit, and all blocks of the launch take their turns in rounds.
+Of a step of a round whichever is slowest counts: the products, what the second-level cache delivers, or how long a
+stage takes to come where nothing else runs beside. On top come filling the ring, writing the results, and launches.
 """
 
 from __future__ import annotations
@@ -52,18 +54,35 @@ class TensorTile:
         """Blocks that a multiprocessor has at once."""
         return max(1, min(target.shared // (self.stages * self.stage + 1024), RESIDENT // self.threads))
 
-    def clocks(self, pixels: int, maps: int, steps: int, groups: int, target: CudaTarget) -> float:
-        """Predicted clocks of a product of ``steps`` times ``ROW`` bytes."""
-        blocks = -(-pixels // self.pixels) * -(-maps // self.maps) * groups
-        each = self.resident(target)
+    def clocks(self, size: Size, parts: int, target: CudaTarget) -> float:
+        """Predicted clocks of a product cut into so many parts."""
+        blocks = -(-size.pixels // self.pixels) * -(-size.maps // self.maps) * size.groups * parts
+        each, steps = self.resident(target), -(-size.steps // parts)
         rounds = -(-blocks // (target.processors * each))
         beside = min(each, -(-blocks // target.processors))
-        products = self.pixels * self.maps * (ROW // 2) / target.products
-        traffic = self.stage / target.cached
-        alone = LATENCY / min(self.stages - 1, steps)  # a step that waits for what it needs
-        step = max(beside * products, beside * traffic, alone)
+        products = beside * self.pixels * self.maps * (ROW // 2) / target.products
+        traffic = beside * self.stage / target.cached
+        step = max(products, traffic, LATENCY / (self.stages - 1))
         results = beside * self.pixels * self.maps * 2 / target.cached
-        return rounds * (steps * step + LATENCY + results) + START
+        made = rounds * (steps * step + LATENCY + results) + START
+        if parts == 1:
+            return made
+        sums = size.pixels * size.maps * size.groups * 4 * (1 + parts) / (target.processors * target.cached)
+        return made + sums + 2 * LATENCY + START
+
+    def parts(self, size: Size, target: CudaTarget) -> int:
+        """Into how many parts the sums are best cut."""
+        return min(PARTS, key=lambda parts: self.clocks(size, parts, target))
+
+
+@dataclass(frozen=True)
+class Size:
+    """Of a product: pixels, maps of a group, steps, groups."""
+
+    pixels: int
+    maps: int
+    steps: int
+    groups: int
 
 
 RESIDENT = 512
@@ -71,15 +90,21 @@ RESIDENT = 512
 LATENCY, START = 700.0, 3000.0
 """Clocks from asking memory for a stage until it is there, and from a launch until its threads run."""
 
+PARTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 TILES = (
     TensorTile(128, 128, 64, 32, 3),
     TensorTile(128, 64, 64, 32, 4),
     TensorTile(64, 128, 32, 64, 4),
-    TensorTile(64, 64, 32, 32, 4),
-    TensorTile(64, 32, 32, 16, 4),
+    TensorTile(64, 64, 32, 32, 6),
+    TensorTile(64, 32, 32, 16, 8),
 )
+"""Their rings take what shared memory a block can have, or nearly so."""
 
 
-def tile_for(pixels: int, maps: int, steps: int, groups: int, target: CudaTarget) -> TensorTile:
-    """The tile of the least predicted time; of equal ones the largest."""
-    return min(TILES, key=lambda tile: tile.clocks(pixels, maps, steps, groups, target))
+def tile_for(size: Size, target: CudaTarget, most: int = PARTS[-1]) -> tuple[TensorTile, int]:
+    """The tile of the least predicted time, of equal ones the largest, and into how many parts sums are cut with it.
+
+    most: parts at most.
+    """
+    choices = [(tile, parts) for tile in TILES for parts in PARTS if parts <= most]
+    return min(choices, key=lambda choice: choice[0].clocks(size, choice[1], target))

@@ -93,10 +93,13 @@ class SharedMemory:
             raise Fault("a block has 48 KiB of static shared memory")
         return address
 
-    def barrier(self) -> None:
-        """What was stored may be read by others."""
-        self.writer.fill(NOBODY)
-        self.reader.fill(NOBODY)
+    def barrier(self, blocks: np.ndarray) -> None:
+        """What was stored in some blocks may be read by others."""
+        for owner in (self.writer, self.reader):
+            if blocks.all():
+                owner.fill(NOBODY)
+            else:
+                owner.reshape(blocks.size, self.size)[blocks] = NOBODY
 
     def _place(self, block: np.ndarray, at: np.ndarray) -> np.ndarray:
         """Where words number ``at`` of blocks are."""

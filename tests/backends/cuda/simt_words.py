@@ -159,9 +159,10 @@ class Words(TensorWords):
         return (self.local_block + self.first_block).astype(np.int32)
 
     def barrier(self) -> None:
-        if not self.mask.all():
+        there = self.mask.reshape(-1, self.threads)
+        if (there.any(1) != there.all(1)).any():
             raise Fault("a barrier that not all threads of a block reach")
-        self.shared_memory.barrier()
+        self.shared_memory.barrier(there.all(1))
 
     def swap(self, v: Any, m: Any) -> np.ndarray:
         self._require_whole_warps("an exchange")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from emulated import answers, emulated_plan
@@ -10,7 +12,7 @@ from one_net import operator
 from simt_memory import Fault, SharedMemory
 
 from graphc.backends.cuda.kernels import tensor_tile
-from graphc.backends.cuda.kernels.tensor_tile import TensorTile, tile_for
+from graphc.backends.cuda.kernels.tensor_tile import Size, TensorTile, tile_for
 from graphc.backends.cuda.target import TARGETS
 
 TOLERANCE = {"float16": 2e-3, "bfloat16": 2e-2}
@@ -178,19 +180,58 @@ def test_no_barrier_and_no_wait_is_too_many() -> None:
     plan = emulated_plan(ops, inputs, "y", weights, precision=precision)
     sources = {spec.name: source for spec, source in plan.kernels.items()}
     (spec,) = (k for k in plan.kernels if k.template == "conv_tensor")
-    assert plan.kernels[spec].count("barrier()") == plan.kernels[spec].count("wait(2)") == 1
-    for old, new in (("barrier()", "None"), ("wait(2)", "wait(3)")):
+    (waits,) = re.findall(r"wait\((\d+)\)", sources[spec.name])
+    assert sources[spec.name].count("barrier()") == 1
+    for old, new in (("barrier()", "None"), (f"wait({waits})", f"wait({int(waits) + 1})")):
         plan = emulated_plan(ops, inputs, "y", weights, precision=precision)
         plan.code.card = EmulatedCard({**sources, spec.name: sources[spec.name].replace(old, new)}.__getitem__)
         with pytest.raises(Fault, match=r"without a barrier|under way"):
             plan.run(inputs)
 
 
-def test_the_model_prefers_what_keeps_a_card_busy() -> None:
-    """Large products get large tiles; few pixels and maps get so many tiles that processors have something to do."""
+# shape, channels, maps, kernel, group, parts; sums of parts whose steps are not equally many, and halves added to them
+LONG = [((1, 4, 4, 5), 72, 34, 3, 1, 4), ((2, 4, 3, 3), 64, 64, 5, 2, 6)]
+
+
+@pytest.mark.parametrize("case", LONG, ids=str)
+def test_long_sums_of_few_results_are_cut(case, monkeypatch: pytest.MonkeyPatch) -> None:
+    shape, channels, maps, kernel, group, parts = case
+    monkeypatch.setattr(tensor_tile, "PARTS", (parts,))
+    first, weights = image(channels)
+    weights |= {"w": data(maps, channels // group, kernel, kernel), "b": data(maps), "t": data(maps, 4, 1, 1)}
+    ops = [
+        first,
+        operator("Conv", "x t", "s", kernel=1),
+        operator("Conv", "r w b", "c", kernel=kernel, pad=kernel // 2, group=group),
+        operator("Add", "c s", "d"),
+        operator("Relu", "d", "y"),
+    ]
+    used = halves(ops, {"x": data(*shape)}, weights, last="y")
+    assert {"tensor_part", "tensor_join"} <= {*used}
+    assert "conv_tensor" not in used
+
+
+def test_an_fc_of_few_rows_is_cut_and_runs_other_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tensor_tile, "PARTS", (1, 3))
+    monkeypatch.setattr(TensorTile, "clocks", lambda self, size, parts, target: abs(size.pixels / 3 - parts))
+    weights = {"v": data(192, 24), "w": data(37, 192), "b": data(37), "zero": np.zeros(192, np.float32)}
+    ops = [operator("FC", "x v zero", "r"), operator("FC", "r w b", "y")]
+    precision = {"*": "float16", "y": "float16"}
+    plan, _ = answers(ops, {"x": data(9, 24)}, "y", weights, 2e-3, precision)
+    kernels = {k.name for k in plan.kernels}
+    assert {"tensor_part", "tensor_join"} <= {k.template for k in plan.kernels}
+    x = data(5, 24)
+    want = (x @ weights["v"].T) @ weights["w"].T + weights["b"]
+    np.testing.assert_allclose(plan.run({"x": x})["y"], want, rtol=0, atol=2e-3 * np.abs(want).max())
+    assert {k.name for k in plan.kernels} == kernels
+
+
+def test_the_model_keeps_a_card_busy() -> None:
+    """Large products get large tiles and whole sums; few pixels and long sums are cut so that processors have work."""
     for target in TARGETS.values():
-        assert tile_for(1 << 16, 256, 72, 1, target) == tensor_tile.TILES[0]
-        small = tile_for(49, 512, 144, 1, target)
-        assert small.maps * small.pixels < 128 * 64
+        assert tile_for(Size(1 << 16, 256, 72, 1), target) == (tensor_tile.TILES[0], 1)
+        tile, parts = tile_for(Size(49, 512, 144, 1), target)
+        blocks = -(-49 // tile.pixels) * -(-512 // tile.maps)
+        assert target.processors // 2 < blocks * parts <= 2 * target.processors
         for tile in tensor_tile.TILES:
             assert tile.stages * tile.stage <= tensor_tile.STATIC_SHARED
