@@ -22,7 +22,7 @@ from graphc.backends.cuda.target import CudaTarget
 from graphc.backends.lines import Lines
 from graphc.ir.opdef import Call
 from graphc.ir.ops._window import window
-from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
+from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Static, Step, Task, View
 from graphc.ir.types import DType
 
 NAMES = (
@@ -50,8 +50,10 @@ def make_spec(
     blocks: channels of a block of input and result. y: code of the result, f4 where that is plain.
     """
     kh, kw = kernel
-    static = {**tile.static(), "kh": kh, "kw": kw, "bias": int(bias), "threads": tile.threads}
-    other = {"x_block": blocks[0], "y_block": blocks[1], "y": y} if (blocks, y) != ((1, 1), "f4") else {}
+    static: dict[str, Static] = {**tile.static(), "kh": kh, "kw": kw, "bias": int(bias), "threads": tile.threads}
+    other: dict[str, Static] = (
+        {"x_block": blocks[0], "y_block": blocks[1], "y": y} if (blocks, y) != ((1, 1), "f4") else {}
+    )
     return KernelSpec.make("conv", **static, **other, **epilogue.static())
 
 

@@ -16,7 +16,7 @@ from graphc.backends.cuda.target import BLOCK, CudaTarget
 from graphc.backends.lines import Lines
 from graphc.ir.opdef import Call
 from graphc.ir.ops._window import window
-from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
+from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Static, Step, Task, View
 
 NAMES = (
     *("total", "x", "xn", "xc", "xr", "xp", "weights", "y", "yn", "yc", "yr", "yp"),
@@ -90,7 +90,7 @@ def _choose(call: Call, target: CudaTarget) -> Choice | None:
         return None
     (kh, kw), weights = c.window.kernel, elements(call, 1)
     codes = {"x": code_of(call.type(0)), "y": code_of(call.node.results[0].type)}
-    static = {"kh": kh, "kw": kw, "bias": int(c.has_bias), "threads": THREADS, **codes}
+    static: dict[str, Static] = {"kh": kh, "kw": kw, "bias": int(c.has_bias), "threads": THREADS, **codes}
     spec = KernelSpec.make("conv_depthwise_blocked", **static, **Epilogue.of_call(call).static())
     return Choice("conv_depthwise_blocked", spec, {} if weights is None else {1: pack(weights)})
 

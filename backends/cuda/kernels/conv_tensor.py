@@ -21,7 +21,7 @@ from graphc.backends.cuda.target import BLOCK, CudaTarget
 from graphc.backends.lines import Lines
 from graphc.ir.opdef import Call
 from graphc.ir.ops._window import Window, window
-from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
+from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Static, Step, Task, View
 
 OUT = ("y", "yn", "yc", "yp")
 """Strides of image, block of maps, pixel of the result, in elements."""
@@ -154,7 +154,7 @@ def make_choice(call: Call, rule: str, size: Size, window: bool, target: CudaTar
     kind, y = code_of(call.type(1)), call.node.results[0].type
     tile, parts = tile_for(size, target)
     pairs = int(y.layout.block > 1 or size.maps % 2 == 0)
-    static = {"y": code_of(y), "pairs": pairs, "bias": int(call.has(2)), "parts": int(parts > 1)}
+    static: dict[str, Static] = {"y": code_of(y), "pairs": pairs, "bias": int(call.has(2)), "parts": int(parts > 1)}
     spec = KernelSpec.make(
         "conv_tensor", **Product(tile, kind, window).static(), **static, **Epilogue.of_call(call).static()
     )

@@ -72,8 +72,8 @@ def copy_task(source: View, target: View) -> Task:
     if a.layout == PLAIN:
         return strided_copy(a.static_shape, target.strides, source.strides, places, size)
     n, c, h, w = a.static_shape
-    strides = [(*(v * size // WIDEST for v in view.strides), 1) for view in (target, source)]
-    return strided_copy((n, blocks_of(c, BLOCK), h, w, BLOCK * size // WIDEST), *strides, places, WIDEST)
+    to, from_ = ((*(v * size // WIDEST for v in view.strides), 1) for view in (target, source))
+    return strided_copy((n, blocks_of(c, BLOCK), h, w, BLOCK * size // WIDEST), to, from_, places, WIDEST)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from graphc.backends.cuda.target import BLOCK, CudaTarget
 from graphc.backends.lines import Lines
 from graphc.backends.products import Product, matrix_of, product_of
 from graphc.ir.opdef import Call
-from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Step, Task, View
+from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Static, Step, Task, View
 
 FEW = 4
 """Rows that a warp multiplies with the weights of a column at a time; up to as many are few."""
@@ -86,7 +86,7 @@ def _choose(call: Call, target: CudaTarget) -> Choice | None:
 def _choose_rows(call: Call, matrix: np.ndarray | None) -> Choice:
     """A warp a result; matrix: (columns, inner)."""
     kind, y = code_of(call.type(0)), code_of(call.node.results[0].type)
-    static = {"bias": int(call.has(2)), "threads": THREADS, "kind": kind, "y": y}
+    static: dict[str, Static] = {"bias": int(call.has(2)), "threads": THREADS, "kind": kind, "y": y}
     spec = KernelSpec.make("fc_rows", **static, **Epilogue.of_call(call).static())
     return Choice("fc", spec, {} if matrix is None else {1: stored(matrix, kind)}, 1.0)
 
@@ -125,11 +125,9 @@ def _bind(
         sizes, still = (g.rows, 1, 1, 1, 1, g.inner, g.columns), (1, 1, 1, 1, 0, 0)
         return [(conv.product_task(call, choice, ins, outs, strides, sizes, still, 1),)]
     if choice.spec.template == "conv_tensor":
-        strides = ((g.a_row, BLOCK, 0, 0), (g.columns, BLOCK, 0, 0))
-        still = (1, 1, 1, 1, 1, 1, 0, 0)
-        sizes = (g.rows, 1, 1, 1, 1)
-        where, widths = (workspace, target), (g.inner, g.columns)
-        return conv_tensor.product_steps(call, choice, ins, outs, where, strides, sizes, widths, still)
+        places = ((g.a_row, BLOCK, 0, 0), (g.columns, BLOCK, 0, 0))
+        where, image, widths, moves = (workspace, target), (g.rows, 1, 1, 1, 1), (g.inner, g.columns), (*[1] * 6, 0, 0)
+        return conv_tensor.product_steps(call, choice, ins, outs, where, places, image, widths, moves)
     bias = [v.address for v in ins[2:3] if v is not None and choice.spec.int("bias")]
     extra = Epilogue.of_spec(choice.spec).params(call, ins)
     params = (x.address, weights.address, y.address, g.rows, g.inner, g.columns, *bias, *extra)

@@ -86,7 +86,9 @@ def params(call: Call, p: Int8Product, ins: Sequence[View | None], out: View) ->
     """The values of ``NAMES``."""
     rest = ins[RESIDUAL] if call.has(RESIDUAL) else None
     low = float_bits(0.0 if call.arg("relu") else -np.inf) if is_float_result(call) else p.low
-    added = (quant_of(call, RESIDUAL).zero_point, float_bits(residual_ratio(call))) if rest is not None else (0, 0)
+    added = (
+        (quant_of(call, RESIDUAL).zero_point, float_bits(float(residual_ratio(call)))) if rest is not None else (0, 0)
+    )
     bias, scales = ins[2], ins[3]
     assert bias is not None
     assert scales is not None

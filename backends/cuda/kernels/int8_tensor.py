@@ -15,7 +15,7 @@ import numpy as np
 from graphc.backends.cuda.kernels import int8_ending, tensor_product
 from graphc.backends.cuda.kernels.int8_ending import Ending, constants, ending_of
 from graphc.backends.cuda.kernels.tensor_product import PIECE, Product, emit_sums, pack
-from graphc.backends.cuda.kernels.tensor_tile import Size, tile_for
+from graphc.backends.cuda.kernels.tensor_tile import ROW, Size, tile_for
 from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, require_reach
 from graphc.backends.cuda.target import CudaTarget
 from graphc.backends.int8_call import NATIVE, Int8Product
@@ -129,7 +129,7 @@ def _bind(
     params: list[Param] = [workspace if filled else x.address, row * h, PIECE, row, pixel, weights.address, p.pixels]
     params += [prod(p.output), p.output[1], h, w, pieces * PIECE, pieces, *p.kernel, maps, packed, steps]
     params += [*p.stride, *p.dilation, *p.heads]
-    filling = weights.address.plus(p.group * steps * packed * tensor_product.ROW)
+    filling = weights.address.plus(p.group * steps * packed * ROW)
     params += [filling, p.maps, *int8_ending.params(call, p, ins, outs[0])]
     tile = product.tile
     units = blocks_for(-(-maps // tile.maps) * -(-p.pixels // tile.pixels) * p.group, 1)

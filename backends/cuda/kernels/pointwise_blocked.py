@@ -14,7 +14,7 @@ from graphc.backends.lines import Lines
 from graphc.backends.nest import Nest
 from graphc.backends.pointwise import text_of_call
 from graphc.ir.opdef import Call
-from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
+from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Static, Step, Task, View
 
 # How a thread reads an operand:
 # v: eight channels that lie together    b: one element for all of them    m: eight elements of any distance, a plain
@@ -23,7 +23,7 @@ from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, 
 
 def make_spec(text: str, modes: str, codes: Sequence[str], dims: int) -> KernelSpec:
     """The kernel of a text for operands read in ``modes``; codes: of result and operands; dims: of the nest."""
-    static = {"modes": modes, "codes": ",".join(codes), "dims": dims, "threads": THREADS}
+    static: dict[str, Static] = {"modes": modes, "codes": ",".join(codes), "dims": dims, "threads": THREADS}
     return KernelSpec.make("pointwise_blocked", body=text, **static)
 
 

@@ -18,7 +18,7 @@ from graphc.backends.lines import Lines
 from graphc.backends.nest import Nest
 from graphc.ir.opdef import Call
 from graphc.ir.ops._window import window
-from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
+from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Static, Step, Task, View
 from graphc.ir.types import PLAIN
 
 LOWEST = "f4(-3.4028234663852886e38)"
@@ -71,7 +71,7 @@ def _choose(call: Call, target: CudaTarget) -> Choice | None:
     x, y, w = call.type(0), call.node.results[0].type, in_two(window(call))
     if not is_floating(call) or w is None or w.order != "NCHW" or not x.layout == y.layout == PLAIN:
         return None
-    static = {"kind": kind_of(call), "x": code_of(x), "y": code_of(y), "threads": THREADS}
+    static: dict[str, Static] = {"kind": kind_of(call), "x": code_of(x), "y": code_of(y), "threads": THREADS}
     return Choice("pool", KernelSpec.make("pool", **static), cost=float(x.nbytes))
 
 

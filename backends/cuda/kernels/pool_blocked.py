@@ -13,7 +13,7 @@ from graphc.backends.cuda.target import BLOCK, CudaTarget
 from graphc.backends.lines import Lines
 from graphc.ir.opdef import Call
 from graphc.ir.ops._window import window
-from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
+from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Static, Step, Task, View
 
 
 def emit(spec: KernelSpec, target: CudaTarget) -> str:
@@ -42,7 +42,7 @@ def _choose(call: Call, target: CudaTarget) -> Choice | None:
     x, y, w = call.type(0), call.node.results[0].type, in_two(window(call))
     if not is_floating(call) or w is None or w.order != "NCHW" or not x.layout.block == y.layout.block == BLOCK:
         return None
-    static = {"kind": kind_of(call), "x": code_of(x), "y": code_of(y), "threads": THREADS}
+    static: dict[str, Static] = {"kind": kind_of(call), "x": code_of(x), "y": code_of(y), "threads": THREADS}
     return Choice("pool_blocked", KernelSpec.make("pool_blocked", **static), cost=float(x.nbytes))
 
 

@@ -7,7 +7,7 @@ from graphc.backends.cuda.kernels.typed import blocks_of, code_of
 from graphc.backends.cuda.rules import THREADS, Template, blocks_for, require_reach
 from graphc.backends.cuda.target import BLOCK, CudaTarget
 from graphc.backends.lines import Lines
-from graphc.ir.schedule import KernelSpec, Param, Task, View
+from graphc.ir.schedule import KernelSpec, Param, Static, Task, View
 
 NAMES = (
     *("total", "x", "xn", "xc", "xr", "xp", "y", "yn", "yc", "yr", "yp"),
@@ -47,7 +47,11 @@ def relayout(source: View, target: View) -> Task:
     n, channels, h, w = source.type.static_shape
     blocks = blocks_of(channels, BLOCK)
     total = n * blocks * h * w
-    static = {"code": code_of(source.type), "blocked": int(target.type.layout.block == BLOCK), "threads": THREADS}
+    static: dict[str, Static] = {
+        "code": code_of(source.type),
+        "blocked": int(target.type.layout.block == BLOCK),
+        "threads": THREADS,
+    }
     places: tuple[Param, ...] = (
         *(source.address, *image_strides(source), target.address, *image_strides(target)),
         *(blocks, h, w, channels),
