@@ -16,7 +16,9 @@ NAMES = {"graphc": "graphc", "ir": "graphc.ir", "passes": "graphc.passes", "back
 """Folder -> import name, as ``package_dir`` in setup.cfg maps them."""
 
 
-WITH_THE_EXTRA = ("graphc.backends.cuda.words", "graphc.backends.cuda.worker")
+WITH_THE_EXTRA = tuple(
+    f"graphc.backends.cuda.{name}" for name in ("arrays", "tensor_words", "vector_words", "words", "worker")
+)
 """Modules of compile workers that import what ``graphc[cuda]`` installs."""
 
 
