@@ -24,7 +24,7 @@ cuda: $(VENV)/cuda  ## the compiler for cards; `make test` then tests what needs
 
 test-cuda: $(VENV)/cuda  ## kernels for cards: compiled, emulated, on a null driver; run and timed where there is a card
 	$(BIN)/pytest tests/backends/cuda -rs $(ARGS)
-	$(BIN)/python benchmarks/cuda.py || test $$? -eq 2  # 2: no card
+	$(BIN)/python benchmarks/on_card.py || test $$? -eq 2  # 2: no card
 
 lint: $(VENV)/tools  ## style and formatting
 	$(BIN)/ruff check .

@@ -1,6 +1,6 @@
 """Layers and nets on a real card, at the sizes of real nets. Skipped where there is none.
 
-``make test-cuda`` runs them, and times kernels and nets afterwards (``benchmarks/cuda.py``).
+``make test-cuda`` runs them, and times kernels and nets afterwards (``benchmarks/on_card.py``).
 """
 
 from __future__ import annotations

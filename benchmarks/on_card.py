@@ -1,6 +1,6 @@
 """Kernels and nets on a card, by its own clock, in turns with cuBLAS, cuDNN and torch.compile where PyTorch is there.
 
-    python benchmarks/cuda.py [--only memory gemm conv nets] [--turns 7] [--repeats 20] [--json FILE]
+    python benchmarks/on_card.py [--only memory gemm conv nets] [--turns 7] [--repeats 20] [--json FILE]
 
 Every figure is the median over turns of the median over repetitions, each between two CUDA events around the replay of
 a CUDA graph; graphc and its peer take turns. Copies between host and card are left out on both sides.
