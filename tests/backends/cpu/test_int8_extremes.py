@@ -26,9 +26,9 @@ ONE = {"Y_scale": 1.0, "Y_zero_point": 0}
 @pytest.fixture(autouse=True)
 def small_tile(monkeypatch: pytest.MonkeyPatch) -> None:
     """One tile for all sizes: few kernels that compile quickly."""
-    monkeypatch.setattr(int8_rules, "tile_of", lambda p, target: Tile(2, 1, 2))
-    monkeypatch.setattr(int8_depthwise, "tile_for", lambda p, target: Tile(2, 1, 1))
-    monkeypatch.setattr(int8_taps, "TILE", Tile(2, 1, 1))
+    monkeypatch.setattr(int8_rules, "tile_of", lambda p, target: Tile(1, 1, 1))
+    monkeypatch.setattr(int8_depthwise, "tile_for", lambda p, target: Tile(1, 1, 1))
+    monkeypatch.setattr(int8_taps, "TILE", Tile(1, 1, 1))
 
 
 def rows(low: int, high: int) -> np.ndarray:
