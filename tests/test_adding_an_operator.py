@@ -33,4 +33,4 @@ def test_what_the_page_quotes_is_in_the_source() -> None:
 
 def test_the_page_names_every_trait_that_a_record_may_have() -> None:
     named = set(re.findall(r"^\| `(\w+)` \|", PAGE, re.MULTILINE))
-    assert named == {t.name for t in Trait if t is not Trait.INTERNAL}
+    assert named == {t.name for t in Trait if t not in (Trait.NONE, Trait.INTERNAL)}

@@ -97,7 +97,7 @@ def test_what_is_no_precision(precision: object) -> None:
 
 
 def run(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-P", "-m", "graphc", *arguments]
+    command = [sys.executable, "-I", "-m", "graphc", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == code, done.stderr + done.stdout
     return done

@@ -14,7 +14,7 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 def run(script: str, *arguments: str) -> str:
     """What an example prints."""
-    command = [sys.executable, "-P", "-m", "graphc.caffe2", str(EXAMPLES / script), *arguments]
+    command = [sys.executable, "-I", "-m", "graphc.caffe2", str(EXAMPLES / script), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -16,7 +16,7 @@ PAGE = ROOT / "docs" / "coming-from-caffe2.md"
 
 def run(script: Path, *arguments: str, cwd: Path) -> str:
     """What a script prints."""
-    command = [sys.executable, "-P", "-m", "graphc.caffe2", str(script), *arguments]
+    command = [sys.executable, "-I", "-m", "graphc.caffe2", str(script), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=cwd)
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -113,7 +113,7 @@ def test_calls_that_take_too_long_end_the_process() -> None:
         "with timeout_guard.CompleteInTimeOrDie(0.1):\n"
         "    time.sleep(60)\n"
     )
-    done = subprocess.run([sys.executable, "-P", "-c", code], check=False, timeout=60, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-I", "-c", code], check=False, timeout=60, capture_output=True, text=True)
     assert done.returncode != 0
     assert "Call did not finish in time" in done.stderr
 

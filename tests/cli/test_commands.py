@@ -17,7 +17,7 @@ NET, INIT = str(DIGITS / "predict_net.pb"), str(DIGITS / "init_net.pb")
 def graphc(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
     """Run the command line in a process of its own and check its exit code; a traceback is never an answer."""
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "graphc", *arguments], capture_output=True, text=True, timeout=300
+        [sys.executable, "-I", "-m", "graphc", *arguments], capture_output=True, text=True, timeout=300
     )
     assert "Traceback" not in done.stderr, done.stderr
     assert done.returncode == code, done.stderr + done.stdout

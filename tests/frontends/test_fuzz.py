@@ -11,7 +11,7 @@ FUZZER = Path(__file__).resolve().parent.parent / "fuzz_netdef.py"
 
 def run_fuzzer(*options: object) -> str:
     """In a process of its own: a crash would end it, and the limits are for it alone."""
-    command = [sys.executable, "-P", str(FUZZER), *map(str, options)]
+    command = [sys.executable, "-I", str(FUZZER), *map(str, options)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=280)
     assert result.returncode == 0, (result.stdout + result.stderr)[-4000:]
     return result.stdout

@@ -179,7 +179,7 @@ def test_memory_of_a_large_init_net(tmp_path: Path) -> None:
             shape = record(5, record(1, b"shape") + b"\x30" + varint(count))
             values = record(5, record(1, b"values") + records.tobytes())
             file.write(record(2, record(2, b"w%d" % i) + record(4, b"GivenTensorFill") + shape + values))
-    result = subprocess.run([sys.executable, "-P", "-c", MEASURE, path], capture_output=True, text=True, check=True)
+    result = subprocess.run([sys.executable, "-I", "-c", MEASURE, path], capture_output=True, text=True, check=True)
     peak, elements = map(int, result.stdout.split())
     assert elements == sum(sizes)
     assert peak < 1.3 * path.stat().st_size
