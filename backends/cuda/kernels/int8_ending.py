@@ -69,12 +69,11 @@ def ending_of(call: Call) -> Ending:
 def constants(call: Call, p: Int8Product) -> tuple[np.ndarray, dict[int, np.ndarray]] | None:
     """Weights (M, taps, C / group), and by operand the bias and the scales as kernels read them.
 
-    None where sums could leave 32 bits, or a scale is not finite.
+    None where they are not at hand, sums could leave 32 bits, or a scale is not finite.
     """
     weights, bias, scales = (call.constant(i) for i in (1, 2, 3))
-    assert weights is not None
-    assert bias is not None
-    assert scales is not None
+    if weights is None or bias is None or scales is None:
+        return None
     weights, bias, factors = weights.reshape(p.maps, *p.kernel, p.depth), bias.reshape(-1), multipliers(call, scales)
     if p.most(weights, bias) > WIDEST or not np.isfinite(factors).all():
         return None
