@@ -59,8 +59,8 @@ def _format(e: np.generic | bytes) -> str:
     bits = e.tobytes()[::-1].hex()
     if np.isnan(e) and bits != type(e)(np.nan).tobytes()[::-1].hex():
         return f"nan:0x{bits}"
-    text = str(e)
-    return text if type(e)(float(text)) == e else repr(float(e))
+    # Fewest digits that give this number again, written as Python does: NumPy's own form differs by its version.
+    return repr(float(np.format_float_scientific(e)))
 
 
 def _element(text: str, dtype: np.dtype) -> object:
