@@ -55,6 +55,17 @@ def test_the_reference_computes_the_same(
     assert np.abs(got - want).max() <= TOLERANCE[kind] * np.abs(want).max()
 
 
+def test_a_deep_narrow_net_beside_caffe2s_answers(shared: Path) -> None:
+    """Nine convolutions of 16 maps on noise: of the shared nets the one that bfloat16 harms most."""
+    folder = shared / "models" / "tiny_yolo_a_small"
+    inputs = {name: array[:1] for name, array in np.load(folder / "inputs.npz").items()}
+    plan = graphc.compile(folder / "predict_net.pb", folder / "init_net.pb", inputs=inputs, precision="bfloat16")
+    found, known = plan.run(inputs), np.load(folder / "outputs.npz")
+    assert sum("precision" in n.attrs for n in plan.graph.nodes if n.op == "Conv") == 8
+    for name, array in found.items():
+        assert np.abs(array - known[name][:1]).max() <= TOLERANCE["bfloat16"] * np.abs(known[name]).max()
+
+
 @pytest.mark.parametrize("kind", TOLERANCE)
 def test_plans_are_half_as_large_and_come_back(
     plans: dict[str, graphc.Plan], digits: tuple[np.ndarray, np.ndarray], kind: str, tmp_path: Path
