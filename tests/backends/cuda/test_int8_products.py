@@ -125,3 +125,33 @@ def test_every_tile(monkeypatch: pytest.MonkeyPatch) -> None:
     for tile in tensor_tile.TILES:
         monkeypatch.setattr(tensor_tile, "TILES", (tile,))
         np.testing.assert_array_equal(run(call, arrays)[1], want)
+
+
+def test_what_stands_around_products() -> None:
+    """Images from planes to pixels, what is no number or too large among them; pieces side by side."""
+    x = np.random.default_rng(4).uniform(-300, 300, (2, 3, 5, 7)).astype(np.float32)
+    x[0, 0, 0, :4] = np.nan, np.inf, -np.inf, 3e38
+    call = node_of("g.int8_image", [(x, None)], {"Y_scale": 1.7, "Y_zero_point": 130})
+    np.testing.assert_array_equal(run(call, [x])[1], evaluate_node(call.node, [x])[0])
+    rng, quant = np.random.default_rng(5), Quant(0.5, 3)
+    for widths in ((8, 24, 16), (5, 12)):
+        pieces = [(rng.integers(0, 256, (2, 3, 4, c)).astype(np.uint8), quant) for c in widths]
+        call = concat_of(pieces)
+        arrays = [data for data, _ in pieces]
+        rule, got = run(call, arrays)
+        assert rule == "int8_concat"
+        np.testing.assert_array_equal(got, np.concatenate(arrays, 3))
+
+
+def concat_of(pieces: Sequence[tuple[np.ndarray, Quant]]) -> Call:
+    """Int8Concat along the channels of NHWC values."""
+    graph = Graph("test")
+    values = [
+        graph.add_input(TensorType(DType.of(data.dtype), data.shape, quant=quant), f"x{i}")
+        for i, (data, quant) in enumerate(pieces)
+    ]
+    node = Node("Int8Concat", values, [Value(TensorType(), "y"), Value(TensorType(), "sizes")], {"order": b"NHWC"})
+    graph.append(node)
+    for result, type in zip(node.results, node.opdef.infer(Call(node))):
+        result.type = type
+    return Call(node)
