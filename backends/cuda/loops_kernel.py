@@ -109,6 +109,9 @@ class _Maker:
         for name, step in self._stage.growing.items():
             grown = ast.BinOp(ast.Name("t0", ast.Load()), ast.Mult(), step)
             head.append(ast.AugAssign(ast.Name(name, ast.Store()), ast.Add(), grown))
+        if self._stage.replay:
+            loop = self._stage.levels[0]
+            head.append(ast.For(loop.target, turns_before(loop, "t0"), self._plain(self._stage.replay), []))
         return [*head, self._level(0)]
 
     def _level(self, k: int) -> ast.For:
@@ -154,6 +157,16 @@ def one_turn(loop: ast.For, turn: str) -> ast.Call:
     down = step.startswith("-")
     end = f"max({start} - 1, {stop})" if down else f"min({start} + 1, {stop})"
     made = ast.parse(f"range({start}, {end}{', -1' if down else ''})", mode="eval").body
+    assert isinstance(made, ast.Call)
+    return made
+
+
+def turns_before(loop: ast.For, turn: str) -> ast.Call:
+    """The range of the turns of a loop before a turn."""
+    assert isinstance(loop.iter, ast.Call)
+    given = [ast.unparse(a) for a in loop.iter.args]
+    first, step = ("0", "1") if len(given) == 1 else (given[0], [*given, "1"][2])
+    made = ast.parse(f"range({first}, ({first}) + {turn} * ({step}), {step})", mode="eval").body
     assert isinstance(made, ast.Call)
     return made
 

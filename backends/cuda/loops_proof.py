@@ -17,7 +17,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 
-from graphc.backends.cuda.loops_flat import Flat, Refusal, stores_in
+from graphc.backends.cuda.loops_flat import Body, Flat, Refusal, stores_in
+from graphc.backends.cuda.loops_replay import replay_of
 from graphc.backends.cuda.loops_scan import around, contains, exposed, has_effect, leaves, nest_of, way_to
 from graphc.backends.cuda.loops_terms import ZERO, Extraction, Poly, extractions
 from graphc.backends.cuda.loops_walk import Atom, Split, Touch, Undecided, Walk, assigned, is_error
@@ -33,6 +34,8 @@ class Stage:
     levels: the loops of the nest, the outermost first. shared: which of them threads share out. growing: names that
     grow by the same number in each turn of the outermost, and the number. fails: it may end in an error. covers: arrays
     of which each turn of all levels stores one element that no other does. arrays: that it touches.
+    before: arrays of which each thread reads elements one after another before it begins. replay: what a thread runs of
+    each turn of the outermost loop before its own.
     """
 
     node: ast.stmt
@@ -42,6 +45,8 @@ class Stage:
     fails: bool = False
     covers: set[str] = field(default_factory=set)
     arrays: set[str] = field(default_factory=set)
+    before: set[str] = field(default_factory=set)
+    replay: Body = field(default_factory=list)
 
     @property
     def text(self) -> str:
@@ -69,8 +74,8 @@ def prove(flat: Flat, numbers: Mapping[str, bool]) -> list[Stage]:
 
 def _stages(body: Sequence[ast.stmt]) -> list[Stage]:
     found: list[Stage] = []
-    for s in body:
-        if isinstance(s, ast.For) and has_effect(s):
+    for k, s in enumerate(body):
+        if isinstance(s, ast.For) and has_effect(s) and not _only_looks(s, body[k + 1 :]):
             found.append(Stage(s) if _short(s) else Stage(s, nest_of(s)))
         elif isinstance(s, ast.While) and has_effect(s):
             raise Refusal(f"'while {ast.unparse(s.test)}' stores")
@@ -79,6 +84,13 @@ def _stages(body: Sequence[ast.stmt]) -> list[Stage]:
         elif stores_in(s):
             found.append(Stage(s))
     return found
+
+
+def _only_looks(loop: ast.For, rest: Sequence[ast.stmt]) -> bool:
+    """A loop that stores nothing, but carries or leaves numbers: each thread runs it for itself."""
+    names = set(assigned([loop]))
+    carried = exposed(loop.body) & names - {ast.unparse(loop.target)}
+    return not stores_in(loop) and bool(carried or exposed(rest) & names)
 
 
 def _short(loop: ast.For) -> bool:
@@ -101,6 +113,7 @@ def _of_rank(node: ast.expr) -> bool:
 def _prove_stage(flat: Flat, numbers: Mapping[str, bool], before: Sequence[Stage], stage: Stage) -> None:
     stage.fails = any(isinstance(n, ast.Return) for n in ast.walk(stage.node))
     trial = _Trial(flat, numbers, before, stage)
+    _check_returns(stage)
     if not stage.levels:
         trial.hold(())
         _refuse_live(flat, stage.node, assigned([stage.node]))
@@ -122,7 +135,7 @@ def _prove_stage(flat: Flat, numbers: Mapping[str, bool], before: Sequence[Stage
 def _check_names(flat: Flat, stage: Stage, shared: Sequence[int]) -> dict[str, ast.expr]:
     """The growing names, where nothing else is carried between the turns that are shared out; else ``Refusal``."""
     growing: dict[str, ast.expr] = {}
-    _check_returns(stage)
+    stage.replay = []
     for level in shared:
         loop = stage.levels[level]
         head = f"for {ast.unparse(loop.target)} in {ast.unparse(loop.iter)}"
@@ -130,11 +143,14 @@ def _check_names(flat: Flat, stage: Stage, shared: Sequence[int]) -> dict[str, a
             raise Refusal(f"a break ends '{head}'")
         names = set(assigned([loop]))
         carried = exposed(loop.body) & (names - {ast.unparse(loop.target)})
-        for name in sorted(carried):
-            step = _step_of(name, loop, stage) if level == 0 else None
-            if step is None:
-                raise Refusal(f"'{name.rpartition('_')[0] or name}' carries a value from turn to turn of '{head}'")
-            growing[name] = step
+        steps = {name: _step_of(name, loop, stage) if level == 0 else None for name in sorted(carried)}
+        growing |= {name: step for name, step in steps.items() if step is not None}
+        others = [name for name, step in steps.items() if step is None]
+        replay = replay_of(loop, others, [*growing]) if others and level == 0 else None
+        if others and replay is None:
+            name = others[0].rpartition("_")[0] or others[0]
+            raise Refusal(f"'{name}' carries a value from turn to turn of '{head}'")
+        stage.replay += replay or []
         for outer in stage.levels[:level]:
             rest = around(outer, stage.levels[stage.levels.index(outer) + 1])
             for name in sorted(exposed(rest) & names):
@@ -250,9 +266,10 @@ class _Trial:
         at = len(walk.touches)
         walk.reached = walk.run([s]) and walk.reached
         for touch in walk.touches[at:]:
-            in_function = touch.part is None and not isinstance(s, (ast.For, ast.While))
-            if touch.loops or in_function:
-                raise Refusal(f"elements of {touch.array} are read one after another before anything is shared out")
+            if isinstance(s, ast.While):
+                raise Refusal(f"'while {ast.unparse(s.test)}' runs before anything is shared out")
+            if touch.loops or touch.part is None:
+                self.stage.before.add(touch.array)
 
     def _refuse_stale(self, walk: Walk, s: ast.stmt) -> None:
         """What was read before must not be stored: the kernels of later stages read it again."""
@@ -272,7 +289,7 @@ class _Trial:
             walk.run([self.stage.node])
             for touch in walk.touches:
                 if touch.part is None:
-                    raise Refusal(f"elements of {touch.array} are read one after another by one thread")
+                    self.stage.before.add(touch.array)
             return []
         starts = {n: walk.names.get(n) for n in self.stage.growing}
         walk.forget([self.stage.node])

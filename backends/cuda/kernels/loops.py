@@ -40,6 +40,10 @@ from graphc.ir.opdef import Call, OpDef, lookup
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
 from graphc.ir.types import TensorType
 
+LOOKS, MOST_LOOKS = 4096, 1 << 16
+"""So many elements or turns a thread looks at, each thread the same ones, before it begins with its own: where a kernel
+is chosen, and where a plan is bound to other sizes."""
+LOOKING = "each thread would have to look at {} elements before it begins"
 LEAST, MUCH = 32, 1 << 16
 """Fewer threads than the one do not run a loop of more turns than the other: that would be slow beyond all measure."""
 
@@ -97,11 +101,25 @@ def why_not(call: Call) -> str:
             counts = turns(proved.flat, proved.stages, number, values)
         except DependsOnElements:
             return "how often its loop turns depends on elements"
+        looks = _looks(proved.flat, stage, values, counts)
+        if looks > LOOKS:
+            return LOOKING.format(looks)
         if stage.levels and counts and math.prod(counts) > MUCH:
             shared = math.prod(counts[k] for k in stage.shared)
             if shared < LEAST:
                 return f"only {shared} threads could share out its loop of {math.prod(counts)} turns"
     return ""
+
+
+def _looks(flat: Flat, stage: Stage, values: Sequence[Any], counts: Sequence[int] | None) -> int:
+    """At how many elements, or earlier turns, each thread looks before its turn."""
+    looks = sum(_size(values[flat.params.index(name)]) for name in stage.before)
+    return looks + (counts[0] if stage.replay and counts else 0)
+
+
+def _size(value: Any) -> int:
+    """Elements of an array, or of several."""
+    return sum(map(_size, value)) if isinstance(value, tuple) else int(value.size)
 
 
 def _sizes_why_not(opdef: OpDef, sides: tuple[list[str], list[str], list[str], list[str]]) -> str:
@@ -220,6 +238,9 @@ def _bind(
         counts = turns(proved.flat, proved.stages, number, values)
         if counts is None:
             continue
+        if (looks := _looks(proved.flat, stage, values, counts)) > MOST_LOOKS:
+            where = f"{call.node.location}: {call.node.op}"
+            raise LoweringError(f"{where}: {LOOKING.format(looks)}", "compile the net for these sizes")
         shared = [counts[k] for k in stage.shared]
         total = math.prod(max(n, 1) for n in shared) if stage.fails else math.prod(shared)
         spec = KernelSpec.make("loop", **{**dict(choice.spec.params), "stage": number})

@@ -171,6 +171,9 @@ class LoopInterpreter(Interpreter):
         base = self.value(node.value)
         if not isinstance(base, tuple):
             return self.number(self.element(node))
+        if isinstance(node.slice, ast.Slice):
+            bounds = (node.slice.lower, node.slice.upper)
+            return base[slice(*(None if b is None else int(self.value(b)) for b in bounds))]
         k = self.value(node.slice)
         if np.ndim(k) == 0:
             return base[int(k)]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from emulated import TARGET, answers, emulated_plan
-from one_net import operator
+from one_net import nets, operator
 
 import graphc
+from graphc.ir import DType, TensorType
 from graphc.ir.opdef import lookup
+from graphc.readiness import readiness
 
 RNG = np.random.default_rng(11)
 
@@ -86,11 +88,20 @@ def test_boxes_that_are_none() -> None:
 
 
 def test_a_loop_that_runs_in_order_stays_on_the_cpu_with_the_reason() -> None:
-    ops, inputs = [operator("AveragedLoss", "x", "y")], {"x": data(8)}
-    with pytest.raises(graphc.LoweringError, match="no kernel on target"):
-        emulated_plan(ops, inputs, "y", {})
+    ops, inputs = [operator("AveragedLoss", "x", "y")], {"x": data(5000)}
     plan = emulated_plan(ops, inputs, "y", {}, beside=True)
     assert {n.device for n in plan.graph.nodes} == {"cpu:0"}
+    predict, _ = nets(ops, inputs, "y", {})
+    report = readiness(predict, None, {"x": TensorType(DType.FLOAT, (5000,))}, TARGET)
+    assert "each thread would have to look at 5000 elements before it begins" in report.on_cpu[0][2]
+
+
+def test_lengths_that_each_thread_adds_up() -> None:
+    n = np.array([2, 0, 4, 3], np.int32)
+    plan, (y,) = answers([operator("LengthsToRanges", "n", "y")], {"n": n}, "y")
+    assert y.tolist() == [[0, 2], [2, 0], [2, 4], [6, 3]]
+    with pytest.raises(graphc.LoweringError, match="look at 80000 elements"):
+        plan.run({"n": np.repeat(n, 20000)})
 
 
 def test_a_plan_for_other_sizes() -> None:

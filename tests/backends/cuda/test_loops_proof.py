@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import textwrap
 
 import pytest
@@ -91,6 +92,30 @@ def test_a_name_that_grows_by_the_same_in_each_turn() -> None:
     assert list(proved(text, "width")[0].growing) == ["k_0"]
 
 
+def test_a_thread_replays_what_is_carried() -> None:
+    text = """
+    def loop(lengths, x, y, n):
+        total = 0
+        for i in range(lengths.shape[0]):
+            if lengths[i] < 0:
+                return 1
+            total += lengths[i]
+        if total != x.shape[0]:
+            return 2
+        k = 0
+        for i in range(lengths.shape[0]):
+            for j in range(lengths[i]):
+                y[i, 0] += x.flat[k]
+                k += 1
+    """
+    (stage,) = proved(text, "n")
+    assert [ast.unparse(ast.fix_missing_locations(s)) for s in stage.replay] == [
+        "for j_0 in range(lengths[i_0]):\n    k_0 += 1"
+    ]
+    assert stage.before == {"lengths"}
+    assert stage.shared == (0,)
+
+
 def test_indices_that_were_checked() -> None:
     text = """
     def loop(x, ids, y, rows):
@@ -127,13 +152,13 @@ def test_functions_that_store_are_written_out() -> None:
 
 
 REFUSED = {
-    "'total' carries a value": "total = 0\nfor i in range(x.size):\n    total += x.flat[i]\n    y.flat[i] = total",
+    "'total' carries a value": "total = 0\nfor i in range(x.size):\n    total += y.flat[i]\n    y.flat[i] = total",
     "may store the same element of y": "for i in range(x.size):\n    y.flat[x.flat[i]] = i",
     "may read of y what others store": "for i in range(x.size):\n    y.flat[i] = y.flat[0]",
     "a break ends": "for i in range(x.size):\n    if x.flat[i]:\n        break\n    y.flat[i] = 1",
     "returns from the midst": "for i in range(x.size):\n    if x.flat[i]:\n        return 0\n    y.flat[i] = 1",
     "'while n_0 > 0' stores": "n = 3\nwhile n > 0:\n    y.flat[n] = 1\n    n -= 1",
-    "read one after another": "n = 0\nfor i in range(3):\n    n += x.flat[i]\nfor i in range(n):\n    y.flat[i] = 1",
+    "runs before anything": "n = 3\nwhile x.flat[n]:\n    n += 1\nfor i in range(x.size):\n    y.flat[i] = n",
     "turns depends on elements": "for i in range(x.flat[0]):\n    y.flat[i] = 1",
     "'k' leaves a loop": "for i in range(x.size):\n    k = i\n    y.flat[i] = k\ny.flat[0] = k",
     "y is read before a stage": "n = y.flat[0]\nfor i in range(x.size):\n    y.flat[i] = n",
