@@ -21,7 +21,7 @@ from graphc.backends.cuda.rules import Rule, Template, blocks_for, is_floating, 
 from graphc.backends.cuda.target import CudaTarget
 from graphc.backends.lines import Lines
 from graphc.ir.opdef import Call
-from graphc.ir.ops._window import window
+from graphc.ir.ops._window import Window, window
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Static, Step, Task, View
 from graphc.ir.types import DType
 
@@ -82,31 +82,36 @@ def emit(spec: KernelSpec, target: CudaTarget) -> str:
     else:
         _emit_put_block(s, epilogue, bool(bias), str(spec["y"]))
     with s.block(f"def {spec.name}({', '.join([*NAMES, *bias, *epilogue.arguments()])}):"):
-        s(f"a, b = shared({2 * tile.depth * tile.maps}), shared({2 * tile.depth * tile.pixels})")
-        s("t = thread()")
-        _emit_place(s, tile, spec)
-        for i in range(tile.own_maps):
-            s("; ".join(f"c{i}_{j} = f4(0.0)" for j in range(tile.own_pixels)))
-        _emit_fetch(s, tile, spec, "0")
-        _emit_keep(s, tile, "0")
-        s("barrier()")
-        s(f"side, k0 = 0, {tile.depth}")
-        with s.block("while k0 < depth:"):
-            _emit_fetch(s, tile, spec, "k0")
-            emit_products(s, tile)
-            s("side = 1 - side")
-            _emit_keep(s, tile, "side")
-            s("barrier()")
-            s(f"k0 = k0 + {tile.depth}")
-        emit_products(s, tile)
+        s("u = i64(block())")
+        emit_sums(s, tile, spec)
         (_emit_results if plain else _emit_result_blocks)(s, tile, epilogue, bool(bias))
     return s.text()
+
+
+def emit_sums(s: Lines, tile: Tile, spec: KernelSpec, begin: str = "0", end: str = "depth") -> None:
+    """Code that computes the sums ``c<i>_<j>`` of the products from ``begin`` to ``end``, of block ``u``."""
+    s(f"a, b = shared({2 * tile.depth * tile.maps}), shared({2 * tile.depth * tile.pixels})")
+    s("t = thread()")
+    _emit_place(s, tile, spec)
+    for i in range(tile.own_maps):
+        s("; ".join(f"c{i}_{j} = f4(0.0)" for j in range(tile.own_pixels)))
+    _emit_fetch(s, tile, spec, begin)
+    _emit_keep(s, tile, "0")
+    s("barrier()")
+    s(f"side, k0 = 0, {begin} + {tile.depth}")
+    with s.block(f"while k0 < {end}:"):
+        _emit_fetch(s, tile, spec, "k0")
+        emit_products(s, tile)
+        s("side = 1 - side")
+        _emit_keep(s, tile, "side")
+        s("barrier()")
+        s(f"k0 = k0 + {tile.depth}")
+    emit_products(s, tile)
 
 
 def _emit_place(s: Lines, tile: Tile, spec: KernelSpec) -> None:
     """The block's tile, and the pixel whose elements this thread fetches."""
     s(f"rows, columns = quot(maps + {tile.maps - 1}, {tile.maps}), quot(pixels + {tile.pixels - 1}, {tile.pixels})")
-    s("u = i64(block())")
     s(f"m0, u = rest(u, rows) * {tile.maps}, quot(u, rows)")
     s(f"p0, group = rest(u, columns) * {tile.pixels}, quot(u, columns)")
     s(f"pixel, part = t & {tile.pixels - 1}, quot(t, {tile.pixels})")
@@ -288,11 +293,16 @@ def _bind(
 ) -> list[Step]:
     x, y, w = ins[0], outs[0], window(call)
     assert x is not None
+    return [(product_task(call, choice, ins, outs, (image_strides(x), image_strides(y)), *geometry(x, y, w)),)]
+
+
+def geometry(x: View, y: View, w: Window) -> tuple[tuple[int, ...], tuple[int, ...], int]:
+    """Of a convolution: from ``pixels`` to ``maps`` in ``NAMES``, from ``sh`` on, and the groups."""
     shape, result = x.type.static_shape, y.type.static_shape
     groups, pixels = w.group, result[0] * int(np.prod(result[2:]))
     sizes = (pixels, *(1, *result[2:])[-2:], *(1, *shape[2:])[-2:], shape[1] // groups, result[1] // groups)
     moves = (*(1, *w.stride)[-2:], *(1, *w.dilation)[-2:], *(0, *w.heads)[-2:])
-    return [(product_task(call, choice, ins, outs, (image_strides(x), image_strides(y)), sizes, moves, groups),)]
+    return sizes, moves, groups
 
 
 def product_task(

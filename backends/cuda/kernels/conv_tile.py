@@ -54,3 +54,28 @@ TILES = (
 def tile_for(maps: int, pixels: int, groups: int, target: CudaTarget) -> Tile:
     """The tile of the least predicted time; of equal ones the largest."""
     return min(TILES, key=lambda tile: tile.time(maps, pixels, groups, target))
+
+
+PIECES = (1, 2, 3, 4, 6, 8, 12, 16)
+"""Into how many a sum may be cut."""
+STEPS = 8
+"""Turns of a tile's loop that a piece has at least."""
+JOIN = 500_000
+"""What another launch takes, in multiply-adds of the largest tile on one multiprocessor. A guess, as is the next."""
+SUM = 0.4
+"""What it takes to store a sum and to load it again."""
+
+
+def tile_and_pieces(maps: int, pixels: int, groups: int, depth: int, target: CudaTarget) -> tuple[Tile, int]:
+    """The tile of the least predicted time for sums of ``depth`` products, and into how many pieces to cut these.
+
+    Where a layer has fewer tiles of results than there are multiprocessors, pieces of sums keep the others busy.
+    """
+    cuts = [(tile, n) for tile in TILES for n in PIECES if n == 1 or depth >= n * STEPS * tile.depth]
+
+    def time(cut: tuple[Tile, int]) -> float:
+        tile, pieces = cut
+        join = JOIN + SUM * pieces * maps * groups * pixels if pieces > 1 else 0
+        return tile.time(maps, pixels, groups * pieces, target) * depth / pieces + join
+
+    return min(cuts, key=time)

@@ -1,0 +1,66 @@
+"""Convolutions whose sums are cut into pieces, for a card in the emulator, against the reference interpreter."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from emulated import answers
+from one_net import operator
+
+from graphc.backends.cuda.kernels.conv_tile import TILES, tile_and_pieces
+from graphc.backends.cuda.target import find
+
+
+def data(*shape: int) -> np.ndarray:
+    """Seeded floats."""
+    return np.random.default_rng(sum(shape)).standard_normal(shape).astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def cheap_launches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sums so short that the emulator is quick are cut, too."""
+    monkeypatch.setattr("graphc.backends.cuda.kernels.conv_tile.JOIN", 0)
+
+
+# shape, maps, kernel, stride, pad, group
+LAYERS = [
+    ((1, 64, 7, 7), 40, 3, 1, 1, 1),
+    ((1, 300, 5, 5), 70, 1, 1, 0, 1),
+    ((2, 60, 6, 5), 34, 3, 2, 1, 2),
+]
+
+
+@pytest.mark.parametrize("case", LAYERS, ids=str)
+def test_layers_with_few_results(case) -> None:
+    shape, maps, kernel, stride, pad, group = case
+    weights = {"w": data(maps, shape[1] // group, kernel, kernel), "b": data(maps)}
+    ops = [
+        operator("Conv", "x w b", "c", kernel=kernel, stride=stride, pad=pad, group=group),
+        operator("Relu", "c", "y"),
+    ]
+    plan, _ = answers(ops, {"x": data(*shape)}, "y", weights, tolerance=3e-6)
+    assert {k.template for k in plan.kernels} == {"conv_pieces", "conv_join"}
+    for n in (1, 3):  # other sizes need no other kernels
+        x = data(n, shape[1], 9, 8)
+        answers(ops, {"x": x}, "y", weights, tolerance=3e-6)
+        plan.run({"x": x})
+
+
+def test_an_epilogue_comes_last() -> None:
+    weights = {"w": data(20, 64, 3, 3), "s": data(20)}
+    ops = [
+        operator("Conv", "x w", "c", kernel=3, pad=1),
+        operator("Mul", "c s", "d", broadcast=1, axis=1),
+        operator("Add", "d r", "e"),
+        operator("Relu", "e", "y"),
+    ]
+    plan, _ = answers(ops, {"x": data(1, 64, 5, 7), "r": data(1, 20, 5, 7)}, "y", weights, tolerance=3e-6)
+    assert {k.template for k in plan.kernels} == {"conv_pieces", "conv_join"}
+
+
+def test_only_sums_that_leave_the_card_idle_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    target = find("cuda:sm_90a")
+    assert tile_and_pieces(512, 49, 1, 4608, target)[1] > 1
+    assert tile_and_pieces(256, 64 * 56 * 56, 1, 576, target) == (TILES[0], 1)
+    assert tile_and_pieces(64, 56 * 56, 1, 64, target)[1] == 1
