@@ -132,8 +132,8 @@ def _asm(text: str, constraints: str) -> Build:
 
 
 def _sigmoid(b: Any, a: Any) -> Any:
-    one = ir.Constant(F32, 1.0)
-    return b.fdiv(one, b.fadd(one, _call(b, "__nv_expf", F32, b.fneg(a))))
+    one, minus = ir.Constant(F32, 1.0), b.fsub(ir.Constant(F32, -0.0), a)  # NVVM knows no fneg
+    return b.fdiv(one, b.fadd(one, _call(b, "__nv_expf", F32, minus)))
 
 
 def _narrow(operation: str) -> Build:

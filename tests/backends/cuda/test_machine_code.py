@@ -15,6 +15,7 @@ import graphc
 from graphc.backends.cache import KernelCache
 from graphc.backends.cuda.compile import Source, compile_kernels, compiler_versions
 from graphc.backends.cuda.cubin import Cubin
+from graphc.backends.cuda.pointwise import SCALAR
 from graphc.backends.cuda.target import TARGETS, find
 from graphc.plan import Plan
 
@@ -120,3 +121,14 @@ def test_nets_share_machine_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     second = sources(emulated_plan([operator("Softmax", "x", "z")], {"x": data(2, 5, 77)}, "z", {}, target))
     monkeypatch.setattr("subprocess.run", lambda *args, **options: pytest.fail("a compiler was started"))
     assert compile_kernels(second, find(target), store).keys() == first.keys()
+
+
+def test_every_pointwise_operation_compiles(tmp_path: Path) -> None:
+    lines = ["def spellings(y, x):", "    i = thread()", "    a = ld_f4(x, i)", "    m = isnan(a)"]
+    for k, (name, spelling) in enumerate(SCALAR.items()):
+        values = {"where": "maa", "both": "mm", "either": "mm", "negate": "m"}.get(name, "aaa")
+        lines += [f"    t{k} = {spelling.format(*values)}"]
+        truth = name in ("lt", "le", "eq", "isnan", "both", "either", "negate")
+        lines += [f"    a = where(t{k}, a, f4(2.0))" if truth else f"    a = t{k}"]
+    source = "\n".join([*lines, "    st_f4(y, i, a)", ""])
+    compile_kernels({"spellings": (source, 256)}, find("cuda:sm_90a"), KernelCache(tmp_path))
