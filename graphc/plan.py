@@ -11,6 +11,7 @@ import numpy as np
 
 from graphc.backends.cpu.target import native, targets
 from graphc.backends.cuda.target import is_cuda
+from graphc.backends.identity import generators
 from graphc.backends.load import KernelObject
 from graphc.host_segment import HostSegment
 from graphc.ir import DType, Graph, GraphcError, LoweringError, PlanError, RunError, TensorType, registry
@@ -311,6 +312,7 @@ class Plan:
         offsets, nbytes = _offsets(constants)
         body: dict[str, Any] = {
             "target": self.target,
+            "generators": generators(),
             "threads": self.threads,
             "graph": print_graph(self.graph),
             "raw": _raw(self.graph, slot_of),
@@ -451,6 +453,7 @@ def _plain_segment(part: Segment, segment: AnySegment, slot_of: Mapping[int, int
 
 
 def _restore(body: dict[str, Any], tail: np.ndarray, threads: int | None, allow_native: bool) -> Plan:
+    _check_generators(body.get("generators"))
     _check_target(body["target"])
     _check_target(body.get("beside", body["target"]))
     constants = [_constant(plain, tail, at) for at, plain in zip(body["offsets"], body["constants"])]
@@ -476,6 +479,15 @@ def _restore(body: dict[str, Any], tail: np.ndarray, threads: int | None, allow_
     cut = Segments(tuple(parts), body["results"])
     _check_slots(graph, cut)
     return Plan(graph, cut, segments, threads, code)
+
+
+def _check_generators(identity: object) -> None:
+    """Raise ``PlanError`` where other kernel generators made the plan: its weights may lie in another order."""
+    if identity != generators():
+        raise PlanError(
+            "the plan was made by another version of graphc, whose kernels take their operands in another form",
+            "compile the net again, or use the graphc that wrote the plan",
+        )
 
 
 def _check_operators(graph: Graph) -> None:

@@ -63,6 +63,15 @@ def forged(data: bytes, change: dict[str, Any], drop: str = "") -> bytes:
     return head + bytes(-len(head) % planfile.ALIGNMENT) + data[start:]
 
 
+def test_plans_of_other_kernels_are_refused(path: Path, tmp_path: Path) -> None:
+    """Another version may take packed weights or a kernel's parameters in another order, and read past their ends."""
+    target = tmp_path / "old.pkl"
+    for changed in (forged(path.read_bytes(), {"generators": "0" * 32}), forged(path.read_bytes(), {}, "generators")):
+        target.write_bytes(changed)
+        with pytest.raises(graphc.PlanError, match="another version of graphc"):
+            graphc.load(target)
+
+
 def test_forged_fields_are_errors(path: Path, tmp_path: Path) -> None:
     data = path.read_bytes()
     fields = pickle.loads(pickle.loads(data)["body"])
