@@ -34,6 +34,7 @@ class Stage:
     levels: the loops of the nest, the outermost first. shared: which of them threads share out. growing: names that
     grow by the same number in each turn of the outermost, and the number. fails: it may end in an error. covers: arrays
     of which each turn of all levels stores one element that no other does. arrays: that it touches.
+    picked: those of which elements choose the elements.
     before: arrays of which each thread reads elements one after another before it begins. replay: what a thread runs of
     each turn of the outermost loop before its own.
     """
@@ -45,6 +46,7 @@ class Stage:
     fails: bool = False
     covers: set[str] = field(default_factory=set)
     arrays: set[str] = field(default_factory=set)
+    picked: set[str] = field(default_factory=set)
     before: set[str] = field(default_factory=set)
     replay: Body = field(default_factory=list)
 
@@ -346,6 +348,7 @@ class _Trial:
                 if any(not ways[w] for w in wanted):
                     raise Refusal(f"turns may meet at elements of {array}")
         self.stage.arrays |= {t.array for t in walk.touches}
+        self.stage.picked |= {t.array for t in walk.touches if t.part and any(map(walk.has_data, t.part.indices))}
         if walk.turned:  # where nothing turns, there is nothing to cover
             self.covers = self._covered(walk) if self.covers is None else self.covers & self._covered(walk)
 
@@ -367,7 +370,8 @@ def _ways(walk: Walk, touch: Touch, wanted: Sequence[str]) -> dict[str, set[tupl
     if touch.part is None:
         return {}
     found: dict[str, set[tuple[object, ...]]] = {}
-    for axis, index in enumerate(touch.part.indices):
+    seen = [(axis, form) for axis, index in enumerate(touch.part.indices) for form in {index, walk.folded(index)}]
+    for axis, index in seen:
         digits = {a: walk.atoms[a].range for a in index.atoms if not walk.atoms[a].same}
         digits = {a: r if r is not None and walk.is_same(r) else None for a, r in digits.items()}
         how: Extraction

@@ -268,6 +268,19 @@ class Walk:
         """The atoms of the digits of a variable."""
         return [a for k in range(len(self.chains[variable])) for a in self.digit(variable, k).atoms]
 
+    def folded(self, index: Poly) -> Poly:
+        """An index in which the digits of a variable that stand there together are the variable again."""
+        for variable, chain in self.chains.items():
+            lowest = self.digit(variable, 0)
+            for m, n in index.terms if len(chain) > 1 else ():
+                if lowest.terms[0][0][0] in m:
+                    factor = Poly((((*(a for a in m if a != lowest.terms[0][0][0]),), n),))
+                    whole = index - factor * self._from(variable, 0)
+                    if not whole.atoms & set(self.digits_of(variable)):
+                        index = whole + factor * Poly.atom(variable)
+                        break
+        return index
+
     def array_of(self, node: ast.expr) -> str | None:
         """The array that an expression is a part of."""
         value = self.names.get(base_name(node) or "")
@@ -276,6 +289,7 @@ class Walk:
     def start(self, variable: str, same: bool, size: Poly | None) -> Poly:
         """The term of a variable of a loop, from 0 on."""
         chain = self.chains.setdefault(variable, [ONE])
+        self.atoms[variable] = Atom(same, True, False, size)
         for k in range(len(chain)):
             above = chain[k + 1] if k + 1 < len(chain) else size
             name = next(iter(self.digit(variable, k).atoms))
@@ -486,7 +500,7 @@ class Walk:
         """A loop inside of an iteration."""
         self._count += 1
         assert isinstance(s.target, ast.Name)
-        first, count = self.bounds_of(s)
+        first, count = self.bounds_of(s, at_most=True)
         if count == ZERO:
             return
         self.forget(s.body)
@@ -503,10 +517,14 @@ class Walk:
         yield
         self._loops = before
 
-    def bounds_of(self, s: ast.For) -> tuple[Poly, Poly | None]:
-        """Where a loop begins, and how many turns it has if its step is 1."""
+    def bounds_of(self, s: ast.For, at_most: bool = False) -> tuple[Poly, Poly | None]:
+        """Where a loop begins, and how many turns it has if its step is 1; the most that it may have with at_most."""
         if not (isinstance(s.iter, ast.Call) and ast.unparse(s.iter.func) == "range"):
             raise Refusal(f"'for {ast.unparse(s.target)} in {ast.unparse(s.iter)}' does not count")
+        last = s.iter.args[-1]
+        if at_most and len(s.iter.args) == 1 and isinstance(last, ast.IfExp) and is_zero(last.orelse):
+            self.number(last.test)
+            return ZERO, self.number(last.body)
         given = [self.number(a) for a in s.iter.args]
         first, stop = (ZERO, given[0]) if len(given) == 1 else given[:2]
         return first, stop - first if len(given) < 3 else None
@@ -543,9 +561,9 @@ def bounds(test: ast.expr, holds: bool) -> list[tuple[str, ast.expr]]:
             if len(p.ops) > 1 and not holds:
                 continue
             kind = type(op) if holds else NOT.get(type(op))
-            if isinstance(a, ast.Name) and kind is ast.GtE and _is_zero(b):
+            if isinstance(a, ast.Name) and kind is ast.GtE and is_zero(b):
                 least.add(a.id)
-            if isinstance(b, ast.Name) and kind is ast.LtE and _is_zero(a):
+            if isinstance(b, ast.Name) and kind is ast.LtE and is_zero(a):
                 least.add(b.id)
             if isinstance(a, ast.Name) and kind is ast.Lt:
                 tops.append((a.id, b))
@@ -561,7 +579,8 @@ NOT: dict[type[ast.cmpop], type[ast.cmpop]] = {
 """What a comparison of integers says where it does not hold."""
 
 
-def _is_zero(node: ast.expr) -> bool:
+def is_zero(node: ast.expr) -> bool:
+    """The number 0."""
     return isinstance(node, ast.Constant) and node.value == 0
 
 

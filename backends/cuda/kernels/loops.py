@@ -44,8 +44,9 @@ LOOKS, MOST_LOOKS = 4096, 1 << 16
 """So many elements or turns a thread looks at, each thread the same ones, before it begins with its own: where a kernel
 is chosen, and where a plan is bound to other sizes."""
 LOOKING = "each thread would have to look at {} elements before it begins"
-LEAST, MUCH = 32, 1 << 16
-"""Fewer threads than the one do not run a loop of more turns than the other: that would be slow beyond all measure."""
+MUCH, MOST = 1 << 16, 4096
+"""A loop of more turns, or over arrays of more elements, than the one is not run by so few threads that each would have
+more than the other: that would be slow beyond all measure."""
 
 
 @dataclass(frozen=True)
@@ -104,10 +105,12 @@ def why_not(call: Call) -> str:
         looks = _looks(proved.flat, stage, values, counts)
         if looks > LOOKS:
             return LOOKING.format(looks)
-        if stage.levels and counts and math.prod(counts) > MUCH:
-            shared = math.prod(counts[k] for k in stage.shared)
-            if shared < LEAST:
-                return f"only {shared} threads could share out its loop of {math.prod(counts)} turns"
+        if stage.levels and counts:
+            threads = math.prod(counts[k] for k in stage.shared)
+            seen = [_size(values[proved.flat.params.index(name)]) for name in stage.arrays - stage.picked]
+            work = max(math.prod(counts), sum(seen))
+            if work > MUCH and work > MOST * threads > 0:
+                return f"only {threads} threads could share out its {work} turns or elements"
     return ""
 
 

@@ -8,6 +8,7 @@ from emulated import TARGET, answers, emulated_plan
 from one_net import nets, operator
 
 import graphc
+from graphc.frontends.netdef import Operator
 from graphc.ir import DType, TensorType
 from graphc.ir.opdef import lookup
 from graphc.readiness import readiness
@@ -91,9 +92,19 @@ def test_a_loop_that_runs_in_order_stays_on_the_cpu_with_the_reason() -> None:
     ops, inputs = [operator("AveragedLoss", "x", "y")], {"x": data(5000)}
     plan = emulated_plan(ops, inputs, "y", {}, beside=True)
     assert {n.device for n in plan.graph.nodes} == {"cpu:0"}
-    predict, _ = nets(ops, inputs, "y", {})
-    report = readiness(predict, None, {"x": TensorType(DType.FLOAT, (5000,))}, TARGET)
-    assert "each thread would have to look at 5000 elements before it begins" in report.on_cpu[0][2]
+    assert "each thread would have to look at 5000 elements before it begins" in _reason(ops, inputs, "y")
+
+
+def test_few_threads_stay_on_the_cpu() -> None:
+    ops, inputs = [operator("ChannelStats", "x", "a b")], {"x": data(1, 2, 300, 300)}
+    assert "only 2 threads could share out its 180004 turns or elements" in _reason(ops, inputs, "a b")
+
+
+def _reason(ops: list[Operator], inputs: dict[str, np.ndarray], outputs: str) -> str:
+    """What ``graphc check`` says of the only operator of a net."""
+    predict, _ = nets(ops, inputs, outputs, {})
+    types = {name: TensorType(DType.FLOAT, array.shape) for name, array in inputs.items()}
+    return readiness(predict, None, types, TARGET).on_cpu[0][2]
 
 
 def test_lengths_that_each_thread_adds_up() -> None:
