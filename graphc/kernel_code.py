@@ -12,7 +12,6 @@ from graphc.backends.cuda.library import CudaLibrary
 from graphc.backends.load import KernelObject
 from graphc.ir import PlanError, RunError
 from graphc.ir.schedule import KernelSpec, Schedule
-from graphc.runtime.card import Array
 from graphc.runtime.card_array import CardArray
 
 TargetLibrary = CpuLibrary | CudaLibrary
@@ -33,8 +32,8 @@ class Runner(Protocol):
     schedule: Schedule
     constants: Sequence[np.ndarray]
 
-    def run(self, inputs: Sequence[Array]) -> list[Array]:
-        """Outputs for inputs of exactly the schedule's shapes and dtypes, C-contiguous and aligned."""
+    def run(self, inputs: Sequence[Any]) -> list[Any]:
+        """Outputs for inputs of exactly the schedule's shapes and dtypes, C-contiguous and aligned; ``Array``s."""
 
     def fetch(self, name: str) -> np.ndarray:
         """A copy of a kept blob after a run, in plain layout."""

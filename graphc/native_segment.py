@@ -24,7 +24,6 @@ from graphc.passes.assume_sizes import assume_sizes, types_restored
 from graphc.passes.lower import choose_kernels, lower
 from graphc.passes.unroll_recurrent import has_recurrent, unroll
 from graphc.planning import PLANNING
-from graphc.runtime.card import Array
 from graphc.runtime.executor import Executor, aligned_zeros
 
 MOST_SHAPES = 64
@@ -130,12 +129,13 @@ class NativeSegment:
     # ---- running -----------------------------------------------------------------------------------------------------
 
     def run(
-        self, arrays: Sequence[Array], keep: frozenset[str] = NOTHING, resident: frozenset[int] = NONE
-    ) -> tuple[list[Array], Runner]:
+        self, arrays: Sequence[Any], keep: frozenset[str] = NOTHING, resident: frozenset[int] = NONE
+    ) -> tuple[list[Any], Runner]:
         """Outputs for contiguous arrays of the inputs' dtypes, and the executor, from which blobs can be fetched until
         it is given back with ``release``.
 
-        resident: outputs that stay on the card where the segment runs there; they are valid until ``release``.
+        Arrays are ``runtime.card.Array``. resident: outputs that stay on the card where the segment runs there; these
+        are valid until ``release``.
         """
         key = Key(tuple([a.shape for a in arrays]), keep)
         if self.shape_inputs or self._open_inputs:
@@ -184,7 +184,7 @@ class NativeSegment:
         with PLANNING:
             return require_host(self._executor(executor.schedule, executor.constants, *memory))
 
-    def _new(self, lane: Lane, key: Key, resident: frozenset[int], arrays: Sequence[Array]) -> Runner:
+    def _new(self, lane: Lane, key: Key, resident: frozenset[int], arrays: Sequence[Any]) -> Runner:
         with PLANNING:
             schedule, constants = self._schedule(key, arrays)
             _require_memory(schedule, self.threads)
@@ -204,7 +204,7 @@ class NativeSegment:
         threads = 1 if _is_tiny(schedule) else self.threads
         return self.code.executor(schedule, constants, threads, memory, resident)
 
-    def _schedule(self, key: Key, arrays: Sequence[Array]) -> Bound:
+    def _schedule(self, key: Key, arrays: Sequence[Any]) -> Bound:
         """The schedule for some shapes and kept blobs: inferred and lowered on first use."""
         if key not in self._schedules:
             self._require_open_sizes(key.shapes)
@@ -228,7 +228,7 @@ class NativeSegment:
             oldest = next(key for key in self._schedules if key != self.default)
             del self._schedules[oldest]
 
-    def _bind_types(self, key: Key, arrays: Sequence[Array]) -> None:
+    def _bind_types(self, key: Key, arrays: Sequence[Any]) -> None:
         for v, array in zip(self.graph.inputs, arrays):
             quant = array_quant(array) or v.type.quant
             v.type = replace(v.type, dtype=v.type.dtype or DType.of(array.dtype), shape=array.shape, quant=quant)

@@ -195,7 +195,7 @@ class Plan:
         return found
 
     def _run_segments(
-        self, arrays: list[Array], keep: frozenset[str], watch: Look | None = None, on_card: bool = False
+        self, arrays: Sequence[Array], keep: frozenset[str], watch: Look | None = None, on_card: bool = False
     ) -> dict[str, Any]:
         with ExitStack() as running:  # what stays on the card is valid until its segment is released
             slots, kept = self._run_in_order(arrays, keep, watch, self._resident[on_card], running)
@@ -213,14 +213,14 @@ class Plan:
 
     def _run_in_order(
         self,
-        arrays: list[Array],
+        arrays: Sequence[Array],
         keep: frozenset[str],
         watch: Look | None,
         resident: Sequence[frozenset[int]],
         running: ExitStack,
     ) -> tuple[list[Any], dict[str, np.ndarray]]:
         """The inputs and the outputs of all segments, and the blobs to keep; running: what has to end after them."""
-        slots, kept = list(arrays), dict[str, np.ndarray]()
+        slots, kept = list[Any](arrays), dict[str, np.ndarray]()
         for part, segment, staying in zip(self.cut.parts, self.segments, resident):
             given = [slots[i] for i in part.sources]
             if part.host or part.beside:
@@ -278,7 +278,7 @@ class Plan:
     def _usage(self) -> str:
         return "inputs: " + ", ".join(f"'{n}': {t}" for n, t in self.inputs.items())
 
-    def _arrays(self, inputs: Mapping[str, Any]) -> list[Array]:
+    def _arrays(self, inputs: Mapping[str, Any]) -> list[Any]:
         if not isinstance(inputs, Mapping):
             raise RunError(
                 f"inputs are a {type(inputs).__name__}, not a mapping from blob name to array", self._usage()

@@ -49,5 +49,4 @@ def _erase_unread(graph: Graph, node: Node | None) -> None:
 
 def _reorder(value: Value, layout: Layout, like: Node) -> Node:
     result = Value(replace(value.type, layout=layout), value.name)
-    attrs = {"layout": layout.text.encode()}
-    return Node("g.reorder", [value], [result], attrs, like.location, device=CARD)
+    return Node("g.reorder", [value], [result], {"layout": layout.text.encode()}, like.location, device=CARD)

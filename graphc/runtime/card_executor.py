@@ -138,7 +138,7 @@ class CardExecutor:
     def _output(self, k: int, port: Port) -> Array:
         start = self._out_starts[k]
         if k not in self._resident:
-            return self._host(port, start).copy()
+            return np.array(self._host(port, start))
         place = self._ports.address + start
         return CardArray(place, port.type.static_shape, np.dtype(_dtype(port)), self._ports, self._read)
 
