@@ -122,7 +122,8 @@ def _bind_whole(
     assert x is not None
     require_reach(x)
     made = _whole(call, x)
-    assert made is not None
+    if made is None:  # the sizes at hand are others than those chosen for
+        return _bind(call, _choose(call, target) or choice, ins, outs, workspace, target)
     return [(made.task(choice.spec, (y.address, x.address), call.node.results[0].name),)]
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from emulated import answers, emulated_plan
 from emulated_card import EmulatedCard
-from one_net import operator
+from one_net import operator, reference
 from simt_memory import Fault, SharedMemory
 
+from graphc.backends.cuda.cubin import Cubin
 from graphc.backends.cuda.kernels import tensor_tile
 from graphc.backends.cuda.kernels.tensor_tile import Size, TensorTile, tile_for
 from graphc.backends.cuda.target import TARGETS
+from graphc.ir.schedule import KernelSpec
 
 TOLERANCE = {"float16": 2e-3, "bfloat16": 2e-2}
 """What a few layers lose by rounding to 11 and to 8 bits."""
@@ -121,6 +124,31 @@ def test_pools_and_pointwise_operators_of_blocks(channels: int) -> None:
     ]
     used = halves(ops, {"x": data(1, 4, 7, 6)}, weights, last="y1 y2")
     assert {"pool_blocked", "pointwise_blocked", "conv_tensor"} <= {*used}
+
+
+@pytest.mark.parametrize("precision", ["float", "float16"])
+def test_an_average_of_whole_images_runs_other_sizes(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, weights = image(21)
+    weights |= {"v": data(16, 21, 1, 1)}
+    ops = [first, operator("AveragePool", "r", "p", kernel=7), operator("Conv", "p v", "y", kernel=1)]
+    asked = "float" if precision == "float" else {"*": precision, "y": precision}
+    plan, _ = answers(ops, {"x": data(2, 4, 7, 7)}, "y", weights, 2e-3, asked)
+    used = {k.template for k in plan.kernels}
+    assert ("pool_whole_blocked" if precision == "float16" else "reduce") in used
+    inputs = {"x": data(2, 4, 9, 8)}
+    card, more = plan.code.card, {}
+    before = card._source
+
+    def load(specs: Sequence[KernelSpec], progress: object = None) -> None:
+        """As the compiler, without which the emulator runs."""
+        for s in specs:
+            more[s.name] = plan.code.source(s)
+            plan.code.objects.setdefault(s.name, Cubin(s.name, b"\x7fELF", s.int("threads"), 0, 0, 0, 0).pack())
+
+    monkeypatch.setattr(plan.code, "load", load)
+    monkeypatch.setattr(card, "_source", lambda name: more.get(name) or before(name))
+    (want,) = reference(ops, inputs, "y", weights)
+    np.testing.assert_allclose(plan.run(inputs)["y"], want, rtol=0, atol=2e-3 * np.abs(want).max())
 
 
 def test_depthwise_convolution() -> None:
