@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
+sys.path.insert(0, str(Path(__file__).parent))
 
 import golden
 from emulated import TARGET, on_emulated_card
@@ -31,7 +32,12 @@ def difference(reader: Any, case: Any) -> str | None:
         return None
     if not plan.kernels:
         return None
-    return golden.difference(reader, case, run_compiled(plan, case.op, inputs))
+    try:
+        return golden.difference(reader, case, run_compiled(plan, case.op, inputs))
+    except graphc.RunError:
+        raise
+    except graphc.GraphcError:
+        return None  # its sizes ask for a kernel that is compiled at the run
 
 
 def main(folder: Path, names: list[str]) -> int:
