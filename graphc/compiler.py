@@ -10,12 +10,14 @@ from operator import index
 import numpy as np
 
 from graphc.backends.cuda.target import is_cuda
+from graphc.engines import Engine, engine_requests
 from graphc.frontends.netdef import Source, import_net, read_net
 from graphc.frontends.netdef.order import require_order
 from graphc.input_shapes import assume_input_shapes
 from graphc.ir import DType, Graph, GraphcError, LoweringError, TensorType
 from graphc.ir.ops.unsupported import require_runnable
 from graphc.passes import LEVELS, Dce, Half, Pass, Pipeline, parse_pipeline, run_pipeline, with_block, with_devices
+from graphc.passes.choose_engines import choose_engines
 from graphc.passes.manager import Callback
 from graphc.plan import Plan, require_threads
 from graphc.plan_inputs import IMAGE_RANK
@@ -138,6 +140,7 @@ def compile(
     threads: int | None = None,
     max_memory: int | str | None = None,
     precision: Precision = "float",
+    engine: Engine = "default",
     progress: Progress | None = None,
 ) -> Plan:
     """Compile a Caffe2 net.
@@ -152,7 +155,9 @@ def compile(
     between operators lie; weights, inputs and outputs lie outside of it. To keep to it, values may be computed twice.
     precision: ``"float"``, ``"float16"`` (or ``"half"``), ``"bfloat16"`` (``"bf16"``), of weights and of values between
     operators; or a dict of these by the blob that an operator computes, ``"*"`` for all others
-    (``docs/half-precision.md``). Raises ``GraphcError`` and its kinds.
+    (``docs/half-precision.md``). engine: who computes operators on a card: ``"default"``, graphc's kernels;
+    ``"CUDNN"``, NVIDIA's libraries where they can; ``"net"``, these where the NetDef names them; or a dict by blob,
+    ``"*"`` for all others (``docs/cuda.md``). Raises ``GraphcError`` and its kinds.
     """
     graph = import_model(predict_net, init_net, inputs)
     return compile_graph(
@@ -164,6 +169,7 @@ def compile(
         threads=threads,
         max_memory=max_memory,
         precision=precision,
+        engine=engine,
         progress=progress,
     )
 
@@ -178,6 +184,7 @@ def compile_graph(
     threads: int | None = None,
     max_memory: int | str | None = None,
     precision: Precision = "float",
+    engine: Engine = "default",
     progress: Progress | None = None,
     prepare: bool = True,
 ) -> Plan:
@@ -185,6 +192,7 @@ def compile_graph(
     require_threads(threads)
     limit = None if max_memory is None else byte_count(max_memory)
     machine = find(target)
+    engines = engine_requests(engine, is_cuda(machine.name))
     require_runnable(graph)
     _add_outputs(graph, outputs)
     assume_input_shapes(graph)
@@ -195,6 +203,8 @@ def compile_graph(
     optimise(graph, machine, level, (*chosen_pipeline(pipeline, level, machine, bool(behind)), *behind))
     report("optimise", 1, 1)
     code = machine_code(library_for(machine), beside=beside(target))
+    if engines:
+        choose_engines(graph, code.library, engines)
     plan = Plan.build(graph, code.library, threads or available_cores(), code, limit)
     if prepare:
         plan.prepare(lambda done, total: report("kernels", done, total))

@@ -65,7 +65,7 @@ class CudaCode(KernelCode):
     def load(self, specs: Sequence[KernelSpec], progress: Callable[[int, int], None] | None = None) -> None:
         """Have the machine code of these kernels in ``objects``; raises ``GraphcError`` without a compiler."""
         with PLANNING:
-            missing = [s for s in specs if s.name not in self.objects]
+            missing = [s for s in specs if not s.library and s.name not in self.objects]
             if not missing:
                 return
             sources = {s.name: (self.source(s), s.int("threads")) for s in missing}
@@ -90,7 +90,7 @@ class CudaCode(KernelCode):
         resident: Collection[int] = (),
     ) -> CardExecutor:
         """The schedule as one recorded sequence of launches on the card."""
-        kernels = {s.name: _cubin(self.objects[s.name]).code for s in schedule.kernels}
+        kernels = {s.name: _cubin(self.objects[s.name]).code for s in schedule.kernels if not s.library}
         arena = memory[0] if memory else self.card.allocate(schedule.arena_bytes)
         weights = [self._constant(a) for a in constants]
         return CardExecutor(schedule, kernels, self.card, constants, weights, arena, resident)

@@ -45,6 +45,11 @@ class KernelSpec:
         """A stable identifier: the template and eight hex digits of the parameters."""
         return f"{self.template}_{blake2b(str(self).encode(), digest_size=4).hexdigest()}"
 
+    @property
+    def library(self) -> str:
+        """The library that does the task (``ir/library_call.py``); empty where the kernel is one to generate."""
+        return str(dict(self.params).get("library", ""))
+
     def __str__(self) -> str:
         return self.template + "{" + ",".join(f"{k}={v!r}" for k, v in self.params) + "}"
 

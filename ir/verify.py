@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from graphc.ir.attrs import Attr
+from graphc.ir.engine import CHOSEN
 from graphc.ir.errors import VerifyError
 from graphc.ir.excerpt import excerpt
 from graphc.ir.graph import Graph, Node, Value, clone_attr
@@ -175,6 +176,8 @@ class _NodeCheck:
                 continue
             if name == PRECISION:
                 self.precision()
+                continue
+            if name == CHOSEN and self.rules.internal:
                 continue
             try:
                 kind = self.node.opdef.arg(name).kind

@@ -47,6 +47,9 @@ LATE_IMPORTS = {
     ): "LLVM is loaded by the process that runs kernels, not by one that looks at plans",
     ("graphc.runtime.nvidia", "cuda.core"): "an extra, for those who have a card",
     ("graphc.runtime.nvidia", "cuda.bindings"): "so is what it is made with",
+    ("graphc.runtime.cudnn", "cudnn"): "an extra, for those who ask for its engine",
+    ("graphc.runtime.cublaslt", "nvmath"): "so is this one",
+    ("graphc.runtime.cublaslt", "nvmath.bindings"): "and this, a part of it",
     (
         "graphc.passes.memory.allocate",
         "graphc.passes.memory.exact",

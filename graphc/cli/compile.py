@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from graphc.cli.options import (
+    engine_option,
     half_options,
     init_option,
     input_option,
@@ -21,6 +22,7 @@ from graphc.cli.options import (
     level_options,
     max_memory_option,
     net_argument,
+    parse_engines,
     parse_inputs,
     parse_precisions,
     target_option,
@@ -47,6 +49,7 @@ from graphc.plan import Plan
     metavar="BLOB=KIND",
     help="Precision of the operator that computes a blob: float, float16 or bfloat16. Repeatable.",
 )
+@engine_option
 @click.option("--keep", multiple=True, metavar="BLOB", help="A further blob that the plan returns. Repeatable.")
 @click.option("--native", is_flag=True, help="Store machine code in the plan too.")
 @max_memory_option
@@ -62,6 +65,7 @@ def compile_command(
     pipeline: str | None,
     precision: str,
     requests: tuple[str, ...],
+    engines: tuple[str, ...],
     keep: tuple[str, ...],
     native: bool,
     max_memory: str | None,
@@ -88,6 +92,7 @@ def compile_command(
             threads=threads,
             max_memory=max_memory,
             precision={"*": precision, **parse_precisions(requests)},
+            engine=parse_engines(engines),
             progress=report,
         )
     plan.save(output, native=native)

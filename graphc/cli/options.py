@@ -33,6 +33,14 @@ target_option = click.option(
     help="Instruction set: native, avx512_bf16, avx512_vnni, avx512, avx2, portable; a card: cuda:sm_80, cuda:sm_90a, "
     "with another CPU beside it than this machine's as cuda:sm_90a+avx2.",
 )
+engine_option = click.option(
+    "--engine",
+    "engines",
+    multiple=True,
+    metavar="[BLOB=]NAME",
+    help="Who computes operators on a card: default (graphc's kernels), CUDNN (NVIDIA's libraries where they can), net "
+    "(these where the NetDef names them); with BLOB= for the operator that computes it alone. Repeatable.",
+)
 max_memory_option = click.option(
     "--max-memory",
     metavar="BYTES",
@@ -70,6 +78,12 @@ def parse_precisions(requests: Sequence[str]) -> dict[str, str]:
             raise click.BadParameter(f"'{request}' is not BLOB=KIND, e.g. conv1=float", param_hint="--precision")
         found[name] = kind
     return found
+
+
+def parse_engines(requests: Sequence[str]) -> dict[str, str]:
+    """``NAME`` under ``*``, ``BLOB=NAME`` by blob."""
+    pairs = [request.rpartition("=") for request in requests]
+    return {name if equals else "*": engine for name, equals, engine in pairs}
 
 
 def parse_inputs(specs: Sequence[str]) -> dict[str, TensorType]:

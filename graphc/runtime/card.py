@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from graphc.ir.library_call import LibraryCall
 from graphc.runtime.card_array import CardArray
 
 Array = np.ndarray | CardArray
@@ -41,6 +42,17 @@ class Launch:
 
 
 @dataclass(frozen=True)
+class Request:
+    """One call of a library that is made ready; enqueue: hands it to a stream, given by CUDA's handle.
+
+    label: what it computes, for people.
+    """
+
+    enqueue: Callable[[int], None]
+    label: str = ""
+
+
+@dataclass(frozen=True)
 class Move:
     """A copy of bytes [start, stop) between memory of the card and pinned memory of the same layout."""
 
@@ -60,7 +72,7 @@ class Transfer:
     start: int
 
 
-Work = Launch | Move | Transfer
+Work = Launch | Request | Move | Transfer
 Replay = Callable[[Sequence[Transfer]], None]
 """Does transfers, then recorded work, and waits for the end. It may be called from any thread, by one at a time."""
 
@@ -89,6 +101,12 @@ class Card(Protocol):
 
     def load(self, name: str, code: bytes) -> Any:
         """The kernel ``name`` of a piece of machine code."""
+
+    def prepare(self, call: LibraryCall, label: str) -> Request:
+        """Have a library ready for a call at addresses of the card's memory, whose results may be overwritten now.
+
+        Raises ``GraphcError`` where the library is not installed, ``RunError`` where it does not do the call.
+        """
 
     def record(self, work: Sequence[Work]) -> Replay:
         """A function that does all of the work in order. The memory has to stay."""

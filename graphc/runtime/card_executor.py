@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from graphc.ir.errors import PlanError, RunError
+from graphc.ir.library_call import read_call
 from graphc.ir.schedule import Address, Port, Schedule, Task
-from graphc.runtime.card import Array, Card, CardMemory, Launch, Move, Replay, Transfer, Work
+from graphc.runtime.card import Array, Card, CardMemory, Launch, Move, Replay, Request, Transfer, Work
 from graphc.runtime.card_array import CardArray
 from graphc.runtime.executor import read_view
 
@@ -75,8 +76,10 @@ class CardExecutor:
         """The pinned bytes of a port as an array."""
         return self._pinned[start : start + port.type.nbytes].view(_dtype(port)).reshape(port.type.static_shape)
 
-    def _launch(self, task: Task, loaded: Mapping[str, object]) -> Launch:
+    def _launch(self, task: Task, loaded: Mapping[str, object]) -> Launch | Request:
         params = tuple(p if isinstance(p, int) else self._resolve(p) for p in task.params)
+        if task.kernel.library:
+            return self.card.prepare(read_call(task.kernel, params), task.label)
         return Launch(loaded[task.kernel.name], task.units, task.kernel.int("threads"), params, task.label)
 
     def _resolve(self, a: Address) -> int:

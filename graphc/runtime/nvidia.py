@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 
 from graphc.ir.errors import GraphcError, PlanError, RunError
-from graphc.runtime.card import CardMemory, Launch, Replay, Transfer, Work
+from graphc.ir.library_call import LibraryCall
+from graphc.runtime.card import CardMemory, Launch, Replay, Request, Transfer, Work
 from graphc.runtime.card_array import CardArray
+from graphc.runtime.libraries import LIBRARIES, CardLibrary
 
 ON_THE_CPU = "run on a machine with a card, or compile for the CPU: --target native"
 DRIVER = 13000
@@ -58,6 +60,7 @@ class NvidiaCard:
     def __init__(self, arch: str, serves: Callable[[int, int], bool]) -> None:
         self._core, self._driver = _open()
         self._lost = ""
+        self._libraries: dict[str, CardLibrary] = {}
         self._turn = threading.RLock()
         with self._told("opening the card"):
             self._device = self._core.Device(0)
@@ -127,12 +130,22 @@ class NvidiaCard:
         with self._told(f"loading the kernel {name}"):
             return self._core.ObjectCode.from_cubin(code, name=name).get_kernel(name)
 
+    def prepare(self, call: LibraryCall, label: str) -> Request:
+        """A call that was done once, since libraries load their kernels when they first run."""
+        with self._told(f"making {call.library} ready for {label}"):
+            if call.library not in self._libraries:
+                self._libraries[call.library] = LIBRARIES[call.library]()
+            enqueue = self._libraries[call.library].prepare(call, label)
+            enqueue(self.stream)
+            self._stream.sync()
+            return Request(enqueue, label)
+
     def record(self, work: Sequence[Work]) -> Replay:
         """A CUDA graph of the work."""
         if os.environ.get(STEPS):
             return lambda first: self._step_by_step(first, work)
         graph = self._graph(work)
-        count = sum(isinstance(item, Launch) for item in work)
+        count = sum(isinstance(item, Launch | Request) for item in work)
 
         def replay(first: Sequence[Transfer]) -> None:
             with self._told(f"a run of {count} kernels", f"{STEPS}=1 in the environment has the next error name it"):
@@ -168,7 +181,7 @@ class NvidiaCard:
     def _step_by_step(self, first: Sequence[Transfer], work: Sequence[Work]) -> None:
         """The same without a graph, with a wait after each item."""
         for item in (*first, *work):
-            what = f"the kernel that computes {item.label}" if isinstance(item, Launch) else "a copy"
+            what = f"the kernel that computes {item.label}" if isinstance(item, Launch | Request) else "a copy"
             with self._told(what):
                 self._enqueue(item, self._stream)
                 self._stream.sync()
@@ -184,6 +197,8 @@ class NvidiaCard:
         if isinstance(item, Launch):
             config = self._core.LaunchConfig(grid=item.blocks, block=item.threads)
             self._core.launch(stream, config, item.kernel, *item.params)
+        elif isinstance(item, Request):
+            item.enqueue(int((stream if stream is self._stream else stream.stream).handle))
         elif isinstance(item, Transfer):
             if item.source.stream is not None:  # behind the work that makes the array
                 stream.wait(self._core.Stream.from_handle(item.source.stream))

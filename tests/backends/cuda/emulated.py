@@ -41,7 +41,7 @@ def on_emulated_card(plan: Plan, beside: bool = False) -> EmulatedCard:
     for part in plan.cut.parts:
         if (part.host or part.beside) and not beside:
             raise graphc.LoweringError(f"{part.graph.nodes[0].op} has no kernel on target '{plan.target}'")
-    specs = plan.codes[plan.code]
+    specs = [spec for spec in plan.codes[plan.code] if not spec.library]
     sources = {spec.name: plan.code.source(spec) for spec in specs}
     plan.code.objects = {s.name: Cubin(s.name, b"\x7fELF", s.int("threads"), 0, 0, 0, 0).pack() for s in specs}
     plan.code.card = EmulatedCard(sources.__getitem__)

@@ -1,0 +1,138 @@
+"""Convolutions that cuDNN does, where a user asks for it (``ir/engine.py``), with bias and Relu.
+
+float32 stays in NCHW order and is computed without TF32. Halves lie in blocks of channels, which cuDNN does not know:
+they are turned to NHWC order before and back behind, in the workspace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from math import prod
+
+from graphc.backends.conv_call import ConvCall
+from graphc.backends.cuda.kernels.epilogue import Epilogue
+from graphc.backends.cuda.kernels.images import image_strides
+from graphc.backends.cuda.kernels.relayout import relayout
+from graphc.backends.cuda.kernels.typed import code_of, elements, itemsize, stored
+from graphc.backends.cuda.rules import Rule, Template, is_floating
+from graphc.backends.cuda.target import CudaTarget
+from graphc.ir.engine import CUDNN, chosen_engine
+from graphc.ir.library_call import CONVOLUTION, LibraryCall, Operand, library_spec
+from graphc.ir.opdef import Call
+from graphc.ir.ops._window import window
+from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Step, View
+from graphc.ir.types import PLAIN
+
+NOTHING, RELU = "y=x0", "y=max(0.0,x0)"
+"""The texts of the epilogues that libraries know."""
+FIRST = -1.0
+"""The cost of what was asked for: below that of every kernel."""
+ROOM = 64 << 20
+"""Bytes of workspace, unless the operator's ``ws_nbytes_limit`` says otherwise: as in Caffe2."""
+ALIGNMENT = 256
+"""Of values in the workspace, and bytes to spare so that the runtime can round its beginning up."""
+
+
+def emit(spec: KernelSpec, target: CudaTarget) -> str:
+    """Nothing to compile: a note for people."""
+    return f"# the library {spec.library} does this\n"
+
+
+def ending(call: Call) -> str | None:
+    """The epilogue of a call that a library is asked for and may do: a Relu or nothing; else None."""
+    text = Epilogue.of_call(call).text if chosen_engine(call.node) == CUDNN and is_floating(call) else None
+    return text if text in (NOTHING, RELU) else None
+
+
+def of_one_kind(call: Call) -> str | None:
+    """The code of input, weights and result where they share it, else None."""
+    codes = {code_of(t) for t in (call.type(0), call.type(1), call.node.results[0].type)}
+    return codes.pop() if len(codes) == 1 else None
+
+
+def _choose(call: Call, target: CudaTarget) -> Choice | None:
+    text = ending(call)
+    c = ConvCall.read(call, (4,), window) if text else None
+    kind = of_one_kind(call) if c else None
+    if c is None or kind is None or not c.constant or 0 in (*c.shape, *c.result) or min(c.window.pads) < 0:
+        return None
+    relu = text == RELU
+    if relu and not c.has_bias:  # cuDNN has no kernel for that in float32
+        return None
+    kinds = ",".join([kind] * (4 if c.has_bias else 3))
+    choice = Choice("library_conv", library_spec(CONVOLUTION, kinds, bias=c.has_bias, relu=relu), {}, FIRST)
+    weights, bias = elements(call, 1), elements(call, 2) if c.has_bias else None
+    if kind != "f4" and weights is not None:
+        choice.packed[1] = stored(weights.transpose(0, 2, 3, 1), kind)
+    if kind != "f4" and bias is not None:
+        choice.packed[2] = stored(bias, kind)
+    return choice
+
+
+def _room(call: Call) -> int:
+    """Bytes that cuDNN may use, as Caffe2's argument says."""
+    given = call.node.attrs.get("ws_nbytes_limit")
+    return given if isinstance(given, int) and given > 0 else ROOM
+
+
+def _turned(call: Call) -> list[int]:
+    """Bytes of input and result in NHWC order, where they have to be turned."""
+    kind = code_of(call.type(0))
+    if kind == "f4":
+        return []
+    types = (call.type(0), call.node.results[0].type)
+    return [-(-prod(t.static_shape) * itemsize(kind) // ALIGNMENT) * ALIGNMENT for t in types]
+
+
+def _needs(call: Call, choice: Choice, target: CudaTarget) -> Needs:
+    workspace = sum(_turned(call)) + _room(call) + ALIGNMENT
+    return Needs(dense=frozenset(range(len(call.node.operands))), dense_out=True, workspace=workspace)
+
+
+def _bind(
+    call: Call, choice: Choice, ins: Sequence[View | None], outs: Sequence[View], workspace: Address, target: CudaTarget
+) -> list[Step]:
+    (x, weights), y, w = ins[:2], outs[0], window(call)
+    assert choice.spec is not None
+    assert x is not None
+    assert weights is not None
+    turned, kind = _turned(call), code_of(call.type(0))
+    before, behind = [], []
+    if turned:
+        inside, outside = x, y
+        x = _nhwc(inside, workspace)
+        y = _nhwc(outside, workspace.plus(turned[0]))
+        before, behind = [(relayout(inside, x),)], [(relayout(y, outside),)]
+    shape = tuple(call.type(1).static_shape)
+    m, c, kh, kw = shape
+    filters = (c * kh * kw, 1, kw * c, c) if turned else (c * kh * kw, kh * kw, kw, 1)
+    bias = [Operand(kind, (m,), (1,), v.address) for v in ins[2:3] if v is not None and choice.spec.int("bias")]
+    made = LibraryCall(
+        CONVOLUTION,
+        _image(x, kind),
+        Operand(kind, shape, filters, weights.address),
+        bias[0] if bias else None,
+        _image(y, kind),
+        bool(choice.spec.int("relu")),
+        (*w.stride, *w.dilation, *w.heads, *w.tails),
+        workspace.plus(sum(turned)),
+        _room(call) + ALIGNMENT,
+    )
+    flops = 2 * y.type.size * c * kh * kw
+    traffic = x.type.nbytes + y.type.nbytes + weights.type.nbytes
+    return [*before, (made.task(call.node.results[0].name, flops, traffic),), *behind]
+
+
+def _nhwc(view: View, place: Address) -> View:
+    """A value as an image in NHWC order, elsewhere."""
+    _, c, h, w = view.type.static_shape
+    return View(place, replace(view.type, layout=PLAIN), (h * w * c, 1, w * c, c), dense=False)
+
+
+def _image(view: View, kind: str) -> Operand:
+    return Operand(kind, view.type.static_shape, image_strides(view), view.address)
+
+
+RULES = (Rule("library_conv", ("Conv", "Conv2D"), _choose, _needs, _bind, half=True),)
+TEMPLATES = (Template(CONVOLUTION, emit),)

@@ -1,0 +1,116 @@
+"""Convolutions by cuDNN, through its Python front end (nvidia-cudnn-frontend), an extra."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from graphc.ir.errors import GraphcError, RunError
+from graphc.ir.library_call import LibraryCall, Operand
+
+INSTALL = "pip install 'graphc[cudnn]', or compile the net without this engine: --engine default"
+ALIGNMENT = 256
+"""Of the workspace."""
+
+
+class Cudnn:
+    """cuDNN on the current card; calls of one shape share a plan. Raises ``GraphcError`` where it is not installed."""
+
+    def __init__(self) -> None:
+        self._cudnn = _open()
+        try:
+            self._handle = self._cudnn.create_handle()
+        except RuntimeError as error:  # the front end is there, and the library is not, or does not work
+            raise GraphcError(f"cuDNN cannot be used: {error}", INSTALL) from error
+        self._plans: dict[LibraryCall, tuple[Any, list[Any]]] = {}
+
+    def prepare(self, call: LibraryCall, label: str) -> Callable[[int], None]:
+        """Have cuDNN choose a kernel; raises ``RunError`` where it has none."""
+        graph, tensors = self._plan(call, label)
+        places = {tensor: o.place for tensor, o in zip(tensors, call.operands)}
+        workspace = rounded_up(call.workspace)
+
+        def enqueue(stream: int) -> None:
+            self._cudnn.set_stream(handle=self._handle, stream=stream)
+            graph.execute(places, workspace, handle=self._handle)
+
+        return enqueue
+
+    def _plan(self, call: LibraryCall, label: str) -> tuple[Any, list[Any]]:
+        key = without_places(call)
+        if key not in self._plans:
+            graph, tensors = describe(self._cudnn, call, self._handle)
+            try:
+                choose(self._cudnn, graph, call)
+            except Exception as error:  # the front end has kinds of its own
+                raise RunError(
+                    f"cuDNN {self._cudnn.backend_version()} has no kernel for the convolution that computes "
+                    f"'{label}': {error}",
+                    f"compile the net with graphc's own: --engine '{label}=default'",
+                ) from error
+            self._plans[key] = graph, tensors
+        return self._plans[key]
+
+
+def describe(cudnn: Any, call: LibraryCall, handle: Any = None) -> tuple[Any, list[Any]]:
+    """cuDNN's graph of a call, and its tensors in the order of the call's operands. It needs no card."""
+    kinds = {"f4": cudnn.data_type.FLOAT, "f2": cudnn.data_type.HALF, "bf": cudnn.data_type.BFLOAT16}
+    wide = cudnn.data_type.FLOAT
+    graph = cudnn.pygraph(
+        io_data_type=kinds[call.y.kind], intermediate_data_type=wide, compute_data_type=wide, handle=handle
+    )
+
+    def tensor(name: str, o: Operand) -> Any:
+        return graph.tensor(name=name, dim=list(o.shape), stride=list(o.strides), data_type=kinds[o.kind])
+
+    x, w = tensor("x", call.x), tensor("w", call.w)
+    stride, dilation, heads, tails = (list(call.window[i : i + 2]) for i in range(0, 8, 2))
+    y = graph.conv_fprop(image=x, weight=w, pre_padding=heads, post_padding=tails, stride=stride, dilation=dilation)
+    tensors = [x, w]
+    if call.bias is not None:
+        maps = call.bias.shape[0]
+        bias = replace(call.bias, shape=(1, maps, 1, 1), strides=(maps, 1, 1, 1))
+        tensors.append(tensor("bias", bias))
+        y = graph.bias(input=y, bias=tensors[-1])
+    if call.relu:
+        y = graph.relu(y)
+    y.set_output(True).set_data_type(kinds[call.y.kind])
+    y.set_dim(list(call.y.shape)).set_stride(list(call.y.strides))
+    graph.validate()
+    return graph, [*tensors, y]
+
+
+def choose(cudnn: Any, graph: Any, call: LibraryCall) -> None:
+    """Have the heuristics choose a kernel within the workspace; float32 is not rounded to TF32."""
+    graph.build_operation_graph()
+    graph.create_execution_plans([cudnn.heur_mode.A, cudnn.heur_mode.FALLBACK])
+    if call.x.kind == "f4":
+        graph.deselect_numeric_notes([cudnn.numerical_note.TENSOR_CORE])
+    graph.deselect_workspace_greater_than(call.room - ALIGNMENT)
+    graph.check_support()
+    graph.build_plans()
+
+
+def rounded_up(place: Any) -> int:
+    """The first address from ``place`` on that a workspace may begin at."""
+    return -(-int(place) // ALIGNMENT) * ALIGNMENT
+
+
+def without_places(call: LibraryCall) -> LibraryCall:
+    """The call without its addresses: what a choice depends on."""
+
+    def bare(o: Operand) -> Operand:
+        return replace(o, place=0)
+
+    bias = bare(call.bias) if call.bias is not None else None
+    return replace(call, x=bare(call.x), w=bare(call.w), bias=bias, y=bare(call.y), workspace=0)
+
+
+def _open() -> Any:
+    """The module cudnn, which loads cuDNN."""
+    try:
+        import cudnn
+    except (ImportError, OSError, RuntimeError) as error:  # the last two where the library itself is missing
+        raise GraphcError(f"the plan calls cuDNN, which is not installed: {error}", INSTALL) from None
+    return cudnn
