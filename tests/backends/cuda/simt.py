@@ -39,6 +39,12 @@ COMPARE: dict[type, Any] = {
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
 }
+BUILTINS: dict[str, Any] = {
+    "min": np.minimum,
+    "max": np.maximum,
+    "abs": np.abs,
+    "int": lambda v: np.asarray(v).astype(np.int64)[()],
+}
 
 
 def launch(memory: DeviceMemory, name: str, source: str, blocks: int, threads: int, params: list[int]) -> None:
@@ -206,7 +212,7 @@ class Interpreter:
         return self.apply(node.func.id, node)
 
     def either(self, node: ast.IfExp) -> Any:
-        condition, mask = self.value(node.test), self.words.mask
+        condition, mask = np.asarray(self.value(node.test), bool)[()], self.words.mask
         if np.ndim(condition) == 0:
             return self.value(node.body if condition else node.orelse)
         self.words.mask = mask & condition
@@ -218,7 +224,7 @@ class Interpreter:
 
     def binary(self, kind: type, a: Any, b: Any) -> Any:
         """As Numba: integers of any kind give int64."""
-        whole = [np.asarray(v).dtype.kind == "i" for v in (a, b)]
+        whole = [np.asarray(v).dtype.kind in "iu" for v in (a, b)]
         if all(whole):
             a, b = np.asarray(a, np.int64)[()], np.asarray(b, np.int64)[()]
         return BINARY[kind](a, b)
@@ -229,8 +235,8 @@ class Interpreter:
             raise Fault(f"{name} is called, and a variable of the kernel")
         if name in self.functions:
             return self.call(self.functions[name], arguments)
-        if name in ("min", "max"):
-            return {"min": np.minimum, "max": np.maximum}[name](*arguments)
+        if name in BUILTINS:
+            return BUILTINS[name](*arguments)
         if not self.words.knows(name):
             raise Fault(f"{name} is no word of kernels")
         return self.words.call(name, id(node), arguments)

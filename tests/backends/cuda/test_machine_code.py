@@ -40,6 +40,7 @@ def data(*shape: int) -> np.ndarray:
 
 IMAGE = {"x": data(2, 6, 9, 9)}
 CHANNELS = {"s": data(6), "b": data(6)}
+LONG = {"w": data(256, 256, 3, 3), "b": data(256)}
 FAMILIES = {
     "convolution": ([operator("Conv", "x w b", "y", kernel=3)], IMAGE, {"w": data(8, 6, 3, 3), "b": data(8)}),
     "depthwise": ([operator("Conv", "x w", "y", kernel=3, group=6)], IMAGE, {"w": data(6, 1, 3, 3)}),
@@ -57,6 +58,19 @@ FAMILIES = {
     ),
     "pointwise": ([operator("Tanh", "x", "a"), operator("Pow", "a", "y", exponent=1.7)], IMAGE, {}),
     "broadcast": ([operator("Mul", "x s", "y", broadcast=1, axis=1)], IMAGE | {"s": data(6)}, {}),
+    "numbers": (
+        [
+            operator("Mul", "l l", "y"),
+            operator("Div", "d d", "q"),
+            operator("LE", "x x", "m"),
+            operator("Not", "m", "n"),
+            operator("Negative", "i", "j"),
+            operator("Cast", "x", "c", to=2),
+        ],
+        IMAGE | {"l": np.ones(9, np.int64), "d": np.ones(9), "i": np.ones(9, np.int32)},
+        {},
+    ),
+    "few results": ([operator("Conv", "x w b", "y", kernel=3)], {"x": data(1, 256, 7, 7)}, LONG),
     "reduction": ([operator("ReduceL2", "x", "y", axes=[2, 3])], IMAGE, {}),
     "reduction of columns": ([operator("ReduceMax", "x", "y", axes=[0])], {"x": data(50, 37)}, {}),
     "long reduction": ([operator("ReduceSum", "x", "y", axes=[0, 1])], {"x": data(90, 100)}, {}),
