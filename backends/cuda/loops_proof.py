@@ -17,11 +17,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 
+from graphc.backends.cuda.loops_expressions import Atom, Split, Touch, Undecided
 from graphc.backends.cuda.loops_flat import Body, Flat, Refusal, stores_in
 from graphc.backends.cuda.loops_replay import replay_of
 from graphc.backends.cuda.loops_scan import around, contains, exposed, has_effect, leaves, nest_of, way_to
 from graphc.backends.cuda.loops_terms import ZERO, Extraction, Poly, extractions
-from graphc.backends.cuda.loops_walk import Atom, Split, Touch, Undecided, Walk, assigned, is_error
+from graphc.backends.cuda.loops_walk import Walk, assigned, is_error
 
 CASES = 200
 """So many combinations of tests are tried."""
