@@ -13,6 +13,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from graphc.backends.cuda.target import is_cuda
 from graphc.cli.options import (
     engine_option,
     half_options,
@@ -109,6 +110,7 @@ def _facts(plan: Plan, output: str, seconds: float) -> dict[str, Any]:
         "inputs": plan.inputs,
         "outputs": plan.outputs,
         "segments": len(plan.segments),
+        "on_cpu": sum(len(part.graph.nodes) for part in plan.cut.parts if part.beside or part.host),
         "steps": sum(len(s.steps) for s in schedules),
         "kernels": len(plan.kernels),
         "weight_bytes": sum(a.nbytes for a in plan.weights),
@@ -129,6 +131,8 @@ def _sentence(facts: dict[str, Any]) -> str:
             f"note: values computed twice to save memory: {len(facts['recomputed'])}, for "
             f"{facts['recomputed_flops'] / 1e9:.3g} GFLOP and {facts['recomputed_bytes'] / 1e6:.3g} MB more\n"
         )
+    if is_cuda(facts["target"]) and facts["on_cpu"]:
+        notes += f"note: {facts['on_cpu']} operators run on the CPU: graphc check says which and why\n"
     return (
         f"{notes}{facts['plan']}: target {facts['target']}, {facts['steps']} steps, {facts['kernels']} kernels, "
         f"{facts['weight_bytes'] / 1e6:.1f} MB of weights, {facts['arena_bytes'] / 1e6:.1f} MB of memory, "

@@ -14,11 +14,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from emulated import emulated_plan
+import test_two_devices as two_devices
+from emulated import TARGET, emulated_plan, on_emulated_card
 from emulated_card import EmulatedCard
 from one_net import nets, operator
 from test_card_plans import OPS, WEIGHTS, X
+from test_two_devices import SANDWICH
 
+import graphc
 from graphc.plan import Plan
 
 RUN = """
@@ -58,7 +61,7 @@ def start(
     path, log = folder / "net.pkl", folder / "log"
     plan.save(path)
     np.save(folder / "x.npy", X)
-    tasks = [t for step in plan.schedules[0].steps for t in step]
+    tasks = [t for schedule in plan.schedules for step in schedule.steps for t in step]
     known = ",".join({f"{t.kernel.name}={len(t.params)}" for t in tasks})
     environment |= {"NULL_DRIVER": str(driver), "NULL_LOG": str(log), "NULL_PARAMETERS": known}
     environment |= {"LD_LIBRARY_PATH": str(driver.parent), "PYTHONSAFEPATH": "1"}
@@ -224,3 +227,38 @@ print(round(1e6 * plan.code.copy_seconds(1000), 3))
 """
     done, _ = start(code, driver, plan, tmp_path)
     assert done.stdout.splitlines() == ["[3.0, 3.0, 3.0, 3.0] [1.0, 1.0, 1.0]", "1.0"], done.stderr
+
+
+def test_a_plan_with_a_part_on_the_cpu(driver: Path, tmp_path: Path) -> None:
+    """Two recorded sequences with the CPU's kernels in between, and no Numba in the process."""
+    plan = emulated_plan(SANDWICH, {"x": X}, "y", two_devices.WEIGHTS, beside=True)
+    done, launches = start(RUN, driver, plan, tmp_path)
+    assert not done.returncode, done.stderr
+    assert [name.split("_")[0] for name, *_ in launches] == ["conv", "conv", "softmax"] * 2
+    plan.run({"x": X})
+    for (name, blocks, threads, *_), wanted in zip(launches, plan.code.card.launches):
+        assert (name, blocks, threads) == (wanted.kernel, wanted.blocks, wanted.threads)
+
+
+LIBRARY = """
+class Thing:
+    def __init__(self, *given, **named): pass
+    def __getattr__(self, name): return Thing
+class pygraph(Thing):
+    def execute(self, places, workspace, handle): print("done at", workspace % 256)
+def __getattr__(name): return Thing
+def set_stream(handle, stream): print("stream", stream > 0)
+"""
+
+
+def test_a_library_is_asked_once_before_and_once_for_the_record(driver: Path, tmp_path: Path) -> None:
+    """Runs replay what was recorded: none of them asks the library, here a module that agrees to everything."""
+    predict, init = nets(OPS, {"x": X}, "y", WEIGHTS)
+    graph = graphc.import_model(predict, init, {"x": X})
+    plan = graphc.compile_graph(graph, target=TARGET, prepare=False, engine={"r": "CUDNN"})
+    on_emulated_card(plan)
+    (tmp_path / "cudnn.py").write_text(LIBRARY)
+    done, launches = start(RUN, driver, plan, tmp_path, PYTHONPATH=str(tmp_path))
+    assert not done.returncode, done.stderr
+    assert done.stdout.splitlines() == ["stream True", "done at 0"] * 2
+    assert [str(name).split("_")[0] for name, *_ in launches] == ["pool", "softmax"] * 2
