@@ -50,7 +50,7 @@ class CublasLt:
         (count, rows, columns), (distance, row, column) = o.shape, o.strides
         turned = column != 1 and columns != 1
         shape = (rows, columns, max(column, rows)) if turned else (columns, rows, max(row, columns))
-        layout = self._lt.matrix_layout_create(self._type(o.kind), *shape)
+        layout: int = self._lt.matrix_layout_create(self._type(o.kind), *shape)
         names = self._lt.MatrixLayoutAttribute
         for name, value in ((names.BATCH_COUNT, np.int32(count)), (names.STRIDED_BATCH_OFFSET, np.int64(distance))):
             _set(self._lt.matrix_layout_set_attribute, layout, name, value)
@@ -58,7 +58,7 @@ class CublasLt:
 
     def _product(self, call: LibraryCall, turn_w: bool, turn_x: bool) -> int:
         """cublasLt's description of the operation."""
-        product = self._lt.matmul_desc_create(self._computes.COMPUTE_32F, self._type("f4"))
+        product: int = self._lt.matmul_desc_create(self._computes.COMPUTE_32F, self._type("f4"))
         names, endings = self._lt.MatmulDescAttribute, self._lt.Epilogue
         ending = {
             (False, False): endings.DEFAULT,

@@ -15,13 +15,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import test_two_devices as two_devices
-from emulated import TARGET, emulated_plan, on_emulated_card
+from emulated import emulated_plan
 from emulated_card import EmulatedCard
 from one_net import nets, operator
 from test_card_plans import OPS, WEIGHTS, X
 from test_two_devices import SANDWICH
 
-import graphc
 from graphc.plan import Plan
 
 RUN = """
@@ -238,27 +237,3 @@ def test_a_plan_with_a_part_on_the_cpu(driver: Path, tmp_path: Path) -> None:
     plan.run({"x": X})
     for (name, blocks, threads, *_), wanted in zip(launches, plan.code.card.launches):
         assert (name, blocks, threads) == (wanted.kernel, wanted.blocks, wanted.threads)
-
-
-LIBRARY = """
-class Thing:
-    def __init__(self, *given, **named): pass
-    def __getattr__(self, name): return Thing
-class pygraph(Thing):
-    def execute(self, places, workspace, handle): print("done at", workspace % 256)
-def __getattr__(name): return Thing
-def set_stream(handle, stream): print("stream", stream > 0)
-"""
-
-
-def test_a_library_is_asked_once_before_and_once_for_the_record(driver: Path, tmp_path: Path) -> None:
-    """Runs replay what was recorded: none of them asks the library, here a module that agrees to everything."""
-    predict, init = nets(OPS, {"x": X}, "y", WEIGHTS)
-    graph = graphc.import_model(predict, init, {"x": X})
-    plan = graphc.compile_graph(graph, target=TARGET, prepare=False, engine={"r": "CUDNN"})
-    on_emulated_card(plan)
-    (tmp_path / "cudnn.py").write_text(LIBRARY)
-    done, launches = start(RUN, driver, plan, tmp_path, PYTHONPATH=str(tmp_path))
-    assert not done.returncode, done.stderr
-    assert done.stdout.splitlines() == ["stream True", "done at 0"] * 2
-    assert [str(name).split("_")[0] for name, *_ in launches] == ["pool", "softmax"] * 2
