@@ -13,6 +13,7 @@ from math import prod
 from graphc.backends.conv_call import ConvCall
 from graphc.backends.cuda.kernels import conv
 from graphc.backends.cuda.kernels.conv_tile import Tile, tile_and_pieces
+from graphc.backends.cuda.kernels.counting import counting
 from graphc.backends.cuda.kernels.epilogue import Epilogue
 from graphc.backends.cuda.kernels.images import image_strides
 from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, is_float32
@@ -63,11 +64,10 @@ def emit_join(spec: KernelSpec, target: CudaTarget) -> str:
             s("p, m = rest(i, pixels), quot(i, pixels)")
             s("ox, q = rest(p, ow), quot(p, ow)")
             s("oy, n = rest(q, oh), quot(q, oh)")
-            s("at, k = m * (quot(pixels + 3, 4) * 4) + p, 0")
+            s("at = m * (quot(pixels + 3, 4) * 4) + p")
             s("value = " + ("ld_f4(bias, m)" if bias else "f4(0.0)"))
-            with s.block("while k < pieces:"):
+            with counting(s, "k", "0", "pieces"):
                 s("value = value + ld_f4(work, k * plane + at)")
-                s("k = k + 1")
             places = [f"n * e{k}n + m * e{k}c + oy * e{k}r + ox * e{k}p" for k in epilogue.same]
             s(f"st_f4(y, n * yn + m * yc + oy * yr + ox * yp, {epilogue.apply(s, 'value', 'm', places)})")
     return s.text()

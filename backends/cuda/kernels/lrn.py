@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from graphc.backends.cuda.kernels.counting import counting
 from graphc.backends.cuda.kernels.images import image_strides
 from graphc.backends.cuda.kernels.typed import is_readable, place_of_channel
 from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, is_floating, require_reach
@@ -35,7 +36,7 @@ def emit(spec: KernelSpec, target: CudaTarget) -> str:
             s("at = n * xn + row * xr + column * xp")
             s("low = c - quot(size - 1, 2)")
             s("squares = f4(0.0)")
-            with s.block("for m in range(max(low, 0), min(low + size, channels)):"):
+            with counting(s, "m", "max(low, 0)", "min(low + size, channels)"):
                 s(f"v = ld_f4(x, at + {place_of_channel('m', 'xc', x_block)})")
                 s("squares = fma(v, v, squares)")
             s("scale = fma(f4(double(factor)), squares, f4(double(bias)))")

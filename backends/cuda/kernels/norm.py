@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from graphc.backends import norms
 from graphc.backends.cuda.kernels.across import WARP, across_team, team_for
+from graphc.backends.cuda.kernels.counting import counting
 from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, is_float32, require_reach
 from graphc.backends.cuda.target import CudaTarget
 from graphc.backends.lines import Lines
@@ -76,11 +77,11 @@ def emit_join(spec: KernelSpec, target: CudaTarget) -> str:
         s("total = parts * run")
         s("u, piece = quot(u, pieces), rest(u, pieces)")
         s("mean, a = f4(0.0), f4(0.0)")
-        with s.block("for k in range(pieces):"):
+        with counting(s, "k", "0", "pieces"):
             s("n = f4(min(size, total - k * size))")
             s("mean = fma(n, ld_f4(sums, 2 * (u * pieces + k)), mean)")
         s("mean = div(mean, f4(total))")
-        with s.block("for k in range(pieces):"):
+        with counting(s, "k", "0", "pieces"):
             s("n = f4(min(size, total - k * size))")
             s("d = ld_f4(sums, 2 * (u * pieces + k)) - mean")
             s("a = a + fma(n * d, d, ld_f4(sums, 2 * (u * pieces + k) + 1))")
@@ -92,12 +93,12 @@ def emit_join(spec: KernelSpec, target: CudaTarget) -> str:
 def _statistics(s: Lines, team: int, count: str) -> None:
     """``mean`` of the ``count`` elements from ``q`` on, ``a``: the sum of the squares of their distances from it."""
     s("a = f4(0.0)")
-    with s.block(f"for i in range(lane, {count}, {team}):"):
+    with counting(s, "i", "i64(lane)", count, team):
         s("a = a + ld_f4(x, q + i)")
     across_team(s, "a", SUM, team)
     s(f"mean = div(a, f4({count}))")
     s("a = f4(0.0)")
-    with s.block(f"for i in range(lane, {count}, {team}):"):
+    with counting(s, "i", "i64(lane)", count, team):
         s("d = ld_f4(x, q + i) - mean")
         s("a = fma(d, d, a)")
     across_team(s, "a", SUM, team)
@@ -114,7 +115,7 @@ def _results(s: Lines, spec: KernelSpec, team: int) -> None:
             s(f"st_f4(deviation_out, u, {'inverse' if spec.int('inverse') else 'deviation'})")
     if affine == "channel" and spec.int("single"):
         s("factor, offset = ld_f4(scale, rest(u, groups)) * inverse, ld_f4(bias, rest(u, groups))")
-    with s.block(f"for i in range(low + lane, high, {team}):"):
+    with counting(s, "i", "low + lane", "high", team):
         s("v = ld_f4(x, q + i) - mean")
         if affine == "channel":
             if not spec.int("single"):

@@ -37,9 +37,14 @@ def emit(spec: KernelSpec, target: CudaTarget) -> str:
         with s.block("if i < total:"):
             emit_window(s)
             s(f"value = {LOWEST if kind == 'max' else 'f4(0.0)'}")
-            with s.block("for a in range(top, bottom):"), s.block("for b in range(left, right):"):
-                s(f"v = ld_{spec['x']}(x, from_ + a * xr + b * xp)")
-                s("value = where(value > v, value, v)" if kind == "max" else "value = value + v")
+            s("row, down, at = i32(0), i32(bottom - top), i32(from_ + top * xr + left * xp)")
+            with s.block("while row < down:"):
+                s("column, across, place = i32(0), i32(right - left), at")
+                with s.block("while column < across:"):
+                    s(f"v = ld_{spec['x']}(x, place)")
+                    s("value = where(value > v, value, v)" if kind == "max" else "value = value + v")
+                    s("column, place = i32(column + 1), i32(place + xp)")
+                s("row, at = i32(row + 1), i32(at + xr)")
             if kind != "max":
                 s(f"value = div(value, f4({COUNT[kind]}))")
             s(f"st_{spec['y']}(y, n * yn + c * yc + oy * yr + ox * yp, value)")

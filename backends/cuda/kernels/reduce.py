@@ -13,6 +13,7 @@ from math import prod
 
 from graphc.backends.cuda.kernels import nest
 from graphc.backends.cuda.kernels.across import WARP, across_team, team_for
+from graphc.backends.cuda.kernels.counting import counting
 from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, is_float32, require_reach
 from graphc.backends.cuda.target import CudaTarget
 from graphc.backends.lines import Lines
@@ -79,7 +80,7 @@ def emit_columns(spec: KernelSpec, target: CudaTarget) -> str:
         s("barrier()")
         with s.block("if (row == 0) & (i < total):"):
             nest.decode(s, ["y"], dims)
-            with s.block(f"for k in range(1, {ROWS}):"):
+            with counting(s, "k", "1", str(ROWS)):
                 s(f"a = {_combine(spec).format('a', f'sld(words, k * {WARP} + column)')}")
             _store(s, spec)
     return s.text()
@@ -99,7 +100,7 @@ def _sum(s: Lines, spec: KernelSpec, first: str, step: int) -> None:
     s("low, high = piece * size, min((piece + 1) * size, n0)")
     with s.block("for k2 in range(n2):"), s.block("for k1 in range(n1):"):
         s("from_ = x_o + k2 * t2 + k1 * t1")
-        with s.block(f"for k0 in range(low + {first}, high, {step}):"):
+        with counting(s, "k0", f"low + {first}", "high", step):
             s("v = ld_f4(x, from_ + k0 * t0)")
             s(f"a = {_combine(spec).format('a', ELEMENT.get(str(spec['what']), '{0}').format('v'))}")
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from graphc.backends.cuda.kernels.across import across_block
+from graphc.backends.cuda.kernels.counting import counting
 from graphc.backends.cuda.rules import THREADS, Rule, Template, is_float32, require_reach
 from graphc.backends.cuda.target import CudaTarget
 from graphc.backends.lines import Lines
@@ -18,19 +19,18 @@ LOWEST = "f4(-3.4028234663852886e38)"
 def emit(spec: KernelSpec, target: CudaTarget) -> str:
     """Source of ``softmax``; parameters: x, y, columns. Sweeps: maximum, sum of exponentials, results."""
     s, threads = Lines(), spec.int("threads")
-    sweep = f"for i in range(thread(), columns, {threads}):"
     with s.block(f"def {spec.name}(x, y, columns):"):
         s(f"words = shared({threads // 32})")
         s("first = i64(block()) * columns")
         s(f"top = {LOWEST}")
-        with s.block(sweep):
+        with counting(s, "i", "i64(thread())", "columns", threads):
             s("top = largest(top, ld_f4(x, first + i))")
         across_block(s, "top", "largest({}, {})", threads)
         s("total = f4(0.0)")
-        with s.block(sweep):
+        with counting(s, "i", "i64(thread())", "columns", threads):
             s("total = total + exp(ld_f4(x, first + i) - top)")
         across_block(s, "total", "({} + {})", threads)
-        with s.block(sweep):
+        with counting(s, "i", "i64(thread())", "columns", threads):
             s("st_f4(y, first + i, div(exp(ld_f4(x, first + i) - top), total))")
     return s.text()
 

@@ -35,11 +35,15 @@ def emit(spec: KernelSpec, target: CudaTarget) -> str:
         s(f"column, i = rest(i, across) * {TILE}, quot(i, across)")
         s(f"row, i = rest(i, down) * {TILE}, quot(i, down)")
         nest.decode(s, PAIR, dims)
-        with s.block(f"for k in range(b, {TILE}, {each}):"), s.block("if (row + a < rows) & (column + k < columns):"):
-            s(f"sst(tile, k * {TILE + 1} + a, ld_f4(x, x_o + (column + k) * x_column + row + a))")
+        for k in range(0, TILE, each):
+            s(f"k = b + {k}")
+            with s.block("if (row + a < rows) & (column + k < columns):"):
+                s(f"sst(tile, k * {TILE + 1} + a, ld_f4(x, x_o + (column + k) * x_column + row + a))")
         s("barrier()")
-        with s.block(f"for k in range(b, {TILE}, {each}):"), s.block("if (row + k < rows) & (column + a < columns):"):
-            s(f"st_f4(y, y_o + (row + k) * y_row + column + a, sld(tile, a * {TILE + 1} + k))")
+        for k in range(0, TILE, each):
+            s(f"k = b + {k}")
+            with s.block("if (row + k < rows) & (column + a < columns):"):
+                s(f"st_f4(y, y_o + (row + k) * y_row + column + a, sld(tile, a * {TILE + 1} + k))")
     return s.text()
 
 
