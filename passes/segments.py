@@ -16,6 +16,7 @@ from graphc.ir import Call, DType, Graph, Node, Trait, Value
 from graphc.ir.device import wants_card
 from graphc.ir.graph import clone_attr
 from graphc.ir.opdef import shape_operands
+from graphc.ir.types import OPEN_QUANT
 
 CONSTANT = -1
 """In place of the slot of an output that is a constant of the graph."""
@@ -73,7 +74,7 @@ def cut_segments(graph: Graph, devices: bool = False) -> Segments:
 
 
 def resident_outputs(cut: Segments, n_inputs: int, results: bool) -> list[frozenset[int]]:
-    """Of each segment, the outputs that nothing outside a card reads.
+    """Of each segment, the outputs that nothing outside a card reads; a scale that depends on data is read there.
 
     n_inputs: of the whole graph. results: those of the graph stay on the card, too.
     """
@@ -83,7 +84,11 @@ def resident_outputs(cut: Segments, n_inputs: int, results: bool) -> list[frozen
         outside = part.host or part.beside
         read |= {slot for i, slot in enumerate(part.sources) if outside or i in part.shape_inputs}
     return [
-        frozenset(k for k in range(len(part.graph.outputs)) if start + k not in read and not (part.host or part.beside))
+        frozenset(
+            k
+            for k, v in enumerate(part.graph.outputs)
+            if not (part.host or part.beside or start + k in read or v.type.quant == OPEN_QUANT)
+        )
         for part, start in zip(cut.parts, starts)
     ]
 
