@@ -22,7 +22,7 @@ from graphc.backends.cuda.loops_flat import Body, Flat, Refusal, stores_in
 from graphc.backends.cuda.loops_replay import replay_of
 from graphc.backends.cuda.loops_scan import around, contains, exposed, has_effect, leaves, nest_of, way_to
 from graphc.backends.cuda.loops_terms import ZERO, Extraction, Poly, extractions
-from graphc.backends.cuda.loops_walk import Walk, assigned, is_error
+from graphc.backends.cuda.loops_walk import Walk, assigned, is_error, is_zero
 
 CASES = 200
 """So many combinations of tests are tried."""
@@ -68,6 +68,7 @@ def prove(flat: Flat, numbers: Mapping[str, bool]) -> list[Stage]:
     Raises ``Refusal`` with the reason why threads cannot share out the loop.
     """
     stages = _stages(flat.body)
+    stages += _ends(flat.body, [s.node for s in stages])
     for k, stage in enumerate(stages):
         _prove_stage(flat, numbers, stages[:k], stage)
     if not stages:
@@ -86,6 +87,21 @@ def _stages(body: Sequence[ast.stmt]) -> list[Stage]:
             found += _stages(s.body) + _stages(s.orelse)
         elif stores_in(s):
             found.append(Stage(s))
+    return found
+
+
+def _ends(body: Body, nodes: Sequence[ast.stmt]) -> list[Stage]:
+    """A stage of what stands after the last one, if it may return the number of an error; put together, in place."""
+    last = max((k for k, s in enumerate(body) if any(contains(s, n) for n in nodes)), default=-1)
+    found: list[Stage] = []
+    if last >= 0 and isinstance(body[last], ast.If):
+        for part in ("body", "orelse"):
+            found += _ends(getattr(body[last], part), nodes)
+    rest = body[last + 1 :]
+    returns = [n for s in rest for n in ast.walk(s) if isinstance(n, ast.Return)]
+    if any(n.value is not None and not is_zero(n.value) for n in returns):
+        body[last + 1 :] = [ast.If(ast.Constant(True), rest, [])]
+        found.append(Stage(body[-1]))
     return found
 
 
@@ -116,7 +132,8 @@ def _of_rank(node: ast.expr) -> bool:
 def _prove_stage(flat: Flat, numbers: Mapping[str, bool], before: Sequence[Stage], stage: Stage) -> None:
     stage.fails = any(isinstance(n, ast.Return) for n in ast.walk(stage.node))
     trial = _Trial(flat, numbers, before, stage)
-    _check_returns(stage)
+    if isinstance(stage.node, ast.For):
+        _check_returns(stage)
     if not stage.levels:
         trial.hold(())
         _refuse_live(flat, stage.node, assigned([stage.node]))

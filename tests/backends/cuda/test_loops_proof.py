@@ -116,6 +116,21 @@ def test_a_thread_replays_what_is_carried() -> None:
     assert stage.shared == (0,)
 
 
+def test_what_returns_an_error_at_the_end_is_a_stage() -> None:
+    text = """
+    def loop(x, y, n):
+        for i in range(x.size):
+            y.flat[i] = x.flat[i]
+        if y.flat[0] < 0:
+            return 1
+        return 2 if n > 3 else 0
+    """
+    stages = proved(text, "n")
+    assert len(stages) == 2
+    assert stages[1].fails
+    assert len(proved(text.replace("return 1", "return 0").replace("2 if n > 3 else 0", "0"), "n")) == 1
+
+
 def test_indices_that_were_checked() -> None:
     text = """
     def loop(x, ids, y, rows):
