@@ -106,7 +106,11 @@ def emit_sums(s: Lines, tile: Tile, spec: KernelSpec, begin: str = "0", end: str
         _emit_keep(s, tile, "side")
         s("barrier()")
         s(f"k0 = k0 + {tile.depth}")
-    emit_products(s, tile)
+    if _blocks(spec)[1] == 1:
+        emit_products(s, tile)
+        return
+    with s.block("if depth > 0:"):  # always: or the compiler moves products behind the conditions of their stores
+        emit_products(s, tile)
 
 
 def _emit_place(s: Lines, tile: Tile, spec: KernelSpec) -> None:
@@ -229,10 +233,10 @@ def _emit_result_blocks(s: Lines, tile: Tile, epilogue: Epilogue, bias: bool) ->
     for j in range(tile.own_pixels):
         s(f"first = p0 + rest(t, {across}) * 4 + {j // 4 * 4 * across + j % 4}")
         with s.block("if first < pixels:"):
-            _emit_pixel(s, "first")
-            s("o = n * yn + oy * yr + ox * yp")
+            s("n, p = i32(quot(first, oh * ow)), i32(rest(first, oh * ow))")
+            s("o = i32(n * yn + p * yp)")
             for k in epilogue.same:
-                s(f"o{k} = n * e{k}n + oy * e{k}r + ox * e{k}p")
+                s(f"o{k} = i32(n * e{k}n + p * e{k}p)")
             for g in range(tile.own_maps // 4):
                 s(f"m = m0 + quot(t, {across}) * 4 + {g * 4 * tile.maps // tile.own_maps}")
                 with s.block("if m < maps:"):
@@ -253,7 +257,7 @@ def _emit_put_block(s: Lines, epilogue: Epilogue, bias: bool, code: str) -> None
             s(f"r{i} = v{i}" + (" + ld_f4(bias, channel)" if bias else ""))
             places = [f"o{k} + (map >> 3) * e{k}c + (map & 7) + {i}" for k in epilogue.same]
             results.append(epilogue.apply(s, f"r{i}", "channel", places, f"z{i}_"))
-        s(f"st{several(code, 4)}(y, o + (map >> 3) * yc + (map & 7), {', '.join(results)})")
+        s(f"st{several(code, 4)}(y, i32(o + (map >> 3) * yc + (map & 7)), {', '.join(results)})")
 
 
 def _finished(s: Lines, epilogue: Epilogue, j: int) -> str:

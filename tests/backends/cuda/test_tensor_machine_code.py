@@ -9,7 +9,7 @@ import graphc
 from graphc.backends.cache import KernelCache
 from graphc.backends.cuda.compile import compile_kernels, compiler_versions
 from graphc.backends.cuda.cubin import Cubin
-from graphc.backends.cuda.kernels import int8_tensor
+from graphc.backends.cuda.kernels import conv, conv_tile, int8_tensor
 from graphc.backends.cuda.kernels.conv_tensor import emit
 from graphc.backends.cuda.kernels.epilogue import Epilogue
 from graphc.backends.cuda.kernels.tensor_product import Product
@@ -63,3 +63,11 @@ def test_products_of_bytes() -> None:
     assert found["IMMA"] > 0
     assert found["LDSM"] > 0
     assert found["HMMA"] == 0
+
+
+def test_a_convolution_that_writes_blocks_of_halves() -> None:
+    """The compiler moved products behind the conditions of their stores, where registers do not suffice."""
+    epilogue = Epilogue("y=max(0.0,x0)", (), ())
+    spec = conv.make_spec(conv_tile.TILES[2], (3, 3), bias=True, epilogue=epilogue, blocks=(1, 8), y="f2")
+    cubin = compiled("cuda:sm_90a", spec, conv.emit(spec, find("cuda:sm_90a")))
+    assert cubin.stack == cubin.spilled == 0
