@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from graphc.backends.cuda.kernels.library_conv import ALIGNMENT, FIRST, RELU, emit, ending, of_one_kind
-from graphc.backends.cuda.kernels.typed import elements, stored
+from graphc.backends.cuda.kernels.library_conv import ALIGNMENT, FIRST, RELU, emit, ending
+from graphc.backends.cuda.kernels.typed import code_of, elements, stored
 from graphc.backends.cuda.rules import Rule, Template
 from graphc.backends.cuda.target import CudaTarget
 from graphc.backends.products import OPERATORS, product_of
@@ -19,20 +19,28 @@ ROOM = 32 << 20
 
 def _choose(call: Call, target: CudaTarget) -> Choice | None:
     text = ending(call)
-    values = [v for v in (*call.node.operands, *call.node.results) if v is not None]
-    kind = of_one_kind(call) if text and all(v.type.layout.block == 1 for v in values) else None
-    if kind is None or any(not v.type.size for v in values) or product_of(call).regular is None:
+    kinds = _kinds(call) if text else None
+    if kinds is None or product_of(call).regular is None:
         return None
-    has_bias = _has_bias(call)
-    kinds = ",".join([kind] * (4 if has_bias else 3))
-    choice = Choice("library_product", library_spec(PRODUCT, kinds, bias=has_bias, relu=text == RELU), {}, FIRST)
-    if kind != "f4" and has_bias:
-        bias = elements(call, 2)
-        if not call.is_weight(2):
-            return None
-        if bias is not None:
-            choice.packed[2] = stored(bias, kind)
+    spec = library_spec(PRODUCT, ",".join(kinds), bias=_has_bias(call), relu=text == RELU)
+    choice = Choice("library_product", spec, {}, FIRST)
+    if _has_bias(call) and (bias := elements(call, 2)) is not None:
+        choice.packed[2] = stored(bias, kinds[-1])
     return choice
+
+
+def _kinds(call: Call) -> list[str] | None:
+    """Codes of both operands, which share it, the bias if there is one, and the result, which share theirs; else None.
+
+    A result in float32 of operands in halves is what cublasLt does, too; a bias in halves has to be a weight.
+    """
+    values = [v for v in (*call.node.operands, *call.node.results) if v is not None]
+    if any(v.type.layout.block > 1 or not v.type.size for v in values):
+        return None
+    a, b, y = (code_of(t) for t in (call.type(0), call.type(1), call.node.results[0].type))
+    if a != b or y not in (a, "f4") or (_has_bias(call) and y != "f4" and not call.is_weight(2)):
+        return None
+    return [a, b, *([y] if _has_bias(call) else []), y]
 
 
 def _has_bias(call: Call) -> bool:
@@ -51,14 +59,15 @@ def _bind(
     assert g.regular is not None
     assert x is not None
     assert w is not None
-    kind, count, (x_batch, w_batch) = str(choice.spec["kinds"])[:2], len(g.batches), g.regular
-    bias = [Operand(kind, (g.columns,), (1,), v.address) for v in ins[2:3] if v is not None and _has_bias(call)]
+    (kind, *_, last), count = str(choice.spec["kinds"]).split(","), len(g.batches)
+    x_batch, w_batch = g.regular
+    bias = [Operand(last, (g.columns,), (1,), v.address) for v in ins[2:3] if v is not None and _has_bias(call)]
     made = LibraryCall(
         PRODUCT,
         Operand(kind, (count, g.rows, g.inner), (x_batch, g.a_row, g.a_step), x.address),
         Operand(kind, (count, g.inner, g.columns), (w_batch, g.b_row, g.b_column), w.address),
         bias[0] if bias else None,
-        Operand(kind, (count, g.rows, g.columns), (g.rows * g.columns, g.columns, 1), y.address),
+        Operand(last, (count, g.rows, g.columns), (g.rows * g.columns, g.columns, 1), y.address),
         bool(choice.spec.int("relu")),
         (),
         workspace,

@@ -93,6 +93,21 @@ def test_halves_are_turned_around_the_call(precision: str, monkeypatch: pytest.M
     np.testing.assert_allclose(got, want, rtol=0, atol=1e-2 * np.abs(want).max())
 
 
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+def test_products_of_halves(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first one writes halves, the last one float32."""
+    for name, shape in {"p": (24, 8 * 7 * 6), "q": (24,), "s": (16, 24), "t": (16,)}.items():
+        monkeypatch.setitem(WEIGHTS, name, RANDOM.standard_normal(shape).astype(np.float32))
+    ops = [operator("FC", "x p q", "h"), operator("Relu", "h", "r"), operator("FC", "r s t", "y")]
+    plan = plan_of(ops, precision={"*": precision, "y": precision}, engine="CUDNN")
+    kind = {"float16": "f2", "bfloat16": "bf"}[precision]
+    calls = [t for s in plan.schedules for step in s.steps for t in step if t.kernel.library]
+    assert [t.kernel["kinds"] for t in calls] == [f"{kind},{kind},{kind},{kind}", f"{kind},{kind},f4,f4"]
+    on_card(plan, monkeypatch)
+    (want,) = reference(ops, {"x": X}, "y", WEIGHTS)
+    np.testing.assert_allclose(plan.run({"x": X})["y"], want, rtol=0, atol=2e-2 * np.abs(want).max())
+
+
 def test_matrices_in_every_order(monkeypatch: pytest.MonkeyPatch) -> None:
     for a_shape, b_shape, args in (
         ((3, 4), (4, 5), {}),
