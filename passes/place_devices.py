@@ -8,12 +8,15 @@ from typing import Protocol
 
 from graphc.ir import Call, Graph, LoweringError, Node, Trait, Value
 from graphc.ir.device import put_on_card, put_on_host, wants_card, wants_host
-from graphc.ir.schedule import Choice
+from graphc.ir.schedule import Library
 from graphc.ir.summary import type_bytes
 from graphc.passes.assume_sizes import assume_sizes, types_restored
 from graphc.passes.device_copies import insert_copies, remove_copies
+from graphc.passes.lower import choose_kernels
 from graphc.passes.matching import traits_of
 from graphc.passes.plain_layout import is_blocked, make_plain
+from graphc.passes.segments import part_of
+from graphc.passes.unroll_recurrent import is_recurrent, unroll
 
 CROSSING = 40_000
 """Nanoseconds that it takes to go to the card and come back, whatever the sizes: two copies, a launch, a wait."""
@@ -23,11 +26,8 @@ MEMORY = 10
 """Bytes a nanosecond that a CPU reads or writes. As the others a guess, good enough to tell little work from much."""
 
 
-class Kernels(Protocol):
+class Kernels(Library, Protocol):
     """What is asked of a card's library (``backends/library.py``)."""
-
-    def choose(self, call: Call) -> Choice:
-        """Some kernel; raises ``LoweringError`` where there is none."""
 
     def knows(self, call: Call) -> bool:
         """There is a kernel for some types and arguments."""
@@ -94,17 +94,25 @@ def _reason(node: Node, card: Kernels) -> tuple[str, str] | None:
         return IN_PYTHON
     if wants_host(node):
         return BY_REQUEST
-    call = Call(node)
-    if not card.knows(call):
+    call, recurrent = Call(node), is_recurrent(node)
+    if not (recurrent or card.knows(call)):
         return UNKNOWN
-    if not all(v is None or v.type.is_static for v in (*node.operands, *node.results)):
+    values = node.operands if recurrent else (*node.operands, *node.results)
+    if not all(v is None or v.type.is_static for v in values):
         return OPEN_RANK
     try:
-        card.choose(call)
+        _choose_steps(node, card) if recurrent else card.choose(call)
     except LoweringError:
         why = card.why_not(call)
         return (f"{UNKNOWN[0]}: {why}", UNKNOWN[1]) if why else OTHER_TYPES
     return None
+
+
+def _choose_steps(node: Node, card: Kernels) -> None:
+    """Choose kernels for the step net of a node; raises ``LoweringError`` where one of its operators has none."""
+    assert node.graph is not None
+    unrolled, first = unroll(part_of(node.graph, [node])[0])
+    choose_kernels(unrolled, card, first=first)
 
 
 def _groups(graph: Graph, stays: Mapping[Node, object]) -> Iterator[list[Node]]:
@@ -142,7 +150,8 @@ def _is_little(group: Sequence[Node], stays: Mapping[Node, object]) -> bool:
 
 def _is_light(node: Node) -> bool:
     """It takes elements one by one, or moves them; blocks of channels are the card's own."""
-    return not is_blocked(node) and (node.opdef.flops is None or Trait.POINTWISE in traits_of(node))
+    moves = node.opdef.flops is None and not node.subgraphs()
+    return not is_blocked(node) and (moves or Trait.POINTWISE in traits_of(node))
 
 
 def _bytes(values: set[Value]) -> int:

@@ -65,7 +65,7 @@ def cut_segments(graph: Graph, devices: bool = False) -> Segments:
     slots: dict[Value, int] = {v: i for i, v in enumerate(graph.inputs)}
     parts = []
     for nodes in groups:
-        part, outside, made = _part(graph, nodes)
+        part, outside, made = part_of(graph, nodes)
         kind, sources = kinds[nodes[0]], tuple(slots[v] for v in outside)
         shapes = () if kind == PYTHON else _shape_inputs(part)
         parts.append(Segment(part, sources, shapes, kind == PYTHON, kind == BESIDE))
@@ -149,7 +149,7 @@ def _shape_inputs(graph: Graph) -> tuple[int, ...]:
     return tuple(i for i, v in enumerate(graph.inputs) if v in read)
 
 
-def _part(graph: Graph, nodes: Sequence[Node]) -> tuple[Graph, list[Value], list[Value]]:
+def part_of(graph: Graph, nodes: Sequence[Node]) -> tuple[Graph, list[Value], list[Value]]:
     """A graph of copies of some nodes; the values that it reads from outside, and those that it gives to others."""
     part = Graph(graph.name, graph.stage)
     part.notes = list(graph.notes)

@@ -18,7 +18,12 @@ from graphc.ir.ops.recurrent.network import Link, can_unroll, links_of, name_tex
 
 def has_recurrent(graph: Graph) -> bool:
     """Some operator of the graph is to be unrolled."""
-    return any(n.op == "RecurrentNetwork" and can_unroll(Call(n)) for n in graph.nodes)
+    return any(map(is_recurrent, graph.nodes))
+
+
+def is_recurrent(node: Node) -> bool:
+    """The operator is to be unrolled."""
+    return node.op == "RecurrentNetwork" and can_unroll(Call(node))
 
 
 def unroll(graph: Graph) -> tuple[Graph, dict[Node, Node]]:
@@ -29,7 +34,7 @@ def unroll(graph: Graph) -> tuple[Graph, dict[Node, Node]]:
     graph = graph.clone()
     first: dict[Node, Node] = {}
     for node in list(graph.nodes):
-        if node.op == "RecurrentNetwork" and can_unroll(Call(node)):
+        if is_recurrent(node):
             _Unrolling(graph, node).write(first)
     return graph, first
 

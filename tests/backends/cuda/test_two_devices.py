@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from emulated import TARGET, emulated_plan, on_emulated_card
+from made_weights import init_net, made_types, made_values
 from one_net import imported, nets, operator, reference
 
 import graphc
-from graphc.frontends.netdef import Device, Operator
-from graphc.ir import Graph, evaluate
+from graphc.frontends.netdef import Device, Operator, write_net
+from graphc.ir import Graph, evaluate, infer_types
 from graphc.ir.device import wants_host
 from graphc.ir.parser import parse
 from graphc.ir.printer import print_graph
@@ -223,6 +224,27 @@ def test_blocks_of_channels_are_the_cards_own(stays: int) -> None:
     assert not any(is_blocked(node) for node in graph.nodes if wants_host(node))
     np.testing.assert_array_equal(evaluate(graph, inputs)["y"], want)
     assert any(is_blocked(node) for node in graph.nodes)
+
+
+def test_a_recurrent_net_is_on_the_card_if_its_steps_are(shared: Path) -> None:
+    folder = shared / "models" / "without_weights" / "char_lstm"
+    inputs = {
+        "input_blob": RNG.standard_normal((3, 2, 5)).astype(np.float32),
+        "hidden_init": np.zeros((1, 2, 4), np.float32),
+        "cell_init": np.zeros((1, 2, 4), np.float32),
+        "seq_lengths": np.array([3, 2], np.int32),
+    }
+    net = (folder / "lstm_predict_net.pbtxt").read_bytes()
+    weights = made_types(lambda: graphc.import_model(net, inputs=inputs))
+    init = write_net(init_net(weights, made_values(weights)))
+    plan = graphc.compile_graph(graphc.import_model(net, init, inputs), target=TARGET, prepare=False)
+    assert len(plan.segments) == 1
+    on_emulated_card(plan)
+    graph = graphc.import_model(net, init, inputs)
+    infer_types(graph)
+    got = plan.run(inputs)
+    for name, want in evaluate(graph, inputs).items():
+        np.testing.assert_allclose(got[name], want, rtol=0, atol=1e-5, err_msg=name)
 
 
 # ---- a detection net -------------------------------------------------------------------------------------------------
