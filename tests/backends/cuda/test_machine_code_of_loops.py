@@ -1,0 +1,51 @@
+"""Kernels of loops, runs of rows, boxes and searches as machine code. Needs the extra cuda."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from emulated import emulated_plan
+from one_net import operator
+from test_machine_code import compiled, compiler, data, sources
+
+from graphc.backends.cuda.target import TARGETS
+
+__all__ = ["compiler"]  # the fixture that skips these tests without the extra
+
+IDS, LENGTHS = np.zeros(6, np.int64), np.array([2, 4], np.int32)
+RUNS = {"i": IDS, "n": LENGTHS}
+NETS = {
+    "indices": ([operator("Gather", "x i", "y")], {"x": data(9, 7), "i": IDS}),
+    "images": ([operator("ResizeNearest", "x", "y", width_scale=2.0, height_scale=2.0)], {"x": data(1, 2, 5, 5)}),
+    "a cell": ([operator("LSTMUnit", "h c g n t", "y z")], {
+        **{name: data(1, 3, 5) for name in "hc"},
+        "g": data(1, 3, 20), "n": np.ones(3, np.int32), "t": np.ones(1, np.int32),
+    }),
+    "an optimiser": ([operator("Adam", "p a b g l t", "q c d")], {
+        **{name: data(7) for name in "pabg"},
+        "l": data(1), "t": np.ones(1, np.int64),
+    }),
+    "earlier turns": ([operator("LengthsToRanges", "n", "y")], {"n": LENGTHS}),
+    "rows": ([operator("SparseLengthsSum", "x i n", "y")], {"x": data(9, 128), **RUNS}),
+    "rows of bytes": ([operator("SparseLengthsMeanFused8BitRowwise", "x i n", "y")], {
+        "x": np.ones((9, 40), np.uint8), **RUNS
+    }),
+    "rows of 4 bits": ([operator("SparseLengthsSum4BitRowwiseSparse", "x i n m", "y")], {
+        "x": np.ones((9, 20), np.uint8), "m": np.zeros(9, np.int32), **RUNS
+    }),
+    "boxes": ([operator("RoIAlign", "x r", "y", pooled_h=2, pooled_w=2)], {"x": data(1, 3, 9, 9), "r": data(2, 5)}),
+    "the largest": (
+        [operator("ArgMax", "x", "a", axis=1), operator("TopK", "x", "y z", k=3)],
+        {"x": data(4, 50)},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_they_fit_the_registers(target: str) -> None:
+    kernels = {}
+    for ops, inputs in NETS.values():
+        outputs = " ".join(name for op in ops for name in op.outputs)
+        kernels |= sources(emulated_plan(ops, inputs, outputs, {}, target))
+    assert len(kernels) >= 12
+    compiled(kernels, target)
