@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from emulated import answers, emulated_plan
+import ranking_net
+from emulated import TARGET, answers, emulated_plan, on_emulated_card
 from one_net import operator, reference
 
 import graphc
+from graphc.frontends.netdef import write_net
 
 RNG = np.random.default_rng(4)
 LENGTHS = np.array([0, 3, 1, 9, 0, 5], np.int32)
@@ -100,3 +102,14 @@ def test_many_runs() -> None:
     y = plan.run({"x": data, "n": lengths})["y"]
     want = np.add.reduceat(np.append(data[:, 0].astype(np.float64), 0), np.cumsum(lengths) - lengths)
     np.testing.assert_allclose(y[:, 0], np.where(lengths > 0, want, 0), rtol=0, atol=1e-5)
+
+
+def test_a_ranking_net() -> None:
+    predict, init = (write_net(net) for net in ranking_net.pair())
+    inputs = ranking_net.batch(1)
+    plan = graphc.compile_graph(graphc.import_model(predict, init, inputs), target=TARGET, prepare=False)
+    on_emulated_card(plan)
+    for seed, samples in ((1, 12), (2, 40)):
+        inputs = ranking_net.batch(seed, samples)
+        want = ranking_net.forward(ranking_net.weights(), inputs)
+        np.testing.assert_allclose(plan.run(inputs)["click"].ravel(), want.ravel(), rtol=0, atol=1e-6)
