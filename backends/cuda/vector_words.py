@@ -5,7 +5,7 @@ of two to the even one.
 
     ld_f2(a, i) ld_bf(a, i) st_f2(a, i, v) st_bf(a, i, v)       one element
     ld2_f2(a, i) .. st8_bf(a, i, v0, .. v7)                     2, 4 or 8 of them; of f4 2 or 8
-    ld4_i4(a, i) st4_i4(a, i, v0, .. v3)                        four int32
+    ld2_i4(a, i) .. st4_i4(a, i, v0, .. v3)                     2 or 4 int32
 
 The address of several is a multiple of their size, of 16 bytes at most.
 """
@@ -21,7 +21,7 @@ from numba.cuda import cgutils, types
 from graphc.backends.cuda.words import F32, GLOBAL, I32, Build, pointer, word
 
 I16 = ir.IntType(16)
-COUNTS = {"f4": (2, 8), "f2": (1, 2, 4, 8), "bf": (1, 2, 4, 8), "i4": (4,)}
+COUNTS = {"f4": (2, 8), "f2": (1, 2, 4, 8), "bf": (1, 2, 4, 8), "i4": (2, 4)}
 """Elements that a word moves."""
 WORD = {"f4": F32, "f2": I32, "bf": I32, "i4": I32}
 """What 32 bits of memory are loaded as."""

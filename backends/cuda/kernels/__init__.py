@@ -31,6 +31,7 @@ from graphc.backends.cuda.kernels import (
     search,
     segments,
     softmax,
+    tensor_parts,
     transpose,
 )
 from graphc.backends.cuda.rules import Rule, Template
@@ -97,5 +98,6 @@ TEMPLATES: tuple[Template, ...] = (
     *segments.TEMPLATES,
     *scalars.TEMPLATES,
     *softmax.TEMPLATES,
+    *tensor_parts.TEMPLATES,
     *transpose.TEMPLATES,
 )

@@ -11,24 +11,22 @@ from collections.abc import Sequence
 import numpy as np
 
 from graphc.backends.conv_call import ConvCall
+from graphc.backends.cuda.kernels import tensor_parts
 from graphc.backends.cuda.kernels.epilogue import Epilogue
 from graphc.backends.cuda.kernels.images import image_strides
+from graphc.backends.cuda.kernels.tensor_parts import JOIN, emit_totals, join_spec, workspace_of
 from graphc.backends.cuda.kernels.tensor_product import NAMES, PIECES, Product, emit_sums, pack
 from graphc.backends.cuda.kernels.tensor_tile import Size, tile_for
 from graphc.backends.cuda.kernels.typed import code_of, elements, itemsize, stored
-from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, is_floating, require_reach
+from graphc.backends.cuda.rules import Rule, Template, is_floating, require_reach
 from graphc.backends.cuda.target import BLOCK, CudaTarget
 from graphc.backends.lines import Lines
 from graphc.ir.opdef import Call
 from graphc.ir.ops._window import Window, window
-from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Static, Step, Task, View
+from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Static, Step, View
 
 OUT = ("y", "yn", "yc", "yp")
 """Strides of image, block of maps, pixel of the result, in elements."""
-PART = ("groups", "each", "work")
-"""each: steps of a part. work: float32 sums (parts, groups, pixels, packed)."""
-JOIN = ("total", "parts", "work", "groups", "pixels", "packed", "image", "maps", "blocks")
-"""blocks: of eight maps, of a group."""
 
 
 def emit(spec: KernelSpec, target: CudaTarget) -> str:
@@ -72,39 +70,17 @@ def _emit_call(s: Lines, spec: KernelSpec, epilogue: Epilogue, m: str, values: S
     s(f"put({', '.join(['y', 'yc', 'group', m, *places, *values, *extra])})")
 
 
-def emit_part(spec: KernelSpec, target: CudaTarget) -> str:
-    """Source of ``tensor_part``: sums of some steps; parameters: those of products, ``PART``."""
-    s, product = Lines(), Product.of_spec(spec)
-    tile = product.tile
-    with s.block(f"def {spec.name}({', '.join([*NAMES, *PART])}):"):
-        emit_sums(s, product, in_parts=True)
-        s("o = (share * groups + group) * pixels * packed + m0")
-        for i in range(tile.warp_pixels // 16):
-            for half in range(2):
-                s(f"p = p0 + {16 * i + 8 * half}")
-                with s.block("if p < pixels:"):
-                    for j in range(tile.warp_maps // 8):
-                        values = ", ".join(f"c{i}_{j}_{2 * half + k}" for k in range(2))
-                        s(f"st2_f4(work, o + p * packed + {8 * j}, {values})")
-    return s.text()
-
-
 def emit_join(spec: KernelSpec, target: CudaTarget) -> str:
     """Source of ``tensor_join``: adds up the parts of two neighbouring maps of a pixel, and ends as ``conv_tensor``.
 
-    Parameters: ``JOIN``, ``OUT``, the bias if there is one, the epilogue's.
+    Parameters: ``JOIN``, ``image``, ``OUT``, the bias if there is one, the epilogue's.
     """
     s, epilogue = Lines(), Epilogue.of_spec(spec)
     _emit_put(s, spec, epilogue)
-    with s.block(f"def {spec.name}({', '.join([*JOIN, *OUT, *_end(spec, epilogue)])}):"):
+    with s.block(f"def {spec.name}({', '.join([*JOIN, 'image', *OUT, *_end(spec, epilogue)])}):"):
         s(f"i = i64(block()) * {spec['threads']} + thread()")
         with s.block("if i < total:"):
-            s("p, q = rest(i >> 2, pixels), quot(i >> 2, pixels)")
-            s(f"m, group = rest(q, blocks) * {BLOCK} + (i & 3) * 2, quot(q, blocks)")
-            s("at, v0, v1 = (group * pixels + p) * packed + m, f4(0.0), f4(0.0)")
-            with s.block("for k in range(parts):"):
-                s("v = ld2_f4(work, at + k * groups * pixels * packed)")
-                s("v0, v1 = v0 + v[0], v1 + v[1]")
+            emit_totals(s, "f2")
             _emit_pixel(s, epilogue)
             _emit_call(s, spec, epilogue, "m", ("v0", "v1"))
     return s.text()
@@ -204,20 +180,13 @@ def _is_flat(w: Window) -> bool:
 def _needs(call: Call, choice: Choice, target: CudaTarget) -> Needs:
     w, y = window(call), call.node.results[0].type.static_shape
     size = _size(call.type(0).static_shape[1], y[1], int(np.prod(w.kernel)), y[0] * y[2] * y[3], w.group)
-    return Needs(dense=Epilogue.of_call(call).dense_operands(call), workspace=workspace_of(choice, size, target))
+    assert choice.spec is not None
+    nbytes = workspace_of(choice.spec, size, target)
+    return Needs(dense=Epilogue.of_call(call).dense_operands(call), workspace=nbytes)
 
 
 def _size(channels: int, maps: int, taps: int, pixels: int, groups: int) -> Size:
     return Size(pixels, maps // groups, steps_of(channels // groups, taps), groups)
-
-
-def workspace_of(choice: Choice, size: Size, target: CudaTarget) -> int:
-    """Bytes of the sums of all parts, 0 where sums are not cut."""
-    assert choice.spec is not None
-    if not choice.spec.int("parts"):
-        return 0
-    tile = Product.of_spec(choice.spec).tile
-    return 4 * tile.parts(size, target) * size.groups * size.pixels * -(-size.maps // tile.maps) * tile.maps
 
 
 def _bind(
@@ -250,43 +219,25 @@ def product_steps(
     sizes: from ``pixels`` to ``w`` in ``NAMES``; widths: channels and maps of a group; moves: kernel, stride, dilation,
     heads.
     """
-    (x, weights), y, spec, (work, target) = ins[:2], outs[0], choice.spec, where
+    (x, weights), y, spec = ins[:2], outs[0], choice.spec
     assert spec is not None
     assert x is not None
     assert weights is not None
     require_reach(x, y)
     product, (groups, steps, packed, _) = Product.of_spec(spec), weights.type.static_shape
-    tile, element, (channels, maps), (kh, kw, *rest) = product.tile, itemsize(product.kind), widths, moves
+    element, (channels, maps), (kh, kw, *rest) = itemsize(product.kind), widths, moves
     params: list[Param] = [x.address, *(element * v for v in strides[0]), weights.address, *sizes]
     params += [channels, product.pieces(channels), kh, kw, maps, packed, steps, *rest]
     end: list[Param] = [y.address, strides[1][0], strides[1][1], strides[1][3]]
     end += [v.address for v in ins[2:3] if v is not None and spec.int("bias")]
     end += Epilogue.of_spec(spec).params(call, ins, BLOCK)
-    size, label = Size(sizes[0], maps, steps, groups), call.node.results[0].name
-    units = -(-maps // tile.maps) * -(-size.pixels // tile.pixels) * groups
-    flops = 2 * size.pixels * maps * groups * channels * kh * kw
-    traffic = x.type.nbytes + y.type.nbytes + weights.type.nbytes
-    if not spec.int("parts"):
-        return [(Task(spec, (*params, *end), blocks_for(units, 1), label, flops, traffic),)]
-    parts = tile.parts(size, target)
-    part = KernelSpec.make("tensor_part", **product.static())
-    tail = (groups, -(-steps // parts), work)
-    sums = Task(part, (*params, *tail), blocks_for(units * parts, 1), label, flops, traffic)
-    return [(sums,), (_join(spec, size, (parts, packed, sizes[1]), work, end, label),)]
-
-
-def _join(
-    spec: KernelSpec, size: Size, cut: tuple[int, int, int], work: Address, end: Sequence[Param], label: str
-) -> Task:
-    """The task that adds up parts. cut: their number, maps with padding, pixels of an image."""
-    (parts, packed, image), blocks = cut, -(-size.maps // BLOCK)
-    kept = {name: spec[name] for name in ("y", "pairs", "bias", "epilogue", "kinds")}
-    total = 4 * blocks * size.pixels * size.groups
-    params = (total, parts, work, size.groups, size.pixels, packed, image, size.maps, blocks, *end)
-    traffic = 4 * parts * size.pixels * packed * size.groups
-    return Task(KernelSpec.make("tensor_join", threads=THREADS, **kept), params, blocks_for(total), label, 0, traffic)
+    flops = 2 * sizes[0] * maps * groups * channels * kh * kw
+    said = (call.node.results[0].name, flops, x.type.nbytes + y.type.nbytes + weights.type.nbytes)
+    join = join_spec("tensor_join", spec, ("y", "pairs", "bias", "epilogue", "kinds"))
+    ends = (end, [sizes[1], *end])
+    return tensor_parts.product_steps(spec, join, params, ends, Size(sizes[0], maps, steps, groups), where, said)
 
 
 OPS = ("Conv", "Conv2D")
 RULES = (Rule("conv_tensor", OPS, _choose, _needs, _bind, half=True),)
-TEMPLATES = (Template("conv_tensor", emit), Template("tensor_part", emit_part), Template("tensor_join", emit_join))
+TEMPLATES = (Template("conv_tensor", emit), Template("tensor_join", emit_join))

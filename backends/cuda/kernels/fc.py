@@ -14,6 +14,7 @@ from graphc.backends.cuda.kernels import conv, conv_tensor
 from graphc.backends.cuda.kernels.across import WARP, across_warp
 from graphc.backends.cuda.kernels.conv_tile import tile_for
 from graphc.backends.cuda.kernels.epilogue import Epilogue
+from graphc.backends.cuda.kernels.tensor_parts import workspace_of
 from graphc.backends.cuda.kernels.tensor_tile import Size
 from graphc.backends.cuda.kernels.typed import code_of, elements, itemsize, several, stored
 from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, is_floating
@@ -108,7 +109,7 @@ def _size(g: Product) -> Size:
 def _needs(call: Call, choice: Choice, target: CudaTarget) -> Needs:
     assert choice.spec is not None
     on_tensor_cores = choice.spec.template == "conv_tensor"
-    nbytes = conv_tensor.workspace_of(choice, _size(product_of(call)), target) if on_tensor_cores else 0
+    nbytes = workspace_of(choice.spec, _size(product_of(call)), target) if on_tensor_cores else 0
     return Needs(dense=frozenset(range(len(call.node.operands))), dense_out=True, workspace=nbytes)
 
 

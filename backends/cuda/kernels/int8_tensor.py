@@ -12,8 +12,9 @@ from math import prod
 
 import numpy as np
 
-from graphc.backends.cuda.kernels import int8_ending, tensor_product
+from graphc.backends.cuda.kernels import int8_ending, tensor_parts, tensor_product
 from graphc.backends.cuda.kernels.int8_ending import Ending, constants, ending_of
+from graphc.backends.cuda.kernels.tensor_parts import JOIN, emit_totals, join_spec, workspace_of
 from graphc.backends.cuda.kernels.tensor_product import PIECE, Product, emit_sums, pack
 from graphc.backends.cuda.kernels.tensor_tile import ROW, Size, tile_for
 from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, require_reach
@@ -21,20 +22,24 @@ from graphc.backends.cuda.target import CudaTarget
 from graphc.backends.int8_call import NATIVE, Int8Product
 from graphc.backends.lines import Lines
 from graphc.ir.opdef import Call
-from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
+from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Static, Step, Task, View
 
 FEW = 8
 """Groups of fewer channels would fill tensor cores with zeros: ``int8_direct.py`` has them."""
-NAMES = (*tensor_product.NAMES, "filling", "width", *int8_ending.NAMES)
-"""filling: the address of 16 bytes of X's zero point. width: maps of all groups."""
+ENDS = ("width", *int8_ending.NAMES)
+"""width: maps of all groups."""
+ALIGNMENT = 256
 FILL = ("total", "x", "y", "channels", "pieces", "zero")
 
 
 def emit(spec: KernelSpec, target: CudaTarget) -> str:
-    """Source of ``int8_tensor``; parameters: ``NAMES``. pairs: maps of a group are even in number."""
+    """Source of ``int8_tensor``; parameters: those of products, ``filling``, ``ENDS``.
+
+    filling: the address of 16 bytes of X's zero point. pairs: maps of a group are even in number.
+    """
     s, product, ending = Lines(), Product.of_spec(spec), Ending.of_spec(spec)
     _emit_put(s, ending, bool(spec.int("pairs")))
-    with s.block(f"def {spec.name}({', '.join(NAMES)}):"):
+    with s.block(f"def {spec.name}({', '.join([*tensor_product.NAMES, 'filling', *ENDS])}):"):
         emit_sums(s, product)
         for i in range(product.tile.warp_pixels // 16):
             for half in range(2):
@@ -44,6 +49,22 @@ def emit(spec: KernelSpec, target: CudaTarget) -> str:
                         sums = [f"c{i}_{j}_{2 * half + k}" for k in range(2)]
                         given = ["p * width", "group * maps", f"m0 + {8 * j}", "maps", *sums, *int8_ending.NAMES]
                         s(f"put({', '.join(given)})")
+    return s.text()
+
+
+def emit_join(spec: KernelSpec, target: CudaTarget) -> str:
+    """Source of ``int8_join``: adds up the parts of two neighbouring maps of a pixel, and ends as ``int8_tensor``.
+
+    Parameters: ``JOIN``, ``ENDS``.
+    """
+    s = Lines()
+    _emit_put(s, Ending.of_spec(spec), bool(spec.int("pairs")))
+    with s.block(f"def {spec.name}({', '.join([*JOIN, *ENDS])}):"):
+        s(f"i = i64(block()) * {spec['threads']} + thread()")
+        with s.block("if i < total:"):
+            emit_totals(s, "u1")
+            given = ["p * width", "group * maps", "m", "maps", "v0", "v1", *int8_ending.NAMES]
+            s(f"put({', '.join(given)})")
     return s.text()
 
 
@@ -88,15 +109,19 @@ def _choose(call: Call, target: CudaTarget) -> Choice | None:
     packed = constants(call, p)
     if packed is None:
         return None
-    maps, taps = p.maps // p.group, prod(p.kernel)
-    pieces = -(-p.depth // PIECE) * taps
-    tile, _ = tile_for(Size(p.pixels, maps, -(-pieces // tensor_product.PIECES), p.group), target, 1)
+    tile, parts = tile_for(_size(p), target)
     product = Product(tile, "u1", not p.is_flat)
-    static = {**product.static(), **ending_of(call).static(), "pairs": int(maps % 2 == 0)}
+    cut = {"pairs": int(p.maps // p.group % 2 == 0), "parts": int(parts > 1)}
+    static: dict[str, Static] = {**product.static(), **ending_of(call).static(), **cut}
     panels = pack(packed[0], p.group, product).view(np.uint8).reshape(-1)
     filling = np.full(PIECE, p.x_zero, np.uint8)
     spec = KernelSpec.make("int8_tensor", **static)
     return Choice("int8_tensor", spec, {1: np.concatenate([panels, filling]), **packed[1]}, 1.0)
+
+
+def _size(p: Int8Product) -> Size:
+    pieces = -(-p.depth // PIECE) * prod(p.kernel)
+    return Size(p.pixels, p.maps // p.group, -(-pieces // tensor_product.PIECES), p.group)
 
 
 def _is_filled(p: Int8Product) -> bool:
@@ -104,10 +129,17 @@ def _is_filled(p: Int8Product) -> bool:
     return p.depth % PIECE > 0
 
 
+def _filled_bytes(p: Int8Product) -> int:
+    """Bytes of the copy of X, 0 where there is none."""
+    nbytes = p.images * prod(p.image) * p.group * -(-p.depth // PIECE) * PIECE
+    return -(-nbytes // ALIGNMENT) * ALIGNMENT if _is_filled(p) else 0
+
+
 def _needs(call: Call, choice: Choice, target: CudaTarget) -> Needs:
     p = Int8Product.of(call)
     assert p is not None
-    nbytes = p.images * prod(p.image) * p.group * -(-p.depth // PIECE) * PIECE if _is_filled(p) else 0
+    assert choice.spec is not None
+    nbytes = _filled_bytes(p) + workspace_of(choice.spec, _size(p), target)
     return Needs(dense=frozenset(range(len(call.node.operands))), dense_out=True, workspace=nbytes)
 
 
@@ -130,18 +162,18 @@ def _bind(
     params += [prod(p.output), p.output[1], h, w, pieces * PIECE, pieces, *p.kernel, maps, packed, steps]
     params += [*p.stride, *p.dilation, *p.heads]
     filling = weights.address.plus(p.group * steps * packed * ROW)
-    params += [filling, p.maps, *int8_ending.params(call, p, ins, outs[0])]
-    tile = product.tile
-    units = blocks_for(-(-maps // tile.maps) * -(-p.pixels // tile.pixels) * p.group, 1)
-    traffic = x.type.nbytes + weights.type.nbytes + outs[0].type.nbytes
-    task = Task(spec, tuple(params), units, label, 2 * p.macs, traffic)
+    end = [p.maps, *int8_ending.params(call, p, ins, outs[0])]
+    said = (label, 2 * p.macs, x.type.nbytes + weights.type.nbytes + outs[0].type.nbytes)
+    join = join_spec("int8_join", spec, ("residual", "to_float", "pairs"))
+    where = (workspace.plus(_filled_bytes(p)), target)
+    made = tensor_parts.product_steps(spec, join, [*params, filling], (end, end), _size(p), where, said)
     if not filled:
-        return [(task,)]
+        return made
     total = p.images * h * w * p.group * pieces
     fill = (total, x.address, workspace, p.depth, pieces, p.x_zero)
-    made = KernelSpec.make("int8_fill", threads=THREADS)
-    return [(Task(made, fill, blocks_for(total), label, 0, x.type.nbytes + total * PIECE),), (task,)]
+    kernel = KernelSpec.make("int8_fill", threads=THREADS)
+    return [(Task(kernel, fill, blocks_for(total), label, 0, x.type.nbytes + total * PIECE),), *made]
 
 
 RULES = (Rule("int8_tensor", NATIVE, _choose, _needs, _bind),)
-TEMPLATES = (Template("int8_tensor", emit), Template("int8_fill", emit_fill))
+TEMPLATES = (Template("int8_tensor", emit), Template("int8_join", emit_join), Template("int8_fill", emit_fill))

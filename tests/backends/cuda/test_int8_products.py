@@ -119,6 +119,16 @@ def test_products_are_exact(case: Case) -> None:
     np.testing.assert_array_equal(got, evaluate_node(call.node, arrays)[0])
 
 
+@pytest.mark.parametrize("case", [TENSOR[i] for i in (1, 4, 5, 7)], ids=lambda c: f"{c.shape}{c.filter}")
+def test_sums_in_parts_are_exact(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tensor_tile, "PARTS", (3,))
+    call, arrays = call_of(case)
+    choice = LIBRARY.choose(call)
+    assert choice.spec is not None
+    assert choice.spec.int("parts")
+    np.testing.assert_array_equal(run(call, arrays)[1], evaluate_node(call.node, arrays)[0])
+
+
 def test_every_tile(monkeypatch: pytest.MonkeyPatch) -> None:
     call, arrays = call_of(Case((1, 12, 11, 48), (138, 3, 3, 48), {"pad": 1}, 1 / 9000))
     want = evaluate_node(call.node, arrays)[0]

@@ -55,7 +55,7 @@ def test_convolution(target: str, tile: TensorTile, kind: str, window: bool) -> 
 
 def test_products_of_bytes() -> None:
     product = Product(TILES[3], "u1", window=True)
-    spec = KernelSpec.make("int8_tensor", **product.static(), residual=1, to_float=0, pairs=1)
+    spec = KernelSpec.make("int8_tensor", **product.static(), residual=1, to_float=0, pairs=1, parts=0)
     cubin = compiled("cuda:sm_90a", spec, int8_tensor.emit(spec, find("cuda:sm_90a")))
     assert cubin.stack == cubin.spilled == 0
     assert cubin.registers <= REGISTERS
