@@ -56,7 +56,7 @@ class Readiness:
         lines = [f"{sum(self.operators.values())} operators of {len(self.operators)} types: {types}"]
         lines += [f"note: {n}" for n in self.notes]
         if self.on_cpu:
-            lines += [f"{len(self.on_cpu)} operators stay on the CPU:"]
+            lines += [f"operators that stay on the CPU: {len(self.on_cpu)}"]
             lines += [f"  {line}" for line in aligned([COLUMNS, *self.on_cpu])]
         lines += [f"problem: {p}" for p in self.problems]
         verdict = (

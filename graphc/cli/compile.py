@@ -132,7 +132,7 @@ def _sentence(facts: dict[str, Any]) -> str:
             f"{facts['recomputed_flops'] / 1e9:.3g} GFLOP and {facts['recomputed_bytes'] / 1e6:.3g} MB more\n"
         )
     if is_cuda(facts["target"]) and facts["on_cpu"]:
-        notes += f"note: {facts['on_cpu']} operators run on the CPU: graphc check says which and why\n"
+        notes += f"note: operators on the CPU: {facts['on_cpu']}; graphc check says which and why\n"
     return (
         f"{notes}{facts['plan']}: target {facts['target']}, {facts['steps']} steps, {facts['kernels']} kernels, "
         f"{facts['weight_bytes'] / 1e6:.1f} MB of weights, {facts['arena_bytes'] / 1e6:.1f} MB of memory, "

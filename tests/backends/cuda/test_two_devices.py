@@ -302,6 +302,6 @@ def test_the_report_lists_what_stays() -> None:
     assert rows["GenerateProposals"] == ("rois", UNKNOWN[0])
     assert rows["BoxWithNMSLimit"] == ("score_nms", UNKNOWN[0])
     assert "runs in order" in str(report)
-    assert "operators stay on the CPU" in str(report)
+    assert "operators that stay on the CPU: " in str(report)
     assert report.to_dict()["on_cpu"][0].keys() == {"operator", "blob", "reason", "remedy"}
     assert not readiness(*files, types, "native").on_cpu
