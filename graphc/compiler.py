@@ -10,7 +10,7 @@ from operator import index
 import numpy as np
 
 from graphc.backends.cuda.target import is_cuda
-from graphc.engines import Engine, engine_requests
+from graphc.engines import Engine, engine_requests, measured
 from graphc.frontends.netdef import Source, import_net, read_net
 from graphc.frontends.netdef.order import require_order
 from graphc.input_shapes import assume_input_shapes
@@ -156,8 +156,9 @@ def compile(
     precision: ``"float"``, ``"float16"`` (or ``"half"``), ``"bfloat16"`` (``"bf16"``), of weights and of values between
     operators; or a dict of these by the blob that an operator computes, ``"*"`` for all others
     (``docs/half-precision.md``). engine: who computes operators on a card: ``"default"``, graphc's kernels;
-    ``"CUDNN"``, NVIDIA's libraries where they can; ``"net"``, these where the NetDef names them; or a dict by blob,
-    ``"*"`` for all others (``docs/cuda.md``). Raises ``GraphcError`` and its kinds.
+    ``"CUDNN"``, NVIDIA's libraries where they can; ``"net"``, these where the NetDef names them; ``"auto"``, where they
+    are faster on this machine's card; or a dict by blob, ``"*"`` for all others (``docs/cuda.md``). Raises
+    ``GraphcError`` and its kinds.
     """
     graph = import_model(predict_net, init_net, inputs)
     return compile_graph(
@@ -203,9 +204,16 @@ def compile_graph(
     optimise(graph, machine, level, (*chosen_pipeline(pipeline, level, machine, bool(behind)), *behind))
     report("optimise", 1, 1)
     code = machine_code(library_for(machine), beside=beside(target))
+    cores = threads or available_cores()
+
+    def trial(requests: Mapping[str, str]) -> Plan:
+        mine, own = graph.clone(), machine_code(code.library, beside=beside(target))
+        choose_engines(mine, own.library, requests)
+        return Plan.build(mine, own.library, cores, own, limit)
+
     if engines:
-        choose_engines(graph, code.library, engines)
-    plan = Plan.build(graph, code.library, threads or available_cores(), code, limit)
+        choose_engines(graph, code.library, measured(engines, trial))
+    plan = Plan.build(graph, code.library, cores, code, limit)
     if prepare:
         plan.prepare(lambda done, total: report("kernels", done, total))
     return plan

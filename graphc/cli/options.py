@@ -39,7 +39,8 @@ engine_option = click.option(
     multiple=True,
     metavar="[BLOB=]NAME",
     help="Who computes operators on a card: default (graphc's kernels), CUDNN (NVIDIA's libraries where they can), net "
-    "(these where the NetDef names them); with BLOB= for the operator that computes it alone. Repeatable.",
+    "(these where the NetDef names them), auto (where they are faster on this machine's card); with BLOB= for the "
+    "operator that computes it alone. Repeatable.",
 )
 max_memory_option = click.option(
     "--max-memory",

@@ -97,13 +97,13 @@ def _bind(
     assert choice.spec is not None
     assert x is not None
     assert weights is not None
-    turned, kind = _turned(call), code_of(call.type(0))
+    turned, kind, label = _turned(call), code_of(call.type(0)), call.node.results[0].name
     before, behind = [], []
     if turned:
         inside, outside = x, y
         x = _nhwc(inside, workspace)
         y = _nhwc(outside, workspace.plus(turned[0]))
-        before, behind = [(relayout(inside, x),)], [(relayout(y, outside),)]
+        before, behind = [(replace(relayout(inside, x), label=label),)], [(replace(relayout(y, outside), label=label),)]
     shape = tuple(call.type(1).static_shape)
     m, c, kh, kw = shape
     filters = (c * kh * kw, 1, kw * c, c) if turned else (c * kh * kw, kh * kw, kw, 1)
@@ -121,7 +121,7 @@ def _bind(
     )
     flops = 2 * y.type.size * c * kh * kw
     traffic = x.type.nbytes + y.type.nbytes + weights.type.nbytes
-    return [*before, (made.task(call.node.results[0].name, flops, traffic),), *behind]
+    return [*before, (made.task(label, flops, traffic),), *behind]
 
 
 def _nhwc(view: View, place: Address) -> View:

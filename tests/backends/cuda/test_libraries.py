@@ -17,6 +17,7 @@ from library_card import STREAM, LibraryCard, install
 from one_net import nets, operator, reference
 
 import graphc
+from graphc.backends.cuda.cubin import Cubin
 from graphc.ir.library_call import CONVOLUTION, LibraryCall, Operand, read_call
 from graphc.ir.memory_check import check_memory
 from graphc.ir.schedule import KernelSpec, Task
@@ -141,6 +142,23 @@ def test_a_nets_word_alone_changes_nothing() -> None:
     assert labels(plan_of(ops, engine={"*": "CUDNN", "r": "default"})) == {"r": "", "y": "cudnn"}
     text = str(plan_of(ops, engine="net").graph)
     assert (text.count("chosen_engine"), text.count(' engine="CUDNN"')) == (1, 1)
+
+
+def test_the_cards_clock_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On this card the library is slow at d. A request by blob stands, whatever is faster."""
+    sources: dict[str, str] = {}
+
+    def made(wanted: dict[str, tuple[str, int]], *given: Any) -> dict[str, Cubin]:
+        sources.update({name: text for name, (text, _) in wanted.items()})
+        return {name: Cubin(name, b"\x7fELF", threads, 0, 0, 0, 0) for name, (_, threads) in wanted.items()}
+
+    card = LibraryCard(sources.__getitem__)
+    card.slow = {"d"}
+    install(monkeypatch, card.memory)
+    monkeypatch.setattr("graphc.cuda_code.compile_kernels", made)
+    monkeypatch.setattr("graphc.cuda_code.NvidiaCard", lambda *given: card)
+    assert labels(plan_of(engine="auto")) == {"r": "cudnn", "d": "", "y": "cublaslt"}
+    assert labels(plan_of(engine={"*": "auto", "d": "CUDNN", "y": "default"})) == {"r": "cudnn", "d": "cudnn", "y": ""}
 
 
 def test_what_a_library_does_not_do_keeps_its_kernel() -> None:
