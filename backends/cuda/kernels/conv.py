@@ -197,9 +197,9 @@ def _emit_results(s: Lines, tile: Tile, epilogue: Epilogue, bias: bool) -> None:
         s(f"first = p0 + rest(t, {across}) * 4 + {g * 4 * across}")
         for j in range(4):
             _emit_pixel(s, f"first + {j}")
-            s(f"o{j} = n * yn + group * maps * yc + oy * yr + ox * yp")
+            s(f"o{j} = i32(n * yn + group * maps * yc + oy * yr + ox * yp)")
             for k in epilogue.same:
-                s(f"o{j}_{k} = n * e{k}n + group * maps * e{k}c + oy * e{k}r + ox * e{k}p")
+                s(f"o{j}_{k} = i32(n * e{k}n + group * maps * e{k}c + oy * e{k}r + ox * e{k}p)")
         for i in range(tile.own_maps):
             s(f"m = m0 + quot(t, {across}) * 4 + {i // 4 * 4 * tile.maps // tile.own_maps + i % 4}")
             with s.block("if m < maps:"):
@@ -269,12 +269,12 @@ def _choose(call: Call, target: CudaTarget) -> Choice | None:
     c = ConvCall.read(call, (3, 4), window)
     if c is None or not c.constant or not _is_served(call, c):
         return None
-    weights = call.constant(1)
+    weights, epilogue = call.constant(1), Epilogue.of_call(call)
     w, result = c.window, c.result
     pixels = int(np.prod(result)) // result[1]
-    tile = tile_for(result[1] // w.group, pixels, w.group, target)
+    tile = tile_for(result[1] // w.group, pixels, w.group, target, len(epilogue.same))
     blocks, y = (c.block_in, c.block_out), code_of(call.node.results[0].type)
-    spec = make_spec(tile, (1, *w.kernel)[-2:], c.has_bias, Epilogue.of_call(call), blocks, y)
+    spec = make_spec(tile, (1, *w.kernel)[-2:], c.has_bias, epilogue, blocks, y)
     packed = {} if weights is None else {1: pack(weights, w.group, tile)}
     return Choice("conv", spec, packed, float(pixels * result[1]))
 

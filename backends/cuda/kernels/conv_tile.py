@@ -51,9 +51,12 @@ TILES = (
 )
 
 
-def tile_for(maps: int, pixels: int, groups: int, target: CudaTarget) -> Tile:
-    """The tile of the least predicted time; of equal ones the largest."""
-    return min(TILES, key=lambda tile: tile.time(maps, pixels, groups, target))
+def tile_for(maps: int, pixels: int, groups: int, target: CudaTarget, others: int = 0) -> Tile:
+    """The tile of the least predicted time; of equal ones the largest.
+
+    others: values of the result's shape in the epilogue. The largest tile has registers for the places of one.
+    """
+    return min(TILES[others > 1 :], key=lambda tile: tile.time(maps, pixels, groups, target))
 
 
 PIECES = (1, 2, 3, 4, 6, 8, 12, 16)

@@ -36,8 +36,9 @@ def _choose(call: Call, target: CudaTarget) -> Choice | None:
         return None
     weights, group, (sh, sw) = call.constant(1), t.window.group, t.window.stride
     pixels = t.result[0] * -(-t.result[2] // sh) * -(-t.result[3] // sw)
-    tile = tile_for(t.result[1] // group, pixels, group, target)
-    spec = conv.make_spec(tile, (1, 1), t.has_bias, Epilogue.of_call(call))
+    epilogue = Epilogue.of_call(call)
+    tile = tile_for(t.result[1] // group, pixels, group, target, len(epilogue.same))
+    spec = conv.make_spec(tile, (1, 1), t.has_bias, epilogue)
     if weights is None:
         return Choice("conv_transpose", spec, {}, float(t.macs))
     parts = [conv.pack(_filter(weights, t, phase), group, tile).ravel() for phase in t.phases]
