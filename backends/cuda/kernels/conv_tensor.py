@@ -219,11 +219,12 @@ def product_steps(
     sizes: from ``pixels`` to ``w`` in ``NAMES``; widths: channels and maps of a group; moves: kernel, stride, dilation,
     heads.
     """
-    (x, weights), y, spec = ins[:2], outs[0], choice.spec
-    assert spec is not None
+    (x, weights), y = ins[:2], outs[0]
+    assert choice.spec is not None
     assert x is not None
     assert weights is not None
     require_reach(x, y)
+    spec = fitting(choice.spec, [y, *(v for v in ins[call.n_inputs :] if v is not None)])
     product, (groups, steps, packed, _) = Product.of_spec(spec), weights.type.static_shape
     element, (channels, maps), (kh, kw, *rest) = itemsize(product.kind), widths, moves
     params: list[Param] = [x.address, *(element * v for v in strides[0]), weights.address, *sizes]
@@ -236,6 +237,13 @@ def product_steps(
     join = join_spec("tensor_join", spec, ("y", "pairs", "bias", "epilogue", "kinds"))
     ends = (end, [sizes[1], *end])
     return tensor_parts.product_steps(spec, join, params, ends, Size(sizes[0], maps, steps, groups), where, said)
+
+
+def fitting(spec: KernelSpec, views: Sequence[View]) -> KernelSpec:
+    """The kernel, or one that stores results one by one where some of the views are at no multiple of two elements."""
+    if all(v.address.offset % (2 * v.type.dtype.itemsize if v.type.dtype else 8) == 0 for v in views):
+        return spec
+    return KernelSpec(spec.template, tuple((name, 0 if name == "pairs" else value) for name, value in spec.params))
 
 
 OPS = ("Conv", "Conv2D")

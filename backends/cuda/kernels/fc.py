@@ -13,8 +13,10 @@ import numpy as np
 from graphc.backends.cuda.kernels import conv, conv_tensor
 from graphc.backends.cuda.kernels.across import WARP, across_warp
 from graphc.backends.cuda.kernels.conv_tile import tile_for
+from graphc.backends.cuda.kernels.copy import copy_task
 from graphc.backends.cuda.kernels.epilogue import Epilogue
 from graphc.backends.cuda.kernels.tensor_parts import workspace_of
+from graphc.backends.cuda.kernels.tensor_product import PIECE
 from graphc.backends.cuda.kernels.tensor_tile import Size
 from graphc.backends.cuda.kernels.typed import code_of, elements, itemsize, several, stored
 from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, is_floating
@@ -26,6 +28,7 @@ from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Static, Step,
 
 FEW = 4
 """Rows that a warp multiplies with the weights of a column at a time; up to as many are few."""
+ALIGNMENT = 256
 EACH = {"f4": 4, "f2": 8, "bf": 8}
 """Weights that a thread reads at once, by their code: 16 bytes."""
 
@@ -50,12 +53,16 @@ def emit(spec: KernelSpec, target: CudaTarget) -> str:
                 # what is beyond the last row is not stored
                 s(f"x{r} = x + {size} * inner * min(first + {r}, rows - 1)")
             s(f"w = weights + {size} * inner * column")
-            with s.block(f"for k in range(lane * {each}, inner, {WARP * each}):"):
+            with s.block("if x & 15 == 0:"), s.block(f"for k in range(lane * {each}, inner, {WARP * each}):"):
                 s(f"a = ld{several(kind, each)}(w, k)")
                 for r in range(FEW):
                     s(f"b = ld{several(kind, each)}(x{r}, k)")
                     for i in range(each):
                         s(f"s{r} = fma(a[{i}], b[{i}], s{r})")
+            with s.block("else:"), s.block(f"for k in range(lane, inner, {WARP}):"):  # x is a part of a longer row
+                s(f"a = ld_{kind}(w, k)")
+                for r in range(FEW):
+                    s(f"s{r} = fma(a, ld_{kind}(x{r}, k), s{r})")
             for r in range(FEW):
                 across_warp(s, f"s{r}", "({} + {})")
             s("extra = " + ("ld_f4(bias, column)" if bias else "f4(0.0)"))
@@ -106,10 +113,16 @@ def _size(g: Product) -> Size:
     return Size(g.rows, g.columns, conv_tensor.steps_of(g.inner, 1), 1)
 
 
+def _copied(call: Call, g: Product) -> int:
+    """Bytes for a copy of a single row, which may be a part of a longer one, at any address."""
+    return -(-call.type(0).nbytes // ALIGNMENT) * ALIGNMENT if g.rows == 1 else 0
+
+
 def _needs(call: Call, choice: Choice, target: CudaTarget) -> Needs:
     assert choice.spec is not None
-    on_tensor_cores = choice.spec.template == "conv_tensor"
-    nbytes = workspace_of(choice.spec, _size(product_of(call)), target) if on_tensor_cores else 0
+    nbytes, g = 0, product_of(call)
+    if choice.spec.template == "conv_tensor":
+        nbytes = workspace_of(choice.spec, _size(g), target) + _copied(call, g)
     return Needs(dense=frozenset(range(len(call.node.operands))), dense_out=True, workspace=nbytes)
 
 
@@ -127,8 +140,13 @@ def _bind(
         return [(conv.product_task(call, choice, ins, outs, strides, sizes, still, 1),)]
     if choice.spec.template == "conv_tensor":
         places = ((g.a_row, BLOCK, 0, 0), (g.columns, BLOCK, 0, 0))
-        where, image, widths, moves = (workspace, target), (g.rows, 1, 1, 1, 1), (g.inner, g.columns), (*[1] * 6, 0, 0)
-        return conv_tensor.product_steps(call, choice, ins, outs, where, places, image, widths, moves)
+        image, widths, moves = (g.rows, 1, 1, 1, 1), (g.inner, g.columns), (*[1] * 6, 0, 0)
+        where, steps = (workspace.plus(_copied(call, g)), target), []
+        if x.address.offset % PIECE:
+            copy = View(workspace, x.type, x.strides)
+            steps.append((copy_task(x, copy),))
+            ins = [copy, *ins[1:]]
+        return [*steps, *conv_tensor.product_steps(call, choice, ins, outs, where, places, image, widths, moves)]
     bias = [v.address for v in ins[2:3] if v is not None and choice.spec.int("bias")]
     extra = Epilogue.of_spec(choice.spec).params(call, ins)
     params = (x.address, weights.address, y.address, g.rows, g.inner, g.columns, *bias, *extra)

@@ -13,6 +13,7 @@ from math import prod
 import numpy as np
 
 from graphc.backends.cuda.kernels import int8_ending, tensor_parts, tensor_product
+from graphc.backends.cuda.kernels.conv_tensor import fitting
 from graphc.backends.cuda.kernels.int8_ending import Ending, constants, ending_of
 from graphc.backends.cuda.kernels.tensor_parts import JOIN, emit_totals, join_spec, workspace_of
 from graphc.backends.cuda.kernels.tensor_product import PIECE, Product, emit_sums, pack
@@ -130,9 +131,9 @@ def _is_filled(p: Int8Product) -> bool:
 
 
 def _filled_bytes(p: Int8Product) -> int:
-    """Bytes of the copy of X, 0 where there is none."""
+    """Bytes of the copy of X, 0 where there is none: also for a single row, which may lie at any address."""
     nbytes = p.images * prod(p.image) * p.group * -(-p.depth // PIECE) * PIECE
-    return -(-nbytes // ALIGNMENT) * ALIGNMENT if _is_filled(p) else 0
+    return -(-nbytes // ALIGNMENT) * ALIGNMENT if _is_filled(p) or p.pixels == 1 else 0
 
 
 def _needs(call: Call, choice: Choice, target: CudaTarget) -> Needs:
@@ -146,18 +147,19 @@ def _needs(call: Call, choice: Choice, target: CudaTarget) -> Needs:
 def _bind(
     call: Call, choice: Choice, ins: Sequence[View | None], outs: Sequence[View], workspace: Address, target: CudaTarget
 ) -> list[Step]:
-    p, (x, weights), spec = Int8Product.of(call), ins[:2], choice.spec
-    assert spec is not None
+    p, (x, weights) = Int8Product.of(call), ins[:2]
+    assert choice.spec is not None
     assert p is not None
     assert x is not None
     assert weights is not None
     require_reach(x, outs[0])
+    spec = fitting(choice.spec, outs)
     product, maps, taps = Product.of_spec(spec), p.maps // p.group, prod(p.kernel)
     steps, packed = product.packed(maps, taps, p.depth)
     pieces, label = product.pieces(p.depth), call.node.results[0].name
     pixel = p.group * pieces * PIECE
     row, (h, w) = pixel * p.image[1], p.image
-    filled = _is_filled(p)
+    filled = _is_filled(p) or x.address.offset % PIECE > 0
     params: list[Param] = [workspace if filled else x.address, row * h, PIECE, row, pixel, weights.address, p.pixels]
     params += [prod(p.output), p.output[1], h, w, pieces * PIECE, pieces, *p.kernel, maps, packed, steps]
     params += [*p.stride, *p.dilation, *p.heads]

@@ -17,6 +17,7 @@ from graphc.backends.cuda.kernels import tensor_tile
 from graphc.backends.cuda.kernels.tensor_tile import Size, TensorTile, tile_for
 from graphc.backends.cuda.target import TARGETS
 from graphc.ir.schedule import KernelSpec
+from graphc.plan import Plan
 
 TOLERANCE = {"float16": 2e-3, "bfloat16": 2e-2}
 """What a few layers lose by rounding to 11 and to 8 bits."""
@@ -32,6 +33,20 @@ def halves(ops, inputs, weights, precision: str = "float16", last: str = "y") ->
     named = dict.fromkeys(last.split(), precision)
     plan, _ = answers(ops, inputs, "y", weights, TOLERANCE[precision], {"*": precision, **named})
     return [k.template for k in plan.kernels]
+
+
+def let_compile(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a plan that has run on an emulated card have kernels for other sizes."""
+    card, more = plan.code.card, {}
+    before = card._source
+
+    def load(specs: Sequence[KernelSpec], progress: object = None) -> None:
+        for s in specs:
+            more[s.name] = plan.code.source(s)
+            plan.code.objects.setdefault(s.name, Cubin(s.name, b"\x7fELF", s.int("threads"), 0, 0, 0, 0).pack())
+
+    monkeypatch.setattr(plan.code, "load", load)
+    monkeypatch.setattr(card, "_source", lambda name: more.get(name) or before(name))
 
 
 def image(channels: int):
@@ -136,17 +151,7 @@ def test_an_average_of_whole_images_runs_other_sizes(precision: str, monkeypatch
     used = {k.template for k in plan.kernels}
     assert ("pool_whole_blocked" if precision == "float16" else "reduce") in used
     inputs = {"x": data(2, 4, 9, 8)}
-    card, more = plan.code.card, {}
-    before = card._source
-
-    def load(specs: Sequence[KernelSpec], progress: object = None) -> None:
-        """As the compiler, without which the emulator runs."""
-        for s in specs:
-            more[s.name] = plan.code.source(s)
-            plan.code.objects.setdefault(s.name, Cubin(s.name, b"\x7fELF", s.int("threads"), 0, 0, 0, 0).pack())
-
-    monkeypatch.setattr(plan.code, "load", load)
-    monkeypatch.setattr(card, "_source", lambda name: more.get(name) or before(name))
+    let_compile(plan, monkeypatch)
     (want,) = reference(ops, inputs, "y", weights)
     np.testing.assert_allclose(plan.run(inputs)["y"], want, rtol=0, atol=2e-3 * np.abs(want).max())
 
@@ -183,6 +188,27 @@ def test_fc(rows: int, inner: int, columns: int, template: str) -> None:
     ]
     inputs = {"x": data(rows, 24), "t": data(rows, columns)}
     assert template in halves(ops, inputs, weights | {"zero": np.zeros(inner, np.float32)})[-1]
+
+
+@pytest.mark.parametrize("precision", ["float", "float16"])
+def test_a_row_that_is_part_of_a_longer_one(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With one row, pieces of a Concat lie in the result, at addresses that are multiples of nothing."""
+    weights = {"a": data(19, 8), "b": data(16, 8), "c": data(26, 16), "d": data(24, 61) / 8}
+    weights |= {f"z{name}": data(len(w)) for name, w in weights.items()}
+    ops = [
+        operator("FC", "x a za", "p"),
+        operator("FC", "x b zb", "q"),
+        operator("FC", "q c zc", "s"),
+        operator("Concat", "p q s", "r i", axis=1),
+        operator("FC", "r d zd", "y"),
+    ]
+    asked = "float" if precision == "float" else dict.fromkeys(("*", "p", "q", "s", "y"), precision)
+    plan, _ = answers(ops, {"x": data(9, 8)}, "y", weights, 2e-3, asked)
+    let_compile(plan, monkeypatch)
+    inputs = {"x": data(1, 8)}
+    (want,) = reference(ops, inputs, "y", weights)
+    np.testing.assert_allclose(plan.run(inputs)["y"], want, rtol=0, atol=2e-3 * np.abs(want).max())
+    answers(ops, inputs, "y", weights, 2e-3, asked)
 
 
 def test_float_operators_among_halves() -> None:
