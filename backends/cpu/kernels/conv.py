@@ -12,9 +12,10 @@ from graphc.backends.conv_call import ConvCall
 from graphc.backends.cpu.kernels import conv_border, conv_direct, conv_pack, costs
 from graphc.backends.cpu.kernels.conv_direct import Geometry
 from graphc.backends.cpu.kernels.epilogue import Epilogue
-from graphc.backends.cpu.kernels.half_types import FLOATS, Types, elements, itemsize, joined, stored
+from graphc.backends.cpu.kernels.half_types import FLOATS, Types, itemsize, joined, stored
 from graphc.backends.cpu.kernels.tiles import Tile, tile_for
 from graphc.backends.cpu.target import CpuTarget
+from graphc.backends.weights import elements
 from graphc.ir.opdef import Call
 from graphc.ir.ops._window import window
 from graphc.ir.schedule import Address, Choice, Halo, KernelSpec, Needs, Param, Step, Task, View

@@ -14,11 +14,12 @@ import numpy as np
 from graphc.backends.cpu.kernels import costs
 from graphc.backends.cpu.kernels.conv import Candidate, Convolution
 from graphc.backends.cpu.kernels.epilogue import Epilogue, image_strides
-from graphc.backends.cpu.kernels.half_types import Types, elements, itemsize, joined, stored
+from graphc.backends.cpu.kernels.half_types import Types, itemsize, joined, stored
 from graphc.backends.cpu.kernels.tiles import Tile, emit_cuts
 from graphc.backends.cpu.rules import Rule, Template
 from graphc.backends.cpu.target import CpuTarget
 from graphc.backends.lines import Lines
+from graphc.backends.weights import elements
 from graphc.ir.opdef import Call
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Step, Task, View
 

@@ -14,12 +14,13 @@ import numpy as np
 
 from graphc.backends.cpu.kernels import costs
 from graphc.backends.cpu.kernels.epilogue import Epilogue
-from graphc.backends.cpu.kernels.half_types import FLOATS, Types, elements, itemsize, stored
+from graphc.backends.cpu.kernels.half_types import FLOATS, Types, itemsize, stored
 from graphc.backends.cpu.kernels.tiles import Tile, emit_cuts
 from graphc.backends.cpu.rules import Rule, Template
 from graphc.backends.cpu.target import CpuTarget
 from graphc.backends.lines import Lines
 from graphc.backends.products import OPERATORS, Product, matrix_of, product_of
+from graphc.backends.weights import elements
 from graphc.ir.opdef import Call
 from graphc.ir.precision import reads_float
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View

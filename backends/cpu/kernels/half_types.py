@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from graphc.ir.opdef import Call
-from graphc.ir.precision import reads_float, rounded, to_float
+from graphc.ir.precision import reads_float, rounded
 from graphc.ir.schedule import KernelSpec
 from graphc.ir.types import DType
 
@@ -30,12 +30,6 @@ def itemsize(suffix: str) -> int:
 def at(name: str, offset: str, suffix: str) -> str:
     """Address and offset for words that know no halves, such as ``prefetch``."""
     return f"{name} + 2 * ({offset}), 0" if suffix else f"{name}, {offset}"
-
-
-def elements(call: Call, i: int) -> np.ndarray | None:
-    """The elements of a weight as float32; None where they are not at hand."""
-    data = call.constant(i)
-    return None if data is None else to_float(data, call.type(i).dtype)
 
 
 def stored(numbers: np.ndarray, suffix: str) -> np.ndarray:

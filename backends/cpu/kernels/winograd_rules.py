@@ -12,11 +12,12 @@ from graphc.backends.cpu.kernels.conv import Candidate, Convolution
 from graphc.backends.cpu.kernels.conv_direct import Geometry
 from graphc.backends.cpu.kernels.conv_winograd import transformed
 from graphc.backends.cpu.kernels.epilogue import Epilogue, image_strides
-from graphc.backends.cpu.kernels.half_types import Types, elements, itemsize, joined, stored
+from graphc.backends.cpu.kernels.half_types import Types, itemsize, joined, stored
 from graphc.backends.cpu.kernels.tiles import Tile, tile_for, tile_options
 from graphc.backends.cpu.kernels.winograd_transforms import transform_filters
 from graphc.backends.cpu.rules import Rule
 from graphc.backends.cpu.target import CpuTarget
+from graphc.backends.weights import elements
 from graphc.ir.opdef import Call
 from graphc.ir.schedule import Address, Choice, Halo, KernelSpec, Needs, Param, Step, Task, View
 from graphc.ir.types import DType, Layout, TensorType

@@ -10,10 +10,11 @@ import numpy as np
 from graphc.backends.conv_call import ConvCall
 from graphc.backends.cuda.kernels.epilogue import Epilogue
 from graphc.backends.cuda.kernels.images import image_strides
-from graphc.backends.cuda.kernels.typed import blocks_of, code_of, elements
+from graphc.backends.cuda.kernels.typed import blocks_of, code_of
 from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, is_floating, require_reach
 from graphc.backends.cuda.target import BLOCK, CudaTarget
 from graphc.backends.lines import Lines
+from graphc.backends.weights import elements
 from graphc.ir.opdef import Call
 from graphc.ir.ops._window import window
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Static, Step, Task, View

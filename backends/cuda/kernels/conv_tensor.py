@@ -17,10 +17,11 @@ from graphc.backends.cuda.kernels.images import image_strides
 from graphc.backends.cuda.kernels.tensor_parts import JOIN, emit_totals, join_spec, workspace_of
 from graphc.backends.cuda.kernels.tensor_product import NAMES, PIECES, Product, emit_sums, pack
 from graphc.backends.cuda.kernels.tensor_tile import Size, tile_for
-from graphc.backends.cuda.kernels.typed import code_of, elements, itemsize, stored
+from graphc.backends.cuda.kernels.typed import code_of, itemsize, stored
 from graphc.backends.cuda.rules import Rule, Template, is_floating, require_reach
 from graphc.backends.cuda.target import BLOCK, CudaTarget
 from graphc.backends.lines import Lines
+from graphc.backends.weights import elements
 from graphc.ir.opdef import Call
 from graphc.ir.ops._window import Window, window
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Static, Step, View

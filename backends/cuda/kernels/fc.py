@@ -18,11 +18,12 @@ from graphc.backends.cuda.kernels.epilogue import Epilogue
 from graphc.backends.cuda.kernels.tensor_parts import workspace_of
 from graphc.backends.cuda.kernels.tensor_product import PIECE
 from graphc.backends.cuda.kernels.tensor_tile import Size
-from graphc.backends.cuda.kernels.typed import code_of, elements, itemsize, several, stored
+from graphc.backends.cuda.kernels.typed import code_of, itemsize, several, stored
 from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, is_floating
 from graphc.backends.cuda.target import BLOCK, CudaTarget
 from graphc.backends.lines import Lines
 from graphc.backends.products import Product, matrix_of, product_of
+from graphc.backends.weights import elements
 from graphc.ir.opdef import Call
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Static, Step, Task, View
 

@@ -1,6 +1,6 @@
 """Convolutions that cuDNN does, where a user asks for it (``ir/engine.py``), with bias and Relu.
 
-float32 stays in NCHW order and is computed without TF32. Halves lie in blocks of channels, which cuDNN does not know:
+float32 stays in NCHW order and is computed without TF32; another epilogue is graphc's own kernel behind it. Halves lie in blocks of channels, which cuDNN does not know:
 they are turned to NHWC order before and back behind, in the workspace.
 """
 
@@ -13,53 +13,45 @@ from math import prod
 from graphc.backends.conv_call import ConvCall
 from graphc.backends.cuda.kernels.epilogue import Epilogue
 from graphc.backends.cuda.kernels.images import image_strides
+from graphc.backends.cuda.kernels.library_ending import (
+    ALIGNMENT,
+    FIRST,
+    NOTHING,
+    RELU,
+    bare_bytes,
+    bare_result,
+    emit,
+    finish,
+    takes,
+)
 from graphc.backends.cuda.kernels.relayout import relayout
-from graphc.backends.cuda.kernels.typed import code_of, elements, itemsize, stored
-from graphc.backends.cuda.rules import Rule, Template, is_floating
+from graphc.backends.cuda.kernels.typed import code_of, itemsize, stored
+from graphc.backends.cuda.rules import Rule, Template
 from graphc.backends.cuda.target import CudaTarget
-from graphc.ir.engine import CUDNN, chosen_engine
+from graphc.backends.weights import elements
 from graphc.ir.library_call import CONVOLUTION, LibraryCall, Operand, library_spec
 from graphc.ir.opdef import Call
 from graphc.ir.ops._window import window
-from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Step, View
+from graphc.ir.schedule import Address, Choice, Needs, Step, View
 from graphc.ir.types import PLAIN
 
-NOTHING, RELU = "y=x0", "y=max(0.0,x0)"
-"""The texts of the epilogues that libraries know."""
-FIRST = -1.0
-"""The cost of what was asked for: below that of every kernel."""
 ROOM = 64 << 20
 """Bytes of workspace, unless the operator's ``ws_nbytes_limit`` says otherwise: as in Caffe2."""
-ALIGNMENT = 256
-"""Of values in the workspace, and bytes to spare so that the runtime can round its beginning up."""
 
 
-def emit(spec: KernelSpec, target: CudaTarget) -> str:
-    """Nothing to compile: a note for people."""
-    return f"# the library {spec.library} does this\n"
-
-
-def ending(call: Call) -> str | None:
-    """The epilogue of a call that a library is asked for and may do: a Relu or nothing; else None."""
-    text = Epilogue.of_call(call).text if chosen_engine(call.node) == CUDNN and is_floating(call) else None
-    return text if text in (NOTHING, RELU) else None
-
-
-def of_one_kind(call: Call) -> str | None:
+def _of_one_kind(call: Call) -> str | None:
     """The code of input, weights and result where they share it, else None."""
     codes = {code_of(t) for t in (call.type(0), call.type(1), call.node.results[0].type)}
     return codes.pop() if len(codes) == 1 else None
 
 
 def _choose(call: Call, target: CudaTarget) -> Choice | None:
-    text = ending(call)
-    c = ConvCall.read(call, (4,), window) if text else None
-    kind = of_one_kind(call) if c else None
+    known = _known(call)
+    c = ConvCall.read(call, (4,), window) if takes(call, known) else None
+    kind = _of_one_kind(call) if c else None
     if c is None or kind is None or not c.constant or 0 in (*c.shape, *c.result) or min(c.window.pads) < 0:
         return None
-    relu = text == RELU
-    if relu and not c.has_bias:  # cuDNN has no kernel for that in float32
-        return None
+    relu = RELU in known and Epilogue.of_call(call).text == RELU
     kinds = ",".join([kind] * (4 if c.has_bias else 3))
     choice = Choice("library_conv", library_spec(CONVOLUTION, kinds, bias=c.has_bias, relu=relu), {}, FIRST)
     weights, bias = elements(call, 1), elements(call, 2) if c.has_bias else None
@@ -68,6 +60,11 @@ def _choose(call: Call, target: CudaTarget) -> Choice | None:
     if kind != "f4" and bias is not None:
         choice.packed[2] = stored(bias, kind)
     return choice
+
+
+def _known(call: Call) -> tuple[str, ...]:
+    """What cuDNN does behind the sums: it has no kernel for a Relu without a bias in float32."""
+    return (NOTHING, RELU) if call.has(2) else (NOTHING,)
 
 
 def _room(call: Call) -> int:
@@ -86,7 +83,7 @@ def _turned(call: Call) -> list[int]:
 
 
 def _needs(call: Call, choice: Choice, target: CudaTarget) -> Needs:
-    workspace = sum(_turned(call)) + _room(call) + ALIGNMENT
+    workspace = sum(_turned(call)) + bare_bytes(call, _known(call)) + _room(call) + ALIGNMENT
     return Needs(dense=frozenset(range(len(call.node.operands))), dense_out=True, workspace=workspace)
 
 
@@ -98,7 +95,12 @@ def _bind(
     assert x is not None
     assert weights is not None
     turned, kind, label = _turned(call), code_of(call.type(0)), call.node.results[0].name
-    before, behind = [], []
+    bare = bare_bytes(call, _known(call))
+    before: list[Step] = []
+    behind: list[Step] = []
+    if bare:
+        y = bare_result(outs[0], workspace)
+        behind = finish(call, y, ins, outs[0])
     if turned:
         inside, outside = x, y
         x = _nhwc(inside, workspace)
@@ -116,7 +118,7 @@ def _bind(
         _image(y, kind),
         bool(choice.spec.int("relu")),
         (*w.stride, *w.dilation, *w.heads, *w.tails),
-        workspace.plus(sum(turned)),
+        workspace.plus(sum(turned) + bare),
         _room(call) + ALIGNMENT,
     )
     flops = 2 * y.type.size * c * kh * kw

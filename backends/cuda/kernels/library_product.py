@@ -4,25 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from graphc.backends.cuda.kernels.library_conv import ALIGNMENT, FIRST, RELU, emit, ending
-from graphc.backends.cuda.kernels.typed import code_of, elements, stored
+from graphc.backends.cuda.kernels.epilogue import Epilogue
+from graphc.backends.cuda.kernels.library_ending import (
+    ALIGNMENT,
+    FIRST,
+    NOTHING,
+    RELU,
+    bare_bytes,
+    bare_result,
+    emit,
+    finish,
+    takes,
+)
+from graphc.backends.cuda.kernels.typed import code_of, stored
 from graphc.backends.cuda.rules import Rule, Template
 from graphc.backends.cuda.target import CudaTarget
 from graphc.backends.products import OPERATORS, product_of
+from graphc.backends.weights import elements
 from graphc.ir.library_call import PRODUCT, LibraryCall, Operand, library_spec
 from graphc.ir.opdef import Call
 from graphc.ir.schedule import Address, Choice, Needs, Step, View
 
 ROOM = 32 << 20
 """Bytes of workspace: what NVIDIA advises for cards of sm_90."""
+KNOWN = (NOTHING, RELU)
 
 
 def _choose(call: Call, target: CudaTarget) -> Choice | None:
-    text = ending(call)
-    kinds = _kinds(call) if text else None
+    kinds = _kinds(call) if takes(call, KNOWN) else None
     if kinds is None or product_of(call).regular is None:
         return None
-    spec = library_spec(PRODUCT, ",".join(kinds), bias=_has_bias(call), relu=text == RELU)
+    spec = library_spec(PRODUCT, ",".join(kinds), bias=_has_bias(call), relu=Epilogue.of_call(call).text == RELU)
     choice = Choice("library_product", spec, {}, FIRST)
     if _has_bias(call) and (bias := elements(call, 2)) is not None:
         choice.packed[2] = stored(bias, kinds[-1])
@@ -48,7 +60,8 @@ def _has_bias(call: Call) -> bool:
 
 
 def _needs(call: Call, choice: Choice, target: CudaTarget) -> Needs:
-    return Needs(dense=frozenset(range(len(call.node.operands))), dense_out=True, workspace=ROOM + ALIGNMENT)
+    workspace = bare_bytes(call, KNOWN) + ROOM + ALIGNMENT
+    return Needs(dense=frozenset(range(len(call.node.operands))), dense_out=True, workspace=workspace)
 
 
 def _bind(
@@ -60,7 +73,11 @@ def _bind(
     assert x is not None
     assert w is not None
     (kind, *_, last), count = str(choice.spec["kinds"]).split(","), len(g.batches)
-    x_batch, w_batch = g.regular
+    (x_batch, w_batch), bare = g.regular, bare_bytes(call, KNOWN)
+    behind = []
+    if bare:
+        y = bare_result(outs[0], workspace)
+        behind = finish(call, y, ins, outs[0])
     bias = [Operand(last, (g.columns,), (1,), v.address) for v in ins[2:3] if v is not None and _has_bias(call)]
     made = LibraryCall(
         PRODUCT,
@@ -70,12 +87,12 @@ def _bind(
         Operand(last, (count, g.rows, g.columns), (g.rows * g.columns, g.columns, 1), y.address),
         bool(choice.spec.int("relu")),
         (),
-        workspace,
+        workspace.plus(bare),
         ROOM + ALIGNMENT,
     )
     flops = 2 * count * g.rows * g.inner * g.columns
     traffic = x.type.nbytes + w.type.nbytes + y.type.nbytes
-    return [(made.task(call.node.results[0].name, flops, traffic),)]
+    return [(made.task(call.node.results[0].name, flops, traffic),), *behind]
 
 
 RULES = (Rule("library_product", OPERATORS, _choose, _needs, _bind, half=True),)

@@ -8,8 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from graphc.backends.cuda.target import BLOCK
-from graphc.ir.opdef import Call
-from graphc.ir.precision import rounded, to_float
+from graphc.ir.precision import rounded
 from graphc.ir.types import DType, TensorType
 
 CODES = {DType.FLOAT: "f4", DType.FLOAT16: "f2", DType.BFLOAT16: "bf"}
@@ -52,12 +51,6 @@ def place_of_channel(channel: str, stride: str, block: int) -> str:
 def blocks_of(channels: int, block: int) -> int:
     """Blocks of so many channels."""
     return -(-channels // block)
-
-
-def elements(call: Call, i: int) -> np.ndarray | None:
-    """The elements of a weight as float32; None where they are not at hand."""
-    data = call.constant(i)
-    return None if data is None else to_float(data, call.type(i).dtype)
 
 
 def stored(numbers: np.ndarray, code: str) -> np.ndarray:
