@@ -16,8 +16,8 @@ ALL = "*"
 NET = "net"
 """Ask for what the NetDef's own words name."""
 SERVED = (
-    "cuDNN and cublasLt are asked for Conv of images with weights of the net, FC, MatMul and BatchMatMul, with nothing "
-    "but a bias and a Relu behind (a Relu behind a Conv needs the bias), input and result of one element type"
+    "cuDNN and cublasLt are asked for Conv of images with weights of the net, FC, MatMul and BatchMatMul, of one "
+    "element type; in halves with nothing but a bias and a Relu behind, and behind a Conv no Relu without a bias"
 )
 
 

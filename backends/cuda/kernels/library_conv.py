@@ -1,7 +1,8 @@
 """Convolutions that cuDNN does, where a user asks for it (``ir/engine.py``), with bias and Relu.
 
-float32 stays in NCHW order and is computed without TF32; another epilogue is graphc's own kernel behind it. Halves lie in blocks of channels, which cuDNN does not know:
-they are turned to NHWC order before and back behind, in the workspace.
+float32 stays in NCHW order and is computed without TF32; any other epilogue is graphc's own kernel behind it. Halves
+lie in blocks of channels, which cuDNN does not know: they are turned to NHWC order before and back behind, in the
+workspace.
 """
 
 from __future__ import annotations

@@ -161,12 +161,38 @@ def test_the_cards_clock_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     assert labels(plan_of(engine={"*": "auto", "d": "CUDNN", "y": "default"})) == {"r": "cudnn", "d": "cudnn", "y": ""}
 
 
+def test_another_ending_is_a_kernel_behind_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A residual, a Relu without a bias, and what no library has: behind both libraries."""
+    monkeypatch.setitem(WEIGHTS, "k", RANDOM.standard_normal((16, 16, 1, 1)).astype(np.float32))
+    ops = [
+        operator("Conv", "x w b", "c", kernel=3, group=2),
+        operator("Conv", "c k", "d", kernel=1),
+        operator("Add", "d c", "s"),
+        operator("Relu", "s", "r"),
+        operator("Conv", "r k", "e", kernel=1),
+        operator("Relu", "e", "g"),
+        operator("FC", "g o p", "f"),
+        operator("Sigmoid", "f", "y"),
+    ]
+    for name, shape in {"o": (5, 16 * 5 * 4), "p": (5,)}.items():
+        monkeypatch.setitem(WEIGHTS, name, RANDOM.standard_normal(shape).astype(np.float32) / 50)
+    plan = plan_of(ops, engine="CUDNN")
+    tasks = [(t.label, t.kernel.library) for s in plan.schedules for step in s.steps for t in step]
+    assert tasks == [
+        *(("c", "cudnn"), ("r", "cudnn"), ("r", ""), ("g", "cudnn"), ("g", "")),
+        *(("y", "cublaslt"), ("y", "")),
+    ]
+    on_card(plan, monkeypatch)
+    (want,) = reference(ops, {"x": X}, "y", WEIGHTS)
+    np.testing.assert_allclose(plan.run({"x": X})["y"], want, rtol=0, atol=2e-6)
+
+
 def test_what_a_library_does_not_do_keeps_its_kernel() -> None:
-    ops = [*OPS[:1], operator("Sigmoid", "c", "y")]
-    assert labels(plan_of(ops, engine="CUDNN")) == {"y": ""}
+    ops = [*OPS[:1], operator("MaxPool", "c", "y", kernel=2)]
+    assert labels(plan_of(ops, engine="CUDNN")) == {"c": "cudnn", "y": ""}
     with pytest.raises(graphc.LoweringError, match="engine CUDNN does not do 'y'") as error:
         plan_of(ops, engine={"y": "CUDNN"})
-    assert "nothing but a bias and a Relu" in (error.value.help or "")
+    assert "are asked for Conv of images" in (error.value.help or "")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,61 @@
+"""What NVIDIA's libraries and their rules share: who computes the epilogue of a call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from graphc.backends.cuda.kernels.epilogue import Epilogue
+from graphc.backends.cuda.kernels.pointwise import bind_text
+from graphc.backends.cuda.rules import is_float32, is_floating
+from graphc.backends.cuda.target import CudaTarget
+from graphc.ir.engine import CUDNN, chosen_engine
+from graphc.ir.opdef import Call
+from graphc.ir.schedule import Address, KernelSpec, Step, View
+
+NOTHING, RELU = "y=x0", "y=max(0.0,x0)"
+"""The texts of the epilogues that libraries know."""
+FIRST = -1.0
+"""The cost of what was asked for: below that of every kernel."""
+ALIGNMENT = 256
+"""Of values in the workspace, and bytes to spare so that the runtime can round its beginning up."""
+
+
+def emit(spec: KernelSpec, target: CudaTarget) -> str:
+    """Nothing to compile: a note for people."""
+    return f"# the library {spec.library} does this\n"
+
+
+def takes(call: Call, known: Sequence[str]) -> bool:
+    """A library is asked for the call, and does it, its epilogue's text being one of the known.
+
+    A kernel of graphc's does any other epilogue behind it, in float32: rounded to halves before it would be another
+    result.
+    """
+    if chosen_engine(call.node) != CUDNN or not is_floating(call):
+        return False
+    return Epilogue.of_call(call).text in known or is_float32(call)
+
+
+def bare_bytes(call: Call, known: Sequence[str]) -> int:
+    """Bytes of workspace for the result before an epilogue that the library does not do; 0 where it does."""
+    if Epilogue.of_call(call).text in known:
+        return 0
+    return -(-call.node.results[0].type.nbytes // ALIGNMENT) * ALIGNMENT
+
+
+def bare_result(y: View, place: Address) -> View:
+    """A dense value like the result, elsewhere."""
+    strides = [1] * len(y.strides)
+    for i in reversed(range(len(strides) - 1)):
+        strides[i] = strides[i + 1] * y.type.static_shape[i + 1]
+    return View(place, y.type, tuple(strides))
+
+
+def finish(call: Call, bare: View, ins: Sequence[View | None], y: View) -> list[Step]:
+    """The steps that compute the epilogue of a plain float32 result; bare: what the library computes."""
+    epilogue, shape = Epilogue.of_call(call), y.type.static_shape
+    ones = (1,) * len(shape)
+    shapes = {"same": shape, "scalar": ones, "channel": (1, *shape[1:2], *ones[2:])}
+    operands = [v for v in ins[call.n_inputs :] if v is not None]
+    wide = [shape, *(shapes[kind] for kind in epilogue.kinds)]
+    return bind_text(epilogue.text, [bare, *operands], wide, y, call.node.results[0].name)
