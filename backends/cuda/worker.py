@@ -56,7 +56,8 @@ def _remember_signatures() -> None:
     """Have Numba ask once what a function gives for arguments of some types: asking again and again for the thousand
     statements of a kernel takes a third of all the time.
     """
-    ask, known = BaseFunction.get_call_type, {}
+    known: dict[tuple[int, Any], tuple[Any, Any]] = {}
+    ask = BaseFunction.get_call_type
 
     def remembered(function: Any, context: Any, arguments: Any, named: Any) -> Any:
         if named:
@@ -66,7 +67,7 @@ def _remember_signatures() -> None:
             known[key] = (ask(function, context, arguments, named), function)  # alive, so that its id stays its own
         return known[key][0]
 
-    BaseFunction.get_call_type = remembered
+    setattr(BaseFunction, "get_call_type", remembered)  # noqa: B010 - to mypy it is no assignment of another signature
 
 
 def _renamed(ptx: str, name: str) -> str:

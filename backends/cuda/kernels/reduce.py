@@ -22,7 +22,7 @@ from graphc.backends.reductions import OPERATORS, divisor_of, meaning, merged
 from graphc.backends.rules import float_bits
 from graphc.ir import LoweringError
 from graphc.ir.opdef import Call
-from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
+from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Static, Step, Task, View
 
 ELEMENT = {"abs": "absolute({0})", "square": "({0} * {0})"}
 COMBINE = {"max": "largest({}, {})", "min": "smallest({}, {})"}
@@ -127,7 +127,7 @@ class Reduction:
     def spec(self, what: str, root: bool, target: CudaTarget) -> KernelSpec:
         """The kernel that serves best."""
         dims, results = len(self.kept.sizes), prod(self.kept.sizes)
-        static = {"what": what, "root": int(root), "dims": dims, "threads": THREADS}
+        static: dict[str, Static] = {"what": what, "root": int(root), "dims": dims, "threads": THREADS}
         if not self.reduced or self.reduced[0][1] == 1 or results == 1:
             return KernelSpec.make("reduce", team=team_for(self.length, THREADS), **static)
         if self.length >= 4 * ROWS and results < target.processors * THREADS * ROWS:
