@@ -14,8 +14,10 @@ import pytest
 from one_net import nets, operator, reference
 
 import graphc
+from graphc.backends.cuda.kernels import tensor_tile
 from graphc.backends.cuda.target import TARGETS
 from graphc.frontends.netdef import Device
+from graphc.passes import LEVELS, with_native_int8
 from graphc.plan import Plan
 from graphc.runtime.card_array import CardArray
 from graphc.runtime.nvidia import NvidiaCard
@@ -189,3 +191,29 @@ def test_real_nets_give_caffe2s_answers(name: str, precision: str, shared: Path,
     for key in outputs.files:
         tolerance = TOLERANCES[precision] * float(np.abs(outputs[key]).max())
         np.testing.assert_allclose(got[key], outputs[key], rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+@pytest.mark.parametrize("tile", tensor_tile.TILES, ids=str)
+def test_every_tile_of_tensor_cores(
+    tile: tensor_tile.TensorTile, parts: int, target: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More pixels, maps and steps than a tile has, none a multiple of its sizes."""
+    monkeypatch.setattr(tensor_tile, "TILES", (tile,))
+    monkeypatch.setattr(tensor_tile, "PARTS", (parts,))
+    ops = [operator("Conv", "x v", "r", kernel=1), operator("Conv", "r w b", "y", kernel=3, pad=1)]
+    weights = {"v": data(72, 4, 1, 1), "w": data(330, 72, 3, 3), "b": data(330)}
+    check(ops, {"x": data(2, 4, 17, 23)}, weights, target, "float16")
+
+
+def test_a_net_in_int8_gives_the_cpus_answer(shared: Path, target: str) -> None:
+    folder = shared / "models" / "squeezenet_v1.1"
+    inputs = {"data": np.load(folder / "inputs.npz")["data"]}
+    files = str(folder / "predict_net.pb"), str(folder / "init_net.pb")
+    int8 = graphc.quantize(*files, [inputs], inputs={"data": inputs["data"].shape}).graph
+    pipeline = with_native_int8(LEVELS[1])
+    want, got = (
+        graphc.compile_graph(int8.clone(), target=name, pipeline=pipeline).run(inputs) for name in ("native", target)
+    )
+    for key, expected in want.items():
+        np.testing.assert_allclose(got[key], expected, rtol=0, atol=1e-4 * float(np.abs(expected).max()))
