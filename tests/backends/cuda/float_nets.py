@@ -25,15 +25,15 @@ SIZES = {
     "vgg19_small": 0,
 }
 """Net with weights -> rows and columns of a reduced picture; 0 where the net fixes its size."""
-NETS = (*SIZES, *bare_nets.FLOAT)
+NETS = (*SIZES, *bare_nets.FLOAT, *bare_nets.RECURRENT)
 
 Files = tuple[Source, Source]
 
 
 def float_net(shared: Path, name: str, *, reduced: bool = False) -> tuple[Files, dict[str, np.ndarray]]:
     """Predict net and init net, and inputs: one image where they are reduced."""
-    if name in bare_nets.FLOAT:
-        return bare_nets.nets(shared, name), bare_nets.FLOAT[name].arrays()
+    if name not in SIZES:
+        return bare_nets.nets(shared, name), bare_nets.NETS[name].arrays()
     folder = shared / "models" / name
     with np.load(folder / "inputs.npz") as file:
         inputs = {n: file[n] for n in file.files}
