@@ -18,6 +18,7 @@ from one_net import nets, operator, reference
 
 import graphc
 from graphc.backends.cuda.cubin import Cubin
+from graphc.cli.options import parse_engines
 from graphc.ir.library_call import CONVOLUTION, LibraryCall, Operand, read_call
 from graphc.ir.memory_check import check_memory
 from graphc.ir.schedule import KernelSpec, Task
@@ -207,6 +208,11 @@ def test_wrong_requests(options: dict[str, Any], message: str) -> None:
     with pytest.raises(graphc.GraphcError) as error:
         plan_of(**options)
     assert message in str(error.value)
+
+
+def test_options_of_the_command_line() -> None:
+    assert parse_engines(("CUDNN", "a=default", "b=c=net")) == {"*": "CUDNN", "a": "default", "b=c": "net"}
+    assert parse_engines(()) == {}
 
 
 def test_a_cpu_has_no_such_engine() -> None:
