@@ -14,6 +14,7 @@ from graphc.backends.cuda.kernels import conv, conv_tensor
 from graphc.backends.cuda.kernels.across import WARP, across_warp
 from graphc.backends.cuda.kernels.conv_tile import tile_for
 from graphc.backends.cuda.kernels.copy import copy_task
+from graphc.backends.cuda.kernels.counting import counting
 from graphc.backends.cuda.kernels.epilogue import Epilogue
 from graphc.backends.cuda.kernels.tensor_parts import workspace_of
 from graphc.backends.cuda.kernels.tensor_product import PIECE
@@ -54,13 +55,13 @@ def emit(spec: KernelSpec, target: CudaTarget) -> str:
                 # what is beyond the last row is not stored
                 s(f"x{r} = x + {size} * inner * min(first + {r}, rows - 1)")
             s(f"w = weights + {size} * inner * column")
-            with s.block("if x & 15 == 0:"), s.block(f"for k in range(lane * {each}, inner, {WARP * each}):"):
+            with s.block("if x & 15 == 0:"), counting(s, "k", f"i64(lane * {each})", "inner", WARP * each):
                 s(f"a = ld{several(kind, each)}(w, k)")
                 for r in range(FEW):
                     s(f"b = ld{several(kind, each)}(x{r}, k)")
                     for i in range(each):
                         s(f"s{r} = fma(a[{i}], b[{i}], s{r})")
-            with s.block("else:"), s.block(f"for k in range(lane, inner, {WARP}):"):  # x is a part of a longer row
+            with s.block("else:"), counting(s, "k", "i64(lane)", "inner", WARP):  # x is a part of a longer row
                 s(f"a = ld_{kind}(w, k)")
                 for r in range(FEW):
                     s(f"s{r} = fma(a, ld_{kind}(x{r}, k), s{r})")

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from graphc.backends.cuda.kernels.conv import emit_products
 from graphc.backends.cuda.kernels.conv_tile import Tile
+from graphc.backends.cuda.kernels.counting import counting
 from graphc.backends.cuda.kernels.epilogue import Epilogue
 from graphc.backends.cuda.kernels.typed import code_of, itemsize
 from graphc.backends.cuda.rules import Rule, Template, blocks_for, is_floating
@@ -47,7 +48,7 @@ def emit(spec: KernelSpec, target: CudaTarget) -> str:
         s("batch = batch + first")
         for i in range(tile.own_maps):
             s("; ".join(f"c{i}_{j} = f4(0.0)" for j in range(tile.own_pixels)))
-        with s.block(f"for k0 in range(0, inner, {tile.depth}):"):
+        with counting(s, "k0", "0", "inner", tile.depth):
             load = loads["x"].format("x_from + at * x_row + k * x_step")
             _fetch(s, "a", tile.maps, spec.int("x_along"), ("m0", "rows"), load)
             load = loads["w"].format("w_from + k * w_step + at * w_column")
