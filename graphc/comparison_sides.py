@@ -124,9 +124,10 @@ def side_of(model: object, inputs: Mapping[str, np.ndarray]) -> Side:
 def parse_side(text: str, init: str | None, inputs: Mapping[str, np.ndarray]) -> Side:
     """The side of ``FILE`` or ``FILE@OPTION,...``.
 
-    FILE: a plan, or a predict net, then ``+`` and its init net unless ``init`` is that. Options of a net: ``reference``
-    (NumPy, operator by operator, as imported), the name of a target, ``O0`` to ``O2``, ``half``, ``bf16``. A plan takes
-    none: it is what it was compiled to. Raises ``GraphcError``.
+    FILE: a plan; a predict net, then ``+`` and its init net unless ``init`` is that; or a folder with
+    ``predict_net.pb`` and ``init_net.pb``. Options of a net: ``reference`` (NumPy, operator by operator, as imported),
+    the name of a target, ``O0`` to ``O2``, ``half``, ``bf16``. A plan takes none: it is what it was compiled to. Raises
+    ``GraphcError``.
     """
     file, options = _split(text)
     net, its_init = _files(file, init)
@@ -158,12 +159,17 @@ def example_inputs(text: str, init: str | None, seed: int) -> dict[str, np.ndarr
 
 
 def _files(file: str, init: str | None) -> tuple[str, str | None]:
-    """The files of ``PLAN``, ``NET`` or ``NET+INIT``; raises ``GraphcError`` where one is not there."""
-    net, _, its_init = file.partition("+") if not Path(file).exists() else (file, "", "")
+    """The files of ``PLAN``, ``NET``, ``NET+INIT`` or ``FOLDER``; raises ``GraphcError`` where one is not there."""
+    if Path(file).is_dir():
+        net, its_init = (str(Path(file) / name) for name in ("predict_net.pb", "init_net.pb"))
+    else:
+        net, _, its_init = file.partition("+") if not Path(file).exists() else (file, "", "")
     for path in filter(None, (net, its_init)):
         if not Path(path).is_file():
             raise GraphcError(
-                f"there is no file '{path}'", "give a NetDef or a plan: net.pb, net.pb+init.pb@avx2, p.pkl"
+                f"there is no file '{path}'",
+                "give a NetDef or a plan: net.pb, net.pb+init.pb@avx2, p.pkl,"
+                " or a folder with predict_net.pb and init_net.pb",
             )
     return net, its_init or init
 

@@ -113,6 +113,8 @@ def test_forms_of_the_digits_net() -> None:
     plan = graphc.compile(NET, INIT, inputs=inputs)
     found = graphc.compare(f"{NET}+{INIT}@reference", plan, inputs, tolerance=1e-5)
     assert found.ok, str(found)  # float32 sums in another order
+    folder = graphc.compare(f"{DIGITS}@reference", f"{NET}+{INIT}@reference", inputs, tolerance=0)
+    assert folder.ok, str(folder)
     last = found.blobs[-1]
     assert (last.name, last.is_output, last.same_top, last.same_top_k) == ("softmax", True, 1.0, 1.0)
     assert len(found.blobs) > 3
@@ -127,6 +129,7 @@ def test_forms_of_the_digits_net() -> None:
         (f"{NET}@half,O1,bf16", "'half' and 'bf16' are both a precision"),
         (f"{NET}@O0,O2", "'O0' and 'O2' are both a level"),
         (f"{NET}+no.pb", "there is no file 'no.pb'"),
+        (str(DIGITS.parent), "there is no file .*predict_net.pb"),
     ],
 )
 def test_sides_that_cannot_be_read(text: str, message: str) -> None:

@@ -35,14 +35,16 @@ def compare_command(
 ) -> None:
     """Compute two forms of a net, A and B, on the same inputs, and compare every blob that both have.
 
-    A and B are FILE or FILE@OPTION,...: a plan; or a predict net, whose init net is --init or follows a plus sign. A
-    net's options: reference (NumPy, operator by operator), a target (avx512, avx2, portable ...), O0, O1 or O2, half or
-    bf16. Outputs are marked with *. Exit code 0: compared; 1: the tolerance is exceeded; 2: bad input.
+    A and B are FILE or FILE@OPTION,...: a plan; a predict net, whose init net is --init or follows a plus sign; or a
+    folder with predict_net.pb and init_net.pb. A net's options: reference (NumPy, operator by operator), a target
+    (avx512, avx2, portable ...), O0, O1 or O2, half or bf16. Outputs are marked with *. Exit code 0: compared; 1: the
+    tolerance is exceeded; 2: bad input.
 
     \b
     graphc compare net.pb@reference net.pb --init init.pb --inputs in.npz --tolerance 1e-4
     graphc compare net.pb net.pb@bf16 --init init.pb --random --tolerance 0.02
     graphc compare net.pb+init.pb@avx2,O0 plan.pkl --inputs in.npz --json
+    graphc compare squeezenet/ int8/ --inputs in.npz
     """
     if (inputs is None) == (seed is None):
         raise click.UsageError("give --inputs FILE.npz or --random")
