@@ -170,13 +170,17 @@ class NvidiaCard:
             return [(end - start) / 1e3 for start, end in events]
 
     def _graph(self, work: Sequence[Work]) -> Any:
-        """A CUDA graph of the work."""
+        """A CUDA graph of the work, recorded on a stream of its own: other threads may wait for the one that runs."""
         with self._told("recording a run"):
-            builder = self._stream.create_graph_builder()
-            builder.begin_building()
-            for item in work:
-                self._enqueue(item, builder)
-            return builder.end_building().complete()
+            builder = self._device.create_graph_builder()
+            try:
+                builder.begin_building()
+                for item in work:
+                    self._enqueue(item, builder)
+                return builder.end_building().complete()
+            except BaseException:
+                builder.close()  # else the stream goes on recording
+                raise
 
     def _step_by_step(self, first: Sequence[Transfer], work: Sequence[Work]) -> None:
         """The same without a graph, with a wait after each item."""

@@ -16,7 +16,8 @@
 
 typedef int Result;
 typedef uint64_t Address;
-enum { OK = 0, INVALID = 1, OUT_OF_MEMORY = 2, NO_DEVICE = 100, NOT_FOUND = 500, LAUNCH_FAILED = 719 };
+enum { OK = 0, INVALID = 1, OUT_OF_MEMORY = 2, NO_DEVICE = 100, NOT_FOUND = 500, LAUNCH_FAILED = 719,
+       NOT_WHILE_CAPTURING = 900 };
 enum { LARGEST = 1 << 30, PARAMETERS = 128, ITEMS = 4096 };
 
 typedef struct { char name[128]; int parameters; } Kernel;
@@ -26,6 +27,7 @@ typedef struct { int count; Item items[ITEMS]; } Graph;
 
 static Graph *graph; /* the one that is being captured, or was last */
 static int capturing;
+static void *captured; /* the stream */
 static double clock_ms; /* a microsecond for each copy and launch */
 static char context[64];
 static void *current;
@@ -158,6 +160,7 @@ Result cuStreamGetFlags(void *stream, unsigned *flags) { *flags = 1; return OK; 
 Result cuStreamIsCapturing(void *stream, int *status) { *status = capturing; return OK; }
 Result cuStreamBeginCapture_v2(void *stream, int mode) {
     capturing = 1;
+    captured = stream;
     graph = calloc(1, sizeof(Graph));
     return OK;
 }
@@ -186,7 +189,7 @@ Result cuGraphLaunch(Graph *what, void *stream) {
 Result cuEventCreate(double **made, unsigned flags) { *made = malloc(sizeof(double)); return OK; }
 Result cuEventRecord(double *event, void *stream) { *event = clock_ms; return lost; }
 Result cuEventElapsedTime(float *ms, double *start, double *end) { *ms = *end - *start; return OK; }
-Result cuStreamSynchronize(void *stream) { return lost; }
+Result cuStreamSynchronize(void *stream) { return capturing && stream == captured ? NOT_WHILE_CAPTURING : lost; }
 
 /* ---- how the bindings find all this ---- */
 Result cuGetErrorName(Result error, const char **text) {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import test_null_driver
-from emulated import TARGET, on_emulated_card
+from emulated import TARGET, emulated_plan, on_emulated_card
 from one_net import nets
 from test_card_plans import OPS, WEIGHTS, X
 
@@ -36,3 +36,24 @@ def test_runs_replay_what_was_recorded(driver: Path, tmp_path: Path) -> None:
     assert not done.returncode, done.stderr
     assert done.stdout.splitlines() == ["stream True", "done at 0"] * 2
     assert [str(name).split("_")[0] for name, *_ in launches] == ["pool", "softmax"] * 2
+
+
+def test_others_wait_for_the_card_while_a_run_is_recorded(driver: Path, tmp_path: Path) -> None:
+    """A stream that records must not be waited for; a recording that fails leaves none behind."""
+    code = """
+from graphc.runtime.card import Request
+from graphc.runtime.nvidia import NvidiaCard
+card = NvidiaCard("sm_90a", lambda major, minor: True)
+def failing(stream):
+    raise ValueError("no such convolution")
+card.record([Request(lambda stream: card._wait("a run of another thread", ""), "r")])
+try:
+    card.record([Request(failing, "r")])
+except Exception as error:
+    kept = error
+print(card.download(card.allocate(64).address, 64).size, kept)
+"""
+    plan = emulated_plan(OPS, {"x": X}, "y", WEIGHTS)
+    done, _ = test_null_driver.start(code, driver, plan, tmp_path)
+    assert not done.returncode, done.stderr
+    assert done.stdout.startswith("64 the card failed at recording a run: no such convolution")
