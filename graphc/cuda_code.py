@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
 from typing import Any
+from weakref import finalize
 
 import numpy as np
 
@@ -42,7 +43,7 @@ class CudaCode(KernelCode):
         self._beside_name = beside
         self._target = library.target
         self._card: Card | None = None
-        self._constants: dict[int, tuple[np.ndarray, CardMemory]] = {}
+        self._constants: dict[int, CardMemory] = {}
         self._cache = KernelCache.default()
 
     @cached_property
@@ -115,12 +116,13 @@ class CudaCode(KernelCode):
         return self.card.download(array.address, array.nbytes)
 
     def _constant(self, array: np.ndarray) -> CardMemory:
-        """A weight in the card's memory, once for all executors."""
+        """A weight in the card's memory, once for all executors, for as long as one of them holds the array."""
         if id(array) not in self._constants:
             place = self.card.allocate(array.nbytes)
             self.card.upload(place, array)
-            self._constants[id(array)] = (array, place)
-        return self._constants[id(array)][1]
+            self._constants[id(array)] = place
+            finalize(array, self._constants.pop, id(array), None).atexit = False
+        return self._constants[id(array)]
 
 
 def _cubin(packed: KernelObject) -> Cubin:

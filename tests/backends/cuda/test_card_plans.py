@@ -126,3 +126,17 @@ def test_bench_of_a_plan_for_a_card(plan: Plan, monkeypatch: pytest.MonkeyPatch)
     )
     assert timing.bandwidth == pytest.approx(2e9)
     assert timing.peak_flops == 0
+
+
+def test_weights_leave_the_card_with_the_last_run_that_reads_them() -> None:
+    """Nets whose loops are unrolled pack weights anew for each length."""
+    plan = emulated_plan(OPS, {"x": X}, "y", WEIGHTS)
+    plan.run({"x": X})
+    code, before = plan.code, dict(plan.code._constants)
+    assert before
+    other = np.ones(4, np.float32)
+    place = code._constant(other)
+    assert code._constant(other) is place
+    assert [*code._constants.values()] == [*before.values(), place]
+    del other
+    assert code._constants == before
