@@ -18,6 +18,8 @@ WINDOW = 8
 """Numbers of a convolution's window: stride, dilation, padding before and behind, each down and across."""
 KINDS = ("f4", "f2", "bf")
 """Element types: float32, float16, bfloat16."""
+ALIGNMENT = 256
+"""Bytes: of what lies in the workspace, and to spare in it so that the runtime can round its beginning up."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,10 @@ BLOCK = 8
 """Channels of a block of values in nets of half precision: 16 bytes, as much as a thread loads at once."""
 
 
+ALIGNMENT = 256
+"""Bytes: where a copy of an operand begins in the workspace."""
+
+
 @dataclass(frozen=True)
 class CudaTarget:
     """An architecture.

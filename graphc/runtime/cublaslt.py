@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from graphc.ir.errors import GraphcError, RunError
-from graphc.ir.library_call import LibraryCall, Operand
-from graphc.runtime.cudnn import ALIGNMENT, INSTALL, rounded_up
+from graphc.ir.library_call import ALIGNMENT, LibraryCall, Operand
+from graphc.runtime.cudnn import INSTALL, rounded_up
 
 
 class CublasLt:

@@ -7,11 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from graphc.ir.errors import GraphcError, RunError
-from graphc.ir.library_call import LibraryCall, Operand
+from graphc.ir.library_call import ALIGNMENT, LibraryCall, Operand
 
 INSTALL = "pip install 'graphc[cudnn]', or compile the net without this engine: --engine default"
-ALIGNMENT = 256
-"""Of the workspace."""
 
 
 class Cudnn:

@@ -21,7 +21,7 @@ from graphc.backends.cuda.kernels.tensor_product import PIECE
 from graphc.backends.cuda.kernels.tensor_tile import Size
 from graphc.backends.cuda.kernels.typed import code_of, itemsize, several, stored
 from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, is_floating
-from graphc.backends.cuda.target import BLOCK, CudaTarget
+from graphc.backends.cuda.target import ALIGNMENT, BLOCK, CudaTarget
 from graphc.backends.lines import Lines
 from graphc.backends.products import Product, matrix_of, product_of
 from graphc.backends.weights import elements
@@ -30,7 +30,6 @@ from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Static, Step,
 
 FEW = 4
 """Rows that a warp multiplies with the weights of a column at a time; up to as many are few."""
-ALIGNMENT = 256
 EACH = {"f4": 4, "f2": 8, "bf": 8}
 """Weights that a thread reads at once, by their code: 16 bytes."""
 

@@ -19,7 +19,7 @@ from graphc.backends.cuda.kernels.tensor_parts import JOIN, emit_totals, join_sp
 from graphc.backends.cuda.kernels.tensor_product import PIECE, Product, emit_sums, pack
 from graphc.backends.cuda.kernels.tensor_tile import ROW, Size, tile_for
 from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, require_reach
-from graphc.backends.cuda.target import CudaTarget
+from graphc.backends.cuda.target import ALIGNMENT, CudaTarget
 from graphc.backends.int8_call import NATIVE, Int8Product
 from graphc.backends.lines import Lines
 from graphc.ir.opdef import Call
@@ -29,7 +29,6 @@ FEW = 8
 """Groups of fewer channels would fill tensor cores with zeros: ``int8_direct.py`` has them."""
 ENDS = ("width", *int8_ending.NAMES)
 """width: maps of all groups."""
-ALIGNMENT = 256
 FILL = ("total", "x", "y", "channels", "pieces", "zero")
 
 

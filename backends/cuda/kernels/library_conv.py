@@ -15,7 +15,6 @@ from graphc.backends.conv_call import ConvCall
 from graphc.backends.cuda.kernels.epilogue import Epilogue
 from graphc.backends.cuda.kernels.images import image_strides
 from graphc.backends.cuda.kernels.library_ending import (
-    ALIGNMENT,
     FIRST,
     NOTHING,
     RELU,
@@ -30,7 +29,7 @@ from graphc.backends.cuda.kernels.typed import code_of, itemsize, stored
 from graphc.backends.cuda.rules import Rule, Template
 from graphc.backends.cuda.target import CudaTarget
 from graphc.backends.weights import elements
-from graphc.ir.library_call import CONVOLUTION, LibraryCall, Operand, library_spec
+from graphc.ir.library_call import ALIGNMENT, CONVOLUTION, LibraryCall, Operand, library_spec
 from graphc.ir.opdef import Call
 from graphc.ir.ops._window import window
 from graphc.ir.schedule import Address, Choice, Needs, Step, View

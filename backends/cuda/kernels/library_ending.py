@@ -9,6 +9,7 @@ from graphc.backends.cuda.kernels.pointwise import bind_text
 from graphc.backends.cuda.rules import is_float32, is_floating
 from graphc.backends.cuda.target import CudaTarget
 from graphc.ir.engine import CUDNN, chosen_engine
+from graphc.ir.library_call import ALIGNMENT
 from graphc.ir.opdef import Call
 from graphc.ir.schedule import Address, KernelSpec, Step, View
 
@@ -16,8 +17,6 @@ NOTHING, RELU = "y=x0", "y=max(0.0,x0)"
 """The texts of the epilogues that libraries know."""
 FIRST = -1.0
 """The cost of what was asked for: below that of every kernel."""
-ALIGNMENT = 256
-"""Of values in the workspace, and bytes to spare so that the runtime can round its beginning up."""
 
 
 def emit(spec: KernelSpec, target: CudaTarget) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from graphc.backends.cuda.kernels.epilogue import Epilogue
 from graphc.backends.cuda.kernels.library_ending import (
-    ALIGNMENT,
     FIRST,
     NOTHING,
     RELU,
@@ -21,7 +20,7 @@ from graphc.backends.cuda.rules import Rule, Template
 from graphc.backends.cuda.target import CudaTarget
 from graphc.backends.products import OPERATORS, product_of
 from graphc.backends.weights import elements
-from graphc.ir.library_call import PRODUCT, LibraryCall, Operand, library_spec
+from graphc.ir.library_call import ALIGNMENT, PRODUCT, LibraryCall, Operand, library_spec
 from graphc.ir.opdef import Call
 from graphc.ir.schedule import Address, Choice, Needs, Step, View
 
