@@ -1,14 +1,15 @@
 """Kernels and nets on a card, by its own clock, in turns with cuBLAS, cuDNN and torch.compile where PyTorch is there.
 
-    python benchmarks/on_card.py [--only memory gemm conv nets] [--turns 7] [--repeats 20] [--json FILE]
+    python benchmarks/on_card.py [--only memory gemm conv nets int8] [--turns 7] [--repeats 20] [--json FILE]
 
 Every figure is the median over turns of the median over repetitions, each between two CUDA events around the replay of
 a CUDA graph; graphc and its peer take turns. Copies between host and card are left out on both sides.
 
 memory: float32 elementwise operators and reductions, ``share`` of the speed of a copy within the card's memory.
-gemm, conv: a product of float16 matrices and ResNet-50's convolutions, batch 32. nets: float16, batches 1 and 64. For
-these ``ratio`` is the peer's time by graphc's: 1 is as fast, 2 twice as fast. The time of a convolution or product is
-that of its kernel, without changes of layout and precision around it, which a net makes once at its ends.
+gemm, conv: a product of float16 matrices and ResNet-50's convolutions, batch 32. nets: float16, batches 1 and 64.
+int8: ResNet-50 quantised, batch 64; its peer is graphc's own float16. For these ``ratio`` is the peer's time by graphc's:
+1 is as fast, 2 twice as fast. The time of a convolution or product is that of its kernel, without changes of layout and
+precision around it, which a net makes once at its ends.
 
 Exit code 2: this machine has no card that graphc has a target for.
 """
@@ -37,7 +38,7 @@ from graphc.runtime.nvidia import NvidiaCard
 from graphc.zoo.architectures import ARCHITECTURES
 from graphc.zoo.layers import Net as Described
 
-PARTS = ("memory", "gemm", "conv", "nets")
+PARTS = ("memory", "gemm", "conv", "nets", "int8")
 NETS = ("squeezenet1_1", "resnet50")
 BATCHES = (1, 64)
 CONV_BATCH = 32
@@ -276,6 +277,18 @@ def nets(settings: Settings) -> list[Row]:
             mine, case = whole(plan, {"data": x}), f"{name}, batch {batch}"
             rows.append(compared("nets", case, settings, mine, torch_clock(make)))
     return rows
+
+
+def int8(settings: Settings) -> list[Row]:
+    """A quantised net, beside the same net in float16."""
+    name, batch = "resnet50", max(BATCHES)
+    files, net = ensure(name, ["caffe2"]), ARCHITECTURES[name]()
+    x = {"data": data(batch, *net.shapes["data"][1:])}
+    pair, inputs = (files.predict_net, files.init_net), {"data": x["data"].shape}
+    quick = {"refine": False, "equalize": False, "correct_bias": False}
+    quantized = graphc.quantize(*pair, [x], inputs=inputs, native=True, **quick).compile(settings.target)
+    halves = graphc.compile(*pair, inputs=inputs, target=settings.target, precision="float16")
+    return [compared("int8", f"{name}, batch {batch}", settings, whole(quantized, x), whole(halves, x))]
 
 
 def main() -> int:
