@@ -7,8 +7,8 @@ a CUDA graph; graphc and its peer take turns. Copies between host and card are l
 
 memory: float32 elementwise operators and reductions, ``share`` of the speed of a copy within the card's memory.
 gemm, conv: a product of float16 matrices and ResNet-50's convolutions, batch 32. nets: float16, batches 1 and 64.
-int8: ResNet-50 quantised, batch 64; its peer is graphc's own float16. For these ``ratio`` is the peer's time by graphc's:
-1 is as fast, 2 twice as fast. The time of a convolution or product is that of its kernel, without changes of layout and
+int8: ResNet-50 quantised, batch 64, beside graphc's own float16. For these ``ratio`` is the peer's time by graphc's: 1
+is as fast, 2 twice as fast. The time of a convolution or product is that of its kernel, without changes of layout and
 precision around it, which a net makes once at its ends.
 
 Exit code 2: this machine has no card that graphc has a target for.
