@@ -4,11 +4,30 @@ from __future__ import annotations
 
 import os
 import tempfile
+from functools import cache
+from hashlib import blake2b
 from pathlib import Path
 
 from platformdirs import user_cache_path
 
 from graphc.backends.load import KernelObject
+
+SHARED = ("intrinsics", "vocabulary", "worker")
+"""The modules of this folder that give the words of kernel source their meaning on every target."""
+
+
+def content_key(*parts: str) -> str:
+    """The key of machine code: a hash of all that it depends on."""
+    return blake2b("\0".join(parts).encode(), digest_size=20).hexdigest()
+
+
+@cache
+def meaning_of_words(target: Path, modules: tuple[str, ...]) -> str:
+    """Hash of the modules that give the words of kernel source their meaning, those in a target's folder and the shared
+    ones: another meaning is another kernel.
+    """
+    paths = [*(target / f"{name}.py" for name in modules), *(Path(__file__).parent / f"{name}.py" for name in SHARED)]
+    return blake2b(b"\0".join(path.read_bytes() for path in paths)).hexdigest()
 
 
 class KernelCache:

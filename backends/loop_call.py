@@ -9,13 +9,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from graphc.backends.rules import float_bits
+from graphc.backends.vocabulary import ELEMENTS
 from graphc.ir.loops import loop_dtype, loop_inputs, loop_types
 from graphc.ir.opdef import Call, Seed
 from graphc.ir.schedule import Address, KernelSpec, Param, View
 from graphc.ir.types import TensorType
-
-ELEMENTS = ("b1", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2")
-"""NumPy's letters of the element types that kernels make arrays of."""
 
 ABSENT = "-"
 """The code of an absent array."""

@@ -1,6 +1,6 @@
 """The source of a record's loop: the function, and the plain functions that it calls, as kernels hold it.
 
-What a loop may say is what ``backends/cpu/vocabulary.py`` allows: plain statements on arrays and numbers, names of
+What a loop may say is what ``backends/vocabulary.py`` allows: plain statements on arrays and numbers, names of
 ``math``, NumPy's scalar types.
 """
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from graphc.backends.cpu.vocabulary import check_source
 from graphc.backends.loop_source import loop_source
+from graphc.backends.vocabulary import check_source
 from graphc.ir import Arg, Attr, Call, GraphcError, OpDef, TensorType, Trait, op, registry
 from graphc.ir.builder import attr_of
 from graphc.ir.opdef import CUSTOM, Infer, withdraw

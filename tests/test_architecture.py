@@ -12,6 +12,7 @@ from statistics import median
 
 from source_tree import ROOMS, ROOT, Function, Module, modules, other_python_files, target, text_files
 
+from graphc.backends.cuda.compile import MEANING
 from graphc.ir import registry
 from graphc.ir.ops import FAMILIES
 
@@ -101,6 +102,37 @@ def test_nothing_imports_the_room_above_all() -> None:
 def test_protobuf_stays_where_netdefs_are() -> None:
     users = {m.name for m in modules().values() for i in m.imports if under(i.module, "google")}
     assert all(under(name, "graphc.frontends", "graphc.caffe2") for name in users), users
+
+
+def test_words_and_workers_alone_know_the_compiler() -> None:
+    """For cards another compiler replaces these modules and no others (decision 8)."""
+    users = {m.name for m in modules().values() for i in m.imports if under(i.module, "numba", "llvmlite", "cuda")}
+    kernels = {name for name in users if under(name, "graphc.backends.cuda")}
+    assert kernels == {f"graphc.backends.cuda.{name}" for name in MEANING}
+    assert {name for name in users if re.fullmatch(r"graphc\.backends\.\w+", name)} == {
+        "graphc.backends.intrinsics",
+        "graphc.backends.load",
+    }
+
+
+def test_no_target_borrows_from_another() -> None:
+    """What two of them need stands in ``backends`` itself."""
+    targets = ("graphc.backends.cpu", "graphc.backends.cuda")
+    borrowed = [
+        f"{module}:{i.line} imports {target(i)}"
+        for module in modules().values()
+        for mine, other in (targets, targets[::-1])
+        for i in module.imports
+        if under(module.name, mine) and under(target(i), other)
+    ]
+    shared = [
+        f"{module}:{i.line} imports {target(i)}"
+        for module in modules().values()
+        for i in module.imports
+        if re.fullmatch(r"graphc\.backends(\.\w+)?", module.name) and module.name not in targets
+        if under(target(i), *targets)
+    ]
+    assert not borrowed + shared, "\n".join(borrowed + shared)
 
 
 def test_imports_are_absolute_and_explicit() -> None:

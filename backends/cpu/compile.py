@@ -5,21 +5,19 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Callable, Mapping
-from functools import cache
-from hashlib import blake2b
 from pathlib import Path
 from threading import Lock, Thread
 
 import llvmlite
 
-from graphc.backends.cache import KernelCache
+from graphc.backends.cache import KernelCache, content_key, meaning_of_words
 from graphc.backends.cpu.target import CpuTarget
 from graphc.backends.cpu.workers import Died, Worker, give_back, take
 from graphc.backends.load import KernelObject
 from graphc.ir import LoweringError
 
-VOCABULARY = ("arrays", "atomics", "elements", "halves", "integers", "shuffles", "vector", "vmath", "worker")
-"""The modules that give the words of kernel source their meaning."""
+VOCABULARY = ("atomics", "elements", "halves", "integers", "shuffles", "vector", "vmath", "worker")
+"""The modules of this folder that give the words of kernel source their meaning."""
 
 Progress = Callable[[int, int, str], None]
 Keep = Callable[[str, KernelObject], None]
@@ -28,15 +26,8 @@ Keep = Callable[[str, KernelObject], None]
 def cache_key(source: str, target: CpuTarget) -> str:
     """Content hash of everything that the object code depends on."""
     machine = (target.cpu, target.features, str(target.lanes), str(target.fma), str(target.vnni), str(target.bf16))
-    text = "\0".join((_vocabulary_digest(), llvmlite.__version__, *machine, source))
-    return blake2b(text.encode(), digest_size=20).hexdigest()
-
-
-@cache
-def _vocabulary_digest() -> str:
-    """Hash of the vocabulary's own source: another meaning of a word is another kernel."""
-    folder = Path(__file__).parent
-    return blake2b(b"\0".join((folder / f"{name}.py").read_bytes() for name in VOCABULARY)).hexdigest()
+    meaning = meaning_of_words(Path(__file__).parent, VOCABULARY)
+    return content_key(meaning, llvmlite.__version__, *machine, source)
 
 
 def compile_kernels(

@@ -1,4 +1,4 @@
-"""Vocabulary for moving elements: loads and stores of every element type, and transposition of tiles in registers."""
+"""Vocabulary for elements of every type: loads, stores, arrays; and transposition of tiles in registers."""
 
 from __future__ import annotations
 
@@ -9,27 +9,17 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
-from graphc.backends.cpu.vector import F32, I32, I64, define, pointer
-
-TYPES: dict[str, tuple[Any, Any]] = {
-    "f4": (types.float32, F32),
-    "f8": (types.float64, ir.DoubleType()),
-    "i1": (types.int8, ir.IntType(8)),
-    "i2": (types.int16, ir.IntType(16)),
-    "i4": (types.int32, I32),
-    "i8": (types.int64, I64),
-    "u1": (types.uint8, ir.IntType(8)),
-    "u2": (types.uint16, ir.IntType(16)),
-}
-"""NumPy's letters -> Numba's and LLVM's types."""
+from graphc.backends.cpu.vector import F32, I32, I64, NUMBA, define, pointer
 
 
 @cache
 def namespace(lanes: int) -> dict[str, Any]:
-    """``ld_f8(a, i)``, ``st_f8(a, i, v)`` and so on for every type: element i from byte address a; ``transpose``."""
+    """``ld_f8(a, i)``, ``st_f8(a, i, v)`` and so on for every type: element i from byte address a; ``array_f8(a,
+    shape)``: ``intrinsics.Numba.arrays``; ``transpose``.
+    """
     ip = types.intp
-    names: dict[str, Any] = {}
-    for code, (numba_type, llvm_type) in TYPES.items():
+    names = NUMBA.arrays()
+    for code, (numba_type, llvm_type) in NUMBA.elements().items():
         names[f"ld_{code}"] = define(f"ld_{code}", numba_type, (ip, ip), _load(llvm_type))
         names[f"st_{code}"] = define(f"st_{code}", types.void, (ip, ip, numba_type), _store)
     names["transpose"] = define("transpose", types.void, (ip,) * 6, _transposition(lanes))

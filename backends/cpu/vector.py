@@ -15,7 +15,11 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
+from numba.np import arrayobj
 
+from graphc.backends.intrinsics import Build, Numba
+
+NUMBA = Numba(types, cgutils, arrayobj, intrinsic)
 F32 = ir.FloatType()
 I1 = ir.IntType(1)
 I8 = ir.IntType(8)
@@ -40,17 +44,9 @@ class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]
         super().__init__(dmm, fe_type, ir.VectorType(ELEMENTS[fe_type.element], fe_type.lanes))
 
 
-def define(name: str, result: Any, arguments: tuple[Any, ...], build: Callable[..., Any]) -> Any:
-    """A Numba intrinsic ``name(arguments) -> result`` whose code is ``build(builder, *llvm_values)``."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        value = build(builder, *args)
-        return context.get_dummy_value() if result is types.void else value
-
-    names = ", ".join(f"a{i}" for i in range(len(arguments)))
-    scope: dict[str, Any] = {"sig": result(*arguments), "generate": generate}
-    exec(f"def {name}(context{', ' + names if names else ''}):\n    return sig, generate\n", scope)
-    return intrinsic(scope[name])
+def define(name: str, result: Any, arguments: tuple[Any, ...], build: Build) -> Any:
+    """The word ``name(arguments) -> result`` whose code is ``build(builder, *llvm_values)``."""
+    return NUMBA.word(result, arguments, build, name)
 
 
 def pointer(b: Any, address: Any, offset: Any, element: Any) -> Any:
@@ -67,8 +63,7 @@ def splat(b: Any, scalar: Any, lanes: int) -> Any:
 
 def call_llvm(b: Any, name: str, result: Any, args: list[Any]) -> Any:
     """Call an LLVM intrinsic function by its full name."""
-    fnty = ir.FunctionType(result, [a.type for a in args])
-    return b.call(cgutils.get_or_insert_function(b.module, fnty, name), args)
+    return NUMBA.call(b, name, result, *args)
 
 
 def lane_mask(b: Any, count: Any, lanes: int) -> Any:

@@ -1,21 +1,17 @@
 """A compile worker: a process that turns kernel source into object code for one target, and does nothing else.
 
 Numba fixes its target when it is imported, so each target has processes of its own (``workers.py`` starts
-them). Protocol: one JSON object a line on stdin ``{"name", "source"}``, one a line on stdout
-``{"name", "symbol", "object"}`` or ``{"name", "error"}``.
+them). Protocol (``backends/worker.py``): ``{"name", "source"}``, answered by ``{"name", "symbol", "object"}``.
 """
 
 from __future__ import annotations
 
 import base64
-import gc
-import json
 import math
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from threading import Timer
-from types import FunctionType
 from typing import Any, TextIO
 
 import numpy as np
@@ -26,8 +22,9 @@ from numba.core.registry import cpu_target
 from numba.core.typed_passes import NativeLowering, NoPythonBackend, NopythonTypeInference, PreLowerStripPhis
 from numba.core.untyped_passes import FixupArgs, IRProcessing, ReconstructSSA, TranslateByteCode
 
-from graphc.backends.cpu import arrays, atomics, halves, integers, shuffles, vector, vmath
-from graphc.backends.cpu.vocabulary import BUILTINS, check_source
+from graphc.backends.cpu import atomics, halves, integers, shuffles, vector, vmath
+from graphc.backends.vocabulary import load_source
+from graphc.backends.worker import serve
 
 IDLE_SECONDS = 30.0
 
@@ -60,19 +57,13 @@ def compile_kernel(
         **vector.namespace(lanes, fma),
         **vmath.namespace(lanes, fma),
         **atomics.namespace(),
-        **arrays.namespace(),
         **shuffles.namespace(lanes),
         **integers.namespace(lanes, vnni),
         **halves.namespace(lanes, fma, bf16),
         "np": np,
         "math": math,
     }
-    check_source(name, source, words)
-    scope: dict[str, Any] = {**words, "__builtins__": BUILTINS, "__name__": "graphc_kernel"}
-    exec(compile(source, f"<graphc:{name}>", "exec"), scope)
-    for other, function in list(scope.items()):
-        if isinstance(function, FunctionType) and other != name:
-            scope[other] = njit(error_model="numpy")(function)
+    kernel = load_source(name, source, words, njit(error_model="numpy"))
     flags = Flags()
     flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
     flags.error_model = "numpy"
@@ -80,7 +71,7 @@ def compile_kernel(
     target.refresh()
     typing.refresh()
     result = compile_extra(
-        typing, target, scope[name], (types.intp,) * 4, types.none, flags, {}, pipeline_class=KernelCompiler
+        typing, target, kernel, (types.intp,) * 4, types.none, flags, {}, pipeline_class=KernelCompiler
     )
     code = result.library._get_compiled_object()
     if b".numba.unresolved" in code:
@@ -88,8 +79,8 @@ def compile_kernel(
     return result.fndesc.llvm_func_name, code
 
 
-def _lines(requests: TextIO) -> Iterator[str]:
-    """Lines until end of file; the process ends when it waits too long for one."""
+def until_idle(requests: TextIO) -> Iterator[str]:
+    """Lines until end of file; the process ends when none comes for ``IDLE_SECONDS``."""
     while True:
         clock = Timer(IDLE_SECONDS, os._exit, (0,))
         clock.daemon = True
@@ -101,21 +92,15 @@ def _lines(requests: TextIO) -> Iterator[str]:
         yield line
 
 
-def serve(lanes: int, fma: bool, vnni: bool, bf16: bool, requests: TextIO, replies: TextIO) -> None:
-    """Answer requests until end of file, or until none came for ``IDLE_SECONDS``."""
-    for line in _lines(requests):
-        request = json.loads(line)
-        try:
-            symbol, code = compile_kernel(request["name"], request["source"], lanes, fma, vnni, bf16)
-            reply = {"name": request["name"], "symbol": symbol, "object": base64.b64encode(code).decode()}
-        except Exception as error:  # the parent raises it with the kernel's name
-            reply = {"name": request["name"], "error": f"{type(error).__name__}: {error}"}
-        replies.write(json.dumps(reply) + "\n")
-        replies.flush()
+def main(lanes: int, fma: bool, vnni: bool, bf16: bool) -> None:
+    """Serve until end of file, or until no request came for a while."""
+
+    def answer(request: Mapping[str, Any]) -> dict[str, str]:
+        symbol, code = compile_kernel(request["name"], request["source"], lanes, fma, vnni, bf16)
+        return {"symbol": symbol, "object": base64.b64encode(code).decode()}
+
+    serve(until_idle(sys.stdin), answer)
 
 
 if __name__ == "__main__":
-    gc.disable()  # collecting takes a sixth of the time, and nobody asks a worker for many kernels
-    out = sys.stdout
-    sys.stdout = sys.stderr  # nothing that Numba prints may mix with replies
-    serve(int(sys.argv[1]), sys.argv[2] == "1", sys.argv[3] == "1", sys.argv[4] == "1", sys.stdin, out)
+    main(int(sys.argv[1]), *(flag == "1" for flag in sys.argv[2:]))

@@ -10,12 +10,11 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from graphc.backends.cache import KernelCache
+from graphc.backends.cache import KernelCache, content_key, meaning_of_words
 from graphc.backends.cuda.cubin import Cubin
 from graphc.backends.cuda.target import CudaTarget
 from graphc.ir import GraphcError, LoweringError
@@ -23,7 +22,7 @@ from graphc.ir import GraphcError, LoweringError
 COMPILER = ("numba-cuda", "cuda-core", "nvidia-nvvm", "nvidia-nvjitlink")
 """Distributions of the extra ``cuda`` that machine code depends on."""
 MEANING = ("words", "vector_words", "tensor_words", "arrays", "worker")
-"""The modules that give the words of kernel source their meaning."""
+"""The modules of this folder that give the words of kernel source their meaning, and all that know Numba."""
 
 Source = tuple[str, int]
 """Text of a kernel, threads of a block."""
@@ -67,14 +66,8 @@ def compiler_versions() -> tuple[str, ...]:
 
 def _key(source: Source, target: CudaTarget, versions: tuple[str, ...]) -> str:
     """Content hash of everything that the machine code depends on."""
-    text = "\0".join((_meaning(), *versions, target.arch, str(source[1]), source[0]))
-    return blake2b(text.encode(), digest_size=20).hexdigest()
-
-
-@cache
-def _meaning() -> str:
-    folder = Path(__file__).parent
-    return blake2b(b"\0".join((folder / f"{name}.py").read_bytes() for name in MEANING)).hexdigest()
+    meaning = meaning_of_words(Path(__file__).parent, MEANING)
+    return content_key(meaning, *versions, target.arch, str(source[1]), source[0])
 
 
 def _ask(names: Sequence[str], sources: Mapping[str, Source], target: CudaTarget) -> list[Cubin]:

@@ -21,46 +21,25 @@ Further words stand in ``vector_words.py`` (halves, several elements at once) an
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import count
 from typing import Any
 
 from llvmlite import ir
 from numba.cuda import cgutils, types
 from numba.cuda.extending import intrinsic
+from numba.cuda.np import arrayobj
 
+from graphc.backends.intrinsics import Build as Build
+from graphc.backends.intrinsics import Numba
+
+NUMBA = Numba(types, cgutils, arrayobj, intrinsic)
+word = NUMBA.word
 F32, F64, I1, I32, I64 = ir.FloatType(), ir.DoubleType(), ir.IntType(1), ir.IntType(32), ir.IntType(64)
 GLOBAL, SHARED = 1, 3
-Build = Callable[..., Any]
-
-ELEMENTS: dict[str, tuple[Any, Any]] = {
-    "f4": (types.float32, F32),
-    "f8": (types.float64, F64),
-    "i1": (types.int8, ir.IntType(8)),
-    "i2": (types.int16, ir.IntType(16)),
-    "i4": (types.int32, I32),
-    "i8": (types.int64, I64),
-    "u1": (types.uint8, ir.IntType(8)),
-    "u2": (types.uint16, ir.IntType(16)),
-}
-"""NumPy's letters -> Numba's and LLVM's types."""
 
 _SAME = ("sqrt", "exp", "log", "tanh", "erf", "sin", "cos", "floor", "ceil")
 LIBRARY = {**{name: name + "f" for name in _SAME}, "nearest": "rintf", "absolute": "fabsf"}
 """Words of one float32 -> functions of NVIDIA's libdevice."""
-
-
-def word(result: Any, arguments: tuple[Any, ...], build: Build) -> Any:
-    """A word ``(arguments) -> result`` whose code is ``build(builder, *llvm_values)``."""
-
-    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        made = build(builder, *values)
-        return context.get_dummy_value() if result is types.none else made
-
-    names = "".join(f", a{i}" for i in range(len(arguments)))
-    scope: dict[str, Any] = {"signature": result(*arguments), "generate": generate}
-    exec(f"def typing(context{names}):\n    return signature, generate\n", scope)  # Numba counts named arguments
-    return intrinsic(scope["typing"])
 
 
 def pointer(b: Any, address: Any, index: Any, element: Any, space: int) -> Any:
@@ -118,11 +97,6 @@ def shared(context: Any, n: Any) -> Any:
     return types.int64(n), generate
 
 
-def _call(b: Any, name: str, result: Any, *values: Any) -> Any:
-    kind = ir.FunctionType(result, [v.type for v in values])
-    return b.call(cgutils.get_or_insert_function(b.module, kind, name), values)
-
-
 def _asm(text: str, constraints: str) -> Build:
     def build(b: Any, *values: Any) -> Any:
         kind = ir.FunctionType(F32, [v.type for v in values])
@@ -133,7 +107,7 @@ def _asm(text: str, constraints: str) -> Build:
 
 def _sigmoid(b: Any, a: Any) -> Any:
     one, minus = ir.Constant(F32, 1.0), b.fsub(ir.Constant(F32, -0.0), a)  # NVVM knows no fneg
-    return b.fdiv(one, b.fadd(one, _call(b, "__nv_expf", F32, minus)))
+    return b.fdiv(one, b.fadd(one, NUMBA.call(b, "__nv_expf", F32, minus)))
 
 
 def _narrow(operation: str) -> Build:
@@ -154,7 +128,7 @@ def _memory() -> dict[str, Any]:
     f4, i8 = types.float32, types.int64
     four = types.UniTuple(f4, 4)
     words = {}
-    for code, (numba, llvm) in ELEMENTS.items():
+    for code, (numba, llvm) in NUMBA.elements().items():
         words[f"ld_{code}"] = word(numba, (i8, i8), _load(llvm, GLOBAL))
         words[f"st_{code}"] = word(types.none, (i8, i8, numba), _store(GLOBAL))
     return words | {
@@ -170,15 +144,15 @@ def _memory() -> dict[str, Any]:
 
 def _threads() -> dict[str, Any]:
     def register(name: str) -> Build:
-        return lambda b: _call(b, f"llvm.nvvm.read.ptx.sreg.{name}.x", I32)
+        return lambda b: NUMBA.call(b, f"llvm.nvvm.read.ptx.sreg.{name}.x", I32)
 
     def swap(b: Any, v: Any, m: Any) -> Any:
-        return _call(b, "llvm.nvvm.shfl.sync.bfly.f32", F32, I32(-1), v, b.trunc(m, I32), I32(31))
+        return NUMBA.call(b, "llvm.nvvm.shfl.sync.bfly.f32", F32, I32(-1), v, b.trunc(m, I32), I32(31))
 
     return {
         "thread": word(types.int32, (), register("tid")),
         "block": word(types.int32, (), register("ctaid")),
-        "barrier": word(types.none, (), lambda b: _call(b, "llvm.nvvm.barrier0", ir.VoidType())),
+        "barrier": word(types.none, (), lambda b: NUMBA.call(b, "llvm.nvvm.barrier0", ir.VoidType())),
         "swap": word(types.float32, (types.float32, types.int64), swap),
     }
 
@@ -187,13 +161,13 @@ def _arithmetic() -> dict[str, Any]:
     f4, i8, mask = types.float32, types.int64, types.boolean
 
     def function(name: str) -> Build:
-        return lambda b, *values: _call(b, f"__nv_{name}", F32, *values)
+        return lambda b, *values: NUMBA.call(b, f"__nv_{name}", F32, *values)
 
     return {
         "quot": word(i8, (i8, i8), _narrow("udiv")),
         "rest": word(i8, (i8, i8), _narrow("urem")),
         "within": word(mask, (i8, i8), _within),
-        "fma": word(f4, (f4, f4, f4), lambda b, *v: _call(b, "llvm.fma.f32", F32, *v)),
+        "fma": word(f4, (f4, f4, f4), lambda b, *v: NUMBA.call(b, "llvm.fma.f32", F32, *v)),
         "div": word(f4, (f4, f4), lambda b, a, c: b.fdiv(a, c)),
         "largest": word(f4, (f4, f4), _asm("max.NaN.f32 $0, $1, $2;", "=f,f,f")),
         "smallest": word(f4, (f4, f4), _asm("min.NaN.f32 $0, $1, $2;", "=f,f,f")),

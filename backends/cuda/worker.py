@@ -1,28 +1,27 @@
 """A compile worker: a process that turns kernel source into machine code for one architecture.
 
-Protocol: one JSON object a line on stdin ``{"name", "source", "threads"}``, one a line on stdout: the fields of
-``cubin.Cubin``, its code in base64, or ``{"name", "error"}``.
+Protocol (``backends/worker.py``): ``{"name", "source", "threads"}``, answered by the fields of ``cubin.Cubin``, its
+code in base64.
 """
 
 from __future__ import annotations
 
 import base64
-import gc
-import json
 import re
 import sys
 from functools import cache
-from types import FunctionType, SimpleNamespace
-from typing import Any, TextIO
+from types import SimpleNamespace
+from typing import Any
 
 from cuda.core import Linker, LinkerOptions, ObjectCode
 from numba import cuda
 from numba.core.types.functions import BaseFunction
 from numba.cuda import dispatcher, types
 
-from graphc.backends.cpu.vocabulary import BUILTINS, check_source
 from graphc.backends.cuda import arrays, tensor_words, vector_words, words
 from graphc.backends.cuda.target import CudaTarget, find
+from graphc.backends.vocabulary import load_source
+from graphc.backends.worker import serve
 
 RESIDENT = 512
 """Threads of a multiprocessor for which there have to be registers: 128 each."""
@@ -30,19 +29,14 @@ RESIDENT = 512
 
 def compile_kernel(name: str, source: str, threads: int, target: CudaTarget) -> dict[str, Any]:
     """Machine code of the function ``name`` in ``source``, whose parameters are int64, for blocks of ``threads``."""
-    check_source(name, source, _vocabulary())
-    scope: dict[str, Any] = {**_vocabulary(), "__builtins__": BUILTINS, "__name__": "graphc_kernel"}
-    exec(compile(source, f"<graphc:{name}>", "exec"), scope)
     capability = (*target.capability, "a") if target.arch.endswith("a") else target.capability
     # functions that a kernel calls are compiled for the card of this machine, which may have none
     dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=capability)
-    for other, function in list(scope.items()):
-        if isinstance(function, FunctionType) and other != name:
-            scope[other] = cuda.jit(device=True, forceinline=True)(function)
-    signature = types.void(*[types.int64] * scope[name].__code__.co_argcount)
+    kernel = load_source(name, source, _vocabulary(), cuda.jit(device=True, forceinline=True))
+    signature = types.void(*[types.int64] * kernel.__code__.co_argcount)
     bounds = (threads, max(RESIDENT // threads, 1))
     ptx, _ = cuda.compile(
-        scope[name], signature, cc=capability, abi="numba", device=False, output="ptx", launch_bounds=bounds
+        kernel, signature, cc=capability, abi="numba", device=False, output="ptx", launch_bounds=bounds
     )
     return _link(name, _renamed(ptx, name), target)
 
@@ -98,21 +92,11 @@ def _link(name: str, ptx: str, target: CudaTarget) -> dict[str, Any]:
     }
 
 
-def serve(target: CudaTarget, requests: TextIO, replies: TextIO) -> None:
-    """Answer requests until end of file."""
-    for line in requests:
-        request = json.loads(line)
-        try:
-            reply = compile_kernel(request["name"], request["source"], request["threads"], target)
-        except Exception as error:  # the parent raises it with the kernel's name
-            reply = {"name": request["name"], "error": f"{type(error).__name__}: {error}"}
-        replies.write(json.dumps(reply) + "\n")
-        replies.flush()
+def main(target: CudaTarget) -> None:
+    """Serve until end of file."""
+    _remember_signatures()
+    serve(sys.stdin, lambda request: compile_kernel(request["name"], request["source"], request["threads"], target))
 
 
 if __name__ == "__main__":
-    _remember_signatures()
-    gc.disable()  # collecting takes a good part of the time, and a worker ends soon
-    out = sys.stdout
-    sys.stdout = sys.stderr  # nothing that Numba prints may mix with replies
-    serve(find(sys.argv[1]), sys.stdin, out)
+    main(find(sys.argv[1]))

@@ -82,8 +82,8 @@ def test_a_worker_that_has_done_enough_retires(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_worker_ends_when_nothing_comes() -> None:
-    script = "import io, os; from graphc.backends.cpu import worker; worker.IDLE_SECONDS = 0.1;"
-    script += "reading = os.fdopen(os.pipe()[0]); worker.serve(8, True, False, False, reading, io.StringIO())"
+    script = "import os; from graphc.backends.cpu import worker; worker.IDLE_SECONDS = 0.1;"
+    script += "reading = os.fdopen(os.pipe()[0]); list(worker.until_idle(reading))"
     assert subprocess.run([sys.executable, "-c", script], timeout=60).returncode == 0
 
 

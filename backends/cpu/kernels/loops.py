@@ -1,7 +1,7 @@
 """Operators whose record gives a loop: the loop itself, compiled.
 
 A kernel holds the source of the record's function and a wrapper that makes arrays of addresses. What the loop may say
-is what ``vocabulary.py`` allows: plain statements on arrays and numbers, names of ``math``, NumPy's scalar types.
+is what ``backends/vocabulary.py`` allows: plain statements on arrays and numbers, names of ``math``, NumPy's types.
 """
 
 from __future__ import annotations

@@ -5,8 +5,12 @@ plan holds may run when the source is executed, so everything but plain function
 from __future__ import annotations
 
 import ast
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
+from types import FunctionType
+from typing import Any
 
+ELEMENTS = ("b1", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2")
+"""NumPy's letters of what the arrays of a loop may hold."""
 BUILTINS = {"range": range, "min": min, "max": max, "abs": abs, "int": int, "float": float, "len": len, "bool": bool}
 
 _ALLOWED = (
@@ -15,6 +19,19 @@ _ALLOWED = (
     *(ast.BoolOp, ast.BinOp, ast.UnaryOp, ast.Compare, ast.Call, ast.IfExp, ast.Attribute, ast.Subscript, ast.Slice),
     *(ast.Name, ast.Tuple, ast.Constant, ast.expr_context, ast.boolop, ast.operator, ast.unaryop, ast.cmpop),
 )
+
+
+def load_source(name: str, source: str, words: Mapping[str, Any], helper: Callable[[FunctionType], Any]) -> Any:
+    """The function ``name`` of a source that knows ``words``; the functions that it calls are what ``helper`` makes of
+    them. Raises ``ValueError`` as ``check_source`` does.
+    """
+    check_source(name, source, words)
+    scope: dict[str, Any] = {**words, "__builtins__": BUILTINS, "__name__": "graphc_kernel"}
+    exec(compile(source, f"<graphc:{name}>", "exec"), scope)
+    for other, function in list(scope.items()):
+        if isinstance(function, FunctionType) and other != name:
+            scope[other] = helper(function)
+    return scope[name]
 
 
 def check_source(name: str, source: str, vocabulary: Collection[str]) -> None:
