@@ -16,7 +16,8 @@ class Cubin:
     """Machine code whose entry has the kernel's name.
 
     registers: of a thread. stack, spilled: bytes of a thread in slow memory, both 0 in a good kernel. shared: bytes of
-    a block. threads: of a block.
+    a block. serialized: how often the compiler has products of warpgroups wait where the source does not, 0 in a good
+    kernel. threads: of a block.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Cubin:
     stack: int
     spilled: int
     shared: int
+    serialized: int = 0
 
     @property
     def occupancy(self) -> float:
@@ -33,12 +35,12 @@ class Cubin:
         warps = -(-self.threads // 32)
         registers = warps * (-(-self.registers * 32 // 256) * 256)
         blocks = min(BLOCKS, THREADS // self.threads, REGISTERS // max(registers, 1))
-        blocks = min(blocks, SHARED // (self.shared + 1024)) if self.shared else blocks
+        blocks = min(blocks, max(SHARED // (self.shared + 1024), 1)) if self.shared else blocks
         return blocks * self.threads / THREADS
 
     def pack(self) -> KernelObject:
         """For the kernel cache and plan files."""
-        numbers = (self.threads, self.registers, self.stack, self.spilled, self.shared)
+        numbers = (self.threads, self.registers, self.stack, self.spilled, self.shared, self.serialized)
         return KernelObject(self.name, json.dumps(numbers).encode() + b"\n" + self.code)
 
     @staticmethod
@@ -46,7 +48,7 @@ class Cubin:
         """Inverse of ``pack``; raises ``ValueError`` for anything else."""
         head, _, code = packed.code.partition(b"\n")
         numbers = json.loads(head)
-        if not isinstance(numbers, list) or len(numbers) != 5 or not code.startswith(b"\x7fELF"):
+        if not isinstance(numbers, list) or len(numbers) != 6 or not code.startswith(b"\x7fELF"):
             raise ValueError("not machine code of a card")
-        threads, registers, stack, spilled, shared = map(int, numbers)
-        return Cubin(packed.symbol, code, threads, registers, stack, spilled, shared)
+        threads, registers, stack, spilled, shared, serialized = map(int, numbers)
+        return Cubin(packed.symbol, code, threads, registers, stack, spilled, shared, serialized)

@@ -2,12 +2,14 @@
 
 Kernels address memory as integers: ``a`` is a byte address, ``i`` counts elements. All parameters of a kernel are
 int64; ``i32`` makes index arithmetic short. Compile workers alone import this module; ``namespace`` gives the names.
-Further words stand in ``vector_words.py`` (halves, several elements at once) and ``tensor_words.py``.
+Further words stand in ``vector_words.py`` (halves, several elements at once), ``tensor_words.py`` and
+``warpgroup_words.py``.
 
     thread() block()                                        numbers of the thread in its block, of the block
     ld_f4(a, i) st_f4(a, i, v)                              global memory; also f8 i1 i2 i4 i8 u1 u2
     ld4(a, i) st4(a, i, v0, v1, v2, v3)                     four floats, at a multiple of 16 bytes
-    shared(n) sld(s, i) sst(s, i, v) sld4(s, i)             n floats of the block, loaded and stored like global ones
+    shared(n) sld(s, i) sst(s, i, v) sld4(s, i)             n floats of the block, loaded and stored like global ones;
+                                                            more than 48 KB are one piece, whose size the launch says
     barrier()                                               for all threads of the block
     swap(v, m)                                              of the thread of the warp whose number differs by m
     quot(a, b) rest(a, b)                                   of integers from 0 to 2^31 - 1
@@ -21,6 +23,7 @@ Further words stand in ``vector_words.py`` (halves, several elements at once) an
 
 from __future__ import annotations
 
+import re
 from itertools import count
 from typing import Any
 
@@ -80,6 +83,10 @@ def _store4(space: int) -> Build:
 
 
 _SHARED = count()
+DYNAMIC = "dynamic_shared_"
+"""The name of dynamic shared memory in PTX, with its bytes behind."""
+STATIC_SHARED = 48 << 10
+"""Bytes of shared memory that a kernel can declare. Larger pieces are dynamic: the launch says their size."""
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -87,14 +94,24 @@ def shared(context: Any, n: Any) -> Any:
     """The address of ``n`` floats that the threads of a block share; n is written out in the source."""
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        kind = ir.ArrayType(F32, n.literal_value)
-        place = cgutils.add_global_variable(builder.module, kind, f"shared_{next(_SHARED)}", SHARED)
-        place.linkage, place.align, place.initializer = "internal", 16, ir.Constant(kind, ir.Undefined)
+        nbytes, kind = 4 * n.literal_value, ir.ArrayType(F32, n.literal_value)
+        if nbytes > STATIC_SHARED:
+            kind = ir.ArrayType(F32, 0)
+            place = cgutils.add_global_variable(builder.module, kind, f"{DYNAMIC}{nbytes}", SHARED)
+            place.linkage, place.align = "external", 16
+        else:
+            place = cgutils.add_global_variable(builder.module, kind, f"shared_{next(_SHARED)}", SHARED)
+            place.linkage, place.align, place.initializer = "internal", 16, ir.Constant(kind, ir.Undefined)
         return builder.ptrtoint(place, I64)
 
     if not isinstance(n, types.IntegerLiteral):
         return None  # Numba asks again, with the number
     return types.int64(n), generate
+
+
+def dynamic_bytes(ptx: str) -> int:
+    """Bytes of dynamic shared memory that a block of the kernel has to be launched with."""
+    return max((int(nbytes) for nbytes in re.findall(rf"\b{DYNAMIC}(\d+)\b", ptx)), default=0)
 
 
 def _asm(text: str, constraints: str) -> Build:

@@ -18,7 +18,7 @@ from numba import cuda
 from numba.core.types.functions import BaseFunction
 from numba.cuda import dispatcher, types
 
-from graphc.backends.cuda import arrays, tensor_words, vector_words, words
+from graphc.backends.cuda import arrays, tensor_words, vector_words, warpgroup_words, words
 from graphc.backends.cuda.target import CudaTarget, find
 from graphc.backends.vocabulary import load_source
 from graphc.backends.worker import serve
@@ -43,7 +43,8 @@ def compile_kernel(name: str, source: str, threads: int, target: CudaTarget) -> 
 
 @cache
 def _vocabulary() -> dict[str, Any]:
-    return {**words.namespace(), **vector_words.namespace(), **tensor_words.namespace(), **arrays.namespace()}
+    modules = (words, vector_words, tensor_words, warpgroup_words, arrays)
+    return {name: meaning for module in modules for name, meaning in module.namespace().items()}
 
 
 def _remember_signatures() -> None:
@@ -88,7 +89,8 @@ def _link(name: str, ptx: str, target: CudaTarget) -> dict[str, Any]:
         "registers": number(r"Used (\d+) registers"),
         "stack": number(r"(\d+) bytes stack frame"),
         "spilled": number(r"(\d+) bytes spill stores"),
-        "shared": number(r"(\d+) bytes smem"),
+        "shared": number(r"(\d+) bytes smem") + words.dynamic_bytes(ptx),
+        "serialized": len(re.findall(r"\(C75\d\d\)", log)),  # of wgmma: advice of ptxas that some wait, or all
     }
 
 

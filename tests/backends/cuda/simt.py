@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from simt_memory import DeviceMemory, Fault
+from simt_warpgroup import Sums
 from simt_words import Words
 
 LANES = 1 << 15
@@ -47,14 +48,19 @@ BUILTINS: dict[str, Any] = {
 }
 
 
-def launch(memory: DeviceMemory, name: str, source: str, blocks: int, threads: int, params: list[int]) -> None:
-    """Run ``blocks`` blocks of the kernel ``name`` of a source. Raises ``Fault``."""
+def launch(
+    memory: DeviceMemory, name: str, source: str, blocks: int, threads: int, params: list[int], shared: int = 0
+) -> None:
+    """Run ``blocks`` blocks of the kernel ``name`` of a source. Raises ``Fault``.
+
+    shared: bytes of dynamic shared memory of a block.
+    """
     functions = {f.name: f for f in ast.parse(source).body if isinstance(f, ast.FunctionDef)}
     memory.start_launch()
     at_once = max(1, LANES // threads)
     with np.errstate(all="ignore"):
         for first in range(0, blocks, at_once):
-            words = Words(memory, first, min(at_once, blocks - first), threads)
+            words = Words(memory, first, min(at_once, blocks - first), threads, shared)
             Interpreter(functions, words).call(functions[name], [np.int64(p) for p in params])
 
 
@@ -246,4 +252,6 @@ def merged(mask: np.ndarray, new: Any, old: Any) -> Any:
     """``new`` for the threads of a mask, ``old`` for the others."""
     if isinstance(new, tuple):
         return tuple(merged(mask, n, o) for n, o in zip(new, old))
+    if isinstance(new, Sums):
+        return new.merged(mask, old)
     return np.where(mask, new, old)

@@ -7,8 +7,9 @@ import re
 from typing import Any
 
 import numpy as np
-from simt_memory import DeviceMemory, Fault, SharedMemory
+from simt_memory import DeviceMemory, Fault
 from simt_tensor import TensorWords
+from simt_warpgroup import ProxiedMemory, WarpgroupWords
 
 from graphc.ir.bfloat16 import from_bfloat16, to_bfloat16
 
@@ -51,11 +52,11 @@ def stored_as(code: str) -> np.dtype:
     return np.dtype(np.uint16 if code == "bf" else code)
 
 
-class Words(TensorWords):
+class Words(WarpgroupWords):
     """The words for some blocks that run side by side. mask: the threads that are active, set by the interpreter."""
 
-    def __init__(self, memory: DeviceMemory, first_block: int, blocks: int, threads: int) -> None:
-        self.memory, self.shared_memory = memory, SharedMemory(blocks)
+    def __init__(self, memory: DeviceMemory, first_block: int, blocks: int, threads: int, shared: int = 0) -> None:
+        self.memory, self.shared_memory = memory, ProxiedMemory(blocks, shared)
         self.lanes = np.arange(blocks * threads)
         self.threads = threads
         self.tid, self.local_block = self.lanes % threads, self.lanes // threads
@@ -208,4 +209,5 @@ class Words(TensorWords):
         return np.logical_not(m)
 
 
-WORDS = {n for n in (*vars(Words), *vars(TensorWords)) if not n.startswith("_")} - {"call", "knows", "load", "store"}
+NO_WORDS = {"call", "knows", "load", "store"}
+WORDS = {n for kind in (Words, TensorWords, WarpgroupWords) for n in vars(kind) if not n.startswith("_")} - NO_WORDS
