@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+LOWEST = "f4(-3.4028234663852886e38)"
+"""The least finite float32, with which a maximum begins."""
+
 
 class Lines:
     """Collects lines; ``text()`` joins them.

@@ -12,13 +12,13 @@ from graphc.backends.conv_call import in_two
 from graphc.backends.cpu.kernels.half_types import Types, suffix
 from graphc.backends.cpu.rules import Rule, Template
 from graphc.backends.cpu.target import CpuTarget
-from graphc.backends.lines import Lines
+from graphc.backends.lines import LOWEST, Lines
+from graphc.backends.pooling import OPERATORS, image_of, kind_of
 from graphc.ir.opdef import Call
 from graphc.ir.ops._window import Window, window
 from graphc.ir.precision import reads_float
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
 
-LOWEST = "-3.4028234663852886e38"
 UNROLLED = 25
 """Taps of the largest window that is unrolled."""
 NAMES = (
@@ -69,7 +69,7 @@ def _pixel(s: Lines, spec: KernelSpec, target: CpuTarget, taps: tuple[int, int] 
     load = {"one": f"lds{half}(x, {{}})", "nhwc": f"vloadm{half}(x, {{}}, valid)"}.get(
         str(spec["lanes"]), f"vload{half}(x, {{}})"
     )
-    zero, lowest = ("f4(0.0)", f"f4({LOWEST})") if spec["lanes"] == "one" else ("vzero()", f"vsplat(f4({LOWEST}))")
+    zero, lowest = ("f4(0.0)", LOWEST) if spec["lanes"] == "one" else ("vzero()", f"vsplat({LOWEST})")
     is_max = spec["kind"] == "max"
     s("j0 = j * sw - pl")
     s(f"acc = {lowest if is_max else zero}")
@@ -125,9 +125,6 @@ def _choose(call: Call, target: CpuTarget) -> Choice | None:
     if not reads_float(call.node, 0) or w is None or not _lanes(call, w):
         return None
     lanes = _lanes(call, w)
-    kind = "max" if call.node.op.startswith("Max") else "average"
-    if kind == "average" and call.arg("count_include_pad"):
-        kind = "average_pad"
     fixed = not call.arg("global_pooling") and w.kernel[0] * w.kernel[1] <= UNROLLED
     sizes = (
         dict(zip(("kh", "kw", "sh", "sw"), (*w.kernel, *w.stride)))
@@ -137,7 +134,7 @@ def _choose(call: Call, target: CpuTarget) -> Choice | None:
     taps = call.node.results[0].type.size * w.kernel[0] * w.kernel[1]
     cost = 500 + (x.nbytes + call.node.results[0].type.nbytes) / 40 + taps / (2 if lanes == "one" else target.lanes) / 4
     types = Types(suffix(x.dtype), "", suffix(call.node.results[0].type.dtype))
-    spec = KernelSpec.make("pool", kind=kind, lanes=lanes, **sizes, **types.static())
+    spec = KernelSpec.make("pool", kind=kind_of(call), lanes=lanes, **sizes, **types.static())
     return Choice("pool", spec, cost=cost)
 
 
@@ -155,8 +152,8 @@ def _bind(
     assert x is not None
     assert w is not None
     lanes = str(choice.spec["lanes"])
-    n, c, h, width = _image(x.type.static_shape, w.order)
-    _, _, oh, ow = _image(y.type.static_shape, w.order)
+    n, c, h, width = image_of(x.type.static_shape, w.order)
+    _, _, oh, ow = image_of(y.type.static_shape, w.order)
     blocks = c if lanes == "one" else -(-c // target.lanes)
     group = max(1, min(oh, 256 // max(ow, 1)))
     groups = -(-oh // group)
@@ -168,12 +165,6 @@ def _bind(
     name = call.node.results[0].name
     flops = y.type.size * w.kernel[0] * w.kernel[1]
     return [(Task(choice.spec, params, n * blocks * groups, name, flops, x.type.nbytes + y.type.nbytes),)]
-
-
-def _image(shape: tuple[int, ...], order: str) -> tuple[int, int, int, int]:
-    """(n, c, h, w) of a shape in either order, of rank 3 or 4."""
-    full = shape if len(shape) == 4 else ((shape[0], 1, *shape[1:]) if order == "NHWC" else (*shape[:2], 1, shape[2]))
-    return (full[0], full[3], full[1], full[2]) if order == "NHWC" else (full[0], full[1], full[2], full[3])
 
 
 def _strides(view: View, lanes: str, order: str, target: CpuTarget) -> tuple[int, int, int, int, int]:
@@ -188,14 +179,5 @@ def _strides(view: View, lanes: str, order: str, target: CpuTarget) -> tuple[int
     return s[0], s[1], s[2], s[3], 1
 
 
-RULES = (
-    Rule(
-        "pool",
-        ("MaxPool", "AveragePool", "MaxPool1D", "AveragePool1D", "MaxPool2D", "AveragePool2D"),
-        _choose,
-        _needs,
-        _bind,
-        half=True,
-    ),
-)
+RULES = (Rule("pool", OPERATORS, _choose, _needs, _bind, half=True),)
 TEMPLATES = (Template("pool", emit),)

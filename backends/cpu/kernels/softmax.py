@@ -7,12 +7,11 @@ from collections.abc import Sequence
 
 from graphc.backends.cpu.rules import Rule, Template
 from graphc.backends.cpu.target import CpuTarget
-from graphc.backends.lines import Lines
+from graphc.backends.lines import LOWEST, Lines
 from graphc.ir.opdef import Call
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
 from graphc.ir.types import DType
 
-LOWEST = "f4(-3.4028234663852886e38)"
 UNIT_ELEMENTS = 4096
 
 

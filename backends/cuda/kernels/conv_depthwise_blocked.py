@@ -8,21 +8,19 @@ from math import prod
 import numpy as np
 
 from graphc.backends.conv_call import ConvCall
+from graphc.backends.cuda.kernels.conv_depthwise import emit_pixel, emit_taps, needs, parameters, task
+from graphc.backends.cuda.kernels.each_thread import each_thread
 from graphc.backends.cuda.kernels.epilogue import Epilogue
-from graphc.backends.cuda.kernels.images import image_strides
 from graphc.backends.cuda.kernels.typed import blocks_of, code_of
-from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, is_floating, require_reach
+from graphc.backends.cuda.rules import THREADS, Rule, Template, is_floating
 from graphc.backends.cuda.target import BLOCK, CudaTarget
 from graphc.backends.lines import Lines
 from graphc.backends.weights import elements
 from graphc.ir.opdef import Call
 from graphc.ir.ops._window import window
-from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Static, Step, Task, View
+from graphc.ir.schedule import Address, Choice, KernelSpec, Static, Step, View
 
-NAMES = (
-    *("total", "x", "xn", "xc", "xr", "xp", "weights", "y", "yn", "yc", "yr", "yp"),
-    *("blocks", "last", "oh", "ow", "h", "w", "sh", "sw", "dh", "dw", "pt", "pl"),
-)
+OWN = ("blocks", "last")
 """last: number of the last channel."""
 
 
@@ -35,32 +33,22 @@ def pack(weights: np.ndarray) -> np.ndarray:
 
 
 def emit(spec: KernelSpec, target: CudaTarget) -> str:
-    """Source of ``conv_depthwise_blocked``; parameters: ``NAMES``, the bias where there is one, the epilogue's."""
-    s, epilogue = Lines(), Epilogue.of_spec(spec)
-    kh, kw, bias = spec.int("kh"), spec.int("kw"), ["bias"] if spec.int("bias") else []
-    with s.block(f"def {spec.name}({', '.join([*NAMES, *bias, *epilogue.arguments()])}):"):
-        s(f"i = i64(block()) * {spec['threads']} + thread()")
-        with s.block("if i < total:"):
-            s("ox, q = rest(i, ow), quot(i, ow)")
-            s("oy, q = rest(q, oh), quot(q, oh)")
-            s("b, n = rest(q, blocks), quot(q, blocks)")
-            s("row, column = oy * sh - pt, ox * sw - pl")
-            s("from_ = n * xn + b * xc")
+    """Source of ``conv_depthwise_blocked``; parameters: those of ``conv_depthwise`` with ``OWN``."""
+    s, epilogue, taps = Lines(), Epilogue.of_spec(spec), spec.int("kh") * spec.int("kw")
+    with each_thread(s, spec, parameters(spec, OWN)):
+        emit_pixel(s, "b", "blocks")
+        s("from_ = n * xn + b * xc")
+        for k in range(BLOCK):
+            s(f"v{k} = " + (f"ld_f4(bias, min(b * {BLOCK} + {k}, last))" if spec.int("bias") else "f4(0.0)"))
+        for tap in emit_taps(s, spec):
+            s(f"e = ld8_{spec['x']}(x, from_ + r * xr + q * xp)")
+            s(f"f = ld8_f4(weights, (b * {taps} + {tap}) * {BLOCK})")
             for k in range(BLOCK):
-                s(f"v{k} = " + (f"ld_f4(bias, min(b * {BLOCK} + {k}, last))" if bias else "f4(0.0)"))
-            for a in range(kh):
-                s(f"r = row + {a} * dh")
-                for c in range(kw):
-                    s(f"q = column + {c} * dw")
-                    with s.block("if (r >= 0) & (r < h) & (q >= 0) & (q < w):"):
-                        s(f"e = ld8_{spec['x']}(x, from_ + r * xr + q * xp)")
-                        s(f"f = ld8_f4(weights, (b * {kh * kw} + {a * kw + c}) * {BLOCK})")
-                        for k in range(BLOCK):
-                            s(f"v{k} = fma(e[{k}], f[{k}], v{k})")
-            for j, code in zip(epilogue.same, _codes_of_same(epilogue)):
-                s(f"s{j} = ld8_{code}(e{j}, n * e{j}n + b * e{j}c + oy * e{j}r + ox * e{j}p)")
-            results = [_finished(s, epilogue, k) for k in range(BLOCK)]
-            s(f"st8_{spec['y']}(y, n * yn + b * yc + oy * yr + ox * yp, {', '.join(results)})")
+                s(f"v{k} = fma(e[{k}], f[{k}], v{k})")
+        for j, code in zip(epilogue.same, _codes_of_same(epilogue)):
+            s(f"s{j} = ld8_{code}(e{j}, n * e{j}n + b * e{j}c + oy * e{j}r + ox * e{j}p)")
+        results = [_finished(s, epilogue, k) for k in range(BLOCK)]
+        s(f"st8_{spec['y']}(y, n * yn + b * yc + oy * yr + ox * yp, {', '.join(results)})")
     return s.text()
 
 
@@ -96,28 +84,13 @@ def _choose(call: Call, target: CudaTarget) -> Choice | None:
     return Choice("conv_depthwise_blocked", spec, {} if weights is None else {1: pack(weights)})
 
 
-def _needs(call: Call, choice: Choice, target: CudaTarget) -> Needs:
-    return Needs(dense=Epilogue.of_call(call).dense_operands(call) | {1, 2})
-
-
 def _bind(
     call: Call, choice: Choice, ins: Sequence[View | None], outs: Sequence[View], workspace: Address, target: CudaTarget
 ) -> list[Step]:
-    (x, weights), y, w = ins[:2], outs[0], window(call)
-    assert choice.spec is not None
-    assert x is not None
-    assert weights is not None
-    require_reach(x, y)
-    (n, c, oh, ow), image = y.type.static_shape, x.type.static_shape[2:]
-    blocks = blocks_of(c, BLOCK)
-    total = n * blocks * oh * ow
-    bias = [v.address for v in ins[2:3] if v is not None and choice.spec.int("bias")]
-    places: tuple[Param, ...] = (x.address, *image_strides(x), weights.address, y.address, *image_strides(y))
-    sizes = (blocks, c - 1, oh, ow, *image, *w.stride, *w.dilation, *w.heads)
-    params = (total, *places, *sizes, *bias, *Epilogue.of_spec(choice.spec).params(call, ins))
-    flops, traffic = 2 * y.type.size * prod(w.kernel), sum(v.type.nbytes for v in (x, weights, y))
-    return [(Task(choice.spec, params, blocks_for(total), call.node.results[0].name, flops, traffic),)]
+    channels = outs[0].type.static_shape[1]
+    blocks = blocks_of(channels, BLOCK)
+    return [(task(call, choice, ins, outs[0], blocks, (blocks, channels - 1)),)]
 
 
-RULES = (Rule("conv_depthwise_blocked", ("Conv", "Conv2D"), _choose, _needs, _bind, half=True),)
+RULES = (Rule("conv_depthwise_blocked", ("Conv", "Conv2D"), _choose, needs, _bind, half=True),)
 TEMPLATES = (Template("conv_depthwise_blocked", emit),)

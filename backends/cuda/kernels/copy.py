@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from graphc.backends.cuda.kernels import nest, pointwise
+from graphc.backends.cuda.kernels.each_thread import each_thread
 from graphc.backends.cuda.kernels.relayout import relayout
 from graphc.backends.cuda.kernels.transpose import transposed
 from graphc.backends.cuda.kernels.typed import blocks_of, is_readable
@@ -29,11 +30,9 @@ CODES = {1: "u1", 2: "u2", 4: "i4", 8: "i8"}
 def emit(spec: KernelSpec, target: CudaTarget) -> str:
     """Source of ``copy``; parameters: the nest, target first."""
     s, dims, code = Lines(), spec.int("dims"), CODES[spec.int("itemsize")]
-    with s.block(f"def {spec.name}({', '.join(nest.arguments(PAIR, dims))}):"):
-        s(f"i = i64(block()) * {spec['threads']} + thread()")
-        with s.block("if i < total:"):
-            nest.decode(s, PAIR, dims)
-            s(f"st_{code}(y, y_o, ld_{code}(x, x_o))")
+    with each_thread(s, spec, nest.arguments(PAIR, dims)):
+        nest.decode(s, PAIR, dims)
+        s(f"st_{code}(y, y_o, ld_{code}(x, x_o))")
     return s.text()
 
 

@@ -8,6 +8,7 @@ from math import prod
 import numpy as np
 
 from graphc.backends.cuda.kernels import int8_ending
+from graphc.backends.cuda.kernels.each_thread import each_thread
 from graphc.backends.cuda.kernels.int8_ending import Ending, constants, ending_of
 from graphc.backends.cuda.kernels.int8_tensor import FEW
 from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, require_reach
@@ -27,25 +28,23 @@ NAMES = (
 def emit(spec: KernelSpec, target: CudaTarget) -> str:
     """Source of ``int8_direct``; parameters: ``NAMES``. Neighbouring threads have neighbouring maps."""
     s, ending = Lines(), Ending.of_spec(spec)
-    with s.block(f"def {spec.name}({', '.join(NAMES)}):"):
-        s(f"i = i64(block()) * {spec['threads']} + thread()")
-        with s.block("if i < total:"):
-            s("m, q = rest(i, maps), quot(i, maps)")
-            s("ox, q = rest(q, ow), quot(q, ow)")
-            s("oy, n = rest(q, oh), quot(q, oh)")
-            s("first, tap, sum = quot(m, each) * depth, 0, 0")
-            with s.block("for a in range(kh):"), s.block("for b in range(kw):"):
-                s("row, column = oy * sh - pt + a * dh, ox * sw - pl + b * dw")
-                s("inside = within(row, h) & within(column, w)")
-                s("at = ((n * h + row) * w + column) * channels + first")
-                with s.block("for c in range(depth):"):
-                    s("v = x_zero")
-                    with s.block("if inside:"):
-                        s("v = i64(ld_u1(x, at + c))")
-                    s("sum = sum + v * ld_i1(weights, (tap * depth + c) * maps + m)")
-                s("tap = tap + 1")
-            ending.emit(s, "sum", "m", "i", "r")
-            ending.store(s, ["r"], "i")
+    with each_thread(s, spec, NAMES):
+        s("m, q = rest(i, maps), quot(i, maps)")
+        s("ox, q = rest(q, ow), quot(q, ow)")
+        s("oy, n = rest(q, oh), quot(q, oh)")
+        s("first, tap, sum = quot(m, each) * depth, 0, 0")
+        with s.block("for a in range(kh):"), s.block("for b in range(kw):"):
+            s("row, column = oy * sh - pt + a * dh, ox * sw - pl + b * dw")
+            s("inside = within(row, h) & within(column, w)")
+            s("at = ((n * h + row) * w + column) * channels + first")
+            with s.block("for c in range(depth):"):
+                s("v = x_zero")
+                with s.block("if inside:"):
+                    s("v = i64(ld_u1(x, at + c))")
+                s("sum = sum + v * ld_i1(weights, (tap * depth + c) * maps + m)")
+            s("tap = tap + 1")
+        ending.emit(s, "sum", "m", "i", "r")
+        ending.store(s, ["r"], "i")
     return s.text()
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from graphc.backends.cuda.kernels.copy import strided_copy
+from graphc.backends.cuda.kernels.each_thread import each_thread
 from graphc.backends.cuda.kernels.images import image_strides
 from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, require_reach
 from graphc.backends.cuda.target import CudaTarget
@@ -25,15 +26,13 @@ FAR = "f4(1000.0)"
 def emit(spec: KernelSpec, target: CudaTarget) -> str:
     """Source of ``int8_image``: an element a thread; parameters: ``NAMES``, the scale as bits of a float64."""
     s = Lines()
-    with s.block(f"def {spec.name}({', '.join(NAMES)}):"):
-        s(f"i = i64(block()) * {spec['threads']} + thread()")
-        with s.block("if i < total:"):
-            s("c, q = rest(i, channels), quot(i, channels)")
-            s("column, q = rest(q, w), quot(q, w)")
-            s("row, n = rest(q, h), quot(q, h)")
-            s("v = div(ld_f4(x, n * xn + c * xc + row * xr + column * xp), f4(double(scale)))")
-            s(f"v = where(isnan(v), -{FAR}, smallest(largest(v, -{FAR}), {FAR}))")
-            s("st_u1(y, i, min(max(i32(nearest(v)) + zero, 0), 255))")
+    with each_thread(s, spec, NAMES):
+        s("c, q = rest(i, channels), quot(i, channels)")
+        s("column, q = rest(q, w), quot(q, w)")
+        s("row, n = rest(q, h), quot(q, h)")
+        s("v = div(ld_f4(x, n * xn + c * xc + row * xr + column * xp), f4(double(scale)))")
+        s(f"v = where(isnan(v), -{FAR}, smallest(largest(v, -{FAR}), {FAR}))")
+        s("st_u1(y, i, min(max(i32(nearest(v)) + zero, 0), 255))")
     return s.text()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from graphc.backends.cuda.kernels.counting import counting
+from graphc.backends.cuda.kernels.each_thread import each_thread
 from graphc.backends.cuda.kernels.images import image_strides
 from graphc.backends.cuda.kernels.typed import is_readable, place_of_channel
 from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, is_floating, require_reach
@@ -27,23 +28,21 @@ def emit(spec: KernelSpec, target: CudaTarget) -> str:
     placed like y. x_block, y_block: channels of a block of operand and results."""
     s, scaled, x_block, y_block = Lines(), spec.int("scale"), spec.int("x_block"), spec.int("y_block")
     scales = ["z", *(f"z{p}" for p in PLACES)] if scaled else []
-    with s.block(f"def {spec.name}({', '.join([*NAMES, *scales])}):"):
-        s(f"i = i64(block()) * {spec['threads']} + thread()")
-        with s.block("if i < total:"):
-            s("column, q = rest(i, w), quot(i, w)")
-            s("row, q = rest(q, h), quot(q, h)")
-            s("c, n = rest(q, channels), quot(q, channels)")
-            s("at = n * xn + row * xr + column * xp")
-            s("low = c - quot(size - 1, 2)")
-            s("squares = f4(0.0)")
-            with counting(s, "m", "max(low, 0)", "min(low + size, channels)"):
-                s(f"v = ld_f4(x, at + {place_of_channel('m', 'xc', x_block)})")
-                s("squares = fma(v, v, squares)")
-            s("scale = fma(f4(double(factor)), squares, f4(double(bias)))")
-            if scaled:
-                s(f"st_f4(z, n * zn + {place_of_channel('c', 'zc', y_block)} + row * zr + column * zp, scale)")
-            s(f"value = ld_f4(x, at + {place_of_channel('c', 'xc', x_block)}) * pow(scale, -f4(double(beta)))")
-            s(f"st_f4(y, n * yn + {place_of_channel('c', 'yc', y_block)} + row * yr + column * yp, value)")
+    with each_thread(s, spec, [*NAMES, *scales]):
+        s("column, q = rest(i, w), quot(i, w)")
+        s("row, q = rest(q, h), quot(q, h)")
+        s("c, n = rest(q, channels), quot(q, channels)")
+        s("at = n * xn + row * xr + column * xp")
+        s("low = c - quot(size - 1, 2)")
+        s("squares = f4(0.0)")
+        with counting(s, "m", "max(low, 0)", "min(low + size, channels)"):
+            s(f"v = ld_f4(x, at + {place_of_channel('m', 'xc', x_block)})")
+            s("squares = fma(v, v, squares)")
+        s("scale = fma(f4(double(factor)), squares, f4(double(bias)))")
+        if scaled:
+            s(f"st_f4(z, n * zn + {place_of_channel('c', 'zc', y_block)} + row * zr + column * zp, scale)")
+        s(f"value = ld_f4(x, at + {place_of_channel('c', 'xc', x_block)}) * pow(scale, -f4(double(beta)))")
+        s(f"st_f4(y, n * yn + {place_of_channel('c', 'yc', y_block)} + row * yr + column * yp, value)")
     return s.text()
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from graphc.backends.cuda.kernels.each_thread import each_thread
 from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, is_float32, require_reach
 from graphc.backends.cuda.target import CudaTarget
 from graphc.backends.lines import Lines
@@ -26,20 +27,18 @@ MODES = ("constant", "edge", "reflect")
 def emit(spec: KernelSpec, target: CudaTarget) -> str:
     """Source of ``pad_image{mode}``; parameters: ``NAMES``."""
     s, mode = Lines(), str(spec["mode"])
-    with s.block(f"def {spec.name}({', '.join(NAMES)}):"):
-        s(f"i = i64(block()) * {spec['threads']} + thread()")
-        with s.block("if i < total:"):
-            s("e, q = rest(i, inner), quot(i, inner)")
-            s("ox, q = rest(q, ow), quot(q, ow)")
-            s("oy, q = rest(q, oh), quot(q, oh)")
-            s("c, n = rest(q, planes), quot(q, planes)")
-            s("a, b = oy - top, ox - left")
-            s("v = f4(double(value))")
-            _place(s, mode, "a", "h")
-            _place(s, mode, "b", "w")
-            with s.block("if (a >= 0) & (a < h) & (b >= 0) & (b < w):"):
-                s("v = ld_f4(x, n * xn + c * xc + a * xr + b * xp + e)")
-            s("st_f4(y, n * yn + c * yc + oy * yr + ox * yp + e, v)")
+    with each_thread(s, spec, NAMES):
+        s("e, q = rest(i, inner), quot(i, inner)")
+        s("ox, q = rest(q, ow), quot(q, ow)")
+        s("oy, q = rest(q, oh), quot(q, oh)")
+        s("c, n = rest(q, planes), quot(q, planes)")
+        s("a, b = oy - top, ox - left")
+        s("v = f4(double(value))")
+        _place(s, mode, "a", "h")
+        _place(s, mode, "b", "w")
+        with s.block("if (a >= 0) & (a < h) & (b >= 0) & (b < w):"):
+            s("v = ld_f4(x, n * xn + c * xc + a * xr + b * xp + e)")
+        s("st_f4(y, n * yn + c * yc + oy * yr + ox * yp + e, v)")
     return s.text()
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from graphc.backends.broadcast import full_shape, inputs, nbytes, operand_strides
 from graphc.backends.cuda.kernels import nest
+from graphc.backends.cuda.kernels.each_thread import each_thread
 from graphc.backends.cuda.kernels.typed import code_of, several
 from graphc.backends.cuda.pointwise import emit as emit_text
 from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, is_floating
@@ -84,13 +85,11 @@ def emit_nest(spec: KernelSpec, target: CudaTarget) -> str:
     s, dims = Lines(), spec.int("dims")
     names = ["y", *(f"x{k}" for k in range(spec.int("operands")))]
     out, *codes = _codes(spec, len(names) - 1)
-    with s.block(f"def {spec.name}({', '.join(nest.arguments(names, dims))}):"):
-        s(f"i = i64(block()) * {spec['threads']} + thread()")
-        with s.block("if i < total:"):
-            nest.decode(s, names, dims)
-            for n, code in zip(names[1:], codes):
-                s(f"{n}v = ld_{code}({n}, {n}_o)")
-            s(f"st_{out}(y, y_o, {_body(s, str(spec['body']), [f'{n}v' for n in names[1:]], 't_')})")
+    with each_thread(s, spec, nest.arguments(names, dims)):
+        nest.decode(s, names, dims)
+        for n, code in zip(names[1:], codes):
+            s(f"{n}v = ld_{code}({n}, {n}_o)")
+        s(f"st_{out}(y, y_o, {_body(s, str(spec['body']), [f'{n}v' for n in names[1:]], 't_')})")
     return s.text()
 
 

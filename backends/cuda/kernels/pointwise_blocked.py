@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from graphc.backends.broadcast import full_shape, inputs, nbytes, operand_strides
 from graphc.backends.cuda.kernels import nest
+from graphc.backends.cuda.kernels.each_thread import each_thread
 from graphc.backends.cuda.kernels.typed import blocks_of, code_of, is_readable
 from graphc.backends.cuda.pointwise import emit as emit_text
 from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, is_floating, require_reach
@@ -33,26 +34,24 @@ def emit(spec: KernelSpec, target: CudaTarget) -> str:
     s, modes, dims = Lines(), str(spec["modes"]), spec.int("dims")
     names, (out, *codes) = [f"x{k}" for k in range(len(modes))], str(spec["codes"]).split(",")
     bounds = [f"{n}_{part}" for n, mode in zip(names, modes) if mode == "m" for part in ("step", "last")]
-    with s.block(f"def {spec.name}({', '.join([*nest.arguments(['y', *names], dims), *bounds])}):"):
-        s(f"i = i64(block()) * {spec['threads']} + thread()")
-        with s.block("if i < total:"):
-            nest.decode(s, ["y", *names], dims)
-            for n, mode, code in zip(names, modes, codes):
-                if mode == "v":
-                    s(f"{n}v = ld8_{code}({n}, {n}_o)")
-                if mode == "b":
-                    s(f"{n}v = ld_{code}({n}, {n}_o)")
-            results = []
-            for k in range(BLOCK):
-                values = [_element(n, mode, code, k) for n, mode, code in zip(names, modes, codes)]
-                for n, value in zip(names, values):
-                    s(f"{n}e = {value}")
-                lines, result = emit_text(str(spec["body"]), [f"{n}e" for n in names], f"r{k}_")
-                for line in lines:
-                    s(line)
-                s(f"r{k} = {result}")
-                results.append(f"r{k}")
-            s(f"st8_{out}(y, y_o, {', '.join(results)})")
+    with each_thread(s, spec, [*nest.arguments(["y", *names], dims), *bounds]):
+        nest.decode(s, ["y", *names], dims)
+        for n, mode, code in zip(names, modes, codes):
+            if mode == "v":
+                s(f"{n}v = ld8_{code}({n}, {n}_o)")
+            if mode == "b":
+                s(f"{n}v = ld_{code}({n}, {n}_o)")
+        results = []
+        for k in range(BLOCK):
+            values = [_element(n, mode, code, k) for n, mode, code in zip(names, modes, codes)]
+            for n, value in zip(names, values):
+                s(f"{n}e = {value}")
+            lines, result = emit_text(str(spec["body"]), [f"{n}e" for n in names], f"r{k}_")
+            for line in lines:
+                s(line)
+            s(f"r{k} = {result}")
+            results.append(f"r{k}")
+        s(f"st8_{out}(y, y_o, {', '.join(results)})")
     return s.text()
 
 

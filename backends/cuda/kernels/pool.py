@@ -9,19 +9,22 @@ from collections.abc import Sequence
 from math import prod
 
 from graphc.backends.conv_call import in_two
+from graphc.backends.cuda.kernels.each_thread import each_thread
 from graphc.backends.cuda.kernels.images import image_strides
 from graphc.backends.cuda.kernels.reduce import Reduction
-from graphc.backends.cuda.kernels.typed import code_of
+from graphc.backends.cuda.kernels.typed import blocks_of, code_of
 from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, is_float32, is_floating, require_reach
 from graphc.backends.cuda.target import CudaTarget
+from graphc.backends.lines import LOWEST as LOWEST
 from graphc.backends.lines import Lines
 from graphc.backends.nest import Nest
+from graphc.backends.pooling import OPERATORS, image_of
+from graphc.backends.pooling import kind_of as kind_of
 from graphc.ir.opdef import Call
 from graphc.ir.ops._window import window
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Static, Step, Task, View
 from graphc.ir.types import PLAIN
 
-LOWEST = "f4(-3.4028234663852886e38)"
 COUNT = {"average": "(bottom - top) * (right - left)", "average_pad": "kh * kw"}
 NAMES = (
     *("total", "x", "xn", "xc", "xr", "xp", "y", "yn", "yc", "yr", "yp"),
@@ -32,22 +35,20 @@ NAMES = (
 def emit(spec: KernelSpec, target: CudaTarget) -> str:
     """Source of ``pool{kind, x, y}``; parameters: ``NAMES``. x, y: codes of operand and result (``typed.py``)."""
     s, kind = Lines(), str(spec["kind"])
-    with s.block(f"def {spec.name}({', '.join(NAMES)}):"):
-        s(f"i = i64(block()) * {spec['threads']} + thread()")
-        with s.block("if i < total:"):
-            emit_window(s)
-            s(f"value = {LOWEST if kind == 'max' else 'f4(0.0)'}")
-            s("row, down, at = i32(0), i32(bottom - top), i32(from_ + top * xr + left * xp)")
-            with s.block("while row < down:"):
-                s("column, across, place = i32(0), i32(right - left), at")
-                with s.block("while column < across:"):
-                    s(f"v = ld_{spec['x']}(x, place)")
-                    s("value = where(value > v, value, v)" if kind == "max" else "value = value + v")
-                    s("column, place = i32(column + 1), i32(place + xp)")
-                s("row, at = i32(row + 1), i32(at + xr)")
-            if kind != "max":
-                s(f"value = div(value, f4({COUNT[kind]}))")
-            s(f"st_{spec['y']}(y, n * yn + c * yc + oy * yr + ox * yp, value)")
+    with each_thread(s, spec, NAMES):
+        emit_window(s)
+        s(f"value = {LOWEST if kind == 'max' else 'f4(0.0)'}")
+        s("row, down, at = i32(0), i32(bottom - top), i32(from_ + top * xr + left * xp)")
+        with s.block("while row < down:"):
+            s("column, across, place = i32(0), i32(right - left), at")
+            with s.block("while column < across:"):
+                s(f"v = ld_{spec['x']}(x, place)")
+                s("value = where(value > v, value, v)" if kind == "max" else "value = value + v")
+                s("column, place = i32(column + 1), i32(place + xp)")
+            s("row, at = i32(row + 1), i32(at + xr)")
+        if kind != "max":
+            s(f"value = div(value, f4({COUNT[kind]}))")
+        s(f"st_{spec['y']}(y, n * yn + c * yc + oy * yr + ox * yp, value)")
     return s.text()
 
 
@@ -65,13 +66,6 @@ def emit_window(s: Lines) -> None:
     s("from_ = n * xn + c * xc")
 
 
-def kind_of(call: Call) -> str:
-    """``max``, ``average`` of what is inside the image, or ``average_pad`` of whole windows."""
-    if call.node.op.startswith("Max"):
-        return "max"
-    return "average_pad" if call.arg("count_include_pad") else "average"
-
-
 def _choose(call: Call, target: CudaTarget) -> Choice | None:
     x, y, w = call.type(0), call.node.results[0].type, in_two(window(call))
     if not is_floating(call) or w is None or w.order != "NCHW" or not x.layout == y.layout == PLAIN:
@@ -80,20 +74,22 @@ def _choose(call: Call, target: CudaTarget) -> Choice | None:
     return Choice("pool", KernelSpec.make("pool", **static), cost=float(x.nbytes))
 
 
-def _bind(
+def bind(
     call: Call, choice: Choice, ins: Sequence[View | None], outs: Sequence[View], workspace: Address, target: CudaTarget
 ) -> list[Step]:
+    """A task with a thread for each pixel of all planes, or of all blocks of channels, of the result."""
     x, y, w = ins[0], outs[0], in_two(window(call))
     assert choice.spec is not None
     assert x is not None
     assert w is not None
     require_reach(x, y)
-    (h, width), (oh, ow) = _image(x.type.static_shape), _image(y.type.static_shape)
-    sizes = (y.type.static_shape[1], h, width, oh, ow, *w.heads, *w.kernel, *w.stride)
-    params: tuple[Param, ...] = (y.type.size, x.address, *image_strides(x), y.address, *image_strides(y), *sizes)
-    flops = y.type.size * w.kernel[0] * w.kernel[1]
-    nbytes = x.type.nbytes + y.type.nbytes
-    return [(Task(choice.spec, params, blocks_for(y.type.size), call.node.results[0].name, flops, nbytes),)]
+    images, channels, *result = image_of(y.type.static_shape)
+    planes = blocks_of(channels, y.type.layout.block)
+    total = images * planes * prod(result)
+    sizes = (planes, *image_of(x.type.static_shape)[2:], *result, *w.heads, *w.kernel, *w.stride)
+    params: tuple[Param, ...] = (total, x.address, *image_strides(x), y.address, *image_strides(y), *sizes)
+    flops, nbytes = y.type.size * prod(w.kernel), x.type.nbytes + y.type.nbytes
+    return [(Task(choice.spec, params, blocks_for(total), call.node.results[0].name, flops, nbytes),)]
 
 
 def _whole(call: Call, view: View | None = None) -> Reduction | None:
@@ -128,18 +124,12 @@ def _bind_whole(
     require_reach(x)
     made = _whole(call, x)
     if made is None:  # the sizes at hand are others than those chosen for
-        return _bind(call, _choose(call, target) or choice, ins, outs, workspace, target)
+        return bind(call, _choose(call, target) or choice, ins, outs, workspace, target)
     return [(made.task(choice.spec, (y.address, x.address), call.node.results[0].name),)]
 
 
-def _image(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Rows and columns of (N, C, H, W) or (N, C, W)."""
-    return (shape[2], shape[3]) if len(shape) == 4 else (1, shape[2])
-
-
-OPS = ("MaxPool", "AveragePool", "MaxPool1D", "AveragePool1D", "MaxPool2D", "AveragePool2D")
 RULES = (
-    Rule("pool", OPS, _choose, lambda call, choice, target: Needs(), _bind, half=True),
-    Rule("pool_whole", OPS[1::2], _choose_whole, lambda call, choice, target: Needs(dense_out=True), _bind_whole),
+    Rule("pool", OPERATORS, _choose, lambda call, choice, target: Needs(), bind, half=True),
+    Rule("pool_whole", OPERATORS[1::2], _choose_whole, lambda call, choice, target: Needs(dense_out=True), _bind_whole),
 )
 TEMPLATES = (Template("pool", emit),)

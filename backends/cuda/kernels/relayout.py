@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from graphc.backends.cuda.kernels.each_thread import each_thread
 from graphc.backends.cuda.kernels.images import image_strides
 from graphc.backends.cuda.kernels.typed import blocks_of, code_of
 from graphc.backends.cuda.rules import THREADS, Template, blocks_for, require_reach
@@ -19,25 +20,23 @@ def emit(spec: KernelSpec, target: CudaTarget) -> str:
     """Source of ``relayout{code, blocked}``; parameters: ``NAMES``. blocked: the result is; channels beyond the last
     one are 0 there."""
     s, code = Lines(), str(spec["code"])
-    with s.block(f"def {spec.name}({', '.join(NAMES)}):"):
-        s(f"i = i64(block()) * {spec['threads']} + thread()")
-        with s.block("if i < total:"):
-            s("column, q = rest(i, w), quot(i, w)")
-            s("row, q = rest(q, h), quot(q, h)")
-            s("b, n = rest(q, blocks), quot(q, blocks)")
-            s("from_ = n * xn + row * xr + column * xp")
-            s("to = n * yn + row * yr + column * yp")
-            if spec.int("blocked"):
-                for k in range(BLOCK):
-                    s(f"v{k} = f4(0.0)")
-                    with s.block(f"if b * {BLOCK} + {k} < channels:"):
-                        s(f"v{k} = ld_{code}(x, from_ + (b * {BLOCK} + {k}) * xc)")
-                s(f"st8_{code}(y, to + b * yc, {', '.join(f'v{k}' for k in range(BLOCK))})")
-            else:
-                s(f"v = ld8_{code}(x, from_ + b * xc)")
-                for k in range(BLOCK):
-                    with s.block(f"if b * {BLOCK} + {k} < channels:"):
-                        s(f"st_{code}(y, to + (b * {BLOCK} + {k}) * yc, v[{k}])")
+    with each_thread(s, spec, NAMES):
+        s("column, q = rest(i, w), quot(i, w)")
+        s("row, q = rest(q, h), quot(q, h)")
+        s("b, n = rest(q, blocks), quot(q, blocks)")
+        s("from_ = n * xn + row * xr + column * xp")
+        s("to = n * yn + row * yr + column * yp")
+        if spec.int("blocked"):
+            for k in range(BLOCK):
+                s(f"v{k} = f4(0.0)")
+                with s.block(f"if b * {BLOCK} + {k} < channels:"):
+                    s(f"v{k} = ld_{code}(x, from_ + (b * {BLOCK} + {k}) * xc)")
+            s(f"st8_{code}(y, to + b * yc, {', '.join(f'v{k}' for k in range(BLOCK))})")
+        else:
+            s(f"v = ld8_{code}(x, from_ + b * xc)")
+            for k in range(BLOCK):
+                with s.block(f"if b * {BLOCK} + {k} < channels:"):
+                    s(f"st_{code}(y, to + (b * {BLOCK} + {k}) * yc, v[{k}])")
     return s.text()
 
 

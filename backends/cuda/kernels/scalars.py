@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from graphc.backends import pointwise, typed
 from graphc.backends.broadcast import inputs, nbytes, operand_strides
 from graphc.backends.cuda.kernels import nest
+from graphc.backends.cuda.kernels.each_thread import each_thread
 from graphc.backends.cuda.pointwise import SCALAR
 from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for
 from graphc.backends.cuda.target import CudaTarget
@@ -24,18 +25,16 @@ def emit(spec: KernelSpec, target: CudaTarget) -> str:
     """Source of ``scalars{body, types, dims}``, the result's type first; parameters: the nest, result first."""
     s, types, dims = Lines(), str(spec["types"]).split(","), spec.int("dims")
     names = ["y", *(f"x{k}" for k in range(len(types) - 1))]
-    with s.block(f"def {spec.name}({', '.join(nest.arguments(names, dims))}):"):
-        s(f"i = i64(block()) * {spec['threads']} + thread()")
-        with s.block("if i < total:"):
-            nest.decode(s, names, dims)
-            for name, code in zip(names[1:], types[1:]):
-                s(f"{name}v = {typed.load(code, name, f'{name}_o')}")
-            text, values = typed.body(str(spec["body"]), types[1:]), [f"{name}v" for name in names[1:]]
-            offered = typed.functions(types[1:], SINGLE, {})
-            lines, result = pointwise.emit(text, values, "e_", offered, typed.number(types[1:]))
-            for line in lines:
-                s(line)
-            s(typed.store(types[0], "y_o", result))
+    with each_thread(s, spec, nest.arguments(names, dims)):
+        nest.decode(s, names, dims)
+        for name, code in zip(names[1:], types[1:]):
+            s(f"{name}v = {typed.load(code, name, f'{name}_o')}")
+        text, values = typed.body(str(spec["body"]), types[1:]), [f"{name}v" for name in names[1:]]
+        offered = typed.functions(types[1:], SINGLE, {})
+        lines, result = pointwise.emit(text, values, "e_", offered, typed.number(types[1:]))
+        for line in lines:
+            s(line)
+        s(typed.store(types[0], "y_o", result))
     return typed.with_helpers(s.text())
 
 

@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 
 from graphc.backends.cuda.kernels.across import WARP
+from graphc.backends.cuda.kernels.each_thread import each_thread
 from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, require_reach
 from graphc.backends.cuda.target import CudaTarget
 from graphc.backends.lines import Lines
@@ -67,28 +68,26 @@ def emit_top(spec: KernelSpec, target: CudaTarget) -> str:
     and k), inner dimensions, k, threads.
     """
     s, code = Lines(), str(spec["type"])
-    with s.block(f"def {spec.name}(x, y, z, flat, n, room, inner, k, total):"):
-        s(f"t = i64(block()) * {spec.int('threads')} + thread()")
-        with s.block("if t < total:"):
-            s("c, u = rest(t, inner), quot(t, inner)")
-            s("i, row = rest(u, room), quot(u, room)")
-            s("o, q = row * n * inner + c, row * k * inner + c")
-            with s.block("if i < n:"):
-                s(f"v, place = ld_{code}(x, o + i * inner), 0")
-                with s.block("for j in range(n):"):
-                    s(f"w = ld_{code}(x, o + j * inner)")
-                    s("same = (w == v) | ((w != w) & (v != v))")
-                    s("place = place + (1 if (w > v) | ((v != v) & (w == w)) | (same & (j < i)) else 0)")
-                with s.block("if place < k:"):
-                    s(f"st_{code}(y, q + place * inner, v)")
-                    s("st_i8(z, q + place * inner, i)")
-                    if spec.int("flat"):
-                        s("st_i8(flat, q + place * inner, o + i * inner)")
-            with s.block("else:"):
-                s(f"st_{code}(y, q + i * inner, 0)")
-                s("st_i8(z, q + i * inner, -1)")
+    with each_thread(s, spec, ("x", "y", "z", "flat", "n", "room", "inner", "k", "total"), "t"):
+        s("c, u = rest(t, inner), quot(t, inner)")
+        s("i, row = rest(u, room), quot(u, room)")
+        s("o, q = row * n * inner + c, row * k * inner + c")
+        with s.block("if i < n:"):
+            s(f"v, place = ld_{code}(x, o + i * inner), 0")
+            with s.block("for j in range(n):"):
+                s(f"w = ld_{code}(x, o + j * inner)")
+                s("same = (w == v) | ((w != w) & (v != v))")
+                s("place = place + (1 if (w > v) | ((v != v) & (w == w)) | (same & (j < i)) else 0)")
+            with s.block("if place < k:"):
+                s(f"st_{code}(y, q + place * inner, v)")
+                s("st_i8(z, q + place * inner, i)")
                 if spec.int("flat"):
-                    s("st_i8(flat, q + i * inner, -1)")
+                    s("st_i8(flat, q + place * inner, o + i * inner)")
+        with s.block("else:"):
+            s(f"st_{code}(y, q + i * inner, 0)")
+            s("st_i8(z, q + i * inner, -1)")
+            if spec.int("flat"):
+                s("st_i8(flat, q + i * inner, -1)")
     return s.text()
 
 

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from graphc.backends.cuda.kernels.across import WARP
+from graphc.backends.cuda.kernels.each_thread import each_thread
 from graphc.backends.cuda.kernels.loops import zero_task
 from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, require_reach
 from graphc.backends.cuda.target import CudaTarget
@@ -89,38 +90,34 @@ INDEX: dict[DType | None, str] = {DType.INT32: "i4", DType.INT64: "i8"}
 def emit_parts(spec: KernelSpec, target: CudaTarget) -> str:
     """Source of ``segment_parts``: the sum and the least of each stretch of lengths; and whether ids are in range."""
     s = Lines()
-    with s.block(f"def {spec.name}(lengths, runs, stretch, parts, n):"):
-        s(f"t = i64(block()) * {spec.int('threads')} + thread()")
-        with s.block("if t < n:"):
-            s("total, least = 0, 0")
-            with s.block("for i in range(t * stretch, min((t + 1) * stretch, runs)):"):
-                s("total = total + i64(ld_i4(lengths, i))")
-                s("least = min(least, i64(ld_i4(lengths, i)))")
-            s("st_i8(parts, 2 * t, total)")
-            s("st_i8(parts, 2 * t + 1, least)")
+    with each_thread(s, spec, ("lengths", "runs", "stretch", "parts", "n"), "t", "n"):
+        s("total, least = 0, 0")
+        with s.block("for i in range(t * stretch, min((t + 1) * stretch, runs)):"):
+            s("total = total + i64(ld_i4(lengths, i))")
+            s("least = min(least, i64(ld_i4(lengths, i)))")
+        s("st_i8(parts, 2 * t, total)")
+        s("st_i8(parts, 2 * t + 1, least)")
     return s.text()
 
 
 def emit_starts(spec: KernelSpec, target: CudaTarget) -> str:
     """Source of ``segment_starts``: where runs begin, and the end of the last; zeros where lengths are wrong."""
     s = Lines()
-    with s.block(f"def {spec.name}(lengths, runs, stretch, parts, n, count, starts, status):"):
-        s(f"t = i64(block()) * {spec.int('threads')} + thread()")
-        with s.block("if t < n:"):
-            s("at, total, least = 0, 0, 0")
-            with s.block("for j in range(n):"):
-                s("part = i64(ld_i8(parts, 2 * j))")
-                s("total = total + part")
-                s("at = at + (part if j < t else 0)")
-                s("least = min(least, i64(ld_i8(parts, 2 * j + 1)))")
-            s("good = 0 if (least < 0) | (total != count) else 1")
-            with s.block("if (t == 0) & (good == 0):"):
-                s(f"fail(status, {BAD_RUNS})")
-            with s.block("for i in range(t * stretch, min((t + 1) * stretch, runs)):"):
-                s("st_i8(starts, i, at * good)")
-                s("at = at + i64(ld_i4(lengths, i))")
-            with s.block("if t == 0:"):
-                s("st_i8(starts, runs, total * good)")
+    with each_thread(s, spec, ("lengths", "runs", "stretch", "parts", "n", "count", "starts", "status"), "t", "n"):
+        s("at, total, least = 0, 0, 0")
+        with s.block("for j in range(n):"):
+            s("part = i64(ld_i8(parts, 2 * j))")
+            s("total = total + part")
+            s("at = at + (part if j < t else 0)")
+            s("least = min(least, i64(ld_i8(parts, 2 * j + 1)))")
+        s("good = 0 if (least < 0) | (total != count) else 1")
+        with s.block("if (t == 0) & (good == 0):"):
+            s(f"fail(status, {BAD_RUNS})")
+        with s.block("for i in range(t * stretch, min((t + 1) * stretch, runs)):"):
+            s("st_i8(starts, i, at * good)")
+            s("at = at + i64(ld_i4(lengths, i))")
+        with s.block("if t == 0:"):
+            s("st_i8(starts, runs, total * good)")
     return s.text()
 
 
@@ -144,39 +141,36 @@ def emit_search(spec: KernelSpec, target: CudaTarget) -> str:
 def emit_ids(spec: KernelSpec, target: CudaTarget) -> str:
     """Source of ``segment_ids``: an error where one of unsorted ids is that of no run."""
     s = Lines()
-    with s.block(f"def {spec.name}(ids, count, runs, status):"):
-        s(f"t = i64(block()) * {spec.int('threads')} + thread()")
-        with s.block("if t < count:"), s.block("if (ld_i4(ids, t) < 0) | (ld_i4(ids, t) >= runs):"):
-            s(f"fail(status, {BAD_RUNS})")
+    with (
+        each_thread(s, spec, ("ids", "count", "runs", "status"), "t", "count"),
+        s.block("if (ld_i4(ids, t) < 0) | (ld_i4(ids, t) >= runs):"),
+    ):
+        s(f"fail(status, {BAD_RUNS})")
     return s.text()
 
 
 def emit_count_sorted(spec: KernelSpec, target: CudaTarget) -> str:
     """Source of ``segment_count_sorted``: the number of runs of sorted ids without gaps, an error for others."""
     s = Lines()
-    with s.block(f"def {spec.name}(ids, count, dims, status):"):
-        s(f"t = i64(block()) * {spec.int('threads')} + thread()")
-        with s.block("if t < count:"):
-            s("id, before = i64(ld_i4(ids, t)), i64(ld_i4(ids, max(t - 1, 0)))")
-            s("before = before if t > 0 else 0")
-            with s.block("if (id < before) | (id > before + (1 if t > 0 else 0)):"):
-                s(f"fail(status, {BAD_RUNS})")
-            with s.block("if t == count - 1:"):
-                s("st_i8(dims, 0, id + 1)")
+    with each_thread(s, spec, ("ids", "count", "dims", "status"), "t", "count"):
+        s("id, before = i64(ld_i4(ids, t)), i64(ld_i4(ids, max(t - 1, 0)))")
+        s("before = before if t > 0 else 0")
+        with s.block("if (id < before) | (id > before + (1 if t > 0 else 0)):"):
+            s(f"fail(status, {BAD_RUNS})")
+        with s.block("if t == count - 1:"):
+            s("st_i8(dims, 0, id + 1)")
     return s.text()
 
 
 def emit_count_all(spec: KernelSpec, target: CudaTarget) -> str:
     """Source of ``segment_count_all``: one more than the largest id, an error for negative ones; from 0 on."""
     s = Lines()
-    with s.block(f"def {spec.name}(ids, count, dims, status):"):
-        s(f"t = i64(block()) * {spec.int('threads')} + thread()")
-        with s.block("if t < count:"):
-            s("id = i64(ld_i4(ids, t))")
-            with s.block("if id < 0:"):
-                s(f"fail(status, {BAD_RUNS})")
-            with s.block("else:"):
-                s("fail(dims, id + 1)")
+    with each_thread(s, spec, ("ids", "count", "dims", "status"), "t", "count"):
+        s("id = i64(ld_i4(ids, t))")
+        with s.block("if id < 0:"):
+            s(f"fail(status, {BAD_RUNS})")
+        with s.block("else:"):
+            s("fail(dims, id + 1)")
     return s.text()
 
 

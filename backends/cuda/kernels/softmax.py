@@ -9,11 +9,9 @@ from graphc.backends.cuda.kernels.across import across_block
 from graphc.backends.cuda.kernels.counting import counting
 from graphc.backends.cuda.rules import THREADS, Rule, Template, is_float32, require_reach
 from graphc.backends.cuda.target import CudaTarget
-from graphc.backends.lines import Lines
+from graphc.backends.lines import LOWEST, Lines
 from graphc.ir.opdef import Call
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Step, Task, View
-
-LOWEST = "f4(-3.4028234663852886e38)"
 
 
 def emit(spec: KernelSpec, target: CudaTarget) -> str:
