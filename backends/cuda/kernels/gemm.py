@@ -19,7 +19,7 @@ from graphc.backends.cuda.target import CudaTarget
 from graphc.backends.lines import Lines
 from graphc.backends.products import OPERATORS, Product, product_of
 from graphc.ir.opdef import Call
-from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
+from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Static, Step, Task, View
 
 TILE = Tile(64, 64, 16, 4, 4)
 NAMES = (
@@ -137,6 +137,18 @@ def _task(
     elements = (g.rows * g.inner, g.inner * g.columns, size)
     traffic = len(batch) * sum(n * itemsize(code_of(v.type)) for n, v in zip(elements, views))
     return Task(spec, (*places, *sizes, *steps, number, *extra), units, label, 2 * len(batch) * size * g.inner, traffic)
+
+
+def bare_spec(g: Product) -> KernelSpec:
+    """The kernel of a product of float32 without bias and epilogue."""
+    static: dict[str, Static] = {"x_along": int(g.a_step == 1), "w_along": int(g.b_row == 1)}
+    static |= {"bias": 0, "threads": TILE.threads, "x": "f4", "w": "f4", "y": "f4"}
+    return KernelSpec.make("gemm", **static, **Epilogue("y=x0", (), ()).static())
+
+
+def bare_task(g: Product, views: tuple[View, View, View], label: str) -> Task:
+    """The launch of one such product. views: of both operands and the result, dense."""
+    return _task(bare_spec(g), g, g.batches, 0, views, (), label)
 
 
 RULES = (Rule("gemm", OPERATORS, _choose, _needs, _bind, half=True),)

@@ -156,14 +156,59 @@ def _results_of_block(spec: KernelSpec) -> int:
     return WARP if spec.template == "reduce_columns" else THREADS // spec.int("team")
 
 
-def reduction(call: Call) -> Reduction:
-    """That of a call on a dense operand."""
-    shape = call.type(0).static_shape
-    dims = merged(shape, meaning(call)[1](call, len(shape)))
+def dense_reduction(shape: Sequence[int], axes: Sequence[int], divisor: float = 1.0) -> Reduction:
+    """That of a dense operand over some of its dimensions."""
+    dims = merged(shape, axes)
     kept = [(n, stride) for n, stride, reduced in reversed(dims) if not reduced]
     dense = [prod(n for n, _ in kept[i + 1 :]) for i in range(len(kept))]
     made = Nest(tuple(n for n, _ in kept) or (1,), (tuple(dense) or (1,), tuple(t for _, t in kept) or (1,)))
-    return Reduction(made, tuple((n, t) for n, t, reduced in dims if reduced), divisor_of(call))
+    return Reduction(made, tuple((n, t) for n, t, reduced in dims if reduced), divisor)
+
+
+def reduction(call: Call) -> Reduction:
+    """That of a call on a dense operand."""
+    shape = call.type(0).static_shape
+    return dense_reduction(shape, meaning(call)[1](call, len(shape)), divisor_of(call))
+
+
+def workspace_bytes(made: Reduction, spec: KernelSpec, target: CudaTarget) -> int:
+    """Bytes for the sums of pieces; none where results are not cut."""
+    pieces = made.pieces(spec, target)
+    return 4 * prod(made.kept.sizes) * pieces if pieces > 1 else 0
+
+
+def sum_bytes(made: Reduction, target: CudaTarget) -> int:
+    """Bytes of workspace that ``sum_steps`` takes."""
+    return workspace_bytes(made, made.spec("sum", False, target), target)
+
+
+def sum_steps(
+    made: Reduction, y: Address, x: Address, workspace: Address, target: CudaTarget, label: str
+) -> list[Step]:
+    """The launches that sum up, one after another."""
+    spec = made.spec("sum", False, target)
+    if made.pieces(spec, target) == 1:
+        return [(made.task(spec, (y, x), label),)]
+    return _cut_steps(made, spec, (y, x, workspace), target, label, root=False)
+
+
+def _cut_steps(
+    made: Reduction,
+    spec: KernelSpec,
+    places: tuple[Address, Address, Address],
+    target: CudaTarget,
+    label: str,
+    root: bool,
+) -> list[Step]:
+    """A launch of pieces, and one that joins them. places: of result, operand and workspace."""
+    (y, x, workspace), what = places, str(spec["what"])
+    pieces, results = made.pieces(spec, target), prod(made.kept.sizes)
+    first = replace(made, divisor=1.0).task(spec, (workspace, x), label, pieces)
+    joined = Reduction(Nest((results,), ((1,), (pieces,))), ((pieces, 1),), made.divisor)
+    last = KernelSpec.make(
+        "reduce", what=what if what in COMBINE else "sum", root=int(root), team=WARP, dims=1, threads=THREADS
+    )
+    return [(first,), (joined.task(last, (y, workspace), label),)]
 
 
 def _chosen(call: Call, target: CudaTarget, *, cut: bool) -> Choice | None:
@@ -188,9 +233,8 @@ def _choose_pieces(call: Call, target: CudaTarget) -> Choice | None:
 
 
 def _needs(call: Call, choice: Choice, target: CudaTarget) -> Needs:
-    made, workspace = reduction(call), 0
-    if choice.rule == "reduce_pieces" and choice.spec is not None:
-        workspace = 4 * prod(made.kept.sizes) * made.pieces(choice.spec, target)
+    assert choice.spec is not None
+    workspace = workspace_bytes(reduction(call), choice.spec, target) if choice.rule == "reduce_pieces" else 0
     return Needs(dense=frozenset({0}), dense_out=True, workspace=workspace)
 
 
@@ -206,14 +250,8 @@ def _bind(
     made, label = reduction(call), call.node.results[0].name
     if choice.rule == "reduce":
         return [(made.task(spec, (y.address, x.address), label),)]
-    pieces, results = made.pieces(spec, target), prod(made.kept.sizes)
-    first = replace(made, divisor=1.0).task(spec, (workspace, x.address), label, pieces)
-    joined = Reduction(Nest((results,), ((1,), (pieces,))), ((pieces, 1),), made.divisor)
-    what, root = str(spec["what"]), meaning(call)[0] == "root"
-    last = KernelSpec.make(
-        "reduce", what=what if what in COMBINE else "sum", root=int(root), team=WARP, dims=1, threads=THREADS
-    )
-    return [(first,), (joined.task(last, (y.address, workspace), label),)]
+    places = (y.address, x.address, workspace)
+    return _cut_steps(made, spec, places, target, label, root=meaning(call)[0] == "root")
 
 
 RULES = (

@@ -34,6 +34,22 @@ NETS = {
         "x": np.ones((9, 20), np.uint8), "m": np.zeros(9, np.int32), **RUNS
     }),
     "boxes": ([operator("RoIAlign", "x r", "y", pooled_h=2, pooled_w=2)], {"x": data(1, 3, 9, 9), "r": data(2, 5)}),
+    "a convolution in training": ([
+        operator("Conv", "x w b", "y", kernel=3),
+        operator("ConvGradient", "x w dy", "dw db dx", kernel=3),
+    ], {"x": data(2, 3, 30, 30), "w": data(40, 3, 3, 3), "b": data(40), "dy": data(2, 40, 28, 28)}),
+    "in three dimensions": (
+        [operator("Conv3DGradient", "x w dy", "dw db dx", kernels=[3, 3, 3])],
+        {"x": data(1, 2, 5, 5, 5), "w": data(3, 2, 3, 3, 3), "dy": data(1, 3, 3, 3, 3)},
+    ),
+    "pools in training": ([
+        operator("MaxPoolGradient", "x p d", "dx", kernel=2, stride=2),
+        operator("AveragePoolGradient", "x p d", "da", kernel=2, stride=2),
+    ], {"x": data(1, 2, 8, 8), "p": data(1, 2, 4, 4), "d": data(1, 2, 4, 4)}),
+    "a batch": ([
+        operator("SpatialBN", "x s b", "y m v sm sv"),
+        operator("SpatialBNGradient", "x s dy k l", "dx ds db"),
+    ], {"x": data(3, 4, 5, 5), "dy": data(3, 4, 5, 5), **{name: data(4) for name in "sbkl"}}),
     "the largest": (
         [operator("ArgMax", "x", "a", axis=1), operator("TopK", "x", "y z", k=3)],
         {"x": data(4, 50)},
