@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from graphc.backends.cuda.tuning import UNTUNED, Tuning
 from graphc.ir import GraphcError
 
 PREFIX = "cuda:"
@@ -22,7 +23,7 @@ class CudaTarget:
     arch: NVIDIA's name; its machine code runs on the capabilities ``runs_on``, (major, least and last minor).
     Of the card modelled, to steer choices and never answers: processors: multiprocessors; of each of them in a clock
     products: multiply-adds of halves by ``mma``, cached: bytes from the second-level cache; shared: bytes of shared
-    memory.
+    memory. tuning: what was measured instead of modelled.
     """
 
     arch: str
@@ -32,6 +33,7 @@ class CudaTarget:
     products: int
     cached: int
     shared: int
+    tuning: Tuning = field(default=UNTUNED, repr=False, compare=False)
 
     @property
     def name(self) -> str:

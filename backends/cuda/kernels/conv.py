@@ -9,16 +9,19 @@ what is read and written is blocked (``typed.py``).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 import numpy as np
 
 from graphc.backends.conv_call import ConvCall
-from graphc.backends.cuda.kernels.conv_tile import Tile, tile_for
+from graphc.backends.cuda.kernels.conv_tile import Tile
 from graphc.backends.cuda.kernels.epilogue import Epilogue
 from graphc.backends.cuda.kernels.images import image_strides
+from graphc.backends.cuda.kernels.tilings import decide
 from graphc.backends.cuda.kernels.typed import code_of, is_readable, place_of_channel, several
-from graphc.backends.cuda.rules import Rule, Template, blocks_for, is_floating, require_reach
+from graphc.backends.cuda.rules import Rule, Template, blocks_for, is_float32, is_floating, require_reach
 from graphc.backends.cuda.target import CudaTarget
+from graphc.backends.cuda.tiling import Problem
 from graphc.backends.lines import Lines
 from graphc.ir.opdef import Call
 from graphc.ir.ops._window import Window, window
@@ -265,18 +268,43 @@ def _finished(s: Lines, epilogue: Epilogue, j: int) -> str:
     return epilogue.apply(s, f"r{j}", "map", [f"o{j}_{k}" for k in epilogue.same], f"z{j}_")
 
 
-def _choose(call: Call, target: CudaTarget) -> Choice | None:
+def problem_of(call: Call) -> Problem | None:
+    """What a tiling is chosen for, None for what is not computed here; ``conv_pieces.py`` has those in parts."""
     c = ConvCall.read(call, (3, 4), window)
     if c is None or not c.constant or not _is_served(call, c):
         return None
-    weights, epilogue = call.constant(1), Epilogue.of_call(call)
     w, result = c.window, c.result
-    pixels = int(np.prod(result)) // result[1]
-    tile = tile_for(result[1] // w.group, pixels, w.group, target, len(epilogue.same))
-    blocks, y = (c.block_in, c.block_out), code_of(call.node.results[0].type)
-    spec = make_spec(tile, (1, *w.kernel)[-2:], c.has_bias, epilogue, blocks, y)
-    packed = {} if weights is None else {1: pack(weights, w.group, tile)}
-    return Choice("conv", spec, packed, float(pixels * result[1]))
+    return Problem(
+        "conv",
+        "f4",
+        code_of(call.node.results[0].type),
+        result[0] * prod(result[2:]),
+        result[1] // w.group,
+        c.shape[1] // w.group,
+        w.group,
+        two(w.kernel),
+        two(w.stride),
+        (c.block_in, c.block_out),
+        len(Epilogue.of_call(call).same),
+        cuts=is_float32(call),
+    )
+
+
+def two(sizes: Sequence[int]) -> tuple[int, int]:
+    """Sizes of one or two dimensions as those of two."""
+    rows, columns = (1, *sizes)[-2:]
+    return rows, columns
+
+
+def _choose(call: Call, target: CudaTarget) -> Choice | None:
+    problem = problem_of(call)
+    tiling = decide(problem, target) if problem is not None else None
+    if problem is None or tiling is None or tiling.parts > 1 or not isinstance(tiling.tile, Tile):
+        return None
+    weights, epilogue = call.constant(1), Epilogue.of_call(call)
+    spec = make_spec(tiling.tile, problem.kernel, call.has(2), epilogue, problem.blocks, problem.y)
+    packed = {} if weights is None else {1: pack(weights, problem.groups, tiling.tile)}
+    return Choice("conv", spec, packed, float(problem.pixels * problem.maps * problem.groups))
 
 
 def _is_served(call: Call, c: ConvCall) -> bool:

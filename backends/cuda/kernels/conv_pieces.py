@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from math import prod
 
-from graphc.backends.conv_call import ConvCall
 from graphc.backends.cuda.kernels import conv
-from graphc.backends.cuda.kernels.conv_tile import Tile, tile_and_pieces
+from graphc.backends.cuda.kernels.conv_tile import Tile
 from graphc.backends.cuda.kernels.counting import counting
 from graphc.backends.cuda.kernels.epilogue import Epilogue
 from graphc.backends.cuda.kernels.images import image_strides
-from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, is_float32
+from graphc.backends.cuda.kernels.tilings import decide, parts_for
+from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for
 from graphc.backends.cuda.target import CudaTarget
 from graphc.backends.lines import Lines
 from graphc.ir.opdef import Call
@@ -73,35 +73,25 @@ def emit_join(spec: KernelSpec, target: CudaTarget) -> str:
     return s.text()
 
 
-def _cut(c: ConvCall, target: CudaTarget) -> tuple[Tile, int, int]:
-    """Tile, pieces and their products; one piece where the card has enough to do without."""
-    maps, depth = c.result[1] // c.window.group, c.shape[1] // c.window.group * prod(c.window.kernel)
-    pixels = c.result[0] * prod(c.result[2:])
-    tile, pieces = tile_and_pieces(maps, pixels, c.window.group, depth, target)
-    return tile, pieces, depth
-
-
 def _choose(call: Call, target: CudaTarget) -> Choice | None:
-    c = ConvCall.read(call, (3, 4), window)
-    if c is None or not c.constant or not is_float32(call):
+    problem = conv.problem_of(call)
+    tiling = decide(problem, target) if problem is not None else None
+    if problem is None or tiling is None or tiling.parts == 1 or not isinstance(tiling.tile, Tile):
         return None
-    tile, pieces, _ = _cut(c, target)
-    if pieces == 1:
-        return None
-    spec = conv.make_spec(tile, (1, *c.window.kernel)[-2:], False, Epilogue("y=x0", (), ()))
+    spec = conv.make_spec(tiling.tile, problem.kernel, False, Epilogue("y=x0", (), ()))
     spec = KernelSpec.make("conv_pieces", **dict(spec.params))
     weights = call.constant(1)
-    packed = {} if weights is None else {1: conv.pack(weights, c.window.group, tile)}
-    return Choice("conv_pieces", spec, packed, 0.5 * prod(c.result))  # below the cost of ``conv``
+    packed = {} if weights is None else {1: conv.pack(weights, problem.groups, tiling.tile)}
+    return Choice("conv_pieces", spec, packed, float(problem.pixels * problem.maps * problem.groups))
 
 
 def _pieces(call: Call, spec: KernelSpec, target: CudaTarget) -> tuple[int, int]:
     """Pieces and products of one, whole turns of the tile's loop, for the sizes at hand."""
-    c, tile = ConvCall.read(call, (3, 4), window), conv.tile_of(spec)
-    assert c is not None
-    _, pieces, depth = _cut(c, target)
-    each = -(-depth // (pieces * tile.depth)) * tile.depth
-    return -(-depth // each), each
+    problem, tile = conv.problem_of(call), conv.tile_of(spec)
+    assert problem is not None
+    pieces = parts_for(tile, problem, target)
+    each = -(-problem.depth // (pieces * tile.depth)) * tile.depth
+    return -(-problem.depth // each), each
 
 
 def _plane(call: Call) -> int:

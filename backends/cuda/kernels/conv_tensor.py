@@ -12,14 +12,17 @@ import numpy as np
 
 from graphc.backends.conv_call import ConvCall
 from graphc.backends.cuda.kernels import tensor_parts
+from graphc.backends.cuda.kernels.conv import two
 from graphc.backends.cuda.kernels.epilogue import Epilogue
 from graphc.backends.cuda.kernels.images import image_strides
 from graphc.backends.cuda.kernels.tensor_parts import JOIN, emit_totals, join_spec, workspace_of
-from graphc.backends.cuda.kernels.tensor_product import NAMES, PIECES, Product, emit_sums, pack
-from graphc.backends.cuda.kernels.tensor_tile import Size, tile_for
+from graphc.backends.cuda.kernels.tensor_product import NAMES, Product, emit_sums, pack
+from graphc.backends.cuda.kernels.tensor_tile import TensorTile
+from graphc.backends.cuda.kernels.tilings import decide
 from graphc.backends.cuda.kernels.typed import code_of, itemsize, stored
 from graphc.backends.cuda.rules import Rule, Template, is_floating, require_reach
 from graphc.backends.cuda.target import BLOCK, CudaTarget
+from graphc.backends.cuda.tiling import Problem
 from graphc.backends.lines import Lines
 from graphc.backends.weights import elements
 from graphc.ir.opdef import Call
@@ -123,18 +126,20 @@ def _emit_put(s: Lines, spec: KernelSpec, epilogue: Epilogue) -> None:
             s(f"st_{code}(y, at + 1, {results[1]})")
 
 
-def make_choice(call: Call, rule: str, size: Size, window: bool, target: CudaTarget) -> Choice:
-    """The choice for a product whose weights, operand 1, are not packed yet.
+def make_choice(call: Call, rule: str, problem: Problem, window: bool, target: CudaTarget) -> Choice | None:
+    """The choice for a product whose weights, operand 1, are not packed yet; None where other kernels are to do it.
 
     Where sums are cut for the sizes at hand, they are for all sizes, be it into one part: a plan has all its kernels.
     """
-    kind, y = code_of(call.type(1)), call.node.results[0].type
-    tile, parts = tile_for(size, target)
-    pairs = int(y.layout.block > 1 or size.maps % 2 == 0)
-    static: dict[str, Static] = {"y": code_of(y), "pairs": pairs, "bias": int(call.has(2)), "parts": int(parts > 1)}
-    spec = KernelSpec.make(
-        "conv_tensor", **Product(tile, kind, window).static(), **static, **Epilogue.of_call(call).static()
-    )
+    tiling = decide(problem, target)
+    if tiling is None or not isinstance(tiling.tile, TensorTile):
+        return None
+    y = call.node.results[0].type
+    pairs = int(y.layout.block > 1 or problem.maps % 2 == 0)
+    cut = int(tiling.parts > 1)
+    static: dict[str, Static] = {"y": problem.y, "pairs": pairs, "bias": int(call.has(2)), "parts": cut}
+    product = Product(tiling.tile, problem.kind, window)
+    spec = KernelSpec.make("conv_tensor", **product.static(), **static, **Epilogue.of_call(call).static())
     return Choice(rule, spec, {}, 0.0)
 
 
@@ -145,24 +150,26 @@ def packed_weights(weights: np.ndarray, groups: int, choice: Choice) -> np.ndarr
     return pack(stored(weights, product.kind), groups, product)
 
 
-def _choose(call: Call, target: CudaTarget) -> Choice | None:
+def problem_of(call: Call) -> Problem | None:
+    """What a tiling is chosen for, None for what is not computed here."""
     c = ConvCall.read(call, (4,), window)
     if c is None or not c.constant or not is_floating(call) or not _on_tensor_cores(call, c):
         return None
-    w, taps, group = c.window, int(np.prod(c.window.kernel)), c.shape[1] // c.window.group
-    pixels, maps = c.result[0] * c.result[2] * c.result[3], c.result[1] // w.group
-    size = Size(pixels, maps, steps_of(group, taps), w.group)
-    choice = make_choice(call, "conv_tensor", size, not _is_flat(w), target)
+    w, y = c.window, call.node.results[0].type
+    sizes = (c.result[0] * c.result[2] * c.result[3], c.result[1] // w.group, c.shape[1] // w.group, w.group)
+    moves, others = (two(w.kernel), two(w.stride)), len(Epilogue.of_call(call).same)
+    kind, blocks = code_of(call.type(1)), (c.block_in, c.block_out)
+    return Problem("conv", kind, code_of(y), *sizes, *moves, blocks, others, cuts=True)
+
+
+def _choose(call: Call, target: CudaTarget) -> Choice | None:
+    problem, w = problem_of(call), window(call)
+    choice = make_choice(call, "conv_tensor", problem, not _is_flat(w), target) if problem is not None else None
     weights = elements(call, 1)
-    if weights is not None:
-        ordered = weights.reshape(*weights.shape[:2], taps).transpose(0, 2, 1)
+    if choice is not None and weights is not None:
+        ordered = weights.reshape(*weights.shape[:2], -1).transpose(0, 2, 1)
         choice.packed[1] = packed_weights(ordered, w.group, choice)
     return choice
-
-
-def steps_of(channels: int, taps: int) -> int:
-    """Steps of a product over the channels of a group."""
-    return -(-(-(-channels // BLOCK) * taps) // PIECES)
 
 
 def _on_tensor_cores(call: Call, c: ConvCall) -> bool:
@@ -179,28 +186,24 @@ def _is_flat(w: Window) -> bool:
 
 
 def _needs(call: Call, choice: Choice, target: CudaTarget) -> Needs:
-    w, y = window(call), call.node.results[0].type.static_shape
-    size = _size(call.type(0).static_shape[1], y[1], int(np.prod(w.kernel)), y[0] * y[2] * y[3], w.group)
+    problem = problem_of(call)
     assert choice.spec is not None
-    nbytes = workspace_of(choice.spec, size, target)
+    assert problem is not None
+    nbytes = workspace_of(choice.spec, problem, target)
     return Needs(dense=Epilogue.of_call(call).dense_operands(call), workspace=nbytes)
-
-
-def _size(channels: int, maps: int, taps: int, pixels: int, groups: int) -> Size:
-    return Size(pixels, maps // groups, steps_of(channels // groups, taps), groups)
 
 
 def _bind(
     call: Call, choice: Choice, ins: Sequence[View | None], outs: Sequence[View], workspace: Address, target: CudaTarget
 ) -> list[Step]:
-    x, y, w = ins[0], outs[0], window(call)
+    x, y, w, problem = ins[0], outs[0], window(call), problem_of(call)
     assert x is not None
+    assert problem is not None
     shape, result = x.type.static_shape, y.type.static_shape
     strides = (image_strides(x), image_strides(y))
     sizes = (result[0] * result[2] * result[3], result[2] * result[3], result[3], *shape[2:])
-    widths = (shape[1] // w.group, result[1] // w.group)
     moves = (*w.kernel, *w.stride, *w.dilation, *w.heads)
-    return product_steps(call, choice, ins, outs, (workspace, target), strides, sizes, widths, moves)
+    return product_steps(call, choice, ins, outs, problem, (workspace, target), strides, sizes, moves)
 
 
 def product_steps(
@@ -208,17 +211,16 @@ def product_steps(
     choice: Choice,
     ins: Sequence[View | None],
     outs: Sequence[View],
+    problem: Problem,
     where: tuple[Address, CudaTarget],
     strides: tuple[tuple[int, ...], tuple[int, ...]],
     sizes: tuple[int, ...],
-    widths: tuple[int, int],
     moves: tuple[int, ...],
 ) -> list[Step]:
     """The steps of a call on packed weights, operand 1, and a bias, operand 2, if there is one.
 
     where: the workspace, and the target. strides: of input and result, from image, block of channels, row to pixel.
-    sizes: from ``pixels`` to ``w`` in ``NAMES``; widths: channels and maps of a group; moves: kernel, stride, dilation,
-    heads.
+    sizes: from ``pixels`` to ``w`` in ``NAMES``; moves: kernel, stride, dilation, heads.
     """
     (x, weights), y = ins[:2], outs[0]
     assert choice.spec is not None
@@ -226,18 +228,17 @@ def product_steps(
     assert weights is not None
     require_reach(x, y)
     spec = fitting(choice.spec, [y, *(v for v in ins[call.n_inputs :] if v is not None)])
-    product, (groups, steps, packed, _) = Product.of_spec(spec), weights.type.static_shape
-    element, (channels, maps), (kh, kw, *rest) = itemsize(product.kind), widths, moves
+    product, (_, steps, packed, _) = Product.of_spec(spec), weights.type.static_shape
+    element, (kh, kw, *rest), channels = itemsize(product.kind), moves, problem.channels
     params: list[Param] = [x.address, *(element * v for v in strides[0]), weights.address, *sizes]
-    params += [channels, product.pieces(channels), kh, kw, maps, packed, steps, *rest]
+    params += [channels, product.pieces(channels), kh, kw, problem.maps, packed, steps, *rest]
     end: list[Param] = [y.address, strides[1][0], strides[1][1], strides[1][3]]
     end += [v.address for v in ins[2:3] if v is not None and spec.int("bias")]
     end += Epilogue.of_spec(spec).params(call, ins, BLOCK)
-    flops = 2 * sizes[0] * maps * groups * channels * kh * kw
-    said = (call.node.results[0].name, flops, x.type.nbytes + y.type.nbytes + weights.type.nbytes)
+    said = (call.node.results[0].name, 2 * problem.products, x.type.nbytes + y.type.nbytes + weights.type.nbytes)
     join = join_spec("tensor_join", spec, ("y", "pairs", "bias", "epilogue", "kinds"))
     ends = (end, [sizes[1], *end])
-    return tensor_parts.product_steps(spec, join, params, ends, Size(sizes[0], maps, steps, groups), where, said)
+    return tensor_parts.product_steps(spec, join, params, ends, problem, where, said)
 
 
 def fitting(spec: KernelSpec, views: Sequence[View]) -> KernelSpec:

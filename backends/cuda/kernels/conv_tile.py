@@ -1,10 +1,11 @@
-"""Tiles of the matrix product inside a convolution, and which of them serves a layer."""
+"""Tiles of float32 products by FFMA (``conv.py``), and a model of their time (``tiling.py`` says what both are for)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from graphc.backends.cuda.target import CudaTarget
+from graphc.backends.cuda.tiling import Problem, Tiling
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,9 @@ class Tile:
     own_maps: int
     own_pixels: int
     rate: float = 1.0
+
+    def __str__(self) -> str:
+        return f"float {self.maps}x{self.pixels}x{self.depth}/{self.own_maps}x{self.own_pixels}"
 
     @property
     def threads(self) -> int:
@@ -35,30 +39,26 @@ class Tile:
             "own_pixels": self.own_pixels,
         }
 
-    def time(self, maps: int, pixels: int, groups: int, target: CudaTarget) -> float:
-        """Predicted time of a layer of so many products, as multiply-adds of the largest tile on one multiprocessor."""
-        blocks = -(-maps // self.maps) * -(-pixels // self.pixels) * groups
+    def clocks(self, problem: Problem, parts: int, target: CudaTarget) -> float:
+        """Predicted time, as multiply-adds of the largest tile on one multiprocessor."""
+        blocks = -(-problem.maps // self.maps) * -(-problem.pixels // self.pixels) * problem.groups * parts
         rounds = -(-blocks // target.processors)
-        return rounds * self.maps * self.pixels / self.rate
+        join = JOIN + SUM * parts * problem.maps * problem.groups * problem.pixels if parts > 1 else 0
+        return rounds * self.maps * self.pixels / self.rate * problem.depth / parts + join
 
 
 TILES = (
     Tile(128, 128, 8, 8, 8, 1.0),
     Tile(64, 128, 16, 4, 8, 0.85),
+    Tile(128, 64, 8, 8, 4, 0.85),
     Tile(64, 64, 16, 4, 4, 0.7),
     Tile(32, 64, 16, 4, 4, 0.6),
+    Tile(64, 32, 16, 4, 4, 0.6),
+    Tile(32, 32, 16, 4, 4, 0.5),
     Tile(64, 16, 16, 4, 4, 0.4),
 )
-
-
-def tile_for(maps: int, pixels: int, groups: int, target: CudaTarget, others: int = 0) -> Tile:
-    """The tile of the least predicted time; of equal ones the largest.
-
-    others: values of the result's shape in the epilogue. The largest tile has registers for the places of one.
-    """
-    return min(TILES[others > 1 :], key=lambda tile: tile.time(maps, pixels, groups, target))
-
-
+FIRST = TILES[0]
+"""The largest one; it has registers for the places of one value of the result's shape in the epilogue."""
 PIECES = (1, 2, 3, 4, 6, 8, 12, 16)
 """Into how many a sum may be cut."""
 STEPS = 8
@@ -69,16 +69,13 @@ SUM = 0.4
 """What it takes to store a sum and to load it again."""
 
 
-def tile_and_pieces(maps: int, pixels: int, groups: int, depth: int, target: CudaTarget) -> tuple[Tile, int]:
-    """The tile of the least predicted time for sums of ``depth`` products, and into how many pieces to cut these.
+def candidates(problem: Problem, target: CudaTarget) -> list[Tiling]:
+    """Every tile, with every number of parts that have some turns each; of equal ones larger tiles come first.
 
-    Where a layer has fewer tiles of results than there are multiprocessors, pieces of sums keep the others busy.
+    A kernel for parts has no epilogue, which the launch that adds them up computes.
     """
-    cuts = [(tile, n) for tile in TILES for n in PIECES if n == 1 or depth >= n * STEPS * tile.depth]
-
-    def time(cut: tuple[Tile, int]) -> float:
-        tile, pieces = cut
-        join = JOIN + SUM * pieces * maps * groups * pixels if pieces > 1 else 0
-        return tile.time(maps, pixels, groups * pieces, target) * depth / pieces + join
-
-    return min(cuts, key=time)
+    if problem.kind != "f4":
+        return []
+    whole = [Tiling(tile) for tile in TILES if problem.others <= 1 or tile != FIRST]
+    cuts = [n for n in PIECES if n > 1] if problem.cuts else []
+    return whole + [Tiling(t, n) for t in TILES for n in cuts if problem.depth >= n * STEPS * t.depth]

@@ -10,11 +10,13 @@ import numpy as np
 
 from graphc.backends.conv_transpose import Axis, Transposed
 from graphc.backends.cuda.kernels import conv
-from graphc.backends.cuda.kernels.conv_tile import Tile, tile_for
+from graphc.backends.cuda.kernels.conv_tile import Tile
 from graphc.backends.cuda.kernels.epilogue import Epilogue
 from graphc.backends.cuda.kernels.images import image_strides
+from graphc.backends.cuda.kernels.tilings import decide
 from graphc.backends.cuda.rules import Rule, is_float32
 from graphc.backends.cuda.target import CudaTarget
+from graphc.backends.cuda.tiling import Problem
 from graphc.ir.opdef import Call
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Step, Task, View
 from graphc.ir.types import DType, TensorType
@@ -30,15 +32,24 @@ def _filter(weights: np.ndarray, t: Transposed, phase: tuple[Axis, Axis]) -> np.
     return made if made.size else np.zeros((*made.shape[:2], *_window(phase)), np.float32)
 
 
-def _choose(call: Call, target: CudaTarget) -> Choice | None:
+def problem_of(call: Call) -> Problem | None:
+    """What a tiling is chosen for: that of the pixels of one phase, under the whole window."""
     t = Transposed.of(call)
     if t is None or not t.constant or not is_float32(call):
         return None
-    weights, group, (sh, sw) = call.constant(1), t.window.group, t.window.stride
-    pixels = t.result[0] * -(-t.result[2] // sh) * -(-t.result[3] // sw)
-    epilogue = Epilogue.of_call(call)
-    tile = tile_for(t.result[1] // group, pixels, group, target, len(epilogue.same))
-    spec = conv.make_spec(tile, (1, 1), t.has_bias, epilogue)
+    group, stride = t.window.group, conv.two(t.window.stride)
+    pixels = t.result[0] * -(-t.result[2] // stride[0]) * -(-t.result[3] // stride[1])
+    sizes = (pixels, t.result[1] // group, t.shape[1] // group, group, conv.two(t.window.kernel), stride)
+    return Problem("conv_transpose", "f4", "f4", *sizes, others=len(Epilogue.of_call(call).same))
+
+
+def _choose(call: Call, target: CudaTarget) -> Choice | None:
+    t, problem = Transposed.of(call), problem_of(call)
+    tiling = decide(problem, target) if problem is not None else None
+    if t is None or tiling is None or not isinstance(tiling.tile, Tile):
+        return None
+    weights, group, tile = call.constant(1), t.window.group, tiling.tile
+    spec = conv.make_spec(tile, (1, 1), t.has_bias, Epilogue.of_call(call))
     if weights is None:
         return Choice("conv_transpose", spec, {}, float(t.macs))
     parts = [conv.pack(_filter(weights, t, phase), group, tile).ravel() for phase in t.phases]

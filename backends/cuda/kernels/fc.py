@@ -12,16 +12,17 @@ import numpy as np
 
 from graphc.backends.cuda.kernels import conv, conv_tensor
 from graphc.backends.cuda.kernels.across import WARP, across_warp
-from graphc.backends.cuda.kernels.conv_tile import tile_for
+from graphc.backends.cuda.kernels.conv_tile import Tile
 from graphc.backends.cuda.kernels.copy import copy_task
 from graphc.backends.cuda.kernels.counting import counting
 from graphc.backends.cuda.kernels.epilogue import Epilogue
 from graphc.backends.cuda.kernels.tensor_parts import workspace_of
-from graphc.backends.cuda.kernels.tensor_product import PIECE
-from graphc.backends.cuda.kernels.tensor_tile import Size
+from graphc.backends.cuda.kernels.tensor_tile import PIECE
+from graphc.backends.cuda.kernels.tilings import decide
 from graphc.backends.cuda.kernels.typed import code_of, itemsize, several, stored
 from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, is_floating
 from graphc.backends.cuda.target import ALIGNMENT, BLOCK, CudaTarget
+from graphc.backends.cuda.tiling import Problem
 from graphc.backends.lines import Lines
 from graphc.backends.products import Product, matrix_of, product_of
 from graphc.backends.weights import elements
@@ -83,13 +84,32 @@ def _choose(call: Call, target: CudaTarget) -> Choice | None:
     if kind != code_of(call.type(1)):
         return None
     matrix = None if weights is None else matrix_of(weights, g).T
-    if g.rows <= FEW and g.inner % EACH[kind] == 0:
+    if _has_few_rows(g, kind):
         return _choose_rows(call, matrix)
     if kind != "f4":
         return _choose_tensor(call, g, matrix, target)
-    tile = tile_for(g.columns, g.rows, 1, target)
-    spec = conv.make_spec(tile, (1, 1), call.has(2), Epilogue.of_call(call))
-    return Choice("fc", spec, {} if matrix is None else {1: conv.pack(matrix, 1, tile)}, 1.0)
+    tiling = decide(_product(call), target)
+    if tiling is None or not isinstance(tiling.tile, Tile):
+        return None
+    spec = conv.make_spec(tiling.tile, (1, 1), call.has(2), Epilogue.of_call(call))
+    return Choice("fc", spec, {} if matrix is None else {1: conv.pack(matrix, 1, tiling.tile)}, 1.0)
+
+
+def _has_few_rows(g: Product, kind: str) -> bool:
+    """A warp computes a result."""
+    return g.rows <= FEW and g.inner % EACH[kind] == 0
+
+
+def problem_of(call: Call) -> Problem | None:
+    """What a tiling is chosen for, None where there is nothing to choose."""
+    return None if _has_few_rows(product_of(call), code_of(call.type(0))) else _product(call)
+
+
+def _product(call: Call) -> Problem:
+    """The product as a convolution of pixels."""
+    g, kind, y = product_of(call), code_of(call.type(0)), code_of(call.node.results[0].type)
+    others = len(Epilogue.of_call(call).same)
+    return Problem("fc", kind, y, g.rows, g.columns, g.inner, others=others, cuts=kind != "f4")
 
 
 def _choose_rows(call: Call, matrix: np.ndarray | None) -> Choice:
@@ -104,14 +124,10 @@ def _choose_tensor(call: Call, g: Product, matrix: np.ndarray | None, target: Cu
     """Tensor cores, where rows are whole pieces; matrix: (columns, inner)."""
     if g.inner % BLOCK:
         return None
-    choice = conv_tensor.make_choice(call, "fc", _size(g), False, target)
-    if matrix is not None:
+    choice = conv_tensor.make_choice(call, "fc", _product(call), False, target)
+    if choice is not None and matrix is not None:
         choice.packed[1] = conv_tensor.packed_weights(matrix[:, None], 1, choice)
     return choice
-
-
-def _size(g: Product) -> Size:
-    return Size(g.rows, g.columns, conv_tensor.steps_of(g.inner, 1), 1)
 
 
 def _copied(call: Call, g: Product) -> int:
@@ -123,7 +139,7 @@ def _needs(call: Call, choice: Choice, target: CudaTarget) -> Needs:
     assert choice.spec is not None
     nbytes, g = 0, product_of(call)
     if choice.spec.template == "conv_tensor":
-        nbytes = workspace_of(choice.spec, _size(g), target) + _copied(call, g)
+        nbytes = workspace_of(choice.spec, _product(call), target) + _copied(call, g)
     return Needs(dense=frozenset(range(len(call.node.operands))), dense_out=True, workspace=nbytes)
 
 
@@ -141,13 +157,13 @@ def _bind(
         return [(conv.product_task(call, choice, ins, outs, strides, sizes, still, 1),)]
     if choice.spec.template == "conv_tensor":
         places = ((g.a_row, BLOCK, 0, 0), (g.columns, BLOCK, 0, 0))
-        image, widths, moves = (g.rows, 1, 1, 1, 1), (g.inner, g.columns), (*[1] * 6, 0, 0)
-        where, steps = (workspace.plus(_copied(call, g)), target), []
+        image, moves = (g.rows, 1, 1, 1, 1), (*[1] * 6, 0, 0)
+        problem, where, steps = _product(call), (workspace.plus(_copied(call, g)), target), []
         if x.address.offset % PIECE:
             copy = View(workspace, x.type, x.strides)
             steps.append((copy_task(x, copy),))
             ins = [copy, *ins[1:]]
-        return [*steps, *conv_tensor.product_steps(call, choice, ins, outs, where, places, image, widths, moves)]
+        return [*steps, *conv_tensor.product_steps(call, choice, ins, outs, problem, where, places, image, moves)]
     bias = [v.address for v in ins[2:3] if v is not None and choice.spec.int("bias")]
     extra = Epilogue.of_spec(choice.spec).params(call, ins)
     params = (x.address, weights.address, y.address, g.rows, g.inner, g.columns, *bias, *extra)

@@ -16,10 +16,12 @@ from graphc.backends.cuda.kernels import int8_ending, tensor_parts, tensor_produ
 from graphc.backends.cuda.kernels.conv_tensor import fitting
 from graphc.backends.cuda.kernels.int8_ending import Ending, constants, ending_of
 from graphc.backends.cuda.kernels.tensor_parts import JOIN, emit_totals, join_spec, workspace_of
-from graphc.backends.cuda.kernels.tensor_product import PIECE, Product, emit_sums, pack
-from graphc.backends.cuda.kernels.tensor_tile import ROW, Size, tile_for
+from graphc.backends.cuda.kernels.tensor_product import Product, emit_sums, pack
+from graphc.backends.cuda.kernels.tensor_tile import PIECE, ROW, TensorTile
+from graphc.backends.cuda.kernels.tilings import decide
 from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, require_reach
 from graphc.backends.cuda.target import ALIGNMENT, CudaTarget
+from graphc.backends.cuda.tiling import Problem
 from graphc.backends.int8_call import NATIVE, Int8Product
 from graphc.backends.lines import Lines
 from graphc.ir.opdef import Call
@@ -102,26 +104,33 @@ def emit_fill(spec: KernelSpec, target: CudaTarget) -> str:
     return s.text()
 
 
-def _choose(call: Call, target: CudaTarget) -> Choice | None:
+def problem_of(call: Call) -> Problem | None:
+    """What a tiling is chosen for, None for what is not computed here."""
     p = Int8Product.of(call)
     if p is None or (p.group > 1 and p.depth < FEW):
         return None
-    packed = constants(call, p)
-    if packed is None:
+    ending = ending_of(call)
+    op = "fc" if call.node.op == "g.int8_fc" else "conv"
+    sizes = (p.pixels, p.maps // p.group, p.depth, p.group, p.kernel, p.stride)
+    y = "f4" if ending.to_float else "u1"
+    return Problem(op, "u1", y, *sizes, others=int(ending.residual), cuts=True)
+
+
+def _choose(call: Call, target: CudaTarget) -> Choice | None:
+    p, problem = Int8Product.of(call), problem_of(call)
+    packed = constants(call, p) if p is not None and problem is not None else None
+    if p is None or problem is None or packed is None:
         return None
-    tile, parts = tile_for(_size(p), target)
-    product = Product(tile, "u1", not p.is_flat)
-    cut = {"pairs": int(p.maps // p.group % 2 == 0), "parts": int(parts > 1)}
+    tiling = decide(problem, target)
+    if tiling is None or not isinstance(tiling.tile, TensorTile):
+        return None
+    product = Product(tiling.tile, "u1", not p.is_flat)
+    cut = {"pairs": int(problem.maps % 2 == 0), "parts": int(tiling.parts > 1)}
     static: dict[str, Static] = {**product.static(), **ending_of(call).static(), **cut}
     panels = pack(packed[0], p.group, product).view(np.uint8).reshape(-1)
     filling = np.full(PIECE, p.x_zero, np.uint8)
     spec = KernelSpec.make("int8_tensor", **static)
     return Choice("int8_tensor", spec, {1: np.concatenate([panels, filling]), **packed[1]}, 1.0)
-
-
-def _size(p: Int8Product) -> Size:
-    pieces = -(-p.depth // PIECE) * prod(p.kernel)
-    return Size(p.pixels, p.maps // p.group, -(-pieces // tensor_product.PIECES), p.group)
 
 
 def _is_filled(p: Int8Product) -> bool:
@@ -136,19 +145,21 @@ def _filled_bytes(p: Int8Product) -> int:
 
 
 def _needs(call: Call, choice: Choice, target: CudaTarget) -> Needs:
-    p = Int8Product.of(call)
+    p, problem = Int8Product.of(call), problem_of(call)
     assert p is not None
+    assert problem is not None
     assert choice.spec is not None
-    nbytes = _filled_bytes(p) + workspace_of(choice.spec, _size(p), target)
+    nbytes = _filled_bytes(p) + workspace_of(choice.spec, problem, target)
     return Needs(dense=frozenset(range(len(call.node.operands))), dense_out=True, workspace=nbytes)
 
 
 def _bind(
     call: Call, choice: Choice, ins: Sequence[View | None], outs: Sequence[View], workspace: Address, target: CudaTarget
 ) -> list[Step]:
-    p, (x, weights) = Int8Product.of(call), ins[:2]
+    p, problem, (x, weights) = Int8Product.of(call), problem_of(call), ins[:2]
     assert choice.spec is not None
     assert p is not None
+    assert problem is not None
     assert x is not None
     assert weights is not None
     require_reach(x, outs[0])
@@ -167,7 +178,7 @@ def _bind(
     said = (label, 2 * p.macs, x.type.nbytes + weights.type.nbytes + outs[0].type.nbytes)
     join = join_spec("int8_join", spec, ("residual", "to_float", "pairs"))
     where = (workspace.plus(_filled_bytes(p)), target)
-    made = tensor_parts.product_steps(spec, join, [*params, filling], (end, end), _size(p), where, said)
+    made = tensor_parts.product_steps(spec, join, [*params, filling], (end, end), problem, where, said)
     if not filled:
         return made
     total = p.images * h * w * p.group * pieces

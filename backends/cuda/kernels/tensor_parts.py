@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from graphc.backends.cuda.kernels.tensor_product import NAMES, Product, emit_sums
-from graphc.backends.cuda.kernels.tensor_tile import Size
+from graphc.backends.cuda.kernels.tensor_tile import size_of
+from graphc.backends.cuda.kernels.tilings import parts_for
 from graphc.backends.cuda.rules import THREADS, Template, blocks_for
 from graphc.backends.cuda.target import BLOCK, CudaTarget
+from graphc.backends.cuda.tiling import Problem
 from graphc.backends.lines import Lines
 from graphc.ir.schedule import Address, KernelSpec, Param, Static, Step, Task
 
@@ -57,12 +59,13 @@ def emit_totals(s: Lines, kind: str) -> None:
         s("v0, v1 = i32(v0 + v[0]), i32(v1 + v[1])" if kind == "u1" else "v0, v1 = v0 + v[0], v1 + v[1]")
 
 
-def workspace_of(spec: KernelSpec, size: Size, target: CudaTarget) -> int:
+def workspace_of(spec: KernelSpec, problem: Problem, target: CudaTarget) -> int:
     """Bytes of the parts of a choice's kernel, 0 where sums are not cut."""
     if not spec.int("parts"):
         return 0
-    tile = Product.of_spec(spec).tile
-    return 4 * tile.parts(size, target) * size.groups * size.pixels * -(-size.maps // tile.maps) * tile.maps
+    tile, size = Product.of_spec(spec).tile, size_of(problem)
+    parts = parts_for(tile, problem, target)
+    return 4 * parts * size.groups * size.pixels * -(-size.maps // tile.maps) * tile.maps
 
 
 def product_steps(
@@ -70,7 +73,7 @@ def product_steps(
     join: KernelSpec,
     sums: Sequence[Param],
     ends: tuple[Sequence[Param], Sequence[Param]],
-    size: Size,
+    problem: Problem,
     where: tuple[Address, CudaTarget],
     said: tuple[str, int, int],
 ) -> list[Step]:
@@ -80,11 +83,12 @@ def product_steps(
     workspace, and the target. said: label, operations, traffic.
     """
     product, (work, target), (label, flops, traffic) = Product.of_spec(spec), where, said
-    tile, groups = product.tile, size.groups
+    tile, size, groups = product.tile, size_of(problem), problem.groups
     units = -(-size.maps // tile.maps) * -(-size.pixels // tile.pixels) * groups
     if not spec.int("parts"):
         return [(Task(spec, (*sums, *ends[0]), blocks_for(units, 1), label, flops, traffic),)]
-    parts, packed, blocks = tile.parts(size, target), -(-size.maps // tile.maps) * tile.maps, -(-size.maps // BLOCK)
+    parts = parts_for(tile, problem, target)
+    packed, blocks = -(-size.maps // tile.maps) * tile.maps, -(-size.maps // BLOCK)
     kernel = KernelSpec.make("tensor_part", **product.static())
     tail = (groups, -(-size.steps // parts), work)
     part = Task(kernel, (*sums, *tail), blocks_for(units * parts, 1), label, flops, traffic)

@@ -12,12 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from graphc.backends.cuda.kernels.tensor_tile import ROW, TensorTile
+from graphc.backends.cuda.kernels.tensor_tile import ITEMSIZES, PIECE, PIECES, ROW, TensorTile
 from graphc.backends.lines import Lines
 from graphc.ir.schedule import KernelSpec
 
-PIECE, PIECES = 16, 4
-"""Bytes of a piece; pieces of a step."""
 FAR = 1 << 29
 """A row that is outside of every image, from whichever row in it one counts; so is the sum of two or three such."""
 NAMES = (
@@ -52,7 +50,7 @@ class Product:
     @property
     def itemsize(self) -> int:
         """Bytes of an element of X."""
-        return 1 if self.kind == "u1" else 2
+        return ITEMSIZES[self.kind]
 
     @property
     def sums(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""Tiles of products on tensor cores, and which of them serves a layer: a model of a card, in clocks.
+"""Tiles of products on tensor cores by ``mma``, and a model of their time in clocks (``tiling.py``).
 
 A block of threads computes a tile of the result; per step each of its pixels and maps takes ``ROW`` bytes of shared
 memory, in a ring of ``stages``. Long sums of few results are cut into parts, added up by another launch.
@@ -13,9 +13,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from graphc.backends.cuda.target import CudaTarget
+from graphc.backends.cuda.tiling import Problem, Tiling
 
-ROW = 64
-"""Bytes of a pixel or map that a step multiplies: four pieces of 16."""
+PIECE, PIECES = 16, 4
+"""Bytes of a piece; pieces of a step."""
+ROW = PIECE * PIECES
+"""Bytes of a pixel or map that a step multiplies."""
+ITEMSIZES = {"f2": 2, "bf": 2, "u1": 1}
+"""Bytes of an element of X, by its kind."""
 STATIC_SHARED = 48 << 10
 """Bytes of shared memory that a block can have."""
 
@@ -50,12 +55,16 @@ class TensorTile:
             "stages": self.stages,
         }
 
+    def __str__(self) -> str:
+        return f"tensor {self.pixels}x{self.maps}/{self.warp_pixels}x{self.warp_maps}, {self.stages} stages"
+
     def resident(self, target: CudaTarget) -> int:
         """Blocks that a multiprocessor has at once."""
         return max(1, min(target.shared // (self.stages * self.stage + 1024), RESIDENT // self.threads))
 
-    def clocks(self, size: Size, parts: int, target: CudaTarget) -> float:
+    def clocks(self, problem: Problem, parts: int, target: CudaTarget) -> float:
         """Predicted clocks of a product cut into so many parts."""
+        size = size_of(problem)
         blocks = -(-size.pixels // self.pixels) * -(-size.maps // self.maps) * size.groups * parts
         each, steps = self.resident(target), -(-size.steps // parts)
         rounds = -(-blocks // (target.processors * each))
@@ -70,10 +79,6 @@ class TensorTile:
         sums = size.pixels * size.maps * size.groups * 4 * (1 + parts) / (target.processors * target.cached)
         return made + sums + 2 * LATENCY + START
 
-    def parts(self, size: Size, target: CudaTarget) -> int:
-        """Into how many parts the sums are best cut."""
-        return min(PARTS, key=lambda parts: self.clocks(size, parts, target))
-
 
 @dataclass(frozen=True)
 class Size:
@@ -83,6 +88,13 @@ class Size:
     maps: int
     steps: int
     groups: int
+
+
+def size_of(problem: Problem) -> Size:
+    """That of a problem: the channels of a tap are filled up to whole pieces."""
+    each = PIECE // ITEMSIZES[problem.kind]
+    pieces = -(-problem.channels // each) * problem.kernel[0] * problem.kernel[1]
+    return Size(problem.pixels, problem.maps, -(-pieces // PIECES), problem.groups)
 
 
 RESIDENT = 512
@@ -96,15 +108,17 @@ TILES = (
     TensorTile(128, 64, 64, 32, 4),
     TensorTile(64, 128, 32, 64, 4),
     TensorTile(64, 64, 32, 32, 6),
+    TensorTile(64, 64, 32, 32, 4),
     TensorTile(64, 32, 32, 16, 8),
+    TensorTile(64, 32, 32, 16, 5),
+    TensorTile(32, 64, 16, 32, 8),
+    TensorTile(32, 32, 16, 16, 8),
 )
-"""Their rings take what shared memory a block can have, or nearly so."""
+"""Their rings take at most what shared memory a block can have."""
 
 
-def tile_for(size: Size, target: CudaTarget, most: int = PARTS[-1]) -> tuple[TensorTile, int]:
-    """The tile of the least predicted time, of equal ones the largest, and into how many parts sums are cut with it.
-
-    most: parts at most.
-    """
-    choices = [(tile, parts) for tile in TILES for parts in PARTS if parts <= most]
-    return min(choices, key=lambda choice: choice[0].clocks(size, choice[1], target))
+def candidates(problem: Problem, target: CudaTarget) -> list[Tiling]:
+    """Every tile, with every number of parts; of equal ones larger tiles and fewer parts come first."""
+    if problem.kind not in ("f2", "bf", "u1"):
+        return []
+    return [Tiling(tile, parts) for tile in TILES for parts in (PARTS if problem.cuts else PARTS[:1])]

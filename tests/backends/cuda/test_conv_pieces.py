@@ -7,8 +7,10 @@ import pytest
 from emulated import answers
 from one_net import operator
 
-from graphc.backends.cuda.kernels.conv_tile import TILES, tile_and_pieces
+from graphc.backends.cuda.kernels.conv_tile import TILES
+from graphc.backends.cuda.kernels.tilings import decide
 from graphc.backends.cuda.target import find
+from graphc.backends.cuda.tiling import Problem, Tiling
 
 
 def data(*shape: int) -> np.ndarray:
@@ -61,6 +63,12 @@ def test_an_epilogue_comes_last() -> None:
 def test_only_sums_that_leave_the_card_idle_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     target = find("cuda:sm_90a")
-    assert tile_and_pieces(512, 49, 1, 4608, target)[1] > 1
-    assert tile_and_pieces(256, 64 * 56 * 56, 1, 576, target) == (TILES[0], 1)
-    assert tile_and_pieces(64, 56 * 56, 1, 64, target)[1] == 1
+
+    def best(maps: int, pixels: int, channels: int, side: int) -> Tiling:
+        found = decide(Problem("conv", "f4", "f4", pixels, maps, channels, kernel=(side, side), cuts=True), target)
+        assert found is not None
+        return found
+
+    assert best(512, 49, 512, 3).parts > 1
+    assert best(256, 64 * 56 * 56, 64, 3) == Tiling(TILES[0], 1)
+    assert best(64, 56 * 56, 64, 1).parts == 1

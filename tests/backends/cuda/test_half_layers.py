@@ -14,8 +14,10 @@ from simt_memory import Fault, SharedMemory
 
 from graphc.backends.cuda.cubin import Cubin
 from graphc.backends.cuda.kernels import tensor_tile
-from graphc.backends.cuda.kernels.tensor_tile import Size, TensorTile, tile_for
+from graphc.backends.cuda.kernels.tensor_tile import TensorTile
+from graphc.backends.cuda.kernels.tilings import decide
 from graphc.backends.cuda.target import TARGETS
+from graphc.backends.cuda.tiling import Problem, Tiling
 from graphc.ir.schedule import KernelSpec
 from graphc.plan import Plan
 
@@ -267,7 +269,7 @@ def test_long_sums_of_few_results_are_cut(case, monkeypatch: pytest.MonkeyPatch)
 
 def test_an_fc_of_few_rows_is_cut_and_runs_other_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tensor_tile, "PARTS", (1, 3))
-    monkeypatch.setattr(TensorTile, "clocks", lambda self, size, parts, target: abs(size.pixels / 3 - parts))
+    monkeypatch.setattr(TensorTile, "clocks", lambda self, problem, parts, target: abs(problem.pixels / 3 - parts))
     weights = {"v": data(192, 24), "w": data(37, 192), "b": data(37), "zero": np.zeros(192, np.float32)}
     ops = [operator("FC", "x v zero", "r"), operator("FC", "r w b", "y")]
     precision = {"*": "float16", "y": "float16"}
@@ -283,9 +285,12 @@ def test_an_fc_of_few_rows_is_cut_and_runs_other_sizes(monkeypatch: pytest.Monke
 def test_the_model_keeps_a_card_busy() -> None:
     """Large products get large tiles and whole sums; few pixels and long sums are cut so that processors have work."""
     for target in TARGETS.values():
-        assert tile_for(Size(1 << 16, 256, 72, 1), target) == (tensor_tile.TILES[0], 1)
-        tile, parts = tile_for(Size(49, 512, 144, 1), target)
-        blocks = -(-49 // tile.pixels) * -(-512 // tile.maps)
-        assert target.processors // 2 < blocks * parts <= 2 * target.processors
+        large = Problem("conv", "f2", "f2", 1 << 16, 256, 256, kernel=(3, 3), cuts=True)
+        assert decide(large, target) == Tiling(tensor_tile.TILES[0], 1)
+        small = decide(Problem("conv", "f2", "f2", 49, 512, 512, kernel=(3, 3), cuts=True), target)
+        assert small is not None
+        assert isinstance(small.tile, TensorTile)
+        blocks = -(-49 // small.tile.pixels) * -(-512 // small.tile.maps)
+        assert target.processors // 2 < blocks * small.parts <= 2 * target.processors
         for tile in tensor_tile.TILES:
             assert tile.stages * tile.stage <= tensor_tile.STATIC_SHARED

@@ -1,0 +1,48 @@
+"""Where the tiling of a problem is decided: by a table of what was measured, else by the families' models."""
+
+from __future__ import annotations
+
+from graphc.backends.cuda.kernels import conv_tile, tensor_tile
+from graphc.backends.cuda.target import CudaTarget
+from graphc.backends.cuda.tiling import Problem, Tile, Tiling
+from graphc.ir import LoweringError
+
+FAMILIES = (conv_tile.candidates, tensor_tile.candidates)
+
+
+def candidates(problem: Problem, target: CudaTarget) -> list[Tiling]:
+    """All tilings that serve a problem, the one of the least predicted time first, of equal ones the one listed first.
+
+    None where no family serves it.
+    """
+    found = [tiling for family in FAMILIES for tiling in family(problem, target)]
+    return sorted(found, key=lambda tiling: tiling.clocks(problem, target))
+
+
+def decide(problem: Problem, target: CudaTarget) -> Tiling | None:
+    """The tiling that the target's table names, else the first candidate; None where there is none.
+
+    Raises ``LoweringError`` where the table names one that does not serve the problem.
+    """
+    found = candidates(problem, target)
+    tuned = target.tuning.tiling(str(problem))
+    if tuned is None:
+        return found[0] if found else None
+    for tiling in found:
+        if str(tiling) == tuned:
+            return tiling
+    raise LoweringError(
+        f"the table of tilings says '{tuned}' for '{problem}', which no kernel of {target.name} does",
+        "the table is of another graphc or was changed: measure again (graphc tune), or compile without it",
+    )
+
+
+def parts_for(tile: Tile, problem: Problem, target: CudaTarget) -> int:
+    """Into how many parts a kernel of this tile cuts the sums of a problem.
+
+    As was decided where that is for this tile, else as the model says.
+    """
+    decided = decide(problem, target)
+    if decided is not None and decided.tile == tile:
+        return decided.parts
+    return next((tiling.parts for tiling in candidates(problem, target) if tiling.tile == tile), 1)
