@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from graphc.ir.opdef import Call, aligned_shape
 from graphc.ir.schedule import View
 
@@ -9,6 +11,11 @@ from graphc.ir.schedule import View
 def inputs(call: Call) -> list[int]:
     """Indices of the operands that are present."""
     return [i for i in range(call.n_inputs) if call.has(i)]
+
+
+def views(call: Call, ins: Sequence[View | None]) -> list[View]:
+    """Where the operands that are present lie."""
+    return [v for i in inputs(call) if (v := ins[i]) is not None]
 
 
 def full_shape(call: Call, i: int) -> tuple[int, ...] | None:
@@ -19,6 +26,12 @@ def full_shape(call: Call, i: int) -> tuple[int, ...] | None:
         return None
     full = (1,) * (len(out) - len(aligned)) + tuple(d for d in aligned if isinstance(d, int))
     return full if len(full) == len(out) and all(a in (1, b) for a, b in zip(full, out)) else None
+
+
+def full_shapes(call: Call) -> list[tuple[int, ...]] | None:
+    """``full_shape`` of the operands that are present; None where one does not broadcast to the result."""
+    shapes = [full_shape(call, i) for i in inputs(call)]
+    return None if None in shapes else [s for s in shapes if s is not None]
 
 
 def nbytes(call: Call) -> int:

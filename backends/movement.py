@@ -6,8 +6,8 @@ The same for every target: ``movement_rules`` gives the rules for a target's way
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Protocol, TypeVar
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -22,14 +22,17 @@ Order = tuple[int, ...]
 T = TypeVar("T")
 
 
-class Copier(Protocol):
-    """How a target copies. Both raise ``LoweringError`` for what it cannot."""
+@dataclass(frozen=True)
+class Copier:
+    """How a target copies: two functions that give a task and raise ``LoweringError`` for what the target cannot.
 
-    def between(self, source: View, target: View) -> Task:
-        """The task that copies between views of one logical shape, changing the layout where they differ."""
+    between(source, target): between views of one logical shape, changing the layout where they differ.
+    strided(sizes, target, source, places, size): elements of ``size`` bytes by strides in elements; places: of target
+    and source.
+    """
 
-    def strided(self, sizes: Order, target: Order, source: Order, places: tuple[Address, Address], size: int) -> Task:
-        """The task that copies elements of ``size`` bytes by strides in elements; places: of target and source."""
+    between: Callable[[View, View], Task]
+    strided: Callable[[Order, Order, Order, tuple[Address, Address], int], Task]
 
 
 Bind = Callable[[Call, Sequence[View], Sequence[View], Copier], list[Step]]

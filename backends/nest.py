@@ -32,6 +32,10 @@ class Nest:
                 o.insert(0, m)
         return cls(tuple(out_sizes), tuple(map(tuple, out_strides)))
 
+    def with_a_dimension(self: N) -> N:
+        """The same; where it has no dimension, that of a single element, with one."""
+        return self if self.sizes else type(self)((1,), ((1,),) * len(self.strides))
+
     @property
     def inner(self) -> tuple[int, ...]:
         """Stride of the innermost dimension for every operand; 0 where there is none."""

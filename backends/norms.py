@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from graphc.backends.rows import flattened
 from graphc.ir.opdef import Call
 
 OPERATORS = ("InstanceNorm", "GroupNorm", "LayerNorm")
@@ -29,8 +30,8 @@ def stretches(call: Call) -> Stretches:
     """Those of a call in NCHW order."""
     shape = call.type(0).static_shape
     if call.node.op == "LayerNorm":
-        axis = call.arg("axis") % len(shape)
-        return Stretches(math.prod(shape[:axis]), 1, math.prod(shape[axis:]), 1)
+        rows, columns = flattened(shape, call.arg("axis") % len(shape))
+        return Stretches(rows, 1, columns, 1)
     n, c, run = shape[0], shape[1], math.prod(shape[2:])
     group = call.arg("group") if call.node.op == "GroupNorm" else c
     return Stretches(n * group, c // group, run, group)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from graphc.backends.rows import flattened
 from graphc.ir.opdef import Call
 
 OPERATORS = ("FC", "FCTransposed", "MatMul", "BatchMatMul")
@@ -41,20 +42,14 @@ def product_of(call: Call) -> Product:
     if call.node.op == "BatchMatMul":
         return _batched(call, a, b)
     if call.node.op == "MatMul":
-        m, k = _flattened(a, call.arg("axis_a"))
-        k_b, n = _flattened(b, call.arg("axis_b"))
+        m, k = flattened(a, call.arg("axis_a"))
+        k_b, n = flattened(b, call.arg("axis_b"))
         return _with_transposes(call, (m, k), (k_b, n))
-    k = _flattened(a, call.arg("axis"))[1]
-    rows = _flattened(a, call.arg("axis"))[0]
-    first, second = _flattened(b, call.arg("axis_w"))
+    rows, k = flattened(a, call.arg("axis"))
+    first, second = flattened(b, call.arg("axis_w"))
     if call.node.op == "FCTransposed":
         return Product(rows, k, second, k, 1, second, 1)
     return Product(rows, k, first, k, 1, 1, k)
-
-
-def _flattened(shape: tuple[int, ...], axis: int) -> tuple[int, int]:
-    axis = axis % len(shape) if axis < len(shape) else axis
-    return math.prod(shape[:axis]), math.prod(shape[axis:])
 
 
 def _with_transposes(

@@ -8,10 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from graphc.backends.broadcast import full_shape, inputs
+from graphc.backends.broadcast import full_shape, inputs, operand_strides, views
+from graphc.backends.nest import Nest
 from graphc.backends.pointwise import text_of_call
 from graphc.ir.opdef import Call, Trait
-from graphc.ir.types import DType
+from graphc.ir.schedule import View
+from graphc.ir.types import DType, TensorType
 
 EXACT = {
     "add": "({} + {})",
@@ -138,6 +140,19 @@ def _text(call: Call) -> str | None:
     if call.node.op in TEXTS:
         return TEXTS[call.node.op]
     return text_of_call(call) if Trait.POINTWISE in call.opdef.traits_of(call) else None
+
+
+def number_code(type: TensorType) -> str | None:
+    """The code of a plain value of numbers, None for others."""
+    code = CODES.get(type.dtype) if type.dtype and type.layout.block == 1 else None
+    return None if code == "b1" else code
+
+
+def operands(call: Call, ins: Sequence[View | None], out: View) -> tuple[list[View], Nest]:
+    """Where the result and the operands lie, and the nest over them, of one dimension at least."""
+    given = views(call, ins)
+    strides = [operand_strides(v, shape_of(call, i) or ()) for i, v in zip(inputs(call), given)]
+    return [out, *given], Nest.make(out.type.static_shape, [out.strides, *strides]).with_a_dimension()
 
 
 def shape_of(call: Call, i: int) -> tuple[int, ...] | None:

@@ -68,7 +68,7 @@ RULES: tuple[Rule, ...] = (
     *pad.RULES,
     *softmax.RULES,
     *search.RULES,
-    *movement_rules(copy.CpuCopier),
+    *movement_rules(copy.copier),
     *image.RULES,
     *int8_rules.RULES,
     *int8_transposed.RULES,

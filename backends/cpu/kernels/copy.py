@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import partial
 
 from graphc.backends.cpu.kernels import nest
 from graphc.backends.cpu.kernels.nest import Nest
 from graphc.backends.cpu.rules import Template
 from graphc.backends.cpu.target import CpuTarget
 from graphc.backends.lines import Lines
+from graphc.backends.movement import Copier
 from graphc.ir import LoweringError
 from graphc.ir.schedule import Address, Halo, KernelSpec, Param, Task, View
 
@@ -41,26 +42,9 @@ def copy_task(source: View, target: View, machine: CpuTarget) -> Task:
     return _relayout(source, target, machine)
 
 
-@dataclass(frozen=True)
-class CpuCopier:
-    """``movement.Copier`` of a CPU target."""
-
-    machine: CpuTarget
-
-    def between(self, source: View, target: View) -> Task:
-        """``copy_task``."""
-        return copy_task(source, target, self.machine)
-
-    def strided(
-        self,
-        sizes: tuple[int, ...],
-        target: tuple[int, ...],
-        source: tuple[int, ...],
-        places: tuple[Address, Address],
-        size: int,
-    ) -> Task:
-        """``strided_copy``."""
-        return strided_copy(sizes, target, source, places, size, self.machine)
+def copier(machine: CpuTarget) -> Copier:
+    """A target's ways to copy."""
+    return Copier(partial(copy_task, machine=machine), partial(strided_copy, machine=machine))
 
 
 def _relayout(source: View, target: View, machine: CpuTarget) -> Task:
@@ -100,9 +84,7 @@ def strided_copy(
     label: str = "",
 ) -> Task:
     """The task that copies elements between two places by strides in elements: (target, source) ``addresses``."""
-    made = Nest.make(sizes, [target, source])
-    if not made.sizes:
-        made = Nest((1,), ((1,), (1,)))
+    made = Nest.make(sizes, [target, source]).with_a_dimension()
     if made.inner == (1, 1):
         run = made.sizes[-1] * itemsize
         strides = [[itemsize * v for v in s[:-1]] for s in made.strides]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from graphc.backends.cpu.rules import Rule, Template
 from graphc.backends.cpu.target import CpuTarget
 from graphc.backends.int8_call import is_quantised
 from graphc.backends.lines import Lines
+from graphc.backends.rows import around
 from graphc.ir.opdef import Call
 from graphc.ir.ops.quantized.int8_moves import join_axis
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Step, Task, View
@@ -63,7 +63,7 @@ def _bind(
     assert choice.spec is not None
     shape, label = outs[0].type.static_shape, call.node.results[0].name
     axis = join_axis(call, len(shape))
-    rows, inner = math.prod(shape[:axis]), math.prod(shape[axis + 1 :])
+    rows, _, inner = around(shape, axis)
     width, place, tasks = shape[axis] * inner, outs[0].address, []
     for view in ins:
         assert view is not None

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from graphc.backends.broadcast import full_shape, inputs, nbytes, operand_strides
+from graphc.backends.broadcast import full_shape, full_shapes, inputs, nbytes, operand_strides, views
 from graphc.backends.cpu.kernels import costs, nest
 from graphc.backends.cpu.kernels.alignment import LONG, until_aligned
 from graphc.backends.cpu.kernels.half_types import SUFFIX, itemsize, suffix
@@ -124,7 +124,7 @@ def _choose(call: Call, target: CpuTarget) -> Choice | None:
     types = [call.type(i) for i in inputs(call)]
     if result.dtype not in SUFFIX or not all(reads_float(call.node, i) for i in inputs(call)):
         return None
-    if any(full_shape(call, i) is None for i in inputs(call)):
+    if full_shapes(call) is None:
         return None
     text = text_of_call(call)
     cost = 500 + nbytes(call) / 40 + result.size / target.lanes * text.count("(") * 0.15
@@ -248,11 +248,9 @@ def _bind(
     call: Call, choice: Choice, ins: Sequence[View | None], outs: Sequence[View], workspace: Address, target: CpuTarget
 ) -> list[Step]:
     assert choice.spec is not None
-    present = inputs(call)
-    views = [v for i in present if (v := ins[i]) is not None]
-    shapes = [s for i in present if (s := full_shape(call, i)) is not None]
+    shapes = full_shapes(call) or []
     label, size = call.node.results[0].name, outs[0].type.size
-    return bind_text(str(choice.spec["body"]), views, shapes, outs[0], label, target, size)
+    return bind_text(str(choice.spec["body"]), views(call, ins), shapes, outs[0], label, target, size)
 
 
 TEMPLATES = (Template("pointwise", emit),)

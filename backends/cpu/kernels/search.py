@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from graphc.backends.cpu.rules import Rule, Template
 from graphc.backends.cpu.target import CpuTarget
 from graphc.backends.lines import Lines
-from graphc.backends.typed import CODES
+from graphc.backends.rows import around
+from graphc.backends.typed import number_code
 from graphc.ir.opdef import Call
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
 
@@ -85,8 +85,8 @@ def emit_top(spec: KernelSpec, target: CpuTarget) -> str:
 
 def _choose(call: Call, target: CpuTarget) -> Choice | None:
     x = call.type(0)
-    code = CODES.get(x.dtype) if x.dtype else None
-    if code is None or code == "b1" or x.layout.block > 1:
+    code = number_code(x)
+    if code is None:
         return None
     if call.node.op == "TopK":
         return Choice("search", KernelSpec.make("top", type=code, flat=int(call.n_outputs > 2)), cost=4.0 * x.size)
@@ -105,10 +105,9 @@ def _bind(
     x = ins[0]
     assert choice.spec is not None
     assert x is not None
-    shape = x.type.static_shape
-    axis = call.arg("axis") % len(shape)
-    n, inner = shape[axis], math.prod(shape[axis + 1 :])
-    total = math.prod(shape[:axis]) * inner
+    axis = call.arg("axis")
+    rows, n, inner = around(x.type.static_shape, axis)
+    total = rows * inner
     group = max(1, min(-(-total // 16), WORK // max(n, 1)))
     places = [v.address for v in outs]
     k = outs[0].type.static_shape[axis] if call.node.op == "TopK" else 1

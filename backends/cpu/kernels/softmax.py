@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from graphc.backends.cpu.rules import Rule, Template
 from graphc.backends.cpu.target import CpuTarget
 from graphc.backends.lines import LOWEST, Lines
+from graphc.backends.rows import flattened
 from graphc.ir.opdef import Call
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
 from graphc.ir.types import DType
@@ -88,8 +88,7 @@ def _bind(
     assert choice.spec is not None
     assert x is not None
     shape = x.type.static_shape
-    axis = call.arg("axis") % len(shape)
-    rows, columns = math.prod(shape[:axis]), math.prod(shape[axis:])
+    rows, columns = flattened(shape, call.arg("axis") % len(shape))
     group = max(1, min(-(-rows // 16), UNIT_ELEMENTS // max(columns, 1)))
     params: tuple[Param, ...] = (x.address, outs[0].address, rows, columns, group)
     size, units = rows * columns, -(-rows // group) if columns else 0

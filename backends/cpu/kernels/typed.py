@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from graphc.backends import typed
-from graphc.backends.broadcast import inputs, nbytes, operand_strides
+from graphc.backends.broadcast import nbytes
 from graphc.backends.cpu.kernels import nest
-from graphc.backends.cpu.kernels.nest import Nest
 from graphc.backends.cpu.pointwise import emit as emit_text
 from graphc.backends.cpu.rules import Rule, Template
 from graphc.backends.cpu.target import CpuTarget
@@ -63,14 +62,9 @@ def _bind(
     call: Call, choice: Choice, ins: Sequence[View | None], outs: Sequence[View], workspace: Address, target: CpuTarget
 ) -> list[Step]:
     assert choice.spec is not None
-    present = inputs(call)
-    views = [v for i in present if (v := ins[i]) is not None]
-    strides = [operand_strides(v, typed.shape_of(call, i) or ()) for i, v in zip(present, views)]
-    made = Nest.make(outs[0].type.static_shape, [outs[0].strides, *strides])
-    if not made.sizes:
-        made = Nest((1,), ((1,),) * (len(views) + 1))
+    views, made = typed.operands(call, ins, outs[0])
     units = nest.cut(made.sizes[:-1], [s[:-1] for s in made.strides], made.sizes[-1])
-    params = (*units.params([outs[0].address, *(v.address for v in views)]), *made.inner)
+    params = (*units.params([v.address for v in views]), *made.inner)
     size = outs[0].type.size
     name = call.node.results[0].name
     return [(Task(choice.spec, params, units.count, name, size, nbytes(call)),)] if units.count else []

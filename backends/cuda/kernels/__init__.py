@@ -77,7 +77,7 @@ RULES: tuple[Rule, ...] = (
     *segments.RULES,
     *scalars.RULES,
     *softmax.RULES,
-    *movement_rules(copy.CudaCopier),
+    *movement_rules(copy.copier),
 )
 TEMPLATES: tuple[Template, ...] = (
     *batch_norm.TEMPLATES,

@@ -6,8 +6,6 @@ A thread copies an element, or 16 bytes of what lies side by side on both sides;
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from graphc.backends.cuda.kernels import nest, pointwise
 from graphc.backends.cuda.kernels.each_thread import each_thread
 from graphc.backends.cuda.kernels.relayout import relayout
@@ -16,6 +14,7 @@ from graphc.backends.cuda.kernels.typed import blocks_of, is_readable
 from graphc.backends.cuda.rules import THREADS, Template, blocks_for
 from graphc.backends.cuda.target import BLOCK, CudaTarget
 from graphc.backends.lines import Lines
+from graphc.backends.movement import Copier
 from graphc.backends.nest import Nest
 from graphc.ir import LoweringError
 from graphc.ir.schedule import Address, KernelSpec, Task, View
@@ -44,9 +43,7 @@ def strided_copy(
     itemsize: int,
 ) -> Task:
     """The task that copies elements between two places by strides in elements; places: of target and source."""
-    made = Nest.make(sizes, [target, source])
-    if not made.sizes:
-        made = Nest((1,), ((1,), (1,)))
+    made = Nest.make(sizes, [target, source]).with_a_dimension()
     total = nest.elements(made)
     if nest.is_flat(made) and made.inner == (1, 1) and itemsize % 4 == 0:
         words = total * itemsize // 4
@@ -75,26 +72,9 @@ def copy_task(source: View, target: View) -> Task:
     return strided_copy((n, blocks_of(c, BLOCK), h, w, BLOCK * size // WIDEST), to, from_, places, WIDEST)
 
 
-@dataclass(frozen=True)
-class CudaCopier:
-    """``movement.Copier`` of a CUDA target."""
-
-    machine: CudaTarget
-
-    def between(self, source: View, target: View) -> Task:
-        """``copy_task``."""
-        return copy_task(source, target)
-
-    def strided(
-        self,
-        sizes: tuple[int, ...],
-        target: tuple[int, ...],
-        source: tuple[int, ...],
-        places: tuple[Address, Address],
-        size: int,
-    ) -> Task:
-        """``strided_copy``."""
-        return strided_copy(sizes, target, source, places, size)
+def copier(target: CudaTarget) -> Copier:
+    """A target's ways to copy."""
+    return Copier(copy_task, strided_copy)
 
 
 TEMPLATES = (Template("copy", emit),)

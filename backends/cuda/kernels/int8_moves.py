@@ -12,6 +12,7 @@ from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, requ
 from graphc.backends.cuda.target import CudaTarget
 from graphc.backends.int8_call import is_quantised
 from graphc.backends.lines import Lines
+from graphc.backends.rows import around
 from graphc.backends.rules import float_bits
 from graphc.ir.opdef import Call
 from graphc.ir.ops.quantized.int8 import result_quant
@@ -76,7 +77,7 @@ def _bind_concat(
     """A copy of rows for each piece, by as many bytes at once as fit all of them."""
     shape, place, tasks = outs[0].type.static_shape, outs[0].address, []
     axis = join_axis(call, len(shape))
-    rows, inner = math.prod(shape[:axis]), math.prod(shape[axis + 1 :])
+    rows, _, inner = around(shape, axis)
     pieces = [v for v in ins if v is not None]
     sizes = [v.type.static_shape[axis] * inner for v in pieces]
     at_once = math.gcd(8, *sizes)

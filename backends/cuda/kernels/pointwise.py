@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from graphc.backends.broadcast import full_shape, inputs, nbytes, operand_strides
+from graphc.backends.broadcast import full_shapes, inputs, nbytes, operand_strides, views
 from graphc.backends.cuda.kernels import nest
 from graphc.backends.cuda.kernels.each_thread import each_thread
 from graphc.backends.cuda.kernels.typed import code_of, several
@@ -96,7 +96,7 @@ def emit_nest(spec: KernelSpec, target: CudaTarget) -> str:
 def _choose(call: Call, target: CudaTarget) -> Choice | None:
     present = inputs(call)
     types = [call.node.results[0].type, *(call.type(i) for i in present)]
-    if not is_floating(call) or any(full_shape(call, i) is None for i in present):
+    if not is_floating(call) or full_shapes(call) is None:
         return None
     if any(t.layout != PLAIN for t in types):
         return None
@@ -124,10 +124,8 @@ def _bind(
     call: Call, choice: Choice, ins: Sequence[View | None], outs: Sequence[View], workspace: Address, target: CudaTarget
 ) -> list[Step]:
     assert choice.spec is not None
-    present = inputs(call)
-    views = [v for i in present if (v := ins[i]) is not None]
-    shapes = [s for i in present if (s := full_shape(call, i)) is not None]
-    return bind_text(str(choice.spec["body"]), views, shapes, outs[0], call.node.results[0].name)
+    shapes = full_shapes(call) or []
+    return bind_text(str(choice.spec["body"]), views(call, ins), shapes, outs[0], call.node.results[0].name)
 
 
 TEMPLATES = (Template("pointwise", emit_flat), Template("pointwise_nest", emit_nest))

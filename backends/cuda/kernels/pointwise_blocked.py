@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from graphc.backends.broadcast import full_shape, inputs, nbytes, operand_strides
+from graphc.backends.broadcast import full_shapes, inputs, nbytes, operand_strides, views
 from graphc.backends.cuda.kernels import nest
 from graphc.backends.cuda.kernels.each_thread import each_thread
 from graphc.backends.cuda.kernels.typed import blocks_of, code_of, is_readable
@@ -65,7 +65,7 @@ def _choose(call: Call, target: CudaTarget) -> Choice | None:
     types = [y, *(call.type(i) for i in present)]
     if not is_floating(call) or y.layout.block != BLOCK or not all(map(is_readable, types)):
         return None
-    if any(full_shape(call, i) is None for i in present):
+    if full_shapes(call) is None:
         return None
     spec = make_spec(text_of_call(call), "v" * len(present), [code_of(t) for t in types], 1)
     return Choice("pointwise_blocked", spec, cost=float(nbytes(call)))
@@ -90,24 +90,20 @@ def _bind(
     call: Call, choice: Choice, ins: Sequence[View | None], outs: Sequence[View], workspace: Address, target: CudaTarget
 ) -> list[Step]:
     assert choice.spec is not None
-    present, y = inputs(call), outs[0]
-    views = [v for i in present if (v := ins[i]) is not None]
-    shapes = [shape for i in present if (shape := full_shape(call, i)) is not None]
+    y, operands, shapes = outs[0], views(call, ins), full_shapes(call) or []
     n, c, h, w = y.type.static_shape
-    require_reach(y, *views)
-    modes = [_mode(v, full, c) for v, full in zip(views, shapes)]
-    strides = [y.strides, *(_strides(v, full, mode) for v, full, mode in zip(views, shapes, modes))]
-    made = Nest.make((n, blocks_of(c, BLOCK), h, w), strides)
-    if not made.sizes:
-        made = Nest((1,), ((0,),) * len(strides))
-    params: list[Param] = [*nest.params(made, [v.address for v in (y, *views)])]
-    for v, full, mode in zip(views, shapes, modes):
+    require_reach(y, *operands)
+    modes = [_mode(v, full, c) for v, full in zip(operands, shapes)]
+    strides = [y.strides, *(_strides(v, full, mode) for v, full, mode in zip(operands, shapes, modes))]
+    made = Nest.make((n, blocks_of(c, BLOCK), h, w), strides).with_a_dimension()
+    params: list[Param] = [*nest.params(made, [v.address for v in (y, *operands)])]
+    for v, full, mode in zip(operands, shapes, modes):
         if mode == "m":
             plain = operand_strides(v, full)
             params += [plain[1], sum((d - 1) * stride for d, stride in zip(full, plain))]
-    text, codes = str(choice.spec["body"]), [code_of(v.type) for v in (y, *views)]
+    text, codes = str(choice.spec["body"]), [code_of(v.type) for v in (y, *operands)]
     spec, total = make_spec(text, "".join(modes), codes, len(made.sizes)), nest.elements(made)
-    flops, traffic = y.type.size * text.count("("), sum(v.type.nbytes for v in (y, *views))
+    flops, traffic = y.type.size * text.count("("), sum(v.type.nbytes for v in (y, *operands))
     return [(Task(spec, tuple(params), blocks_for(total), call.node.results[0].name, flops, traffic),)]
 
 

@@ -102,10 +102,9 @@ def _whole(call: Call, view: View | None = None) -> Reduction | None:
         return None
     shape = x.static_shape
     strides = view.strides if view else tuple(prod(shape[i + 1 :]) for i in range(len(shape)))
-    planes = Nest.make(shape[:2], [(shape[1], 1), strides[:2]])
+    planes = Nest.make(shape[:2], [(shape[1], 1), strides[:2]]).with_a_dimension()
     pixels = Nest.make(shape[2:], [strides[2:]])
     reduced = tuple(zip(reversed(pixels.sizes), reversed(pixels.strides[0])))
-    planes = planes if planes.sizes else Nest((1,), ((1,), (1,)))
     return Reduction(planes, reduced or ((1, 1),), float(prod(shape[2:])))
 
 

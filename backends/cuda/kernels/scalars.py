@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from graphc.backends import pointwise, typed
-from graphc.backends.broadcast import inputs, nbytes, operand_strides
+from graphc.backends.broadcast import nbytes
 from graphc.backends.cuda.kernels import nest
 from graphc.backends.cuda.kernels.each_thread import each_thread
 from graphc.backends.cuda.pointwise import SCALAR
 from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for
 from graphc.backends.cuda.target import CudaTarget
 from graphc.backends.lines import Lines
-from graphc.backends.nest import Nest
 from graphc.ir.opdef import Call
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Step, Task, View
 
@@ -51,16 +50,11 @@ def _bind(
     call: Call, choice: Choice, ins: Sequence[View | None], outs: Sequence[View], workspace: Address, target: CudaTarget
 ) -> list[Step]:
     assert choice.spec is not None
-    present, out = inputs(call), outs[0]
-    views = [v for i in present if (v := ins[i]) is not None]
-    strides = [operand_strides(v, typed.shape_of(call, i) or ()) for i, v in zip(present, views)]
-    made = Nest.make(out.type.static_shape, [out.strides, *strides])
-    if not made.sizes:
-        made = Nest((1,), ((1,),) * (len(views) + 1))
+    views, made = typed.operands(call, ins, outs[0])
     spec = KernelSpec.make("scalars", **{**dict(choice.spec.params), "dims": len(made.sizes)})
-    params = nest.params(made, [out.address, *(v.address for v in views)])
+    params = nest.params(made, [v.address for v in views])
     units = blocks_for(nest.elements(made))
-    return [(Task(spec, params, units, call.node.results[0].name, out.type.size, nbytes(call)),)]
+    return [(Task(spec, params, units, call.node.results[0].name, outs[0].type.size, nbytes(call)),)]
 
 
 RULES = (Rule("scalars", ("*pointwise*", *typed.TEXTS), _choose, lambda call, choice, target: Needs(), _bind),)

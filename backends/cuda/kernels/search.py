@@ -6,7 +6,6 @@ before it, which is its place; so every element is compared with every other of 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from graphc.backends.cuda.kernels.across import WARP
@@ -14,20 +13,11 @@ from graphc.backends.cuda.kernels.each_thread import each_thread
 from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, require_reach
 from graphc.backends.cuda.target import CudaTarget
 from graphc.backends.lines import Lines
+from graphc.backends.rows import around
+from graphc.backends.typed import number_code
 from graphc.ir.opdef import Call
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Step, Task, View
-from graphc.ir.types import DType
 
-CODES = {
-    DType.FLOAT: "f4",
-    DType.DOUBLE: "f8",
-    DType.INT32: "i4",
-    DType.INT64: "i8",
-    DType.UINT8: "u1",
-    DType.INT8: "i1",
-    DType.INT16: "i2",
-    DType.UINT16: "u2",
-}
 EXACT = 1 << 24
 """Indices below this are float32 numbers, in which a warp exchanges them."""
 COMPARISONS = 1 << 34
@@ -91,19 +81,11 @@ def emit_top(spec: KernelSpec, target: CudaTarget) -> str:
     return s.text()
 
 
-def _sizes(call: Call) -> tuple[int, int, int]:
-    """Rows, elements of one, inner dimensions."""
-    shape = call.type(0).static_shape
-    axis = call.arg("axis") % len(shape)
-    return math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])
-
-
 def _choose(call: Call, target: CudaTarget) -> Choice | None:
-    x = call.type(0)
-    code = CODES.get(x.dtype) if x.dtype else None
-    if code is None or x.layout.block > 1:
+    code = number_code(call.type(0))
+    if code is None:
         return None
-    rows, n, inner = _sizes(call)
+    rows, n, inner = around(call.type(0).static_shape, call.arg("axis"))
     if call.node.op == "TopK":
         if rows * inner * n * n > COMPARISONS:
             return None
@@ -114,7 +96,7 @@ def _choose(call: Call, target: CudaTarget) -> Choice | None:
 
 
 def _why_not(call: Call, target: CudaTarget) -> str:
-    return "so many elements take a sort" if call.type(0).dtype in CODES else ""
+    return "so many elements take a sort" if number_code(call.type(0)) else ""
 
 
 def _needs(call: Call, choice: Choice, target: CudaTarget) -> Needs:
@@ -128,13 +110,13 @@ def _bind(
     assert spec is not None
     assert x is not None
     require_reach(x)
-    rows, n, inner = _sizes(call)
+    rows, n, inner = around(x.type.static_shape, call.arg("axis"))
     if spec.template == "extreme":
         total = rows * inner
         units = blocks_for(total * spec.int("lanes"))
         task = Task(spec, (x.address, outs[0].address, n, inner, total), units, label, total * n, x.type.nbytes)
     else:
-        k = outs[0].type.static_shape[call.arg("axis") % len(x.type.static_shape)]
+        k = outs[0].type.static_shape[call.arg("axis")]
         room = max(n, k)
         total = rows * room * inner
         places = [v.address for v in outs]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from graphc.backends.cuda.kernels.across import across_block
@@ -10,6 +9,7 @@ from graphc.backends.cuda.kernels.counting import counting
 from graphc.backends.cuda.rules import THREADS, Rule, Template, is_float32, require_reach
 from graphc.backends.cuda.target import CudaTarget
 from graphc.backends.lines import LOWEST, Lines
+from graphc.backends.rows import flattened
 from graphc.ir.opdef import Call
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Step, Task, View
 
@@ -48,8 +48,7 @@ def _bind(
     assert x is not None
     require_reach(x)
     shape = x.type.static_shape
-    axis = call.arg("axis") % len(shape)
-    rows, columns = math.prod(shape[:axis]), math.prod(shape[axis:])
+    rows, columns = flattened(shape, call.arg("axis") % len(shape))
     size = rows * columns
     units = rows if columns else 0
     params = (x.address, outs[0].address, columns)
