@@ -27,6 +27,8 @@ class EmulatedCard:
 
     def __init__(self, source: Callable[[str], str], capacity: int = 1 << 26) -> None:
         self._source, self._memory = source, DeviceMemory(capacity)
+        self._passing: dict[int, int] = {}
+        """The bytes of each piece, by its address, into which nobody uploaded anything: it holds values of a run."""
         self.launches: list[Launch] = []
         self.moved: list[tuple[str, int]] = []
         """Copies so far: ``up``, ``down`` or ``inside``, and bytes."""
@@ -34,16 +36,19 @@ class EmulatedCard:
     stream = 0
 
     def allocate(self, nbytes: int) -> CardMemory:
-        return Piece(self._memory.allocate(nbytes), nbytes)
+        piece = Piece(self._memory.allocate(nbytes), nbytes)
+        self._passing[piece.address] = nbytes
+        return piece
 
     def pinned(self, nbytes: int) -> np.ndarray:
         return np.full(nbytes, 0xFF, np.uint8)
 
     def upload(self, place: CardMemory, array: np.ndarray) -> None:
+        self._passing.pop(place.address, None)
         self._memory.view(place.address, array.nbytes)[:] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
 
     def download(self, address: int, nbytes: int) -> np.ndarray:
-        return self._memory.view(address, nbytes).copy()
+        return self._memory.read(address, nbytes)
 
     def require_here(self, array: CardArray, name: str) -> None:
         if array.address < 0:
@@ -55,6 +60,8 @@ class EmulatedCard:
 
     def record(self, work: Sequence[Work]) -> Replay:
         def replay(first: Sequence[Transfer]) -> None:
+            for address, nbytes in self._passing.items():
+                self._memory.forget(address, nbytes)
             for item in (*first, *work):
                 self._do(item)
 
@@ -78,15 +85,15 @@ class EmulatedCard:
         if isinstance(item, Transfer):
             size = item.source.nbytes
             source, target = item.source.address, item.card.address + item.start
-            self._memory.view(target, size)[:] = self._memory.view(source, size)
+            self._memory.view(target, size)[:] = self._memory.read(source, size)
             self.moved.append(("inside", size))
             return
         size = item.stop - item.start
-        card, host = self._memory.view(item.card.address + item.start, size), item.host[item.start : item.stop]
+        place, host = item.card.address + item.start, item.host[item.start : item.stop]
         if item.to_card:
-            card[:] = host
+            self._memory.view(place, size)[:] = host
         else:
-            host[:] = card
+            host[:] = self._memory.read(place, size)
         self.moved.append(("up" if item.to_card else "down", size))
 
 

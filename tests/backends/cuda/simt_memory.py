@@ -1,27 +1,35 @@
 """Memory of an emulated card: one flat space with gaps, and the shared memory of blocks. Both know who touched what.
 
-A kernel may not touch what nobody allocated, nor may two threads touch one element in the same launch if one of them
-stores; in shared memory, not between two barriers.
+A kernel may not touch what nobody allocated, nor read what nobody stored; nor may two threads touch one element in the
+same launch if one of them stores; in shared memory, not between two barriers.
 """
 
 from __future__ import annotations
 
 import numpy as np
+from simt_races import Races
 
 GAP = 256
 NOBODY, MANY = -1, -2
+OWNED, FILLED = 1, 3
+"""What is noted of a byte: that somebody allocated it, and also that it holds something."""
 
 
 class Fault(Exception):
     """What a card would do silently, or die of."""
 
 
+def of_all_bytes(note: int, itemsize: int) -> np.unsignedinteger:
+    """A number of ``itemsize`` bytes of which each is ``note``."""
+    return np.full(itemsize, note, np.uint8).view(f"u{itemsize}")[0]
+
+
 class DeviceMemory:
     """Bytes at addresses from ``GAP`` on; pieces begin at multiples of 256 with gaps between them."""
 
     def __init__(self, capacity: int = 1 << 26) -> None:
-        self.bytes, self.owned = np.zeros(capacity, np.uint8), np.zeros(capacity, bool)
-        self.stored_by = np.zeros(capacity // 4, np.int64)  # only what is used is ever touched
+        self.bytes, self._state = np.zeros(capacity, np.uint8), np.zeros(capacity, np.uint8)
+        self._races = Races(capacity)
         self.end = GAP
 
     def allocate(self, nbytes: int) -> int:
@@ -30,45 +38,56 @@ class DeviceMemory:
         self.end = -(-(address + nbytes + GAP) // 256) * 256
         if self.end > self.bytes.size:
             raise MemoryError("the emulated card has no more memory")
-        self.owned[address : address + nbytes] = True
         self.bytes[address : address + nbytes] = 0xFF  # NaN, in every kind of float
+        self.forget(address, nbytes)
         return address
 
     def view(self, address: int, nbytes: int) -> np.ndarray:
-        """The bytes of a piece, for the host."""
+        """The bytes of a piece, for the host to fill."""
+        self._state[address : address + nbytes] = FILLED
         return self.bytes[address : address + nbytes]
 
+    def read(self, address: int, nbytes: int) -> np.ndarray:
+        """A copy of the bytes of a piece."""
+        return self.bytes[address : address + nbytes].copy()
+
+    def forget(self, address: int, nbytes: int) -> None:
+        """A piece holds nothing that a kernel may read, until somebody stores there."""
+        self._state[address : address + nbytes] = OWNED
+
     def start_launch(self) -> None:
-        """Forget who stored what: launches follow one another."""
-        self.stored_by[: self.end // 4] = NOBODY
+        """Launches follow one another: what one stores, the next may read."""
+        self._races.start_launch()
 
-    def _check(self, at: np.ndarray, nbytes: int) -> None:
-        if (at % nbytes).any():
-            raise Fault(f"an address is no multiple of {nbytes}")
-        if at.size and (at.min() < 0 or at.max() + nbytes > self.end):
+    def _noted(self, at: np.ndarray, dtype: np.dtype, needed: int) -> np.ndarray:
+        """Whether what is noted of all bytes of elements at byte addresses has the bits ``needed``."""
+        if (at % dtype.itemsize).any():
+            raise Fault(f"an address is no multiple of {dtype.itemsize}")
+        if at.size and (at.min() < 0 or at.max() + dtype.itemsize > self.end):
             raise Fault("an address outside of all memory")
-        if not (self.owned[at].all() and self.owned[at + nbytes - 1].all()):
-            raise Fault("an address outside of what was allocated")
+        bits = of_all_bytes(needed, dtype.itemsize)
+        return (self._state.view(bits.dtype).take(at // dtype.itemsize) & bits) == bits
 
-    def load(self, at: np.ndarray, dtype: np.dtype, lanes: np.ndarray) -> np.ndarray:
-        """Elements at byte addresses; lanes: the thread of each."""
-        self._check(at, dtype.itemsize)
-        owner = self.stored_by[at // 4]
-        if ((owner != NOBODY) & (owner != lanes)).any():
+    def load(self, at: np.ndarray, dtype: np.dtype, lanes: np.ndarray, filled: bool = True) -> np.ndarray:
+        """Elements at byte addresses; lanes: the thread of each. filled: they have to hold something."""
+        if not self._noted(at, dtype, FILLED if filled else OWNED).all():
+            if self._noted(at, dtype, OWNED).all():
+                raise Fault("a thread reads what nobody stored")
+            raise Fault("an address outside of what was allocated")
+        if not self._races.read(at, dtype.itemsize, lanes):
             raise Fault("a thread reads what another one stored in the same launch")
-        return self.bytes.view(dtype)[at // dtype.itemsize]
+        return self.bytes.view(dtype).take(at // dtype.itemsize)
 
     def store(self, at: np.ndarray, values: np.ndarray, lanes: np.ndarray) -> None:
         """Store elements at byte addresses."""
-        self._check(at, values.dtype.itemsize)
-        if values.dtype.itemsize >= 4:  # threads may store neighbours within a word
-            owner = self.stored_by[at // 4]
-            if ((owner != NOBODY) & (owner != lanes)).any():
-                raise Fault("two threads store the same element")
-            self.stored_by[at // 4] = lanes
-            if (self.stored_by[at // 4] != lanes).any():
-                raise Fault("two threads store the same element at once")
-        self.bytes.view(values.dtype)[at // values.dtype.itemsize] = values
+        itemsize = values.dtype.itemsize
+        if not self._noted(at, values.dtype, OWNED).all():
+            raise Fault("an address outside of what was allocated")
+        if did := self._races.store(at, itemsize, lanes):
+            raise Fault(f"a thread stores what another one {did} in the same launch")
+        self.bytes.view(values.dtype)[at // itemsize] = values
+        filled = of_all_bytes(FILLED, itemsize)
+        self._state.view(filled.dtype)[at // itemsize] = filled
 
 
 class SharedMemory:

@@ -87,15 +87,19 @@ class Words(WarpgroupWords):
     # ---- memory -----------------------------------------------------------------------------------------------------
 
     def load(self, code: str, count: int, a: Any, i: Any) -> Any:
-        """One element, or ``count`` of them as a tuple; halves as the floats that they stand for."""
+        """One element, or ``count`` of them as a tuple; halves as the floats that they stand for.
+
+        Of several, somebody must have stored the first: the others may be channels that fill up a block, which kernels
+        load with it and leave alone.
+        """
         self._require_aligned(code, count, a, i)
-        found = [self._load(code, a, i + k) for k in range(count)]
+        found = [self._load(code, a, i + k, filled=k == 0) for k in range(count)]
         return found[0] if count == 1 else tuple(found)
 
-    def _load(self, code: str, a: Any, i: Any) -> np.ndarray:
+    def _load(self, code: str, a: Any, i: Any, filled: bool) -> np.ndarray:
         dtype = stored_as(code)
         at = self._active(a, np.int64) + self._active(i, np.int64) * dtype.itemsize
-        found = self.memory.load(at, dtype, self.number[self.mask])
+        found = self.memory.load(at, dtype, self.number[self.mask], filled)
         if code == "bf":
             found = from_bfloat16(found)
         return self._whole(found.astype(np.float32) if code == "f2" else found)

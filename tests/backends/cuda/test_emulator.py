@@ -8,10 +8,12 @@ import simt
 from simt_memory import DeviceMemory, Fault
 
 
-def run(source: str, n: int = 64, threads: int = 64, *, blocks: int = 1) -> np.ndarray:
-    """The n floats that ``def k(y)`` stored."""
-    memory = DeviceMemory(1 << 16)
+def run(source: str, n: int = 64, threads: int = 64, *, blocks: int = 1, given: bool = False) -> np.ndarray:
+    """The n floats that ``def k(y)`` stored; given: they are 0, 1, 2 and so on before."""
+    memory = DeviceMemory(1 << 18)
     y = memory.allocate(4 * n)
+    if given:
+        memory.view(y, 4 * n).view(np.float32)[:] = np.arange(n)
     simt.launch(memory, "k", source, blocks, threads, [y])
     return memory.view(y, 4 * n).view(np.float32).copy()
 
@@ -78,15 +80,12 @@ MISTAKES = {
         "    barrier()\n", "    if thread() < 32:\n        barrier()\n"
     ),
     "outside of what was allocated": "def k(y):\n    st_f4(y, thread() + 1, f4(0.0))\n",
-    "two threads store the same element": "def k(y):\n    st_f4(y, quot(thread(), 2), f4(0.0))\n",
-    "another one stored in the same launch": (
-        "def k(y):\n    st_f4(y, thread(), f4(0.0))\n    st_f4(y, thread(), ld_f4(y, 63 - thread()))\n"
-    ),
     "no multiple of 16": "def k(y):\n    v = ld4(y, 1)\n",
     "outside of what was declared": "def k(y):\n    s = shared(60)\n    sst(s, thread(), f4(0.0))\n",
     "not all threads of a warp": "def k(y):\n    if thread() < 7:\n        st_f4(y, 0, swap(f4(0.0), 1))\n",
     "is called, and a variable": "def k(y):\n    rest = 1\n    st_f4(y, thread(), f4(rest(thread(), 2)))\n",
     "outside of 32 bits": "def k(y):\n    st_f4(y, thread(), f4(quot(thread() - 1, 2)))\n",
+    "reads what nobody stored": "def k(y):\n    st_f4(y, thread(), ld_f4(y, thread()))\n",
 }
 
 
@@ -94,3 +93,94 @@ MISTAKES = {
 def test_mistakes_are_found(mistake: str) -> None:
     with pytest.raises(Fault, match=mistake):
         run(MISTAKES[mistake])
+
+
+STORED, READ, SEEN = "stores what another one stored", "stores what another one read", "reads what another one stored"
+KINDS = {"f4": "f4(0.0)", "f8": "f8(0.0)", "i4": "0", "i8": "0", "f2": "f4(0.0)", "bf": "f4(0.0)", "u1": "0", "i2": "0"}
+RACES = [
+    ("    st_KIND(y, quot(t, 2), ZERO)\n", STORED),
+    ("    if t > 40:\n        st_KIND(y, 7, ZERO)\n    if t < 3:\n        st_KIND(y, 7, ZERO)\n", STORED),
+    ("    v = ld_KIND(y, t ^ 1)\n    st_KIND(y, t, v)\n", READ),
+    ("    v = ld_KIND(y, t)\n    barrier()\n    st_KIND(y, t ^ 1, v)\n", READ),
+    ("    v = ld_KIND(y, 0)\n    if t == 63:\n        st_KIND(y, 0, v)\n", READ),
+    ("    if t == 41:\n        v = ld_KIND(y, 7)\n    if t == 3:\n        st_KIND(y, 7, ld_KIND(y, 7))\n", READ),
+    ("    st_KIND(y, t, ZERO)\n    v = ld_KIND(y, t ^ 1)\n", SEEN),
+    ("    if t == 0:\n        st_KIND(y, 0, ZERO)\n    barrier()\n    v = ld_KIND(y, 0)\n", SEEN),
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("body", "found"), RACES)
+def test_races_in_global_memory(body: str, found: str, kind: str) -> None:
+    """Threads that touch an element of any size, one of them storing, in one launch; a barrier does not help."""
+    text = body.replace("KIND", kind).replace("ZERO", KINDS[kind])
+    with pytest.raises(Fault, match=found):
+        run(f"def k(y):\n    t = thread()\n{text}", 128, given=True)
+
+
+MIXED = [
+    ("    if t == 0:\n        st_u1(y, 3, 0)\n    if t == 63:\n        v = ld_f4(y, 0)\n", SEEN),
+    ("    v = ld_u1(y, t)\n    if t == 63:\n        st_f4(y, 0, f4(0.0))\n", READ),
+    ("    st_i2(y, t, 0)\n    st_f8(y, quot(t, 2), f8(0.0))\n", STORED),
+    ("    st_f8(y, t, f8(0.0))\n    st_u1(y, 8 * t + 15, 0)\n", STORED),
+    ("    v = ld_f8(y, t)\n    st_f4(y, 2 * t + 3, f4(0.0))\n", READ),
+]
+
+
+@pytest.mark.parametrize(("body", "found"), MIXED)
+def test_races_between_elements_of_two_sizes(body: str, found: str) -> None:
+    with pytest.raises(Fault, match=found):
+        run(f"def k(y):\n    t = thread()\n{body}", 256, given=True)
+
+
+def test_races_between_blocks() -> None:
+    """Also of blocks that the emulator runs one after another."""
+    blocks = 2 * simt.LANES // 64
+    source = "def k(y):\n    v = ld_f4(y, 0)\n    barrier()\n    if block() == LAST:\n        st_f4(y, thread(), v)\n"
+    with pytest.raises(Fault, match=READ):
+        run(source.replace("LAST", str(blocks - 1)), blocks=blocks, given=True)
+    with pytest.raises(Fault, match=STORED):
+        run("def k(y):\n    st_u1(y, rest(block(), 1000) * 64 + thread(), 0)\n", 16000, blocks=blocks)
+
+
+LEGAL = {
+    "in place": "    st_f4(y, t, ld_f4(y, t) + f4(1.0))\n    st_f4(y, t, ld_f4(y, t) + f4(1.0))\n",
+    "neighbours": "    st_u1(y, t, 0)\n    st_i2(y, 64 + t, 0)\n    v = ld_u1(y, t)\n",
+    "what nobody stores": "    v = ld_f4(y, 0) + ld_f4(y, quot(t, 3))\n    st_f4(y, 64 + t, v + ld_f4(y, 0))\n",
+    "parts of a word": "    st_u1(y, 4 * t, 1)\n    st_u1(y, 4 * t + 3, 1)\n    v = ld_f4(y, t)\n    st_i4(y, t, 0)\n",
+    "filled up": "    v = ld8_f4(y, t * 8 + 120) if t == 0 else ld8_f4(y, 0)\n",
+}
+
+
+@pytest.mark.parametrize("case", LEGAL)
+def test_what_is_no_race(case: str) -> None:
+    memory = DeviceMemory(1 << 12)
+    y = memory.allocate(512)
+    memory.view(y, 484)[:] = 0
+    for t in ("thread()", "63 - thread()"):  # launches follow one another
+        simt.launch(memory, "k", f"def k(y):\n    t = {t}\n{LEGAL[case]}", 1, 64, [y])
+
+
+TURNS = """
+def k(y):
+    s = shared(64)
+    t = thread()
+    sst(s, t, f4(t))
+    barrier()
+    v = sld(s, t) + sld(s, 63 - t) + sld(s, 7)
+    BETWEEN
+    sst(s, TO, v)
+    barrier()
+    st_f4(y, block() * 64 + t, sld(s, t))
+"""
+
+
+def test_a_barrier_orders_readers_and_writers_of_shared_memory() -> None:
+    good = TURNS.replace("TO", "t").replace("BETWEEN", "barrier()")
+    assert run(good, 128, blocks=2).tolist() == [70.0] * 128
+    one_block = "if block() == 0:\n        barrier()"
+    for between in ("pass", one_block):
+        with pytest.raises(Fault, match="another one read, without a barrier"):
+            run(TURNS.replace("TO", "t").replace("BETWEEN", between), 128, blocks=2)
+    with pytest.raises(Fault, match="two threads store the same float"):
+        run(TURNS.replace("TO", "t & 31").replace("BETWEEN", "barrier()"))
