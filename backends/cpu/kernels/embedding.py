@@ -15,41 +15,19 @@ from graphc.backends.cpu.kernels import costs
 from graphc.backends.cpu.rules import Rule, Template
 from graphc.backends.cpu.target import CpuTarget
 from graphc.backends.lines import Lines
+from graphc.backends.segments import BAD_INDEX, BAD_RUNS, INDEX, OPERATORS
 from graphc.ir.opdef import Call
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
 from graphc.ir.types import DType
 
 PARAMS = ("data", "rows", "columns", "width", "indices", "count", "weights", "starts", "y", "status", "ahead", "pairs")
 """columns: numbers of a row, or bytes of two each; width: its bytes. starts: where the runs begin among the indices,
-and their end. ahead: so many rows later is what is fetched. pairs: a scale and a bias a row, for s1."""
-BAD_LENGTHS, BAD_INDEX = 1, 2
-"""The numbers of these errors in the records of all these operators."""
+and their end. ahead: so many rows later is what is fetched. pairs: a scale and a bias a row, for r1."""
 AHEAD_BYTES, LEAST_AHEAD, MOST_AHEAD = 16 << 10, 16, 64
 """What is fetched ahead: rows of so many bytes together, which a first-level cache holds besides those in use."""
 VECTORS = (8, 4, 2, 1)
 """How many vectors of a row are summed at once, the most first."""
 LINE = 64
-
-OPERATORS = {
-    "SparseLengthsSum": ("f4", "", False),
-    "SparseLengthsMean": ("f4", "", True),
-    "SparseLengthsWeightedSum": ("f4", "each", False),
-    "LengthsSum": ("f4", "", False),
-    "LengthsMean": ("f4", "", True),
-    "LengthsWeightedSum": ("f4", "each", False),
-    "SparseLengthsSumFused8BitRowwise": ("u1", "", False),
-    "SparseLengthsMeanFused8BitRowwise": ("u1", "", True),
-    "SparseLengthsWeightedSumFused8BitRowwise": ("u1", "each", False),
-    "SparseLengthsSumFused4BitRowwise": ("u4", "", False),
-    "SparseLengthsMeanFused4BitRowwise": ("u4", "", True),
-    "SparseLengthsWeightedSumFused4BitRowwise": ("u4", "each", False),
-    "GatherFused8BitRowwise": ("u1", "", False),
-    "SparseLengthsSum8BitsRowwise": ("s1", "", False),
-    "SparseLengthsMean8BitsRowwise": ("s1", "", True),
-    "SparseLengthsWeightedSum8BitsRowwise": ("s1", "each", False),
-    "SparseLengthsWeightedMean8BitsRowwise": ("s1", "each", True),
-}
-"""Operator -> elements of its table, whether rows have weights, whether sums become means. f4: or float16, f2."""
 
 
 class Rows(NamedTuple):
@@ -65,10 +43,16 @@ ROWS = {
     "f4": Rows(DType.FLOAT, 4, "vload", "vloadm"),
     "f2": Rows(DType.FLOAT16, 2, "vload_h", "vloadm_h"),
     "u1": Rows(DType.UINT8, 1, "vload_u1", "vload_u1m"),
-    "u4": Rows(DType.UINT8, 1, "vload_u1", "vload_u1m"),
-    "s1": Rows(DType.UINT8, 1, "vload_u1", "vload_u1m"),
+    "q4": Rows(DType.UINT8, 1, "vload_u1", "vload_u1m"),
+    "r1": Rows(DType.UINT8, 1, "vload_u1", "vload_u1m"),
 }
-"""By the elements: float32, float16, bytes of a number each or of two, bytes whose scales are a tensor of their own."""
+"""By the code of a table (``backends/segments.py``)."""
+SERVED = {
+    name: form
+    for name, form in OPERATORS.items()
+    if form.runs in ("lengths", "single") and form.how not in ("max", "place") and not form.mapped
+    if ROWS.keys() >= {*form.tables}
+}
 
 
 def emit_places(spec: KernelSpec, target: CpuTarget) -> str:
@@ -84,7 +68,7 @@ def emit_places(spec: KernelSpec, target: CpuTarget) -> str:
             s("least = min(least, length)")
         s("st_i8(starts, runs, total)")
         with s.block("if least < 0 or total != count:"):
-            s(f"st_i8(ld(p, 4), 0, {BAD_LENGTHS})")
+            s(f"st_i8(ld(p, 4), 0, {BAD_RUNS})")
             with s.block("for i in range(runs + 1):"):
                 s("st_i8(starts, i, 0)")
     return s.text()
@@ -92,7 +76,7 @@ def emit_places(spec: KernelSpec, target: CpuTarget) -> str:
 
 def emit_sums(spec: KernelSpec, target: CpuTarget) -> str:
     """Source of ``embedding_sums{table, index, weighted, mean, single}``: a unit is one run."""
-    s, lanes, each = Lines(), target.lanes, 2 if spec["table"] == "u4" else 1
+    s, lanes, each = Lines(), target.lanes, 2 if spec["table"] == "q4" else 1
     with s.block(f"def {spec.name}(p, lo, hi, tid):"):
         for i, name in enumerate(PARAMS):
             s(f"{name} = ld(p, {i})")
@@ -116,7 +100,7 @@ def emit_sums(spec: KernelSpec, target: CpuTarget) -> str:
 
 def _sum(s: Lines, spec: KernelSpec, places: Sequence[str], lanes: int, part: bool) -> None:
     """The sum of a run's rows at these vectors, the last of which may be a part of one."""
-    bytes_, weighted, packed = spec["table"] in ("u1", "u4", "s1"), spec["weighted"] != "", spec["table"] == "u4"
+    bytes_, weighted, packed = spec["table"] in ("u1", "q4", "r1"), spec["weighted"] != "", spec["table"] == "q4"
     kind = ROWS[str(spec["table"])]
     for i in range(len(places)):
         s(f"a{i} = vzero()")
@@ -134,7 +118,7 @@ def _sum(s: Lines, spec: KernelSpec, places: Sequence[str], lanes: int, part: bo
         s("row = data + at * width")
         if bytes_:
             load = "lds_h" if packed else "ld_f4"
-            pair = "pairs + 8 * at" if spec["table"] == "s1" else "row + columns"
+            pair = "pairs + 8 * at" if spec["table"] == "r1" else "row + columns"
             s(f"scale, bias = {load}({pair}, 0), {load}({pair}, 1)")
             if weighted:
                 s("weight = ld_f4(weights, k)")
@@ -176,7 +160,7 @@ def _fetch(s: Lines, spec: KernelSpec, columns: int, part: bool) -> None:
     for line in range(0, size * columns, LINE):
         s(f"prefetch(later + c * {size} + {line}, 0)")
     ends_here = size > 1 and not part
-    if spec["table"] == "s1":
+    if spec["table"] == "r1":
         s(f"prefetch(pairs + {_row(spec, 'k + ahead')} * 8, 0)")
     s(f"prefetch(later + {f'c * {size} + {size * columns}' if ends_here else 'width'} - {size}, 0)")
 
@@ -185,40 +169,26 @@ def _row(spec: KernelSpec, k: str) -> str:
     return f"np.int64(ld_{spec['index']}(indices, {k}))" if spec["index"] else k
 
 
-def _inputs(call: Call) -> tuple[int | None, int | None, int | None]:
-    """Where the weights, the indices and the lengths are among the inputs."""
-    if call.node.op.startswith("Gather"):
-        return None, 1, None
-    table, weighted, _ = OPERATORS[call.node.op]
-    lengths = call.n_inputs - (2 if table == "s1" else 1)
-    return (1 if weighted else None), (lengths - 1 if call.node.op.startswith("Sparse") else None), lengths
-
-
 def _choose(call: Call, target: CpuTarget) -> Choice | None:
-    table, weighted, mean = OPERATORS[call.node.op]
-    data, (_, indices, lengths) = call.type(0), _inputs(call)
-    table = "f2" if (table, data.dtype) == ("f4", DType.FLOAT16) else table
-    if data.dtype is not ROWS[table].dtype or data.layout.block > 1:
+    form, data = SERVED[call.node.op], call.type(0)
+    table = next((code for code in form.tables if ROWS[code].dtype is data.dtype), None)
+    index = INDEX.get(call.type(form.ports()["indices"]).dtype) if form.indexed else ""
+    if table is None or data.layout.block > 1 or index is None:
         return None
-    index = (
-        "" if indices is None else {DType.INT32: "i4", DType.INT64: "i8"}.get(call.type(indices).dtype or DType.FLOAT)
-    )
-    if index is None:
-        return None
-    single = int(lengths is None)
-    spec = KernelSpec.make("embedding_sums", table=table, index=index, weighted=weighted, mean=int(mean), single=single)
+    hows = {"weighted": "each" if form.weighted else "", "mean": int("mean" in form.how)}
+    spec = KernelSpec.make("embedding_sums", table=table, index=index, single=int(form.runs == "single"), **hows)
     return Choice("embedding", spec, {}, 300 + costs.stream_ns(_read(call)))
 
 
 def _read(call: Call) -> int:
     """Bytes of the rows that a call reads."""
-    data, (_, indices, _) = call.type(0), _inputs(call)
+    data, indices = call.type(0), SERVED[call.node.op].ports().get("indices")
     rows = max(data.static_shape[0], 1)
     return data.nbytes if indices is None else data.nbytes // rows * call.type(indices).size
 
 
 def _needs(call: Call, choice: Choice, target: CpuTarget) -> Needs:
-    lengths = _inputs(call)[2]
+    lengths = SERVED[call.node.op].ports().get("runs")
     places = 0 if lengths is None else 8 * (call.type(lengths).size + 1)
     return Needs(dense=frozenset(range(call.n_inputs)), dense_out=True, workspace=places)
 
@@ -227,8 +197,9 @@ def _bind(
     call: Call, choice: Choice, ins: Sequence[View | None], outs: Sequence[View], workspace: Address, target: CpuTarget
 ) -> list[Step]:
     assert choice.spec is not None
-    weights, indices, lengths = (None if i is None else ins[i] for i in _inputs(call))
-    data, scales = ins[0], ins[-1] if choice.spec["table"] == "s1" else None
+    views = {name: ins[i] for name, i in SERVED[call.node.op].ports().items()}
+    weights, indices, lengths, scales = (views.get(name) for name in ("weights", "indices", "runs", "scales"))
+    data = views["data"]
     assert data is not None
     rows, runs = data.type.static_shape[0], outs[0].type.static_shape[0]
     columns, label = outs[0].type.size // max(runs, 1), call.node.results[0].name
@@ -242,7 +213,7 @@ def _bind(
     if runs == 0:
         return steps
     params = (
-        *(data.address, rows, columns // (2 if choice.spec["table"] == "u4" else 1), width),
+        *(data.address, rows, columns // (2 if choice.spec["table"] == "q4" else 1), width),
         *(indices.address if indices else 0, count, weights.address if weights else 0),
         *(workspace if lengths else 0, outs[0].address, Address("status")),
         max(LEAST_AHEAD, min(MOST_AHEAD, AHEAD_BYTES // max(width, 1))),
@@ -252,5 +223,5 @@ def _bind(
     return [*steps, (task,)]
 
 
-RULES = (Rule("embedding", tuple(OPERATORS), _choose, _needs, _bind),)
+RULES = (Rule("embedding", tuple(SERVED), _choose, _needs, _bind),)
 TEMPLATES = (Template("embedding_places", emit_places), Template("embedding_sums", emit_sums))

@@ -12,169 +12,28 @@ addition, and a number of a quantised row is code * scale + bias, fused, before 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from graphc.backends.cuda.kernels.across import WARP
-from graphc.backends.cuda.kernels.each_thread import each_thread
-from graphc.backends.cuda.kernels.loops import zero_task
+from graphc.backends.cuda.kernels.segment_starts import find_starts, room
 from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, require_reach
 from graphc.backends.cuda.target import CudaTarget
 from graphc.backends.lines import Lines
+from graphc.backends.segments import BAD_INDEX, BAD_THIRD, INDEX, OPERATORS, Form
 from graphc.ir.opdef import Call
-from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Step, Task, View
+from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
 from graphc.ir.types import DType
 
+SERVED = {name: form for name, form in OPERATORS.items() if form.how != "weighted mean" and form.runs != "single"}
 PARAMS: tuple[str, ...] = ("total", "chunks", "data", "rows", "columns", "width", "indices", "count")
 PARAMS += ("weights", "room", "mapping", "known", "scales", "starts", "y", "status")
 """total: groups. chunks: of the columns of a run. width: bytes of a row. count: rows of all runs. room: of weights.
 known: length of the mapping. scales: address of (scale, bias) pairs. starts: of runs, or the ids where unsorted."""
-BAD_RUNS, BAD_INDEX, BAD_THIRD = 1, 2, 3
-"""The numbers of these errors in the records of all these operators; the third: too few weights, a bad mapping."""
 AT_ONCE = 4
 """Rows whose loads are under way together."""
-STRETCH, STRETCHES = 16, 1024
-"""Lengths that a thread adds up at least, and the most threads that do."""
 QUADRATIC = 1 << 30
 """Pairs of a run and a row that runs of unsorted ids may look at; above, the CPU is quicker."""
 BITS = {"u1": 8, "q4": 4, "q2": 2, "r1": 8}
-"""Bits of a number of a quantised table. u1, q4, q2: fused rows, r1: bytes with scales of their own."""
-TAILS = {"u1": 8, "q4": 4, "q2": 4}
-"""Bytes of scale and bias at the end of a fused row."""
-
-
-@dataclass(frozen=True)
-class Form:
-    """An operator. tables: codes of the tables that it takes. how: sum, mean, each (a weight a row), place (a weight a
-    position in the run), max. runs: lengths, sorted, unsorted. indexed: rows are chosen. mapped: indices are mapped."""
-
-    tables: tuple[str, ...]
-    how: str
-    runs: str = "lengths"
-    indexed: bool = True
-    mapped: bool = False
-
-    def ports(self) -> dict[str, int]:
-        """The inputs' numbers."""
-        names = ["data", *(["weights"] if self.how in ("each", "place") else []), *(["indices"] * self.indexed), "runs"]
-        names += ["mapping"] * self.mapped + ["scales"] * ("r1" in self.tables)
-        return {name: i for i, name in enumerate(names)}
-
-
-def _forms() -> dict[str, Form]:
-    hows = {"Sum": "sum", "Mean": "mean", "WeightedSum": "each"}
-    found = {}
-    for name, how in {**hows, "Max": "max"}.items():
-        found[f"Lengths{name}"] = Form(("f4",), how, indexed=False)
-        found[f"SparseLengths{name}"] = Form(("f4", "f2"), how)
-    found["SparseLengthsPositionalWeightedSum"] = Form(("f4", "f2"), "place")
-    for name, how in hows.items():
-        for table, bits in (("u1", 8), ("q4", 4), ("q2", 2)):
-            found[f"SparseLengths{name}Fused{bits}BitRowwise"] = Form((table,), how)
-            found[f"SparseLengths{name}{bits}BitRowwiseSparse"] = Form((table,), how, mapped=True)
-        found[f"SparseLengths{name}8BitsRowwise"] = Form(("r1",), how)
-        for runs in ("Sorted", "Unsorted"):
-            for prefix in ("", "Sparse"):
-                form = Form(("f4",), how, runs.lower(), indexed=bool(prefix))
-                found[f"{prefix}{runs}Segment{name}"] = form
-                found[f"g.fill.{prefix}{runs}Segment{name}"] = form
-    return found
-
-
-OPERATORS = _forms()
-INDEX: dict[DType | None, str] = {DType.INT32: "i4", DType.INT64: "i8"}
-
-
-# ---- where runs begin -----------------------------------------------------------------------------------------------
-
-
-def emit_parts(spec: KernelSpec, target: CudaTarget) -> str:
-    """Source of ``segment_parts``: the sum and the least of each stretch of lengths; and whether ids are in range."""
-    s = Lines()
-    with each_thread(s, spec, ("lengths", "runs", "stretch", "parts", "n"), "t", "n"):
-        s("total, least = 0, 0")
-        with s.block("for i in range(t * stretch, min((t + 1) * stretch, runs)):"):
-            s("total = total + i64(ld_i4(lengths, i))")
-            s("least = min(least, i64(ld_i4(lengths, i)))")
-        s("st_i8(parts, 2 * t, total)")
-        s("st_i8(parts, 2 * t + 1, least)")
-    return s.text()
-
-
-def emit_starts(spec: KernelSpec, target: CudaTarget) -> str:
-    """Source of ``segment_starts``: where runs begin, and the end of the last; zeros where lengths are wrong."""
-    s = Lines()
-    with each_thread(s, spec, ("lengths", "runs", "stretch", "parts", "n", "count", "starts", "status"), "t", "n"):
-        s("at, total, least = 0, 0, 0")
-        with s.block("for j in range(n):"):
-            s("part = i64(ld_i8(parts, 2 * j))")
-            s("total = total + part")
-            s("at = at + (part if j < t else 0)")
-            s("least = min(least, i64(ld_i8(parts, 2 * j + 1)))")
-        s("good = 0 if (least < 0) | (total != count) else 1")
-        with s.block("if (t == 0) & (good == 0):"):
-            s(f"fail(status, {BAD_RUNS})")
-        with s.block("for i in range(t * stretch, min((t + 1) * stretch, runs)):"):
-            s("st_i8(starts, i, at * good)")
-            s("at = at + i64(ld_i4(lengths, i))")
-        with s.block("if t == 0:"):
-            s("st_i8(starts, runs, total * good)")
-    return s.text()
-
-
-def emit_search(spec: KernelSpec, target: CudaTarget) -> str:
-    """Source of ``segment_search``: for each run, and the one after the last, the first of sorted ids not below it."""
-    s = Lines()
-    with s.block(f"def {spec.name}(ids, count, runs, starts):"):
-        s(f"t = i64(block()) * {spec.int('threads')} + thread()")
-        with s.block("if t <= runs:"):
-            s("low, high = 0, count")
-            with s.block("while low < high:"):
-                s("middle = (low + high) >> 1")
-                with s.block("if ld_i4(ids, middle) < t:"):
-                    s("low = middle + 1")
-                with s.block("else:"):
-                    s("high = middle")
-            s("st_i8(starts, t, low)")
-    return s.text()
-
-
-def emit_ids(spec: KernelSpec, target: CudaTarget) -> str:
-    """Source of ``segment_ids``: an error where one of unsorted ids is that of no run."""
-    s = Lines()
-    with (
-        each_thread(s, spec, ("ids", "count", "runs", "status"), "t", "count"),
-        s.block("if (ld_i4(ids, t) < 0) | (ld_i4(ids, t) >= runs):"),
-    ):
-        s(f"fail(status, {BAD_RUNS})")
-    return s.text()
-
-
-def emit_count_sorted(spec: KernelSpec, target: CudaTarget) -> str:
-    """Source of ``segment_count_sorted``: the number of runs of sorted ids without gaps, an error for others."""
-    s = Lines()
-    with each_thread(s, spec, ("ids", "count", "dims", "status"), "t", "count"):
-        s("id, before = i64(ld_i4(ids, t)), i64(ld_i4(ids, max(t - 1, 0)))")
-        s("before = before if t > 0 else 0")
-        with s.block("if (id < before) | (id > before + (1 if t > 0 else 0)):"):
-            s(f"fail(status, {BAD_RUNS})")
-        with s.block("if t == count - 1:"):
-            s("st_i8(dims, 0, id + 1)")
-    return s.text()
-
-
-def emit_count_all(spec: KernelSpec, target: CudaTarget) -> str:
-    """Source of ``segment_count_all``: one more than the largest id, an error for negative ones; from 0 on."""
-    s = Lines()
-    with each_thread(s, spec, ("ids", "count", "dims", "status"), "t", "count"):
-        s("id = i64(ld_i4(ids, t))")
-        with s.block("if id < 0:"):
-            s(f"fail(status, {BAD_RUNS})")
-        with s.block("else:"):
-            s("fail(dims, id + 1)")
-    return s.text()
-
-
-# ---- the rows of a run ----------------------------------------------------------------------------------------------
+"""Bits of a number of a quantised table."""
 
 
 def emit_sums(spec: KernelSpec, target: CudaTarget) -> str:
@@ -291,9 +150,6 @@ def _add(s: Lines, spec: KernelSpec, r: int, place: str) -> None:
             s(f"{a} = fma(w{r}, {v}, {a})" if weighted else f"{a} = {a} + {v}")
 
 
-# ---- the rule -------------------------------------------------------------------------------------------------------
-
-
 def _table(call: Call, form: Form) -> str | None:
     """The code of the table; None for one that the kernels do not read."""
     dtype, tables = call.type(0).dtype, form.tables
@@ -305,7 +161,7 @@ def _table(call: Call, form: Form) -> str | None:
 
 
 def _choose(call: Call, target: CudaTarget) -> Choice | None:
-    form = OPERATORS[call.node.op]
+    form = SERVED[call.node.op]
     ports, table = form.ports(), _table(call, form)
     if table is None or any(v is not None and v.type.layout.block > 1 for v in call.node.operands):
         return None
@@ -328,9 +184,7 @@ def _choose(call: Call, target: CudaTarget) -> Choice | None:
 
 def _needs(call: Call, choice: Choice, target: CudaTarget) -> Needs:
     runs = call.node.results[0].type.static_shape[0]
-    return Needs(
-        dense=frozenset(range(len(call.node.operands))), dense_out=True, workspace=8 * (runs + 1 + 2 * STRETCHES)
-    )
+    return Needs(dense=frozenset(range(len(call.node.operands))), dense_out=True, workspace=room(runs))
 
 
 def _width(table: str, columns: int, aligned: bool) -> tuple[int, int]:
@@ -349,94 +203,44 @@ def _width(table: str, columns: int, aligned: bool) -> tuple[int, int]:
 def _bind(
     call: Call, choice: Choice, ins: Sequence[View | None], outs: Sequence[View], workspace: Address, target: CudaTarget
 ) -> list[Step]:
-    form, spec, y = OPERATORS[call.node.op], choice.spec, outs[0]
-    assert spec is not None
+    form, y, label = SERVED[call.node.op], outs[0], call.node.results[0].name
     views = {name: v for name, i in form.ports().items() if (v := ins[i]) is not None}
-    data, ids = views["data"], views["runs"]
     require_reach(*views.values(), y)
-    runs, rows = y.type.static_shape[0], data.type.static_shape[0]
-    columns, width = y.type.size // max(runs, 1), data.type.nbytes // max(rows, 1)
-    count = views["indices"].type.size if form.indexed else rows
-    if form.runs != "lengths":
-        count = ids.type.size
-    starts, parts = workspace, workspace.plus(8 * (runs + 1))
-    label = call.node.results[0].name
-    steps: list[Step] = []
-    if form.runs == "lengths":
-        stretch = max(STRETCH, -(-runs // STRETCHES))
-        n = max(1, -(-runs // stretch))
-        steps.append(_task("segment_parts", (ids.address, runs, stretch, parts, n), n, label))
-        given = (ids.address, runs, stretch, parts, n, count, starts, Address("status"))
-        steps.append(_task("segment_starts", given, n, label))
-    elif form.runs == "sorted":
-        steps.append(_task("segment_search", (ids.address, count, runs, starts), runs + 1, label))
-    else:
-        starts = ids.address
-        steps.append(_task("segment_ids", (ids.address, count, runs, Address("status")), count, label))
-    each, lanes = _width(str(spec["table"]), columns, data.address.offset % 16 == 0)
-    spec = KernelSpec.make(spec.template, **{**dict(spec.params), "each": each, "lanes": lanes})
-    chunks = -(-columns // (lanes * each))
-    total = runs * chunks
-
-    def address(name: str) -> Address | int:
-        return views[name].address if name in views else 0
-
-    room = views["weights"].type.size if "weights" in views else 0
-    known = views["mapping"].type.size if "mapping" in views else 0
-    params = (
-        *(total, max(chunks, 1), data.address, rows, columns, width, address("indices"), count),
-        *(address("weights"), room, address("mapping"), known, address("scales"), starts, y.address, Address("status")),
-    )
-    traffic = count * width + y.type.nbytes
-    steps.append((Task(spec, params, blocks_for(total * lanes), label, 2 * count * columns, traffic),))
+    runs, rows = y.type.static_shape[0], views["data"].type.static_shape[0]
+    count = rows if form.runs == "lengths" else views["runs"].type.size
+    if form.indexed and form.runs == "lengths":
+        count = views["indices"].type.size
+    steps = find_starts(form.runs, views["runs"], runs, count, workspace, label)
+    starts = views["runs"].address if form.runs == "unsorted" else workspace
+    steps.append((_sums(choice, views, y, count, starts, label),))
     return [step for step in steps if step[0].units]
 
 
-def _task(template: str, params: tuple[int | Address, ...], threads: int, label: str) -> Step:
-    spec = KernelSpec.make(template, threads=THREADS)
-    return (Task(spec, params, blocks_for(threads), label, threads, 8 * threads),)
-
-
-SIZES = {f"g.sizes.{name}": form for name, form in OPERATORS.items() if form.runs != "lengths" and name[:2] != "g."}
-"""The operators that find how many runs there are."""
-COUNTS = {"sorted": "sorted", "unsorted": "all"}
-
-
-def _choose_count(call: Call, target: CudaTarget) -> Choice | None:
-    form = SIZES[call.node.op]
-    if call.type(form.ports()["runs"]).dtype is not DType.INT32:
-        return None
-    return Choice("segment_count", KernelSpec.make(f"segment_count_{COUNTS[form.runs]}", threads=THREADS))
-
-
-def _needs_count(call: Call, choice: Choice, target: CudaTarget) -> Needs:
-    return Needs(dense=frozenset(range(len(call.node.operands))), dense_out=True)
-
-
-def _bind_count(
-    call: Call, choice: Choice, ins: Sequence[View | None], outs: Sequence[View], workspace: Address, target: CudaTarget
-) -> list[Step]:
-    ids = ins[SIZES[call.node.op].ports()["runs"]]
+def _sums(choice: Choice, views: dict[str, View], y: View, count: int, starts: Address, label: str) -> Task:
+    """The task that reduces the runs of ``count`` rows; starts: where they begin, or the ids where unsorted."""
     assert choice.spec is not None
-    assert ids is not None
-    label, count = call.node.results[0].name, ids.type.size
-    zeros = tuple(zero_task(v.address, v.type.size, v.type.nbytes // v.type.size, label) for v in outs if v.type.size)
-    if not outs[0].type.size or not count:  # the number of runs was given, or there are no rows
-        return [zeros] if zeros else []
-    params = (ids.address, count, outs[0].address, Address("status"))
-    return [zeros, (Task(choice.spec, params, blocks_for(count), label, count, 4 * count),)]
+    data = views["data"]
+    runs, rows = y.type.static_shape[0], data.type.static_shape[0]
+    columns, width = y.type.size // max(runs, 1), data.type.nbytes // max(rows, 1)
+    each, lanes = _width(str(choice.spec["table"]), columns, data.address.offset % 16 == 0)
+    spec = KernelSpec.make(choice.spec.template, **{**dict(choice.spec.params), "each": each, "lanes": lanes})
+    chunks = -(-columns // (lanes * each))
+    total = runs * chunks
+
+    def address(name: str) -> Param:
+        return views[name].address if name in views else 0
+
+    def size(name: str) -> int:
+        return views[name].type.size if name in views else 0
+
+    params = (
+        *(total, max(chunks, 1), data.address, rows, columns, width, address("indices"), count),
+        *(address("weights"), size("weights"), address("mapping"), size("mapping"), address("scales")),
+        *(starts, y.address, Address("status")),
+    )
+    traffic = count * width + y.type.nbytes
+    return Task(spec, params, blocks_for(total * lanes), label, 2 * count * columns, traffic)
 
 
-RULES = (
-    Rule("segments", tuple(OPERATORS), _choose, _needs, _bind),
-    Rule("segment_count", tuple(SIZES), _choose_count, _needs_count, _bind_count),
-)
-TEMPLATES = (
-    Template("segment_count_sorted", emit_count_sorted),
-    Template("segment_count_all", emit_count_all),
-    Template("segment_parts", emit_parts),
-    Template("segment_starts", emit_starts),
-    Template("segment_search", emit_search),
-    Template("segment_ids", emit_ids),
-    Template("segment_sums", emit_sums),
-)
+RULES = (Rule("segments", tuple(SERVED), _choose, _needs, _bind),)
+TEMPLATES = (Template("segment_sums", emit_sums),)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from harness import Machine, bind_call, build_call, run_call
 
-from graphc.backends.cpu.kernels.embedding import OPERATORS
+from graphc.backends.cpu.kernels.embedding import SERVED
 from graphc.ir.reference import evaluate_node
 
 rng = np.random.default_rng(3)
@@ -16,7 +16,7 @@ LENGTHS = np.array([3, 0, 1, 20, 2], np.int32)
 
 def operands(op: str, columns: int, index: type = np.int64) -> list[np.ndarray]:
     """A table, weights, indices and lengths as the operator takes them. columns: an even number for 4-bit rows."""
-    kind, weighted, _ = OPERATORS[op]
+    kind, weighted = SERVED[op].tables[0], SERVED[op].weighted
     count = int(LENGTHS.sum())
     sparse = not op.startswith("Lengths")
     rows = 7 if sparse else count
@@ -24,12 +24,12 @@ def operands(op: str, columns: int, index: type = np.int64) -> list[np.ndarray]:
     if kind == "u1":
         scales = rng.standard_normal((rows, 2)).astype(np.float32).view(np.uint8).reshape(rows, 8)
         table = np.concatenate([rng.integers(0, 256, (rows, columns)).astype(np.uint8), scales], 1)
-    if kind == "u4":
+    if kind == "q4":
         halves = rng.standard_normal((rows, 2)).astype(np.float16).view(np.uint8).reshape(rows, 4)
         table = np.concatenate([rng.integers(0, 256, (rows, columns // 2)).astype(np.uint8), halves], 1)
-    if kind == "s1":
+    if kind == "r1":
         table = rng.integers(0, 256, (rows, columns)).astype(np.uint8)
-    scales = [rng.standard_normal((rows, 2)).astype(np.float32)] if kind == "s1" else []
+    scales = [rng.standard_normal((rows, 2)).astype(np.float32)] if kind == "r1" else []
     weights = [rng.standard_normal(count).astype(np.float32)] if weighted else []
     indices = [rng.integers(0, rows, count).astype(index)] if sparse else []
     return [table, *weights, *indices, *([] if op.startswith("Gather") else [LENGTHS]), *scales]
@@ -50,9 +50,9 @@ WIDE_ONLY = (
 """Tested on one target: what they add is the same code as for the other tables."""
 
 
-@pytest.mark.parametrize("op", [op for op in OPERATORS if op not in WIDE_ONLY])
+@pytest.mark.parametrize("op", [op for op in SERVED if op not in WIDE_ONLY])
 def test_every_operator(machine: Machine, op: str) -> None:
-    each = 2 if OPERATORS[op][0] == "u4" else 1
+    each = 2 if SERVED[op].tables[0] == "q4" else 1
     for columns in (1, machine.target.lanes, 8 * machine.target.lanes + 5):
         check(machine, op, operands(op, each * columns))
 
