@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from graphc.plan import load as load
     from graphc.quantization import Quantized as Quantized
     from graphc.quantization import quantize as quantize
+    from graphc.tuning import tuning_of as tuning_of
+    from graphc.tuning_file import write_tuning as write_tuning
 
 _NAMES = {
     "graphc.comparison": ("Comparison", "compare"),
@@ -47,6 +49,8 @@ _NAMES = {
     "graphc.operators": ("Int8Tensor", "run_operator"),
     "graphc.plan": ("Plan", "load"),
     "graphc.quantization": ("Quantized", "quantize"),
+    "graphc.tuning": ("tuning_of",),
+    "graphc.tuning_file": ("write_tuning",),
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from graphc.backends.cpu import peak
 from graphc.backends.cuda.target import is_cuda
-from graphc.ir import Graph, RunError, TensorType
+from graphc.ir import DType, Graph, RunError, TensorType
+from graphc.ir.bfloat16 import to_bfloat16
 from graphc.ir.schedule import Step
 from graphc.plan import Plan
 
@@ -113,6 +114,9 @@ def random_arrays(graph: Graph, seed: int, types: Mapping[str, TensorType] | Non
         if not type.is_static:
             raise RunError(f"the shape of input '{port.name}' is not known ({type})", "give arrays")
         shape = type.static_shape
+        if type.dtype is DType.BFLOAT16:  # within a net
+            arrays[port.name] = to_bfloat16(rng.standard_normal(shape))
+            continue
         real = np.issubdtype(dtype, np.floating)
         arrays[port.name] = (rng.standard_normal(shape) if real else rng.integers(0, 2, shape)).astype(dtype)
     if given:

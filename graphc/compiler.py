@@ -10,7 +10,7 @@ from operator import index
 import numpy as np
 
 from graphc.backends.cuda.target import is_cuda
-from graphc.engines import Engine, engine_requests, measured
+from graphc.engines import AUTO, Engine, engine_requests, measured
 from graphc.frontends.netdef import Source, import_net, read_net
 from graphc.frontends.netdef.order import require_order
 from graphc.input_shapes import assume_input_shapes
@@ -21,7 +21,9 @@ from graphc.passes.choose_engines import choose_engines
 from graphc.passes.manager import Callback
 from graphc.plan import Plan, require_threads
 from graphc.plan_inputs import IMAGE_RANK
-from graphc.targets import Target, beside, find, library_for, machine_code
+from graphc.targets import Target, beside, find, library_for, machine_code, with_tuning
+from graphc.tuning import measure_tilings, notes_on
+from graphc.tuning_file import TuningFile
 
 InputSpec = Mapping[str, "tuple[int, ...] | TensorType | np.ndarray"]
 PRECISIONS = {"float": "float", "float16": "float16", "half": "float16", "bfloat16": "bfloat16", "bf16": "bfloat16"}
@@ -141,6 +143,8 @@ def compile(
     max_memory: int | str | None = None,
     precision: Precision = "float",
     engine: Engine = "default",
+    tuning: TuningFile | None = None,
+    tune: bool | float = False,
     progress: Progress | None = None,
 ) -> Plan:
     """Compile a Caffe2 net.
@@ -157,7 +161,9 @@ def compile(
     operators; or a dict of these by the blob that an operator computes, ``"*"`` for all others
     (``docs/half-precision.md``). engine: who computes operators on a card: ``"default"``, graphc's kernels;
     ``"CUDNN"``, NVIDIA's libraries where they can; ``"net"``, these where the NetDef names them; ``"auto"``, where they
-    are faster on this machine's card; or a dict by blob, ``"*"`` for all others (``docs/cuda.md``). Raises
+    are faster on this machine's card; or a dict by blob, ``"*"`` for all others (``docs/cuda.md``). tuning: which tiles
+    kernels of a card have, instead of those that a model says: a ``Tuning``, or the path of one. tune: measure them on
+    this machine's card; as a number, what is not measured after so many seconds is left to the model. Raises
     ``GraphcError`` and its kinds.
     """
     graph = import_model(predict_net, init_net, inputs)
@@ -171,6 +177,8 @@ def compile(
         max_memory=max_memory,
         precision=precision,
         engine=engine,
+        tuning=tuning,
+        tune=tune,
         progress=progress,
     )
 
@@ -186,13 +194,16 @@ def compile_graph(
     max_memory: int | str | None = None,
     precision: Precision = "float",
     engine: Engine = "default",
+    tuning: TuningFile | None = None,
+    tune: bool | float = False,
     progress: Progress | None = None,
     prepare: bool = True,
 ) -> Plan:
     """Compile an imported graph; see ``compile``. prepare: have the machine code now, not when the plan first runs."""
     require_threads(threads)
     limit = None if max_memory is None else byte_count(max_memory)
-    machine = find(target)
+    machine = find(target) if tuning is None else with_tuning(find(target), tuning)
+    seconds = _tuning_seconds(tune, tuning is not None)
     engines = engine_requests(engine, is_cuda(machine.name))
     require_runnable(graph)
     _add_outputs(graph, outputs)
@@ -211,12 +222,30 @@ def compile_graph(
         choose_engines(mine, own.library, requests)
         return Plan.build(mine, own.library, cores, own, limit)
 
+    if tune:
+        fixed = {name: word for name, word in engines.items() if word != AUTO}
+        found = measure_tilings(trial(fixed), seconds, lambda done, total: report("tune", done, total))
+        graph.notes += notes_on(found)
+        code = machine_code(library_for(with_tuning(machine, found.tuning)), beside=beside(target))
     if engines:
         choose_engines(graph, code.library, measured(engines, trial))
     plan = Plan.build(graph, code.library, cores, code, limit)
     if prepare:
         plan.prepare(lambda done, total: report("kernels", done, total))
     return plan
+
+
+def _tuning_seconds(tune: bool | float, given: bool) -> float | None:
+    """For how long to measure, None for no limit; raises ``GraphcError``."""
+    if isinstance(tune, bool):
+        seconds = None
+    elif isinstance(tune, int | float) and tune > 0:
+        seconds = float(tune)
+    else:
+        raise GraphcError(f"tune is {tune!r}", "give True, or for how many seconds to measure: tune=60")
+    if tune and given:
+        raise GraphcError("tiles are to be measured, and a table of them is given", "give one of tune and tuning")
+    return seconds
 
 
 def _add_outputs(graph: Graph, names: Sequence[str]) -> None:

@@ -33,7 +33,7 @@ from graphc.runtime.card_executor import CardExecutor, CardTimes
 from graphc.runtime.executor import Executor
 from graphc.runtime.planfile import read_plan, write_plan
 from graphc.runtime.team import MAX_WORKERS
-from graphc.targets import find, library_for, machine_code
+from graphc.targets import library_for, machine_code, stored_target, tuning_text
 
 AnySegment = NativeSegment | HostSegment
 Arrays = Sequence[np.ndarray]
@@ -312,6 +312,7 @@ class Plan:
         offsets, nbytes = _offsets(constants)
         body: dict[str, Any] = {
             "target": self.target,
+            "tuning": tuning_text(self.code.library),
             "generators": generators(),
             "threads": self.threads,
             "graph": print_graph(self.graph),
@@ -461,7 +462,7 @@ def _restore(body: dict[str, Any], tail: np.ndarray, threads: int | None, allow_
         {n: KernelObject.unpack(o) for n, o in found.items()} if allow_native else {}
         for found in (body["native"], body.get("beside_native", {}))
     ]
-    code = machine_code(library_for(find(body["target"])), objects[0], body.get("beside", "native"))
+    code = machine_code(library_for(stored_target(body["target"], body["tuning"])), objects[0], body.get("beside", "native"))
     if objects[1]:
         code.beside.objects |= objects[1]
     threads = threads or body["threads"]

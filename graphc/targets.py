@@ -5,16 +5,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from graphc.backends.cpu import target as cpu
 from graphc.backends.cpu.library import CpuLibrary
 from graphc.backends.cpu.target import CpuTarget
 from graphc.backends.cuda import target as cuda
 from graphc.backends.cuda.library import CudaLibrary
 from graphc.backends.cuda.target import CudaTarget
+from graphc.backends.cuda.tuning import UNTUNED, Tuning
 from graphc.backends.load import KernelObject
 from graphc.cuda_code import CudaCode
+from graphc.ir import GraphcError
 from graphc.kernel_code import KernelCode, TargetLibrary
 from graphc.machine_code import MachineCode
+from graphc.tuning_file import TuningFile, read_tuning
 
 Target = CpuTarget | CudaTarget
 
@@ -25,9 +30,27 @@ def find(name: str) -> Target:
     return cuda.find(name.partition("+")[0]) if cuda.is_cuda(name) else cpu.find(name)
 
 
+def with_tuning(target: Target, tuning: TuningFile) -> CudaTarget:
+    """A card with a table of tilings; raises ``GraphcError`` for a CPU, and for a table that is not for the target."""
+    if not isinstance(target, CudaTarget):
+        raise GraphcError(f"a table of tilings is of cards, the target is '{target.name}'", "give a card: --target")
+    return replace(target, tuning=read_tuning(tuning, target))
+
+
 def beside(name: str) -> str:
     """The CPU of a target called ``name``: what stands behind the plus, else this machine's."""
     return name.partition("+")[2] or "native"
+
+
+def stored_target(name: str, tuning: str) -> Target:
+    """The target of a plan, with the text of its table of tilings, which is empty where it has none."""
+    return with_tuning(find(name), Tuning.parse(tuning)) if tuning else find(name)
+
+
+def tuning_text(library: TargetLibrary) -> str:
+    """The text of the table of tilings that a library goes by, empty where it has none."""
+    tuning = library.target.tuning if isinstance(library, CudaLibrary) else UNTUNED
+    return str(tuning) if tuning.entries else ""
 
 
 def library_for(target: Target) -> TargetLibrary:

@@ -20,6 +20,7 @@ from graphc.cli.dump import dump
 from graphc.cli.models import models
 from graphc.cli.quantize import quantize_command
 from graphc.cli.run import run
+from graphc.cli.tune import tune_command
 from graphc.ir import GraphcError
 
 
@@ -49,6 +50,7 @@ for command in (
     ops,
     models,
     quantize_command,
+    tune_command,
     completion,
 ):
     graphc.add_command(command)

@@ -26,8 +26,12 @@ from graphc.cli.options import (
     parse_engines,
     parse_inputs,
     parse_precisions,
+    pipeline_option,
+    precision_option,
+    seconds_option,
     target_option,
     threads_option,
+    tuning_option,
 )
 from graphc.compiler import Progress as Report
 from graphc.compiler import compile as compile_net
@@ -41,16 +45,13 @@ from graphc.plan import Plan
 @target_option
 @threads_option
 @level_options
-@click.option("--pipeline", help="Passes instead of a level, e.g. infer_types,canonicalize,fold_constants.")
+@pipeline_option
 @half_options
-@click.option(
-    "--precision",
-    "requests",
-    multiple=True,
-    metavar="BLOB=KIND",
-    help="Precision of the operator that computes a blob: float, float16 or bfloat16. Repeatable.",
-)
+@precision_option
 @engine_option
+@tuning_option
+@click.option("--tune", is_flag=True, help="Measure tiles on this machine's card; what it has measured before counts.")
+@seconds_option
 @click.option("--keep", multiple=True, metavar="BLOB", help="A further blob that the plan returns. Repeatable.")
 @click.option("--native", is_flag=True, help="Store machine code in the plan too.")
 @max_memory_option
@@ -67,6 +68,9 @@ def compile_command(
     precision: str,
     requests: tuple[str, ...],
     engines: tuple[str, ...],
+    tuning: str | None,
+    tune: bool,
+    tune_seconds: float | None,
     keep: tuple[str, ...],
     native: bool,
     max_memory: str | None,
@@ -79,7 +83,10 @@ def compile_command(
     graphc compile predict_net.pb --init init_net.pb -o plan.pkl
     graphc compile predict_net.pb --init init_net.pb --input data=1,3,227,227 --target avx2 -o plan.pkl
     graphc compile predict_net.pb --init init_net.pb --bf16 --precision conv1=float -o plan.pkl
+    graphc compile predict_net.pb --init init_net.pb --half --target cuda:sm_90a --tune -o plan.pkl
     """
+    if tune_seconds is not None and not tune:
+        raise click.UsageError("--tune-seconds is for --tune")
     start = time.perf_counter()
     with progress_bars() as report:
         plan = compile_net(
@@ -94,6 +101,8 @@ def compile_command(
             max_memory=max_memory,
             precision={"*": precision, **parse_precisions(requests)},
             engine=parse_engines(engines),
+            tuning=tuning,
+            tune=tune if tune_seconds is None else tune_seconds,
             progress=report,
         )
     plan.save(output, native=native)

@@ -29,6 +29,7 @@ from graphc.passes.place_devices import place_devices
 from graphc.plan import Plan, load
 from graphc.tables import commented, graph_table, printable
 from graphc.targets import find, library_for
+from graphc.tuning_text import tiling_lines
 
 FORMATS = ("text", "dot", "svg", "html", "json")
 STAGES = ("imported", "typed", "optimised", "scheduled", "kernels")
@@ -134,7 +135,8 @@ def _show_schedule(plan: Plan, stage: str, form: str) -> str:
         return json.dumps(
             [{"schedule": print_schedule(s), "arena_bytes": s.arena_bytes} for s in plan.schedules], indent=1
         )
-    return "\n\n".join(print_schedule(s) + "\n" + commented(memory_table(s, check_memory(s))) for s in plan.schedules)
+    texts = [print_schedule(s) + "\n" + commented(memory_table(s, check_memory(s))) for s in plan.schedules]
+    return "\n\n".join([*texts, *filter(None, [commented(tiling_lines(plan))])])
 
 
 def _dump_net(

@@ -42,6 +42,26 @@ engine_option = click.option(
     "(these where the NetDef names them), auto (where they are faster on this machine's card); with BLOB= for the "
     "operator that computes it alone. Repeatable.",
 )
+tuning_option = click.option(
+    "--tuning",
+    type=click.Path(exists=True, dir_okay=False),
+    help="Tiles of a card's kernels as 'graphc tune' measured them, instead of those that a model says.",
+)
+seconds_option = click.option(
+    "--tune-seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Begin no measurement after so many seconds; a model chooses what is left.",
+)
+precision_option = click.option(
+    "--precision",
+    "requests",
+    multiple=True,
+    metavar="BLOB=KIND",
+    help="Precision of the operator that computes a blob: float, float16 or bfloat16. Repeatable.",
+)
+pipeline_option = click.option(
+    "--pipeline", help="Passes instead of a level, e.g. infer_types,canonicalize,fold_constants."
+)
 max_memory_option = click.option(
     "--max-memory",
     metavar="BYTES",

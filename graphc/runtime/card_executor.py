@@ -138,6 +138,11 @@ class CardExecutor:
         single = [(t, self.card.measure([launch], repeats)) for t, launch in zip(self._tasks, self._launches) if each]
         return CardTimes(whole, [(task, float(np.median(times))) for task, times in single])
 
+    def measure_blob(self, blob: str, times: int, repeats: int) -> list[float]:
+        """How long the launches take that compute a blob, done several times in one recorded sequence."""
+        launches = [launch for task, launch in zip(self._tasks, self._launches) if task.label == blob]
+        return self.card.measure(launches * times, repeats)
+
     def _output(self, k: int, port: Port) -> Array:
         start = self._out_starts[k]
         if k not in self._resident:

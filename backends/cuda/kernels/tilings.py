@@ -5,7 +5,8 @@ from __future__ import annotations
 from graphc.backends.cuda.kernels import conv_tile, tensor_tile
 from graphc.backends.cuda.target import CudaTarget
 from graphc.backends.cuda.tiling import Problem, Tile, Tiling
-from graphc.ir import LoweringError
+from graphc.backends.cuda.tuning import REMEDY, Tuning
+from graphc.ir import GraphcError, LoweringError
 
 FAMILIES = (conv_tile.candidates, tensor_tile.candidates)
 
@@ -32,8 +33,7 @@ def decide(problem: Problem, target: CudaTarget) -> Tiling | None:
         if str(tiling) == tuned:
             return tiling
     raise LoweringError(
-        f"the table of tilings says '{tuned}' for '{problem}', which no kernel of {target.name} does",
-        "the table is of another graphc or was changed: measure again (graphc tune), or compile without it",
+        f"the table of tilings says '{tuned}' for '{problem}', which no kernel of {target.name} does", REMEDY
     )
 
 
@@ -46,3 +46,18 @@ def parts_for(tile: Tile, problem: Problem, target: CudaTarget) -> int:
     if decided is not None and decided.tile == tile:
         return decided.parts
     return next((tiling.parts for tiling in candidates(problem, target) if tiling.tile == tile), 1)
+
+
+def require_known(tuning: Tuning, target: CudaTarget, name: str) -> None:
+    """Raise ``GraphcError`` unless kernels of the target do all that a table says; name: of its file."""
+    for text, found in tuning.entries.items():
+        try:
+            problem = Problem.parse(text)
+        except (ValueError, TypeError):
+            raise GraphcError(
+                f"{name} has an entry for '{text:.100}', which is no problem of a tiling", REMEDY
+            ) from None
+        if found.tiling not in map(str, candidates(problem, target)):
+            raise GraphcError(
+                f"{name} says '{found.tiling:.100}' for '{text}', which no kernel of {target.name} does", REMEDY
+            )
