@@ -50,6 +50,11 @@ class KernelSpec:
         """The library that does the task (``ir/library_call.py``); empty where the kernel is one to generate."""
         return str(dict(self.params).get("library", ""))
 
+    @property
+    def shared(self) -> int:
+        """Bytes of shared memory that a block of a card's kernel is launched with, beside what the code declares."""
+        return int(dict(self.params).get("shared", 0))
+
     def __str__(self) -> str:
         return self.template + "{" + ",".join(f"{k}={v!r}" for k, v in self.params) + "}"
 

@@ -22,8 +22,8 @@ class CudaTarget:
 
     arch: NVIDIA's name; its machine code runs on the capabilities ``runs_on``, (major, least and last minor).
     Of the card modelled, to steer choices and never answers: processors: multiprocessors; of each of them in a clock
-    products: multiply-adds of halves by ``mma``, cached: bytes from the second-level cache; shared: bytes of shared
-    memory. tuning: what was measured instead of modelled.
+    products: multiply-adds of halves by ``mma``, warpgroup_products: by ``wgmma``, 0 where there is none; cached: bytes
+    from the second-level cache; shared: bytes of shared memory. tuning: what was measured instead of modelled.
     """
 
     arch: str
@@ -31,6 +31,7 @@ class CudaTarget:
     runs_on: tuple[int, int, int]
     processors: int
     products: int
+    warpgroup_products: int
     cached: int
     shared: int
     tuning: Tuning = field(default=UNTUNED, repr=False, compare=False)
@@ -54,8 +55,8 @@ TARGETS = {
     for t in (
         # machine code serves its own major version from its minor on; that of an "a" its own version only
         # an A100 and an H100: NVIDIA's figures; of the latter's tensor cores mma reaches about 0.6, of the caches half
-        CudaTarget("sm_80", (8, 0), (8, 0, 9), 108, 1024, 32, 164 << 10),
-        CudaTarget("sm_90a", (9, 0), (9, 0, 0), 132, 1240, 32, 228 << 10),
+        CudaTarget("sm_80", (8, 0), (8, 0, 9), 108, 1024, 0, 32, 164 << 10),
+        CudaTarget("sm_90a", (9, 0), (9, 0, 0), 132, 1240, 2048, 32, 228 << 10),
     )
 }
 

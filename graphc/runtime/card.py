@@ -31,7 +31,7 @@ class CardMemory(Protocol):
 class Launch:
     """One launch of a kernel: ``blocks`` blocks of ``threads`` threads; params: its arguments, int64 each.
 
-    label: what it computes, for people.
+    label: what it computes, for people. shared: bytes of dynamic shared memory of a block.
     """
 
     kernel: Any
@@ -39,6 +39,7 @@ class Launch:
     threads: int
     params: tuple[int, ...]
     label: str = ""
+    shared: int = 0
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,8 @@ class CardExecutor:
         params = tuple(p if isinstance(p, int) else self._resolve(p) for p in task.params)
         if task.kernel.library:
             return self.card.prepare(read_call(task.kernel, params), task.label)
-        return Launch(loaded[task.kernel.name], task.units, task.kernel.int("threads"), params, task.label)
+        kernel = task.kernel
+        return Launch(loaded[kernel.name], task.units, kernel.int("threads"), params, task.label, kernel.shared)
 
     def _resolve(self, a: Address) -> int:
         if a.space in ("in", "out", "status"):

@@ -199,7 +199,8 @@ class NvidiaCard:
 
     def _enqueue(self, item: Work, stream: Any) -> None:
         if isinstance(item, Launch):
-            config = self._core.LaunchConfig(grid=item.blocks, block=item.threads)
+            self._allow_shared(item)
+            config = self._core.LaunchConfig(grid=item.blocks, block=item.threads, shmem_size=item.shared)
             self._core.launch(stream, config, item.kernel, *item.params)
         elif isinstance(item, Request):
             item.enqueue(int((stream if stream is self._stream else stream.stream).handle))
@@ -210,6 +211,14 @@ class NvidiaCard:
         else:
             card, host = item.card.address + item.start, int(item.host.ctypes.data) + item.start
             self._copy(card if item.to_card else host, host if item.to_card else card, item.stop - item.start, stream)
+
+    def _allow_shared(self, item: Launch) -> None:
+        """The driver has to be told of a kernel whose blocks are launched with more than 48 KiB of shared memory."""
+        if item.shared:
+            kind = self._driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+            (failed,) = self._driver.cuKernelSetAttribute(kind, item.shared, item.kernel.handle, self._device.device_id)
+            if int(failed):
+                raise RuntimeError(failed.name)
 
     def _copy(self, target: int, source: int, size: int, stream: Any) -> None:
         if size:

@@ -2,20 +2,26 @@
 
 k runs over pieces of 16 bytes: for each tap of a window the pieces of a pixel's channels. A step multiplies four pieces
 of every pixel and map of a tile. They come to shared memory by copies beside the arithmetic, ``stages - 1`` steps
-ahead; there a pixel or map has a row of 64 bytes whose pieces are exchanged by its number (piece ^ row / 2 mod 4), so
-that neither copies nor loads of matrices meet in a bank. Weights are packed as the tiles need them (``pack``).
+or ``stages - 2`` ahead. How they lie there and are multiplied is a matter of the instruction: ``mma_product.py``,
+``warpgroup_product.py``. Weights are packed as the tiles need them (``pack``).
 """
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
 
+from graphc.backends.cuda.kernels import mma_product, warpgroup_product
 from graphc.backends.cuda.kernels.tensor_tile import ITEMSIZES, PIECE, PIECES, ROW, TensorTile
+from graphc.backends.cuda.kernels.warpgroup_tile import WarpgroupTile
 from graphc.backends.lines import Lines
 from graphc.ir.schedule import KernelSpec
 
+TILE_KINDS: dict[str, type[TensorTile]] = {kind.by: kind for kind in (TensorTile, WarpgroupTile)}
+WAYS = {TensorTile.by: mma_product, WarpgroupTile.by: warpgroup_product}
+"""What places copies in shared memory and multiplies them, by the instruction."""
 FAR = 1 << 29
 """A row that is outside of every image, from whichever row in it one counts; so is the sum of two or three such."""
 NAMES = (
@@ -28,7 +34,8 @@ channels, pieces, maps: of a group. packed: maps of a group with padding, as the
 
 @dataclass(frozen=True)
 class Product:
-    """What the code depends on. kind: that of ``mma``. window: windows are more than single pixels inside the image.
+    """What the code depends on. kind: of elements, f2, bf or u1. window: windows are more than single pixels inside the
+    image.
 
     What is outside of the image is 0; for u1 it is what the 16 bytes at the kernel's parameter ``filling`` say.
     """
@@ -41,7 +48,8 @@ class Product:
     def of_spec(spec: KernelSpec) -> Product:
         """That of a kernel."""
         names = ("pixels", "maps", "warp_pixels", "warp_maps", "stages")
-        return Product(TensorTile(*(spec.int(n) for n in names)), str(spec["kind"]), bool(spec.int("window")))
+        tile = TILE_KINDS[str(spec["by"])](*(spec.int(n) for n in names))
+        return Product(tile, str(spec["kind"]), bool(spec.int("window")))
 
     def static(self) -> dict[str, int | str]:
         """The parameters of a spec."""
@@ -51,12 +59,6 @@ class Product:
     def itemsize(self) -> int:
         """Bytes of an element of X."""
         return ITEMSIZES[self.kind]
-
-    @property
-    def sums(self) -> list[str]:
-        """The names of a thread's sums, four for each product of matrices."""
-        t = self.tile
-        return [f"c{i}_{j}_{k}" for i in range(t.warp_pixels // 16) for j in range(t.warp_maps // 8) for k in range(4)]
 
     def pieces(self, channels: int) -> int:
         """Pieces of so many channels."""
@@ -68,7 +70,8 @@ class Product:
 
 
 def pack(weights: np.ndarray, groups: int, product: Product) -> np.ndarray:
-    """Weights (M, taps, C / groups) as (groups, steps, maps, ``ROW`` bytes), filled up with zeros to whole tiles."""
+    """Weights (M, taps, C / groups) as (groups, steps, maps, ``ROW`` bytes), filled up with zeros to whole tiles; for
+    ``wgmma``, in each tile of maps the pieces are in the order (piece, map)."""
     maps, taps, channels = weights.shape[0] // groups, *weights.shape[1:]
     each, pieces = PIECE // product.itemsize, product.pieces(channels)
     steps, rows = product.packed(maps, taps, channels)
@@ -76,45 +79,47 @@ def pack(weights: np.ndarray, groups: int, product: Product) -> np.ndarray:
     padded[:, :maps, :, :channels] = weights.reshape(groups, maps, taps, channels)
     packed = np.zeros((groups, rows, steps * PIECES * each), weights.dtype)
     packed[:, :, : taps * pieces * each] = padded.reshape(groups, rows, -1)
-    return np.ascontiguousarray(packed.reshape(groups, rows, steps, -1).transpose(0, 2, 1, 3))
+    packed = packed.reshape(groups, rows, steps, -1).transpose(0, 2, 1, 3)
+    if product.tile.by == "wgmma":
+        tiles = packed.reshape(groups, steps, -1, product.tile.maps, PIECES, each)
+        packed = tiles.swapaxes(3, 4).reshape(packed.shape)
+    return np.ascontiguousarray(packed)
 
 
 def emit_sums(s: Lines, product: Product, in_parts: bool = False) -> None:
-    """Code that computes ``product.sums``; it sets ``group``, the first pixel ``p0`` and map ``m0`` of the thread's.
+    """Code that computes ``tile.sums``; it sets ``group``, the first pixel ``p0`` and map ``m0`` of the thread's.
 
     in_parts: of ``each`` steps alone, which part it is ``share`` says; the kernel has the parameters ``groups``, too.
     What the loop carries from step to step has 32 bits, but for addresses.
     """
     tile = product.tile
-    last = (tile.stages - 1) * tile.stage
-    s(f"ring = shared({tile.stages * tile.stage // 4})")
+    way, last = WAYS[tile.by], (tile.stages - 1) * tile.stage
+    s(f"ring = shared({tile.ring // 4})")
     s("t = i64(thread())")
     _emit_place(s, product, in_parts)
-    zero = "i32(0)" if product.kind == "u1" else "f4(0.0)"
-    for i in range(0, len(product.sums), 4):
-        s("; ".join(f"{name} = {zero}" for name in product.sums[i : i + 4]))
-    for stage in range(tile.stages - 1):
+    way.arrange(s, tile)
+    way.zeros(s, tile, product.kind)
+    for stage in range(tile.ahead):
         with s.block(f"if {stage} < own:"):
             s(f"to = ring + {stage * tile.stage}")
             _emit_copies(s, product)
         s("commit()")
-    s(f"stage, ahead, left = i32(0), i32({last}), i32(own)")
+    s(f"stage, ahead, left = i32(0), i32({tile.ahead * tile.stage}), i32(own)")
     with s.block("while left > 0:"):
-        s(f"wait({tile.stages - 2})")
+        s(f"wait({tile.ahead - 1})")
+        way.landed(s)
         s("barrier()")
-        with s.block(f"if left >= {tile.stages}:"):
+        s("from_ = ring + stage")
+        way.begin(s, tile, product.kind)
+        with s.block(f"if left > {tile.ahead}:"):
             s("to = ring + ahead")
             _emit_copies(s, product)
         s("commit()")
-        s("from_ = ring + stage")
-        _emit_products(s, product)
+        way.end(s, tile, product.kind)
         for name in ("stage", "ahead"):
             s(f"{name} = i32({name} + {tile.stage} if {name} < {last} else 0)")
         s("left = i32(left - 1)")
-    s("lane, warp = t & 31, t >> 5")
-    across = tile.maps // tile.warp_maps
-    s(f"p0 = p0 + quot(warp, {across}) * {tile.warp_pixels} + (lane >> 2)")
-    s(f"m0 = m0 + rest(warp, {across}) * {tile.warp_maps} + (lane & 3) * 2")
+    way.finish(s, tile)
 
 
 def _emit_place(s: Lines, product: Product, in_parts: bool) -> None:
@@ -139,16 +144,6 @@ def _emit_place(s: Lines, product: Product, in_parts: bool) -> None:
         s(f"row{j}, column{j} = i32(row if p < pixels else {2 * FAR}), i32(column)")
     _emit_piece(s, product)
     s(f"wide = weights + ((group * steps + begin) * packed + m0) * {ROW} + t * {PIECE}")
-    s(f"line_at = i32(line * {ROW} + ((part ^ (line >> 1 & 3)) << 4))")
-    s(f"map_at = i32({tile.pixels * ROW} + (t >> 2) * {ROW} + (((t & 3) ^ (t >> 3 & 3)) << 4))")
-    across = tile.maps // tile.warp_maps
-    s(f"lane, down, across = t & 31, quot(t >> 5, {across}), rest(t >> 5, {across})")
-    s(f"a_row = down * {tile.warp_pixels} + (lane & 15)")
-    s(f"b_row = across * {tile.warp_maps} + (lane & 7) + (lane >> 4) * 8")
-    for half in range(2):
-        s(f"a{half}_at = i32(a_row * {ROW} + ((((lane >> 4) + {2 * half}) ^ (a_row >> 1 & 3)) << 4))")
-        place = f"b_row * {ROW} + ((((lane >> 3 & 1) + {2 * half}) ^ (b_row >> 1 & 3)) << 4)"
-        s(f"b{half}_at = i32({tile.pixels * ROW} + {place})")
 
 
 def _emit_piece(s: Lines, product: Product) -> None:
@@ -172,7 +167,7 @@ def _emit_piece(s: Lines, product: Product) -> None:
 
 def _emit_copies(s: Lines, product: Product) -> None:
     """Begin to copy this thread's share of the next step to ``to``, and go on to the step behind it."""
-    tile, size = product.tile, product.itemsize
+    tile, size, line = product.tile, product.itemsize, WAYS[product.tile.by].LINE
     quarter, each = tile.threads // PIECES, PIECE // size
     within = f"i32(min(size - piece * {each}, {each}))"
     s(f"count = i32({within if product.window else f'max({within}, 0)'} * {size})")
@@ -182,12 +177,14 @@ def _emit_copies(s: Lines, product: Product) -> None:
         else:
             s(f"has = row{j} < {FAR}")
         if product.kind == "u1":
-            s(f"copy16(to + line_at + {j * quarter * ROW}, x{j} + at if has & (count > 0) else filling, 16)")
+            s(f"copy16(to + line_at + {j * quarter * line}, x{j} + at if has & (count > 0) else filling, 16)")
         else:
-            s(f"copy16(to + line_at + {j * quarter * ROW}, x{j} + at, count if has else 0)")
-    for j in range(PIECES * tile.maps // tile.threads):
+            s(f"copy16(to + line_at + {j * quarter * line}, x{j} + at, count if has else 0)")
+    whole, rest = divmod(PIECES * tile.maps, tile.threads)
+    for j in range(whole + (rest > 0)):
         offset = j * tile.threads * PIECE
-        s(f"copy16(to + map_at + {offset}, wide + {offset}, 16)")
+        with s.block(f"if t < {rest}:") if j == whole else nullcontext():
+            s(f"copy16(to + map_at + {offset}, wide + {offset}, 16)")
     s(f"wide = wide + packed * {ROW}")
     s(f"piece, at = i32(piece + {PIECES}), at + {PIECES} * xc")
     if product.window:
@@ -197,19 +194,3 @@ def _emit_copies(s: Lines, product: Product) -> None:
                 s("q, r, at = i32(0), i32(r + fall), at + next_row")
                 with s.block("if r >= tall:"):
                     s(f"r = i32({FAR})")
-
-
-def _emit_products(s: Lines, product: Product) -> None:
-    """Add the products of the stage at ``from_`` to the sums."""
-    tile = product.tile
-    for half in range(2):
-        for i in range(tile.warp_pixels // 16):
-            s(f"a{i} = matrices(from_ + a{half}_at + {i * 16 * ROW})")
-        for j in range(tile.warp_maps // 16):
-            s(f"b{j} = matrices(from_ + b{half}_at + {j * 16 * ROW})")
-        for i in range(tile.warp_pixels // 16):
-            left = ", ".join(f"a{i}[{k}]" for k in range(4))
-            for j in range(tile.warp_maps // 8):
-                right = ", ".join(f"b{j // 2}[{j % 2 * 2 + k}]" for k in range(2))
-                sums = ", ".join(f"c{i}_{j}_{k}" for k in range(4))
-                s(f"{sums} = mma_{product.kind}({left}, {right}, {sums})")

@@ -10,7 +10,10 @@ stage takes to come where nothing else runs beside. On top come filling the ring
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
+from typing import ClassVar
 
 from graphc.backends.cuda.target import CudaTarget
 from graphc.backends.cuda.tiling import Problem, Tiling
@@ -22,7 +25,7 @@ ROW = PIECE * PIECES
 ITEMSIZES = {"f2": 2, "bf": 2, "u1": 1}
 """Bytes of an element of X, by its kind."""
 STATIC_SHARED = 48 << 10
-"""Bytes of shared memory that a block can have."""
+"""Bytes of shared memory that a kernel can declare; more have to be asked for at the launch."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,9 @@ class TensorTile:
     warp_maps: int
     stages: int
 
+    by: ClassVar[str] = "mma"
+    """The instruction, in specs."""
+
     @property
     def threads(self) -> int:
         """Of a block."""
@@ -45,9 +51,32 @@ class TensorTile:
         """Bytes of a stage of the ring."""
         return (self.pixels + self.maps) * ROW
 
-    def static(self) -> dict[str, int]:
-        """The parameters of a spec."""
+    @property
+    def ring(self) -> int:
+        """Bytes of shared memory of a block."""
+        return self.stages * self.stage
+
+    @property
+    def ahead(self) -> int:
+        """Steps by which copies run ahead of the products."""
+        return self.stages - 1
+
+    @property
+    def sums(self) -> list[str]:
+        """The names of a thread's sums, four for each product of matrices of 16 x 8 of a warp: two neighbouring maps of
+        a pixel, and of the one eight further."""
+        numbers = (range(self.warp_pixels // 16), range(self.warp_maps // 8), range(4))
+        return [f"c{i}_{j}_{k}" for i, j, k in product(*numbers)]
+
+    def rate(self, target: CudaTarget) -> float:
+        """Multiply-adds of halves that a multiprocessor does in a clock."""
+        return target.products
+
+    def static(self) -> dict[str, int | str]:
+        """The parameters of a spec; shared: bytes of dynamic shared memory."""
         return {
+            "by": self.by,
+            "shared": self.ring if self.ring > STATIC_SHARED else 0,
             "pixels": self.pixels,
             "maps": self.maps,
             "warp_pixels": self.warp_pixels,
@@ -60,7 +89,7 @@ class TensorTile:
 
     def resident(self, target: CudaTarget) -> int:
         """Blocks that a multiprocessor has at once."""
-        return max(1, min(target.shared // (self.stages * self.stage + 1024), RESIDENT // self.threads))
+        return max(1, min(target.shared // (self.ring + 1024), RESIDENT // self.threads))
 
     def clocks(self, problem: Problem, parts: int, target: CudaTarget) -> float:
         """Predicted clocks of a product cut into so many parts."""
@@ -69,9 +98,9 @@ class TensorTile:
         each, steps = self.resident(target), -(-size.steps // parts)
         rounds = -(-blocks // (target.processors * each))
         beside = min(each, -(-blocks // target.processors))
-        products = beside * self.pixels * self.maps * (ROW // 2) / target.products
+        products = beside * self.pixels * self.maps * (ROW // 2) / self.rate(target)
         traffic = beside * self.stage / target.cached
-        step = max(products, traffic, LATENCY / (self.stages - 1))
+        step = max(products, traffic, LATENCY / self.ahead)
         results = beside * self.pixels * self.maps * 2 / target.cached
         made = rounds * (steps * step + LATENCY + results) + START
         if parts == 1:
@@ -119,6 +148,11 @@ TILES = (
 
 def candidates(problem: Problem, target: CudaTarget) -> list[Tiling]:
     """Every tile, with every number of parts; of equal ones larger tiles and fewer parts come first."""
-    if problem.kind not in ("f2", "bf", "u1"):
+    return tilings_of(TILES, problem)
+
+
+def tilings_of(tiles: Sequence[TensorTile], problem: Problem) -> list[Tiling]:
+    """Tiles of products on tensor cores, with every number of parts; none where elements are no halves or bytes."""
+    if problem.kind not in ITEMSIZES:
         return []
-    return [Tiling(tile, parts) for tile in TILES for parts in (PARTS if problem.cuts else PARTS[:1])]
+    return [Tiling(tile, parts) for tile in tiles for parts in (PARTS if problem.cuts else PARTS[:1])]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from graphc.backends.cuda.kernels import conv_tile, tensor_tile
+from graphc.backends.cuda.kernels import conv_tile, tensor_tile, warpgroup_tile
 from graphc.backends.cuda.target import CudaTarget
 from graphc.backends.cuda.tiling import Problem, Tile, Tiling
 from graphc.backends.cuda.tuning import REMEDY, Tuning
 from graphc.ir import GraphcError, LoweringError
 
-FAMILIES = (conv_tile.candidates, tensor_tile.candidates)
+FAMILIES = (conv_tile.candidates, tensor_tile.candidates, warpgroup_tile.candidates)
 
 
 def candidates(problem: Problem, target: CudaTarget) -> list[Tiling]:

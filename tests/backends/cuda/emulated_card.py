@@ -74,10 +74,12 @@ class EmulatedCard:
     def _do(self, item: Work) -> None:
         if isinstance(item, Launch):
             self.launches.append(item)
-            params = list(item.params)
             source = self._source(item.kernel)
-            run = simt_loops.launch if "array_" in source else simt.launch
-            run(self._memory, item.kernel, source, item.blocks, item.threads, params)
+            given = (self._memory, item.kernel, source, item.blocks, item.threads, list(item.params))
+            if "array_" in source:
+                simt_loops.launch(*given)
+            else:
+                simt.launch(*given, item.shared)
         else:
             self._copy(item)
 

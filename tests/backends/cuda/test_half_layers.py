@@ -11,9 +11,10 @@ from emulated import answers, emulated_plan
 from emulated_card import EmulatedCard
 from one_net import operator, reference
 from simt_memory import Fault, SharedMemory
+from tiles import TILES, use_only
 
 from graphc.backends.cuda.cubin import Cubin
-from graphc.backends.cuda.kernels import tensor_tile
+from graphc.backends.cuda.kernels import tensor_tile, warpgroup_tile
 from graphc.backends.cuda.kernels.tensor_tile import TensorTile
 from graphc.backends.cuda.kernels.tilings import decide
 from graphc.backends.cuda.target import TARGETS
@@ -76,13 +77,13 @@ def test_convolution(case) -> None:
     assert used == ["conv", "conv_tensor", "relayout"]
 
 
-@pytest.mark.parametrize("tile", tensor_tile.TILES, ids=str)
+@pytest.mark.parametrize("tile", TILES, ids=str)
 def test_every_tile(tile: TensorTile, monkeypatch: pytest.MonkeyPatch) -> None:
     """More pixels, maps and products than a tile has, none of them a multiple of its sizes; and no bank conflicts."""
     memories: list[SharedMemory] = []
     make = SharedMemory.__init__
-    monkeypatch.setattr(SharedMemory, "__init__", lambda self, n: (make(self, n), memories.append(self))[0])
-    monkeypatch.setattr(tensor_tile, "TILES", (tile,))
+    monkeypatch.setattr(SharedMemory, "__init__", lambda self, *n: (make(self, *n), memories.append(self))[0])
+    use_only(monkeypatch, tile)
     first, weights = image(40)
     weights |= {"w": data(138, 40, 3, 3)}
     halves([first, operator("Conv", "r w", "y", kernel=3, pad=1)], {"x": data(1, 4, 12, 12)}, weights)
@@ -286,11 +287,12 @@ def test_the_model_keeps_a_card_busy() -> None:
     """Large products get large tiles and whole sums; few pixels and long sums are cut so that processors have work."""
     for target in TARGETS.values():
         large = Problem("conv", "f2", "f2", 1 << 16, 256, 256, kernel=(3, 3), cuts=True)
-        assert decide(large, target) == Tiling(tensor_tile.TILES[0], 1)
+        tiles = warpgroup_tile.TILES if target.warpgroup_products else tensor_tile.TILES
+        assert decide(large, target) == Tiling(tiles[0], 1)
         small = decide(Problem("conv", "f2", "f2", 49, 512, 512, kernel=(3, 3), cuts=True), target)
         assert small is not None
         assert isinstance(small.tile, TensorTile)
         blocks = -(-49 // small.tile.pixels) * -(-512 // small.tile.maps)
         assert target.processors // 2 < blocks * small.parts <= 2 * target.processors
-        for tile in tensor_tile.TILES:
-            assert tile.stages * tile.stage <= tensor_tile.STATIC_SHARED
+    assert all(tile.ring <= tensor_tile.STATIC_SHARED for tile in tensor_tile.TILES)
+    assert all(tile.ring <= warpgroup_tile.DYNAMIC_SHARED for tile in warpgroup_tile.TILES)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import simt
 from simt_memory import DeviceMemory
+from tiles import TILES, use_only
 
 from graphc.backends.cuda.kernels import tensor_tile
 from graphc.backends.cuda.library import CudaLibrary
@@ -105,8 +106,8 @@ def run(call: Call, arrays: Sequence[np.ndarray]) -> tuple[str, np.ndarray]:
     for step in LIBRARY.bind(call, choice, ins, [out], work):
         for task in step:
             params = [p if isinstance(p, int) else p.offset for p in task.params]
-            source, threads = LIBRARY.source(task.kernel), task.kernel.int("threads")
-            simt.launch(memory, task.kernel.name, source, task.units, threads, params)
+            kernel, source = task.kernel, LIBRARY.source(task.kernel)
+            simt.launch(memory, kernel.name, source, task.units, kernel.int("threads"), params, kernel.shared)
     got = memory.view(out.address.offset, answer.nbytes).view(answer.dtype).reshape(answer.shape)
     return choice.rule, got
 
@@ -132,8 +133,8 @@ def test_sums_in_parts_are_exact(case: Case, monkeypatch: pytest.MonkeyPatch) ->
 def test_every_tile(monkeypatch: pytest.MonkeyPatch) -> None:
     call, arrays = call_of(Case((1, 12, 11, 48), (138, 3, 3, 48), {"pad": 1}, 1 / 9000))
     want = evaluate_node(call.node, arrays)[0]
-    for tile in tensor_tile.TILES:
-        monkeypatch.setattr(tensor_tile, "TILES", (tile,))
+    for tile in TILES:
+        use_only(monkeypatch, tile)
         np.testing.assert_array_equal(run(call, arrays)[1], want)
 
 
