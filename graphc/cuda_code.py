@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from functools import cached_property
+from dataclasses import replace
+from functools import cached_property, partial
 from typing import Any
 from weakref import finalize
 
@@ -16,14 +17,15 @@ from graphc.backends.cuda.compile import compile_kernels
 from graphc.backends.cuda.cubin import Cubin
 from graphc.backends.cuda.library import CudaLibrary
 from graphc.backends.load import KernelObject
-from graphc.ir import PlanError
+from graphc.ir import PlanError, RunError
 from graphc.ir.schedule import KernelSpec, Schedule
-from graphc.kernel_code import KernelCode
+from graphc.kernel_code import KernelCode, input_sizes, require_host_memory
 from graphc.machine_code import MachineCode
 from graphc.planning import PLANNING
-from graphc.runtime.card import Card, CardMemory, Transfer
+from graphc.runtime.card import LESS_MEMORY, Card, CardMemory, Transfer
 from graphc.runtime.card_array import CardArray, card_array
-from graphc.runtime.card_executor import CardExecutor
+from graphc.runtime.card_executor import CardExecutor, PortLayout
+from graphc.runtime.card_stream import CallerStream, caller_stream
 from graphc.runtime.nvidia import NvidiaCard
 
 
@@ -31,16 +33,20 @@ class CudaCode(KernelCode):
     """Kernels of one CUDA target by name. objects: those that came with the plan and may be used.
 
     beside: the name of the CPU target that does what the card does not.
-    card: where they run; the machine's first one, opened when something first runs, unless another is set.
+    card: where they run; the process's card ``number``, opened when something first runs, unless another is set.
     """
 
     ships = True
 
     def __init__(
-        self, library: CudaLibrary, objects: dict[str, KernelObject] | None = None, beside: str = "native"
+        self,
+        library: CudaLibrary,
+        objects: dict[str, KernelObject] | None = None,
+        beside: str = "native",
+        number: int = 0,
     ) -> None:
         super().__init__(library, objects)
-        self._beside_name = beside
+        self._beside_name, self._number = beside, number
         self._target = library.target
         self._card: Card | None = None
         self._constants: dict[int, CardMemory] = {}
@@ -56,12 +62,19 @@ class CudaCode(KernelCode):
         """The card; raises ``GraphcError`` where there is none that runs the target's kernels."""
         with PLANNING:
             if self._card is None:
-                self._card = NvidiaCard(self._target.arch, self._target.serves)
+                self._card = NvidiaCard(self._target.arch, self._target.serves, self._number)
             return self._card
 
     @card.setter
     def card(self, card: Card) -> None:
         self._card = card
+
+    def on_card(self, number: int) -> CudaCode:
+        """The same code for another card of the process; the machine code is shared."""
+        assert isinstance(self.library, CudaLibrary)
+        other = CudaCode(self.library, self.objects, self._beside_name, number)
+        other.beside = self.beside
+        return other
 
     def load(self, specs: Sequence[KernelSpec], progress: Callable[[int, int], None] | None = None) -> None:
         """Have the machine code of these kernels in ``objects``; raises ``GraphcError`` without a compiler."""
@@ -100,11 +113,46 @@ class CudaCode(KernelCode):
         """An array in the card's memory, of graphc or another library, as an input; raises ``RunError``."""
         return card_array(name, value, self.card.stream, self._read)
 
-    def keep(self, array: CardArray) -> CardArray:
-        """A copy that stays: outputs of a run lie where the next run writes."""
-        place = self.card.allocate(array.nbytes)
-        self.card.record(())((Transfer(array, place, 0),))
-        return CardArray(place.address, array.shape, array.dtype, place, self._read)
+    def follow(self, stream: object) -> CallerStream:
+        """By an event on the card; raises ``RunError`` for what is no stream of this card."""
+        found = caller_stream(stream)
+        self.card.follow(found)
+        return found
+
+    def keep(self, arrays: Sequence[CardArray], stream: CallerStream | None) -> list[CardArray]:
+        """Copies that stay, all at once: outputs of a run lie where the next run writes. They are made, and their
+        memory is given back, in the order of the caller's stream."""
+        places = [self.card.allocate(a.nbytes, stream) for a in arrays]
+        self.card.copy([Transfer(a, place, 0) for a, place in zip(arrays, places)], stream)
+        made = None if stream is None else stream.handle
+        return [
+            replace(a, address=p.address, owner=p, stream=made, lend=partial(self.card.lend, p, made))
+            for a, p in zip(arrays, places)
+        ]
+
+    def require_memory(
+        self,
+        schedule: Schedule,
+        constants: Sequence[np.ndarray],
+        threads: int,
+        held: int,
+        resident: Collection[int] = (),
+    ) -> None:
+        """Arena, inputs, outputs, and weights that are not there yet must fit into the card's free memory; what passes
+        through pinned memory into the machine's."""
+        ports = PortLayout.of(schedule, resident)
+        made = sum(p.type.nbytes for k, p in enumerate(schedule.outputs) if k not in resident)
+        require_host_memory(schedule, ports.returned + made)
+        grows = schedule.arena_bytes > held
+        weights = sum(a.nbytes for a in constants if id(a) not in self._constants)
+        needed = ports.nbytes + weights + (schedule.arena_bytes if grows else 0)
+        free = self.card.free_bytes() + (held if grows else 0)
+        if needed > free:
+            raise RunError(
+                f"a run on inputs of these sizes ({input_sizes(schedule)}) needs {needed / 2**30:,.1f} GiB on "
+                f"{self.card.name}, which has {free / 2**30:,.1f} GiB free",
+                LESS_MEMORY,
+            )
 
     def copy_seconds(self, nbytes: int) -> float:
         """The median of some copies, by the card's clock."""
@@ -113,7 +161,7 @@ class CudaCode(KernelCode):
         return float(np.median(self.card.measure([Transfer(array, target, 0)], 20)))
 
     def _read(self, array: CardArray) -> np.ndarray:
-        return self.card.download(array.address, array.nbytes)
+        return self.card.download(array.address, array.nbytes, array.stream)
 
     def _constant(self, array: np.ndarray) -> CardMemory:
         """A weight in the card's memory, once for all executors, for as long as one of them holds the array."""

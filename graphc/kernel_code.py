@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Hashable, Sequence
 from typing import Any, Protocol
 
@@ -13,6 +14,7 @@ from graphc.backends.load import KernelObject
 from graphc.ir import PlanError, RunError
 from graphc.ir.schedule import KernelSpec, Schedule
 from graphc.runtime.card_array import CardArray
+from graphc.runtime.card_stream import CallerStream
 
 TargetLibrary = CpuLibrary | CudaLibrary
 
@@ -37,6 +39,21 @@ class Runner(Protocol):
 
     def fetch(self, name: str) -> np.ndarray:
         """A copy of a kept blob after a run, in plain layout."""
+
+
+def require_host_memory(schedule: Schedule, needed: int) -> None:
+    """Refuse buffers that this machine does not have: the system would grant them and kill the process later."""
+    if hasattr(os, "sysconf") and needed > (have := os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")):
+        raise RunError(
+            f"a run on inputs of these sizes ({input_sizes(schedule)}) needs {needed / 2**30:,.1f} GiB of memory, "
+            f"this machine has {have / 2**30:,.1f} GiB",
+            "use a smaller batch or smaller images",
+        )
+
+
+def input_sizes(schedule: Schedule) -> str:
+    """The types of a schedule's inputs, for messages."""
+    return ", ".join(f"'{p.name}': {p.type}" for p in schedule.inputs)
 
 
 class KernelCode:
@@ -73,8 +90,31 @@ class KernelCode:
             "copy it: tensor.cpu().numpy(), cupy.asnumpy(array); or compile the net for the card",
         )
 
-    def keep(self, array: CardArray) -> CardArray:
-        """A copy of an output on a card that later runs do not overwrite."""
+    def follow(self, stream: object) -> CallerStream:
+        """Have what runs from now on wait for the work that a caller's stream on the card has now."""
+        raise RunError(
+            f"a stream of a card was given, the plan runs on '{self.library.target_name}'",
+            "leave stream= out, or compile the net for the card",
+        )
+
+    def keep(self, arrays: Sequence[CardArray], stream: CallerStream | None) -> list[CardArray]:
+        """Copies of outputs on a card that later runs do not overwrite, and the end of the run: it is waited for, or
+        the caller's stream waits."""
+        raise NotImplementedError
+
+    def require_memory(
+        self,
+        schedule: Schedule,
+        constants: Sequence[np.ndarray],
+        threads: int,
+        held: int,
+        resident: Collection[int] = (),
+    ) -> None:
+        """Raise ``RunError`` where there is not the memory that a new executor takes.
+
+        held: bytes of the arena that it may have, or that is given back for a larger one. resident: as ``executor``
+        takes it.
+        """
         raise NotImplementedError
 
     def copy_seconds(self, nbytes: int) -> float:

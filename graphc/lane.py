@@ -27,6 +27,11 @@ class Lane:
         self._arena, self._scratch = allocate(0), allocate(0)
         self._executors: dict[Hashable, Runner] = {}
 
+    @property
+    def held(self) -> int:
+        """Bytes of the arena."""
+        return self._arena.nbytes
+
     def find(self, key: Hashable) -> Runner | None:
         """The executor kept under a key."""
         return self._executors.get(key)

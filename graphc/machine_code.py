@@ -12,7 +12,7 @@ from graphc.backends.cpu.compile import compile_kernels
 from graphc.backends.cpu.library import CpuLibrary
 from graphc.backends.load import KernelObject, LoadedKernels
 from graphc.ir.schedule import KernelSpec, Schedule
-from graphc.kernel_code import KernelCode
+from graphc.kernel_code import KernelCode, require_host_memory
 from graphc.planning import PLANNING
 from graphc.runtime.executor import Executor, aligned_zeros
 
@@ -53,6 +53,18 @@ class MachineCode(KernelCode):
     def memory(self, nbytes: int) -> np.ndarray:
         """Zero bytes that begin at a cache line."""
         return aligned_zeros(nbytes)
+
+    def require_memory(
+        self,
+        schedule: Schedule,
+        constants: Sequence[np.ndarray],
+        threads: int,
+        held: int,
+        resident: Collection[int] = (),
+    ) -> None:
+        """Arena, scratch memory and outputs must fit into the machine's memory."""
+        outputs = sum(p.type.nbytes for p in schedule.outputs)
+        require_host_memory(schedule, schedule.arena_bytes + schedule.scratch_bytes * threads + outputs)
 
     def executor(
         self,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -110,6 +109,12 @@ class NativeSegment:
                     segment.foreseen = lower(graph, code.library, segment.choices)[0].kernels
         return segment
 
+    def with_code(self, code: KernelCode) -> NativeSegment:
+        """The same segment with other machine code of its target."""
+        made = NativeSegment(self.graph, self.shape_inputs, code, self.threads, self.choices, self.bound)
+        made.foreseen = self.foreseen
+        return made
+
     @property
     def weights(self) -> list[np.ndarray]:
         """Every array that a saved plan needs: packed ones, and the raw ones where kernels may be chosen again."""
@@ -164,8 +169,8 @@ class NativeSegment:
         """A new executor for the shapes compiled for, apart from those that ``run`` uses."""
         if self.bound is None:
             raise RunError("the net has sizes that depend on data: there is no schedule before a run")
-        _require_memory(self.bound[0], self.threads)
         with PLANNING:
+            self.code.require_memory(*self.bound, self.threads, 0)
             return require_host(self._executor(*self.bound))
 
     @property
@@ -187,7 +192,7 @@ class NativeSegment:
     def _new(self, lane: Lane, key: Key, resident: frozenset[int], arrays: Sequence[Any]) -> Runner:
         with PLANNING:
             schedule, constants = self._schedule(key, arrays)
-            _require_memory(schedule, self.threads)
+            self.code.require_memory(schedule, constants, self.threads, lane.held, resident)
             make = partial(self._executor, schedule, constants, resident=resident)
             return lane.add((key, resident), schedule, self.threads, make)
 
@@ -316,18 +321,6 @@ def require_host(executor: Runner) -> Executor:
 def _is_tiny(schedule: Schedule) -> bool:
     """A thread does the work sooner than it wakes another one, which takes some microseconds."""
     return sum(task.flops + task.nbytes for step in schedule.steps for task in step) < TINY
-
-
-def _require_memory(schedule: Schedule, threads: int) -> None:
-    """Refuse buffers that this machine does not have: the system would grant them and kill the process later."""
-    needed = schedule.arena_bytes + schedule.scratch_bytes * threads + sum(p.type.nbytes for p in schedule.outputs)
-    if hasattr(os, "sysconf") and needed > (have := os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")):
-        sizes = ", ".join(f"'{p.name}': {p.type}" for p in schedule.inputs)
-        raise RunError(
-            f"a run on inputs of these sizes ({sizes}) needs {needed / 2**30:,.1f} GiB of memory, "
-            f"this machine has {have / 2**30:,.1f} GiB",
-            "use a smaller batch or smaller images",
-        )
 
 
 def _require_sound(schedule: Schedule, constants: Sequence[np.ndarray]) -> None:

@@ -13,6 +13,7 @@ from graphc.backends.cpu.target import native, targets
 from graphc.backends.cuda.target import is_cuda
 from graphc.backends.identity import generators
 from graphc.backends.load import KernelObject
+from graphc.cuda_code import CudaCode
 from graphc.host_segment import HostSegment
 from graphc.ir import DType, Graph, GraphcError, LoweringError, PlanError, RunError, TensorType, registry
 from graphc.ir.device import COPIES
@@ -30,6 +31,7 @@ from graphc.plan_inputs import as_array, contiguous, is_ready, require_input
 from graphc.runtime.card import Array
 from graphc.runtime.card_array import CardArray, is_on_card
 from graphc.runtime.card_executor import CardExecutor, CardTimes
+from graphc.runtime.card_stream import CallerStream
 from graphc.runtime.executor import Executor
 from graphc.runtime.planfile import read_plan, write_plan
 from graphc.runtime.team import MAX_WORKERS
@@ -140,40 +142,65 @@ class Plan:
 
     # ---- running -----------------------------------------------------------------------------------------------------
 
-    def run(self, inputs: Mapping[str, Any], fetch: Sequence[str] = (), on_card: bool = False) -> dict[str, Any]:
+    def with_card(self, number: int) -> Plan:
+        """The same plan on another card, by its number in this process, from 0; weights of the process and machine code
+        are shared. Whether there is such a card is asked when the plan first runs. Raises ``GraphcError`` for a plan
+        that runs on a CPU."""
+        if not isinstance(self.code, CudaCode):
+            raise GraphcError(f"the plan runs on '{self.target}', not on a card", "compile the net for one: --target")
+        code = self.code.on_card(number)
+        segments = [self._with_code(s, code) for s in self.segments]
+        return Plan(self.graph, self.cut, segments, self.threads, code)
+
+    def _with_code(self, segment: AnySegment, code: KernelCode) -> AnySegment:
+        """The segment with other machine code for the card."""
+        if isinstance(segment, HostSegment):
+            return _host_segment(segment.graph, code, self.threads)
+        return segment.with_code(code) if segment.code is self.code else segment
+
+    def run(
+        self, inputs: Mapping[str, Any], fetch: Sequence[str] = (), on_card: bool = False, stream: object = None
+    ) -> dict[str, Any]:
         """Outputs by blob name, for inputs by blob name.
 
         Inputs are arrays of the plan's dtypes; any size that the net allows is served, a new one costs some
         milliseconds once. A plan for a card also takes arrays in the card's memory, of any library that speaks
         ``__dlpack__`` or ``__cuda_array_interface__``. fetch: further blobs to return, inputs among them. on_card:
-        outputs that the card computes stay in its memory, as ``CardArray``. Raises ``RunError`` for inputs that do not
-        fit and for data that an operator refuses, naming the operator.
+        outputs that the card computes stay in its memory, as ``CardArray``. stream: CUDA's handle of a stream of the
+        caller's on the card, or an object with ``__cuda_stream__``: inputs are read behind the work that it has, and
+        work that it gets later may read the outputs; of a run that has nothing for the host nobody waits for the end.
+        Raises ``RunError`` for inputs that do not fit and for data that an operator refuses, naming the operator.
         """
-        arrays = self._arrays(inputs)
         if isinstance(fetch, str):
             raise RunError(f"fetch is the string '{fetch}'", f"give a list of blob names: fetch=['{fetch}']")
+        behind = None if stream is None else self.code.follow(stream)
+        arrays = self._arrays(inputs)
         keep = frozenset(fetch).difference(self._output_names, self.inputs) if fetch else NOTHING
-        outputs = self._run_arrays(arrays, keep, on_card)
+        outputs = self._run_arrays(arrays, keep, on_card, behind)
         for name in fetch:
             if name not in outputs:
                 outputs[name] = np.array(arrays[[n for n, _, _ in self._ports].index(name)])
         return outputs
 
-    def _run_arrays(self, arrays: list[Array], keep: frozenset[str], on_card: bool) -> dict[str, Any]:
+    def _run_arrays(
+        self, arrays: list[Array], keep: frozenset[str], on_card: bool, behind: CallerStream | None
+    ) -> dict[str, Any]:
         if self._only is None:
-            return self._run_segments(arrays, keep, on_card=on_card)
+            return self._run_segments(arrays, keep, on_card=on_card, behind=behind)
         values, executor = self._only.run(arrays, keep, self._resident[on_card][0])
         try:
-            outputs = dict(zip(self._output_names, map(self._lasting, values) if on_card else values))
+            outputs = dict(zip(self._output_names, self._lasting(values, behind) if on_card else values))
             for name in keep:
                 outputs[name] = executor.fetch(name)
         finally:
             self._only.release(executor)
         return outputs
 
-    def _lasting(self, array: Array) -> Array:
-        """An output that the next run does not overwrite."""
-        return self.code.keep(array) if isinstance(array, CardArray) else array
+    def _lasting(self, arrays: Sequence[Array], behind: CallerStream | None) -> list[Array]:
+        """Outputs that the next run does not overwrite."""
+        staying = [a for a in arrays if isinstance(a, CardArray)]
+        kept = iter(self.code.keep(staying, behind)) if staying else iter(())
+        return [next(kept) if isinstance(a, CardArray) else a for a in arrays]
 
     def run_watched(self, inputs: Mapping[str, np.ndarray], watch: Watch, fetch: Sequence[str] = ()) -> None:
         """Run, and call ``watch`` after each native segment. Raises ``RunError`` as ``run`` does."""
@@ -195,7 +222,12 @@ class Plan:
         return found
 
     def _run_segments(
-        self, arrays: Sequence[Array], keep: frozenset[str], watch: Look | None = None, on_card: bool = False
+        self,
+        arrays: Sequence[Array],
+        keep: frozenset[str],
+        watch: Look | None = None,
+        on_card: bool = False,
+        behind: CallerStream | None = None,
     ) -> dict[str, Any]:
         with ExitStack() as running:  # what stays on the card is valid until its segment is released
             slots, kept = self._run_in_order(arrays, keep, watch, self._resident[on_card], running)
@@ -208,7 +240,8 @@ class Plan:
             n = len(arrays)
             results = self.cut.results if len(self.cut.parts) > 1 or self.cut.results else range(n, len(slots))
             named = [(name, slots[i], i < n) for name, i in zip(self._output_names, results) if i != CONSTANT]
-            outputs = {name: np.array(value) if given else self._lasting(value) for name, value, given in named}
+            values = self._lasting([np.array(value) if given else value for _, value, given in named], behind)
+            outputs = {name: value for (name, _, _), value in zip(named, values)}
         return outputs | self._constant_outputs() | kept
 
     def _run_in_order(

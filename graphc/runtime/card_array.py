@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from graphc.ir.errors import RunError
+from graphc.runtime.card_stream import LEGACY_STREAM
+from graphc.runtime.dlpack import CUDA, CUDA_MANAGED, read_capsule, write_capsule
 
-DEFAULT_STREAM = 1
-"""CUDA's number for the stream that work is on where nobody asks for another."""
-CUDA_DEVICES = (2, 13)
-"""DLPack's numbers for memory of NVIDIA's cards, plain and managed."""
-KINDS = {0: "i", 1: "u", 2: "f", 6: "b"}
-"""NumPy's letter for DLPack's kinds of elements."""
+NO_WAIT = -1
+"""What a consumer of DLPack gives as its stream when it sees to the order itself."""
+
+
+def _unshared(reader: int | None) -> None:
+    """Nothing has to be known of others that learn an address."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +26,9 @@ class CardArray:
     """Row-major elements in a card's memory.
 
     address: as kernels see it. owner: keeps the memory. read: gives the bytes, as ``uint8``. stream: CUDA's handle of
-    the stream whose work so far has to be done before the elements are there; None: they are.
+    the stream whose work so far has to be done before the elements are there; None: they are. card: its number in this
+    process. lend: gets to know when somebody else learns the address, with the handle of the stream that has to wait
+    for the elements, None where the reader sees to that.
     """
 
     address: int
@@ -34,6 +37,8 @@ class CardArray:
     owner: object
     read: Callable[[CardArray], np.ndarray]
     stream: int | None = None
+    card: int = 0
+    lend: Callable[[int | None], None] = _unshared
 
     @property
     def ndim(self) -> int:
@@ -59,6 +64,7 @@ class CardArray:
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
+        self.lend(None)
         return {
             "shape": self.shape,
             "typestr": self.dtype.str,
@@ -67,6 +73,29 @@ class CardArray:
             "version": 3,
             "stream": self.stream,
         }
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return CUDA, self.card
+
+    def __dlpack__(
+        self,
+        *,
+        stream: int | None = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> object:
+        """A capsule without a version, as the array API standard has it: the consumer's stream waits for the elements.
+
+        stream: its handle; None and 1 are CUDA's default stream, 2 that of the thread, -1 asks for no waiting, and 0,
+        which is ambiguous, is a ``ValueError``. Raises ``BufferError`` where a copy or another device is asked for.
+        """
+        if stream is not None and (stream == 0 or stream < NO_WAIT):
+            raise ValueError(f"stream is {stream}: give CUDA's handle, 1 or 2 for a default stream, -1 for no waiting")
+        if copy or dl_device not in (None, self.__dlpack_device__()):
+            raise BufferError("a CardArray is not copied by DLPack: .numpy() is a copy in the memory of the process")
+        self.lend(None if stream == NO_WAIT else stream or LEGACY_STREAM)
+        return write_capsule(self.address, self.shape, self.dtype, self.card, self)
 
 
 def is_on_card(value: object) -> bool:
@@ -101,7 +130,7 @@ def _dlpack_device(value: Any) -> int | None:
         kind, number = value.__dlpack_device__()
     except Exception:  # no array, or one that cannot say
         return None
-    return int(number) if kind in CUDA_DEVICES else None
+    return int(number) if kind in (CUDA, CUDA_MANAGED) else None
 
 
 def _interface(value: Any) -> dict[str, Any] | None:
@@ -119,11 +148,13 @@ def _from_interface(told: dict[str, Any], owner: object, read: Callable[[CardArr
     strides = told.get("strides")
     _require_dense(shape, None if strides is None else [int(s) / dtype.itemsize for s in strides])
     # arrays that do not name a stream, PyTorch's among them, have their work on the default one
-    stream = told.get("stream", DEFAULT_STREAM)
+    stream = told.get("stream", LEGACY_STREAM)
+    if stream == 0:
+        raise RunError("its stream is 0, which the interface does not allow", "give 1 or 2 for a default stream")
     return CardArray(int(told["data"][0] or 0), shape, dtype, owner, read, None if stream is None else int(stream))
 
 
-def _require_dense(shape: tuple[int, ...], strides: list[float] | None) -> None:
+def _require_dense(shape: tuple[int, ...], strides: Sequence[float] | None) -> None:
     """Raise ``RunError`` unless strides in elements are those of row-major order."""
     if strides is None or 0 in shape:
         return
@@ -135,31 +166,7 @@ def _require_dense(shape: tuple[int, ...], strides: list[float] | None) -> None:
         )
 
 
-class _Tensor(ctypes.Structure):
-    """``DLTensor``."""
-
-    _fields_ = (
-        ("data", ctypes.c_void_p),
-        ("device_type", ctypes.c_int32),
-        ("device_id", ctypes.c_int32),
-        ("ndim", ctypes.c_int32),
-        ("code", ctypes.c_uint8),
-        ("bits", ctypes.c_uint8),
-        ("lanes", ctypes.c_uint16),
-        ("shape", ctypes.POINTER(ctypes.c_int64)),
-        ("strides", ctypes.POINTER(ctypes.c_int64)),
-        ("byte_offset", ctypes.c_uint64),
-    )
-
-
 def _from_capsule(capsule: Any, read: Callable[[CardArray], np.ndarray]) -> CardArray:
-    """The tensor of a DLPack capsule, which frees it when it goes itself."""
-    pointer = ctypes.pythonapi.PyCapsule_GetPointer
-    pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
-    told = _Tensor.from_address(pointer(capsule, b"dltensor"))
-    shape = tuple(told.shape[k] for k in range(told.ndim))
-    if told.code not in KINDS or told.lanes != 1:
-        raise RunError(f"NumPy has no such elements (DLPack kind {told.code}, {told.bits} bits)", "convert it")
-    dtype = np.dtype(f"{KINDS[told.code]}{told.bits // 8}")
-    _require_dense(shape, [float(told.strides[k]) for k in range(told.ndim)] if told.strides else None)
-    return CardArray((told.data or 0) + told.byte_offset, shape, dtype, capsule, read)
+    told = read_capsule(capsule)
+    _require_dense(told.shape, told.strides)
+    return CardArray(told.address, told.shape, told.dtype, capsule, read)

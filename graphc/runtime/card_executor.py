@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,7 +14,7 @@ from graphc.ir.library_call import read_call
 from graphc.ir.schedule import Address, Port, Schedule, Task
 from graphc.runtime.card import Array, Card, CardMemory, Launch, Move, Replay, Request, Transfer, Work
 from graphc.runtime.card_array import CardArray
-from graphc.runtime.executor import read_view
+from graphc.runtime.executor import read_view, view_nbytes
 
 ALIGNMENT = 256
 
@@ -25,13 +27,37 @@ class CardTimes:
     tasks: list[tuple[Task, float]]
 
 
+@dataclass(frozen=True)
+class PortLayout:
+    """Where ports begin in their piece of ``nbytes`` bytes: inputs, status words (begin and end), outputs that are
+    copied back, outputs that stay. returned: bytes up to the end of what is copied back, which pinned memory has."""
+
+    inputs: list[int]
+    status: tuple[int, int]
+    outputs: dict[int, int]
+    returned: int
+    nbytes: int
+
+    @staticmethod
+    def of(schedule: Schedule, resident: Collection[int]) -> PortLayout:
+        """The layout for a schedule of which some outputs stay on the card."""
+        ins, outs = schedule.inputs, schedule.outputs
+        order = sorted(range(len(outs)), key=lambda k: k in resident)
+        sizes = [p.type.nbytes for p in ins] + [8 * len(schedule.checks)] + [outs[k].type.nbytes for k in order]
+        starts, total = _layout(sizes)
+        n = len(ins)
+        status = starts[n], starts[n] + sizes[n]
+        ends = [start + size for k, start, size in zip(order, starts[n + 1 :], sizes[n + 1 :]) if k not in resident]
+        return PortLayout(starts[:n], status, dict(zip(order, starts[n + 1 :])), max([status[1], *ends]), total)
+
+
 class CardExecutor:
     """Runs one schedule; one call at a time.
 
     Inputs, the words that tell of refused data, and outputs lie in one piece of the card's memory and in pinned memory
     of the same layout, so that a run is a copy there, the launches in the order of the steps, and a copy back. An input
     that is on the card already is copied within its memory instead, and outputs that are ``resident`` are not copied
-    back: they are valid until the next run.
+    back: they are valid until the next run. A run of which nothing comes back is not waited for.
 
     key: what its owner finds it by. kernels: machine code by name. constants: on the host, weights: on the card, in the
     order of the schedule's slots. arena: large enough for the schedule. Raises ``PlanError`` if a task points outside
@@ -56,20 +82,24 @@ class CardExecutor:
         self._tasks = [t for step in schedule.steps for t in step if t.units]
         self._launches = [self._launch(t, loaded) for t in self._tasks]
         self._replays: dict[frozenset[int], Replay] = {}
+        self._runs_on = False
+
+    def __del__(self) -> None:
+        if getattr(self, "_runs_on", False) and not sys.is_finalizing():
+            with suppress(RunError):  # which the next run tells
+                self._finish()
+
+    def _finish(self) -> None:
+        """Wait for a run that was not waited for: it reads the pinned memory."""
+        self._runs_on = False
+        self.card.wait()
 
     def _place_ports(self) -> None:
-        """Inputs, status words, outputs that are copied back, outputs that stay."""
-        ins, outs = self.schedule.inputs, self.schedule.outputs
-        order = sorted(range(len(outs)), key=lambda k: k in self._resident)
-        sizes = [p.type.nbytes for p in ins] + [8 * len(self.schedule.checks)] + [outs[k].type.nbytes for k in order]
-        starts, total = _layout(sizes)
-        n = len(ins)
-        self._in_starts, self._status_start = starts[:n], starts[n]
-        self._out_starts = dict(zip(order, starts[n + 1 :]))
-        self._status_stop = starts[n] + sizes[n]
-        returned = [start + size for k, start, size in zip(order, starts[n + 1 :], sizes[n + 1 :])]
-        self._returned = max([self._status_stop, *(e for k, e in zip(order, returned) if k not in self._resident)])
-        self._ports, self._pinned = self.card.allocate(total), self.card.pinned(self._returned)
+        """Have memory for the ports."""
+        ports = PortLayout.of(self.schedule, self._resident)
+        self._in_starts, self._out_starts, self._returned = ports.inputs, ports.outputs, ports.returned
+        self._status_start, self._status_stop = ports.status
+        self._ports, self._pinned = self.card.allocate(ports.nbytes), self.card.pinned(ports.returned)
         self._status = self._pinned[self._status_start : self._status_stop].view(np.int64)
 
     def _host(self, port: Port, start: int) -> np.ndarray:
@@ -118,6 +148,8 @@ class CardExecutor:
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """Outputs for inputs of exactly the schedule's shapes and dtypes; the resident ones on the card."""
+        if self._runs_on:
+            self._finish()
         first = []
         for port, start, array in zip(self.schedule.inputs, self._in_starts, inputs):
             if isinstance(array, CardArray):
@@ -127,7 +159,9 @@ class CardExecutor:
                 self._host(port, start)[...] = array
         self._status[:] = 0
         given = frozenset(i for i, array in enumerate(inputs) if isinstance(array, CardArray))
-        self._replay(given)(first)
+        wait = self._returned > self._status_start
+        self._runs_on = not wait
+        self._replay(given)(first, wait)
         if self._status.any():
             index = int(np.flatnonzero(self._status)[0])
             raise RunError(self.schedule.checks[index].message(int(self._status[index])))
@@ -149,15 +183,19 @@ class CardExecutor:
         if k not in self._resident:
             return np.array(self._host(port, start))
         place = self._ports.address + start
-        return CardArray(place, port.type.static_shape, np.dtype(_dtype(port)), self._ports, self._read)
+        shape, dtype = port.type.static_shape, np.dtype(_dtype(port))
+        return CardArray(place, shape, dtype, self._ports, self._read, card=self.card.number)
 
     def _read(self, array: CardArray) -> np.ndarray:
         return self.card.download(array.address, array.nbytes)
 
     def fetch(self, name: str) -> np.ndarray:
         """A copy of a kept blob after a run."""
-        arena = self.card.download(self._arena.address, self.schedule.arena_bytes)
-        return read_view(arena, self.schedule.views[name])
+        view = self.schedule.views[name]
+        place = view.address
+        span = min(view_nbytes(view), self.schedule.arena_bytes - place.offset)
+        found = self.card.download(self._arena.address + place.offset, span)
+        return read_view(found, replace(view, address=replace(place, offset=0)))
 
 
 def _dtype(port: Port) -> np.dtype:

@@ -223,6 +223,18 @@ class Executor:
         return read_view(self.arena, self.schedule.views[name])
 
 
+def view_nbytes(view: View) -> int:
+    """Bytes from the first element of a view to behind its last, gaps included; 0 where it has none."""
+    shape, block = view.type.static_shape, view.type.layout.block
+    if 0 in shape:
+        return 0
+    if len(shape) == 4 and block > 1:
+        shape = (shape[0], -(-shape[1] // block), *shape[2:], block)
+    steps = (*view.strides, 1)  # of the channels in a block
+    itemsize = view.type.dtype.itemsize if view.type.dtype else 4
+    return (1 + sum((n - 1) * s for n, s in zip(shape, steps))) * itemsize
+
+
 def read_view(arena: np.ndarray, view: View) -> np.ndarray:
     """The logical elements of a view of the arena, copied to a plain array; those of bfloat16 as float32."""
     if view.type.dtype is DType.BFLOAT16:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -12,8 +14,9 @@ import numpy as np
 
 from graphc.ir.errors import GraphcError, PlanError, RunError
 from graphc.ir.library_call import LibraryCall
-from graphc.runtime.card import CardMemory, Launch, Replay, Request, Transfer, Work
+from graphc.runtime.card import LESS_MEMORY, CardMemory, Launch, Replay, Request, Transfer, Work
 from graphc.runtime.card_array import CardArray
+from graphc.runtime.card_stream import PER_THREAD_STREAM, CallerStream
 from graphc.runtime.libraries import LIBRARIES, CardLibrary
 
 ON_THE_CPU = "run on a machine with a card, or compile for the CPU: --target native"
@@ -21,8 +24,10 @@ DRIVER = 13000
 """The oldest driver's number: CUDA 13.0, with whose tools machine code is made."""
 
 
+USE_CARD = "plan.with_card(number) chooses among the cards that a process sees, CUDA_VISIBLE_DEVICES which these are"
 STEPS = "GRAPHC_CARD_STEPS"
 """With this in the environment, launches are waited for one by one, so that an error names the one that failed."""
+NAME_IT = f"{STEPS}=1 in the environment has the next error name it"
 FATAL = (
     *("ILLEGAL_ADDRESS", "LAUNCH_FAILED", "LAUNCH_TIMEOUT", "ASSERT", "HARDWARE_STACK_ERROR", "ILLEGAL_INSTRUCTION"),
     *("MISALIGNED_ADDRESS", "INVALID_ADDRESS_SPACE", "INVALID_PC", "ECC_UNCORRECTABLE", "CONTEXT_IS_DESTROYED"),
@@ -30,12 +35,41 @@ FATAL = (
 """Ends of the names of errors after which a process can do nothing more on the card: its memory there is lost."""
 
 
-class _Piece:
-    """``CardMemory`` of a real card."""
+STAGING = 1 << 24
+"""Bytes of pinned memory at most through which weights go to the card, and what is looked at comes back."""
 
-    def __init__(self, buffer: Any, nbytes: int) -> None:
-        self.buffer, self.nbytes = buffer, nbytes
+
+class _Shared:
+    """What all plans of the process share of a card.
+
+    turn: held by the thread that hands in work, records or allocates. lost: why nothing more can be done on the card.
+    returned: memory that nobody holds any more, and work on streams unknown may still read.
+    """
+
+    def __init__(self) -> None:
+        self.turn = threading.RLock()
+        self.lost = ""
+        self.returned: list[Any] = []
+
+
+_CARDS: defaultdict[int, _Shared] = defaultdict(_Shared)
+"""By number, as this process counts its cards."""
+
+
+class _Piece:
+    """``CardMemory`` of a real card. stream: the caller's in whose order it is given back."""
+
+    def __init__(self, buffer: Any, nbytes: int, shared: _Shared, stream: CallerStream | None) -> None:
+        self.buffer, self.nbytes, self.stream = buffer, nbytes, stream
         self.address = int(buffer.handle) if nbytes else 0
+        self.lent, self._shared = False, shared
+
+    def __del__(self) -> None:
+        if self._shared.lost:  # there is nothing to give back: the buffer must never go
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self.buffer))
+        elif self.lent and self.stream is None:
+            self._shared.returned.append(self.buffer)
+        self.buffer = None  # before its stream goes
 
 
 class _Pinned:
@@ -48,28 +82,30 @@ class _Pinned:
 
 
 class NvidiaCard:
-    """``Card`` for the first card of this machine; arch: of the kernels, serves(major, minor): they run on such a card.
+    """``Card`` for a card of this machine; arch: of the kernels, serves(major, minor): they run on such a card; number:
+    as this process counts its cards.
 
-    All work is on one stream, and threads take turns at handing it in. After an error that costs the card's memory,
-    everything raises at once and says so; the process can do all that needs no card.
+    All work is on one stream, and threads take turns at handing it in, those of all plans. Whatever context the calling
+    thread has is its own again afterwards. After an error that costs the card's memory, everything that any plan does
+    there raises at once and says so; the process can do all that needs no card, or another one.
 
     Raises ``GraphcError`` where cuda.core is not installed, ``RunError`` where there is no driver, one that is too old,
-    or no card, ``PlanError`` where the card is of another architecture.
+    or no such card, ``PlanError`` where the card is of another architecture.
     """
 
-    def __init__(self, arch: str, serves: Callable[[int, int], bool]) -> None:
-        self._core, self._driver = _open()
-        self._lost = ""
+    def __init__(self, arch: str, serves: Callable[[int, int], bool], number: int = 0) -> None:
+        self._core, self._driver = _open(number)
+        self.number, self.name = number, f"card {number}"
+        self._shared, self._turn = _CARDS[number], _CARDS[number].turn
         self._libraries: dict[str, CardLibrary] = {}
-        self._turn = threading.RLock()
+        self._staging = np.zeros(0, np.uint8)
+        self._device = self._core.Device(number)
         with self._told("opening the card"):
-            self._device = self._core.Device(0)
-            self._device.set_current()
             major, minor = self._device.compute_capability
-            name = self._device.name
+            self.name = f"card {number} ({self._device.name})"
         if not serves(major, minor):
             raise PlanError(
-                f"the plan is for {arch}, but this machine's card ({name}) is sm_{major}{minor}",
+                f"the plan is for {arch}, but {self.name} of this machine is sm_{major}{minor}",
                 f"compile the net for it (--target cuda:sm_{major}{minor}, if graphc has that target)",
             )
         with self._told("opening the card"):
@@ -81,12 +117,35 @@ class NvidiaCard:
         """The handle of the stream."""
         return int(self._stream.handle)
 
-    def allocate(self, nbytes: int) -> CardMemory:
-        """Memory of the card."""
+    # ---- memory ------------------------------------------------------------------------------------------------------
+
+    def free_bytes(self) -> int:
+        """What the driver says, and what its pool keeps for this process."""
+        with self._told("asking for free memory"):
+            free = int(self._require_done(*self._driver.cuMemGetInfo()))
+            pool = getattr(self._device.memory_resource, "attributes", None)  # a card without pools has none
+            return free if pool is None else free + int(pool.reserved_mem_current) - int(pool.used_mem_current)
+
+    def allocate(self, nbytes: int, stream: CallerStream | None = None) -> CardMemory:
+        """Memory of the card's pool."""
+        if stream is not None and stream.handle == PER_THREAD_STREAM:
+            stream = None  # in another thread it would be another one's
         if not nbytes:
-            return _Piece(None, 0)
+            return _Piece(None, 0, self._shared, None)
         with self._told(f"allocating {nbytes} bytes"):
-            return _Piece(self._device.allocate(nbytes, stream=self._stream), nbytes)
+            if self._shared.returned:  # whoever read it may be still at it
+                self._require_done(*self._driver.cuCtxSynchronize())
+                self._shared.returned.clear()
+            order = self._stream if stream is None else self._theirs(stream.handle)
+            return _Piece(self._device.allocate(nbytes, stream=order), nbytes, self._shared, stream)
+
+    def lend(self, memory: CardMemory, made: int | None, reader: int | None) -> None:
+        """Have the reader wait; memory of no caller's stream is given back when all work of that time is done."""
+        if isinstance(memory, _Piece):
+            memory.lent = True
+        if reader is not None and made is not None and reader != made:
+            with self._told("waiting for a stream"):
+                self._theirs(reader).wait(self._theirs(made))
 
     def pinned(self, nbytes: int) -> np.ndarray:
         """Memory of the process that stays where it is."""
@@ -96,20 +155,32 @@ class NvidiaCard:
             return np.asarray(_Pinned(self._host_memory.allocate(nbytes), nbytes))
 
     def upload(self, place: CardMemory, array: np.ndarray) -> None:
-        """Copy an array to the card."""
-        staging = self.pinned(array.nbytes)
-        staging[:] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        """Copy an array to the card, by way of pinned memory that is kept."""
+        data = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
         with self._told("a copy"):
-            self._copy(place.address, int(staging.ctypes.data), array.nbytes, self._stream)
-            self._stream.sync()
+            for start, staging in self._pieces(data.size):
+                staging[:] = data[start : start + staging.size]
+                self._copy(place.address + start, int(staging.ctypes.data), staging.size, self._stream)
+                self._stream.sync()
 
-    def download(self, address: int, nbytes: int) -> np.ndarray:
-        """Copy bytes from the card."""
-        staging = self.pinned(nbytes)
+    def download(self, address: int, nbytes: int, behind: int | None = None) -> np.ndarray:
+        """Copy bytes from the card, by way of pinned memory that is kept."""
+        data = np.empty(nbytes, np.uint8)
         with self._told("a copy"):
-            self._copy(int(staging.ctypes.data), address, nbytes, self._stream)
-            self._stream.sync()
-        return np.array(staging)
+            if behind is not None:
+                self._stream.wait(self._theirs(behind))
+            for start, staging in self._pieces(nbytes):
+                self._copy(int(staging.ctypes.data), address + start, staging.size, self._stream)
+                self._stream.sync()
+                data[start : start + staging.size] = staging
+        return data
+
+    def _pieces(self, nbytes: int) -> Iterator[tuple[int, np.ndarray]]:
+        """Where each piece of some bytes begins, and pinned memory of its size."""
+        if self._staging.size < (most := min(nbytes, STAGING)):
+            self._staging = self.pinned(1 << (most - 1).bit_length())
+        for start in range(0, nbytes, STAGING):
+            yield start, self._staging[: min(STAGING, nbytes - start)]
 
     def require_here(self, array: CardArray, name: str) -> None:
         """The driver knows whose memory an address is."""
@@ -118,12 +189,14 @@ class NvidiaCard:
         with self._told("looking at an input"):
             kind = self._driver.CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
             failed, number = self._driver.cuPointerGetAttribute(kind, array.address)
-        if int(failed) or number != self._device.device_id:
-            where, mine = "in no card's memory" if int(failed) else f"on card {number}", self._device.device_id
+        if int(failed) or number != self.number:
+            where = "in no card's memory" if int(failed) else f"on card {number}"
             raise RunError(
-                f"input '{name}' is {where} (address {array.address:#x}), the plan runs on card {mine}",
+                f"input '{name}' is {where} (address {array.address:#x}), the plan runs on card {self.number}",
                 "copy it there first, or give a numpy.ndarray",
             )
+
+    # ---- work --------------------------------------------------------------------------------------------------------
 
     def load(self, name: str, code: bytes) -> Any:
         """A kernel of a cubin."""
@@ -143,18 +216,54 @@ class NvidiaCard:
     def record(self, work: Sequence[Work]) -> Replay:
         """A CUDA graph of the work."""
         if os.environ.get(STEPS):
-            return lambda first: self._step_by_step(first, work)
+            return lambda first, wait: self._step_by_step(first, work)
         graph = self._graph(work)
-        count = sum(isinstance(item, Launch | Request) for item in work)
+        what = f"a run of {sum(isinstance(item, Launch | Request) for item in work)} kernels"
 
-        def replay(first: Sequence[Transfer]) -> None:
-            with self._told(f"a run of {count} kernels", f"{STEPS}=1 in the environment has the next error name it"):
+        def replay(first: Sequence[Transfer], wait: bool) -> None:
+            with self._told(what, NAME_IT):
                 for transfer in first:
                     self._enqueue(transfer, self._stream)
                 graph.launch(self._stream)
-            self._wait(f"a run of {count} kernels", f"{STEPS}=1 in the environment has the next error name it")
+            if wait:
+                self.wait(what)
 
         return replay
+
+    def copy(self, transfers: Sequence[Transfer], stream: CallerStream | None = None) -> None:
+        """Copies on the one stream; the caller's waits for them by one event."""
+        with self._told("copying outputs", NAME_IT):
+            theirs = None if stream is None else self._theirs(stream.handle)
+            if theirs is not None:  # in whose order the memory was taken
+                self._stream.wait(theirs)
+            for transfer in transfers:
+                self._enqueue(transfer, self._stream)
+            if theirs is not None:
+                theirs.wait(self._stream)
+        if theirs is None:
+            self.wait("a run")
+
+    def follow(self, stream: CallerStream) -> None:
+        """By an event; raises ``RunError`` for a stream of another card, and for one that records."""
+        with self._told("waiting for a stream"):
+            if stream.handle > PER_THREAD_STREAM:
+                self._require_usable(stream.handle)
+            self._stream.wait(self._theirs(stream.handle))
+
+    def _require_usable(self, handle: int) -> None:
+        number = int(self._require_done(*self._driver.cuStreamGetDevice(handle)))
+        if number != self.number:
+            raise RunError(f"the stream is of card {number}, the plan runs on card {self.number}", USE_CARD)
+        if int(self._require_done(*self._driver.cuStreamIsCapturing(handle))):
+            raise RunError("the stream records a graph, and a run cannot be recorded", "run the plan outside of it")
+
+    def wait(self, what: str = "a run") -> None:
+        """Wait for the stream, while other threads may hand in work."""
+        try:
+            with self._current():
+                self._stream.sync()
+        except Exception as error:
+            raise self._error(what, NAME_IT, error) from error
 
     def measure(self, work: Sequence[Work], repeats: int) -> list[float]:
         """Between CUDA events around each launch of a CUDA graph."""
@@ -190,13 +299,6 @@ class NvidiaCard:
                 self._enqueue(item, self._stream)
                 self._stream.sync()
 
-    def _wait(self, what: str, hint: str) -> None:
-        """Wait for the stream, while other threads may hand in work."""
-        try:
-            self._stream.sync()
-        except Exception as error:
-            raise self._error(what, hint, error) from error
-
     def _enqueue(self, item: Work, stream: Any) -> None:
         if isinstance(item, Launch):
             self._allow_shared(item)
@@ -206,7 +308,7 @@ class NvidiaCard:
             item.enqueue(int((stream if stream is self._stream else stream.stream).handle))
         elif isinstance(item, Transfer):
             if item.source.stream is not None:  # behind the work that makes the array
-                stream.wait(self._core.Stream.from_handle(item.source.stream))
+                stream.wait(self._theirs(item.source.stream))
             self._copy(item.card.address + item.start, item.source.address, item.source.nbytes, stream)
         else:
             card, host = item.card.address + item.start, int(item.host.ctypes.data) + item.start
@@ -225,19 +327,40 @@ class NvidiaCard:
             part = self._core.Buffer.from_handle
             part(source, size).copy_to(part(target, size), stream=stream)
 
+    def _theirs(self, handle: int) -> Any:
+        """The stream of somebody else."""
+        return self._core.Stream.from_handle(handle)
+
+    @staticmethod
+    def _require_done(failed: Any, *found: Any) -> Any:
+        """What the driver gave; raises ``RuntimeError`` with the name of an error."""
+        if int(failed):
+            raise RuntimeError(failed.name)
+        return found[0] if found else None
+
+    @contextmanager
+    def _current(self) -> Iterator[None]:
+        """The card's context for this thread, which has its own again afterwards, whatever happens."""
+        failed, before = self._driver.cuCtxGetCurrent()
+        try:
+            self._device.set_current()
+            yield
+        finally:
+            if not int(failed):
+                self._driver.cuCtxSetCurrent(before)
+
     @contextmanager
     def _told(self, what: str, hint: str = "") -> Iterator[None]:
         """A turn at the card, whose errors are told as ``RunError``."""
         with self._turn:
-            if self._lost:
+            if self._shared.lost:
                 raise RunError(
-                    f"the card cannot be used any more in this process: {self._lost}",
+                    f"{self.name} cannot be used any more in this process: {self._shared.lost}",
                     f"start a new process, or {ON_THE_CPU}",
                 )
             try:
-                if hasattr(self, "_device"):
-                    self._device.set_current()
-                yield
+                with self._current():
+                    yield
             except GraphcError:
                 raise
             except Exception as error:  # cuda.core has kinds of its own for what the driver answers
@@ -245,17 +368,17 @@ class NvidiaCard:
 
     def _error(self, what: str, hint: str, error: Exception) -> GraphcError:
         """What a user is told of an error of the driver."""
-        told = f"the card failed at {what}: {error}"
+        told = f"{self.name} failed at {what}: {error}"
         if any(name in str(error) for name in FATAL):
-            self._lost = told
+            self._shared.lost = self._shared.lost or told
             return RunError(told, "; ".join(filter(None, [f"start a new process, or {ON_THE_CPU}", hint])))
         if "OUT_OF_MEMORY" in str(error):
-            return RunError(told, "use a smaller batch or smaller images, or end what else uses the card (nvidia-smi)")
+            return RunError(told, LESS_MEMORY)
         return RunError(told, f"start a new process, or {ON_THE_CPU}")
 
 
-def _open() -> tuple[Any, Any]:
-    """The modules cuda.core and cuda.bindings.driver, with a driver that is new enough."""
+def _open(number: int) -> tuple[Any, Any]:
+    """The modules cuda.core and cuda.bindings.driver, with a driver that is new enough and has card ``number``."""
     try:
         import cuda.core as core
         from cuda.bindings import driver
@@ -271,4 +394,7 @@ def _open() -> tuple[Any, Any]:
     if version < DRIVER:
         has, needs = (f"{v // 1000}.{v % 1000 // 10}" for v in (version, DRIVER))
         raise RunError(f"the NVIDIA driver is for CUDA {has}, the kernels need {needs}", f"update it, or {ON_THE_CPU}")
+    _, count = driver.cuDeviceGetCount()
+    if not 0 <= number < count:
+        raise RunError(f"there is no card {number}: this process sees {count}, numbered from 0", USE_CARD)
     return core, driver

@@ -13,6 +13,7 @@ from simt_memory import DeviceMemory
 from graphc.ir import RunError
 from graphc.runtime.card import CardMemory, Launch, Move, Replay, Transfer, Work
 from graphc.runtime.card_array import CardArray
+from graphc.runtime.card_stream import CallerStream
 
 
 class Piece:
@@ -33,12 +34,28 @@ class EmulatedCard:
         self.moved: list[tuple[str, int]] = []
         """Copies so far: ``up``, ``down`` or ``inside``, and bytes."""
 
-    stream = 0
+        self.waits: list[int | None] = []
+        """Handles of the callers' streams that waited for copies; None: the host did."""
+        self.followed: list[int] = []
 
-    def allocate(self, nbytes: int) -> CardMemory:
+    stream, number, name = 0, 0, "card 0 (emulated)"
+
+    def free_bytes(self) -> int:
+        return self._memory.bytes.size - self._memory.end
+
+    def allocate(self, nbytes: int, stream: CallerStream | None = None) -> CardMemory:
         piece = Piece(self._memory.allocate(nbytes), nbytes)
         self._passing[piece.address] = nbytes
         return piece
+
+    def lend(self, memory: CardMemory, made: int | None, reader: int | None) -> None:
+        self.lent = made, reader
+
+    def follow(self, stream: CallerStream) -> None:
+        self.followed.append(stream.handle)
+
+    def wait(self) -> None:
+        self.waits.append(None)
 
     def pinned(self, nbytes: int) -> np.ndarray:
         return np.full(nbytes, 0xFF, np.uint8)
@@ -47,7 +64,7 @@ class EmulatedCard:
         self._passing.pop(place.address, None)
         self._memory.view(place.address, array.nbytes)[:] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
 
-    def download(self, address: int, nbytes: int) -> np.ndarray:
+    def download(self, address: int, nbytes: int, behind: int | None = None) -> np.ndarray:
         return self._memory.read(address, nbytes)
 
     def require_here(self, array: CardArray, name: str) -> None:
@@ -59,13 +76,20 @@ class EmulatedCard:
         return name
 
     def record(self, work: Sequence[Work]) -> Replay:
-        def replay(first: Sequence[Transfer]) -> None:
+        def replay(first: Sequence[Transfer], wait: bool) -> None:
             for address, nbytes in self._passing.items():
                 self._memory.forget(address, nbytes)
             for item in (*first, *work):
                 self._do(item)
+            if wait:
+                self.wait()
 
         return replay
+
+    def copy(self, transfers: Sequence[Transfer], stream: CallerStream | None = None) -> None:
+        for transfer in transfers:
+            self._do(transfer)
+        self.waits.append(None if stream is None else stream.handle)
 
     def measure(self, work: Sequence[Work], repeats: int) -> list[float]:
         """By a clock that takes a nanosecond for each thread, and for each byte that is copied."""

@@ -13,7 +13,8 @@ from one_net import nets, operator, reference
 
 import graphc
 from graphc.plan import Plan
-from graphc.runtime.card_array import DEFAULT_STREAM, CardArray, card_array, is_on_card
+from graphc.runtime.card_array import CardArray, card_array, is_on_card
+from graphc.runtime.card_stream import LEGACY_STREAM
 
 X = np.random.default_rng(5).standard_normal((2, 3, 4, 4)).astype(np.float32)
 OPS = [operator("Relu", "x", "r"), operator("Add", "r z", "y")]
@@ -123,7 +124,7 @@ def test_element_types_of_dlpack(dtype: str) -> None:
 def test_a_stream_is_waited_for() -> None:
     """An array that names none has its work on the default stream, as PyTorch's have; None says that all is done."""
     told = {"shape": (4,), "typestr": "<f4", "data": (256, False), "version": 2}
-    for more, stream in (({}, DEFAULT_STREAM), ({"stream": None}, None), ({"stream": 99}, 99)):
+    for more, stream in (({}, LEGACY_STREAM), ({"stream": None}, None), ({"stream": 99}, 99)):
         assert card_array("x", Interface(told | more), 0, lambda a: X).stream == stream
 
 

@@ -46,14 +46,15 @@ from graphc.runtime.nvidia import NvidiaCard
 card = NvidiaCard("sm_90a", lambda major, minor: True)
 def failing(stream):
     raise ValueError("no such convolution")
-card.record([Request(lambda stream: card._wait("a run of another thread", ""), "r")])
+card.record([Request(lambda stream: card.wait(), "r")])
 try:
     card.record([Request(failing, "r")])
 except Exception as error:
     kept = error
-print(card.download(card.allocate(64).address, 64).size, kept)
+place = card.allocate(64)
+print(card.download(place.address, 64).size, kept)
 """
     plan = emulated_plan(OPS, {"x": X}, "y", WEIGHTS)
     done, _ = test_null_driver.start(code, driver, plan, tmp_path)
     assert not done.returncode, done.stderr
-    assert done.stdout.startswith("64 the card failed at recording a run: no such convolution")
+    assert done.stdout.startswith("64 card 0 (null card) failed at recording a run: no such convolution")

@@ -44,13 +44,23 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("needs cuda.core: pip install 'graphc[cuda]'")
     library = tmp_path_factory.mktemp("driver") / "libcuda.so.1"
     source = Path(__file__).with_name("null_driver.c")
-    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-w", "-o", library, source, "-ldl"], check=True)
+    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-w", "-pthread", "-o", library, source, "-ldl"], check=True)
     return library
 
 
 @pytest.fixture(scope="module")
 def plan() -> Plan:
     return emulated_plan(OPS, {"x": X}, "y", WEIGHTS)
+
+
+def process(
+    code: str, driver: Path, folder: Path, *arguments: str, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """A process that runs code on the driver, whose launches stand in the file ``log`` of a folder."""
+    environment |= {"NULL_DRIVER": str(driver), "NULL_LOG": str(folder / "log")}
+    environment |= {"LD_LIBRARY_PATH": str(driver.parent), "PYTHONSAFEPATH": "1"}
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
 
 
 def start(
@@ -62,15 +72,8 @@ def start(
     np.save(folder / "x.npy", X)
     tasks = [t for schedule in plan.schedules for step in schedule.steps for t in step]
     known = ",".join({f"{t.kernel.name}={len(t.params)}" for t in tasks})
-    environment |= {"NULL_DRIVER": str(driver), "NULL_LOG": str(log), "NULL_PARAMETERS": known}
-    environment |= {"LD_LIBRARY_PATH": str(driver.parent), "PYTHONSAFEPATH": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", code, path, folder / "x.npy", folder / "y.npy"],
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    arguments = str(path), str(folder / "x.npy"), str(folder / "y.npy")
+    done = process(code, driver, folder, *arguments, NULL_PARAMETERS=known, **environment)
     lines = log.read_text().splitlines() if log.exists() else []
     return done, [[name, *map(int, numbers)] for name, *numbers in map(str.split, lines)]
 
@@ -92,7 +95,7 @@ def test_a_run_launches_what_the_schedule_says(driver: Path, plan: Plan, tmp_pat
 FAILURES = {
     "finds no card": {"NULL_DEVICES": "0"},
     "for CUDA 12.4, the kernels need 13.0": {"NULL_VERSION": "12040"},
-    "the plan is for sm_90a, but this machine's card (null card) is sm_80": {"NULL_MAJOR": "8"},
+    "the plan is for sm_90a, but card 0 (null card) of this machine is sm_80": {"NULL_MAJOR": "8"},
 }
 
 
@@ -155,7 +158,7 @@ def test_a_fault_costs_the_card_and_not_the_process(driver: Path, plan: Plan, tm
     assert "CUDA_ERROR_LAUNCH_FAILED" in first
     assert ("the kernel that computes p" if steps else "a run of 3 kernels") in first
     assert ("GRAPHC_CARD_STEPS=1" in first) != steps
-    assert second.startswith("the card cannot be used any more in this process")
+    assert second.startswith("card 0 (null card) cannot be used any more in this process")
     assert "start a new process" in second
     assert third == "again"
     assert np.isclose(float(last), np.maximum(X, 0).sum(), rtol=1e-5)
@@ -208,7 +211,8 @@ def test_inputs_and_outputs_on_the_card(driver: Path, plan: Plan, tmp_path: Path
 
 
 def test_an_input_on_another_card(driver: Path, plan: Plan, tmp_path: Path) -> None:
-    done, _ = start(ON_CARD, driver, plan, tmp_path, NULL_ORDINAL="1")
+    code = ON_CARD.replace("plan.code.card", "other.code.card").replace("place =", "other = plan.with_card(1)\nplace =")
+    done, _ = start(code, driver, plan, tmp_path, NULL_DEVICES="2")
     assert "is on card 1 (address" in done.stderr
     assert "the plan runs on card 0" in done.stderr
 
