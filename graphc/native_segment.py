@@ -24,6 +24,7 @@ from graphc.passes.lower import choose_kernels, lower
 from graphc.passes.unroll_recurrent import has_recurrent, unroll
 from graphc.planning import PLANNING
 from graphc.runtime.executor import Executor, aligned_zeros
+from graphc.same_arrays import SameArrays
 
 MOST_SHAPES = 64
 """Sets of input shapes for which a segment keeps a schedule; the oldest is forgotten first."""
@@ -68,6 +69,9 @@ class NativeSegment:
         self.choices = choices
         self.foreseen: list[KernelSpec] = []
         self.bound = (bound[0], [align_array(a) for a in bound[1]]) if bound else None
+        self._arrays = SameArrays()
+        for array in self.bound[1] if self.bound and has_recurrent(graph) else ():
+            self._arrays.same(array)
         self._open_inputs = _open_quants(graph.inputs)
         self._open_outputs = _open_quants(graph.outputs)
         self._schedules: dict[Key, Bound] = {}
@@ -203,7 +207,8 @@ class NativeSegment:
         *memory: Any,
         resident: frozenset[int] = NONE,
     ) -> Runner:
-        if self.bound is not None and schedule is self.bound[0]:  # it may be from a file
+        given = self.bound is not None and schedule is self.bound[0]  # it may be from a file
+        if given or any(spec.library for spec in schedule.kernels):  # and so may what a library is to be told
             _require_sound(schedule, constants)
         self.code.load(schedule.kernels)
         threads = 1 if _is_tiny(schedule) else self.threads
@@ -244,7 +249,8 @@ class NativeSegment:
 
     def _lower(self, keep: frozenset[str]) -> Bound:
         if has_recurrent(self.graph):
-            return _lower_unrolled(self.graph, self.code, keep)
+            schedule, constants = _lower_unrolled(self.graph, self.code, keep)
+            return schedule, [self._arrays.same(a) for a in constants]
         return lower(self.graph, self.code.library, self._choices_for_types(), keep)
 
     def _choices_for_types(self) -> Mapping[Node, Choice]:

@@ -10,6 +10,9 @@ from bisect import bisect_left, insort
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
+from graphc.ir.errors import PlanError
+from graphc.ir.library_call import read_call
+from graphc.ir.library_extents import spans
 from graphc.ir.schedule import Address, Buffer, Port, Schedule, Task, View
 from graphc.ir.types import TensorType
 
@@ -82,6 +85,7 @@ def check_memory(
     sane = [i for i, b in enumerate(schedule.buffers) if proof.buffer(i, b)]
     proof.overlaps(sane)
     uses = proof.addresses()
+    proof.library_calls()
     proof.units()
     views = sum(proof.view(name, view) for name, view in schedule.views.items())
     proof.survivors(keep)
@@ -281,6 +285,36 @@ class _Proof:
             self.wrong("address", f"{who}, which is not in {buffer_text(address.index, b)}")
         if not b.first <= step <= b.last:
             self.wrong("lifetime", f"{who}, but {buffer_text(address.index, b)} does not live then")
+
+    def library_calls(self) -> None:
+        """All that a library is told to read and to write lies in the piece of memory that the address leads into."""
+        for step, tasks in enumerate(self.schedule.steps):
+            for task in tasks:
+                if task.kernel.library:
+                    self.library_call(_task_text(step, task), task)
+
+    def library_call(self, who: str, task: Task) -> None:
+        """Shapes and strides of a call agree, and do not lead out of its operands; an address that leads nowhere is
+        told elsewhere."""
+        try:
+            found = spans(read_call(task.kernel, task.params))
+        except PlanError as error:
+            self.wrong("library", f"{who}: {error.message}")
+            return
+        for span in found:
+            start, size = self.piece(span.place)
+            end = span.place.offset - start + span.nbytes
+            if size is not None and end > size:
+                where = f"{span.place.space}[{span.place.index}]"
+                self.wrong("library", f"{who}: the {span.name} ends at byte {end} of {where}, which has {size}")
+
+    def piece(self, a: Address) -> tuple[int, int | None]:
+        """Where the buffer, weight or port begins that an address leads into, and its bytes, None if there is none."""
+        if a.space == "arena":
+            b = self.schedule.buffers[a.index] if 0 <= a.index < len(self.schedule.buffers) else None
+            return (b.offset, b.size) if b else (0, None)
+        pieces = self.pieces.get(a.space, [])
+        return 0, pieces[a.index] if 0 <= a.index < len(pieces) else None
 
     def reachable(self, a: Address) -> bool:
         """An address outside the arena is one of memory that is there at any time."""
