@@ -3,7 +3,8 @@
 A problem (``backends/cuda/tiling.py``) is measured once, however many operators have it: a net of one of them, with its
 weights and random inputs, runs with each of the tilings that the model thinks best. What is timed is what the operator
 launches, several times in a row in one recorded sequence, so that starting it counts for little; the median counts.
-Weights and inputs come out of the card's second-level cache where they fit, as in a net they mostly do not.
+Tilings have to agree about the answer. Weights and inputs come out of the card's second-level cache where they fit, as
+in a net they mostly do not.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from statistics import median
 
 import numpy as np
@@ -24,7 +26,8 @@ from graphc.backends.cuda.tiling import Problem, Tile, Tiling
 from graphc.backends.cuda.tuning import Measured, Tuning
 from graphc.benchmark import random_arrays
 from graphc.cuda_code import CudaCode
-from graphc.ir import PLAIN, Call, Graph, GraphcError, Layout, Node, RunError, Value
+from graphc.ir import PLAIN, Call, DType, Graph, GraphcError, Layout, LoweringError, Node, RunError, Value
+from graphc.ir.bfloat16 import from_bfloat16
 from graphc.ir.device import CARD
 from graphc.native_segment import NativeSegment
 from graphc.passes.segments import part_of
@@ -38,6 +41,8 @@ MOST = 16
 """Tilings of a problem that are measured at most."""
 WARM, REPEATS = 5, 20
 """How often a tiling is timed before it counts, and how often then."""
+SLACK = {"f4": 1e-4, "f2": 1e-2, "bf": 5e-2, "u1": 0.0}
+"""How far answers of tilings may differ, as a share of the largest, by what is multiplied; sums of bytes are exact."""
 SPAN, ROW = 2e-3, 20
 """Seconds that are timed at once, about, and runs in a row at most."""
 
@@ -165,13 +170,26 @@ def _measured(layer: Layer, code: CudaCode) -> Measured:
     segments = [_with_tiling(graph.clone(), code, layer.problem, tiling) for tiling in tilings]
     code.load(list(dict.fromkeys(spec for segment in segments for spec in segment.kernels)))
     inputs = list(random_arrays(graph, 0).values())
-    seconds = []
-    while segments:  # one by one, so that the card holds the weights of one
-        segment = segments.pop(0)
+    seconds, wanted = [], list[np.ndarray]()
+    for tiling in tilings:
+        segment = segments.pop(0)  # and forgotten, so that the card holds the weights of one
         segment.code.objects = code.objects
-        seconds.append(_seconds(segment, inputs, layer.blob))
+        took, answers = _seconds(segment, inputs, layer.blob)
+        seconds.append(took)
+        wanted = wanted or answers
+        if not all(map(partial(_agree, layer.problem.kind), wanted, answers)):
+            raise LoweringError(
+                f"{layer.node.location}: '{tiling}' gives other answers than '{tilings[0]}' for '{layer.problem}'",
+                "this is a defect of graphc: please report it with the card's name; compile without --tune, tune=",
+            )
     best = min(range(len(tilings)), key=seconds.__getitem__)
     return Measured(str(tilings[best]), seconds[best], str(tilings[0]), seconds[0])
+
+
+def _agree(kind: str, wanted: np.ndarray, answers: np.ndarray) -> bool:
+    """Answers are equal up to what sums in another order lose."""
+    slack = SLACK[kind] * float(np.abs(wanted).max(initial=0))
+    return bool(np.allclose(answers, wanted, rtol=0, atol=slack, equal_nan=True))
 
 
 def _target(code: CudaCode) -> CudaTarget:
@@ -187,14 +205,16 @@ def _with_tiling(graph: Graph, code: CudaCode, problem: Problem, tiling: Tiling)
     return NativeSegment.build(graph, (), mine, 1)
 
 
-def _seconds(segment: NativeSegment, inputs: Sequence[np.ndarray], blob: str) -> float:
-    """What the launches for a blob take; the first ones are not counted."""
-    _, executor = segment.run(inputs)
+def _seconds(segment: NativeSegment, inputs: Sequence[np.ndarray], blob: str) -> tuple[float, list[np.ndarray]]:
+    """What the launches for a blob take, and the numbers that they give; the first launches are not counted."""
+    found, executor = segment.run(inputs)
     assert isinstance(executor, CardExecutor)
+    halves = [v.type.dtype is DType.BFLOAT16 for v in segment.graph.outputs]
+    answers = [from_bfloat16(a) if half else np.asarray(a, np.float32) for a, half in zip(found, halves)]
     try:
         row = max(1, min(ROW, int(SPAN / max(min(executor.measure_blob(blob, 1, WARM)), 1e-9))))
         executor.measure_blob(blob, row, WARM)
-        return median(executor.measure_blob(blob, row, REPEATS)) / row
+        return median(executor.measure_blob(blob, row, REPEATS)) / row, answers
     finally:
         segment.release(executor)
 

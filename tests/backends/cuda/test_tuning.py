@@ -38,7 +38,7 @@ def data(*shape: int) -> np.ndarray:
     return RANDOM.standard_normal(shape).astype(np.float32)
 
 
-X = data(1, 12, 9, 8)
+X = data(1, 12, 5, 6)
 WEIGHTS = {"u": data(12, 12, 3, 3) / 10, "v": data(12, 12, 3, 3) / 10, "w": data(20, 12, 1, 1) / 3, "b": data(12)}
 OPS = [
     operator("Conv", "x u b", "c", kernel=3, pad=1),
@@ -143,6 +143,20 @@ def test_a_command_that_was_ended_goes_on(card: ClockedCard, monkeypatch: pytest
     assert {spec.int("kh") for spec in card.timed if spec.template == "conv"} == {1}
 
 
+def test_tilings_have_to_agree(card: ClockedCard) -> None:
+    """One that forgets the bias is no faster one."""
+    source = card._source
+
+    def forgets(name: str) -> str:
+        text = source(name)
+        return text.replace("ld_f4(bias, map)", "f4(0.0)") if is_tile(SLOW_TILE)(card.specs[name]) else text
+
+    card._source = forgets
+    with pytest.raises(graphc.LoweringError, match=f"'{SLOW_TILE}, in 1' gives other answers than 'float") as error:
+        compiled(tune=True)
+    assert "report it" in (error.value.help or "")
+
+
 def test_no_time(card: ClockedCard) -> None:
     plan = compiled(tune=1e-9)
     assert not card.timed
@@ -224,7 +238,7 @@ def test_problems_print_and_parse() -> None:
             Problem.parse(wrong)
 
 
-PROBLEM = str(Problem("conv", "f4", "f4", 72, 12, 12, kernel=(3, 3), cuts=True))
+PROBLEM = str(Problem("conv", "f4", "f4", 30, 12, 12, kernel=(3, 3), cuts=True))
 
 
 def entry(**changes: Any) -> dict[str, Any]:
@@ -324,7 +338,7 @@ def test_commands(card: ClockedCard, tmp_path: Path, monkeypatch: pytest.MonkeyP
     for name, net in zip(("predict.pb", "init.pb"), nets(OPS, {"x": X}, "y", WEIGHTS)):
         Path(name).write_bytes(net)
     card.fast = is_tile(SLOW_TILE)
-    net = ["predict.pb", "--init", "init.pb", "--input", "x=1,12,9,8", "--target", TARGET]
+    net = ["predict.pb", "--init", "init.pb", "--input", "x=1,12,5,6", "--target", TARGET]
 
     def run(*arguments: str) -> str:
         done = CliRunner().invoke(command, arguments, catch_exceptions=False)
