@@ -5,8 +5,13 @@ from __future__ import annotations
 import struct
 from collections import Counter
 
-INSTRUCTIONS = {0x23C: "HMMA", 0x237: "IMMA", 0x83B: "LDSM", 0xFAE: "LDGSTS", 0x387: "STL", 0x983: "LDL"}
-"""The lowest 12 bits of an instruction -> its name; STL and LDL go to a thread's stack."""
+INSTRUCTIONS = {0x23C: "HMMA", 0x237: "IMMA", 0x83B: "LDSM", 0xFAE: "LDGSTS", 0x387: "STL", 0x983: "LDL"} | {
+    0x9F0: "HGMMA",
+    0x9F1: "IGMMA",
+    0x9C5: "WARPGROUP",
+}
+"""The lowest 12 bits of an instruction -> its name; STL and LDL go to a thread's stack. WARPGROUP: fences and waits of
+the products of four warps, HGMMA and IGMMA."""
 
 
 def instructions(code: bytes) -> Counter[str]:

@@ -1,0 +1,66 @@
+"""Kernels of products by four warps as machine code: products beside copies, none of them made to wait."""
+
+from __future__ import annotations
+
+import pytest
+from machine_code import instructions
+from test_tensor_machine_code import compiled, compiler
+
+from graphc.backends.cuda.kernels import conv_tensor, int8_tensor
+from graphc.backends.cuda.kernels.epilogue import Epilogue
+from graphc.backends.cuda.kernels.tensor_product import Product
+from graphc.backends.cuda.kernels.warpgroup_tile import TILES, WarpgroupTile
+from graphc.backends.cuda.target import find
+from graphc.ir.schedule import KernelSpec
+
+TARGET = "cuda:sm_90a"
+REGISTERS = 128
+"""Of a thread of 512, which are all that a multiprocessor has."""
+__all__ = ["compiler"]  # the fixture that skips where there is no compiler
+
+
+@pytest.mark.parametrize(("tile", "kind", "window"), [(TILES[0], "f2", True), (TILES[3], "bf", False)], ids=str)
+def test_halves(tile: WarpgroupTile, kind: str, window: bool) -> None:
+    epilogue = Epilogue("t0=add(x0,x1);y=max(0.0,t0)", ("same",), (kind,))
+    static = {**Product(tile, kind, window).static(), **epilogue.static(), "y": kind, "pairs": 1, "bias": 1}
+    spec = KernelSpec.make("conv_tensor", **static)
+    check(spec, conv_tensor.emit(spec, find(TARGET)), tile, "HGMMA")
+
+
+def test_bytes() -> None:
+    product = Product(TILES[2], "u1", window=True)
+    spec = KernelSpec.make("int8_tensor", **product.static(), residual=1, to_float=0, pairs=1, parts=0)
+    check(spec, int8_tensor.emit(spec, find(TARGET)), TILES[2], "IGMMA")
+
+
+def check(spec: KernelSpec, source: str, tile: WarpgroupTile, name: str) -> None:
+    """Two products in the loop, copies ahead and in it; what the compiler says when it adds waits is not there."""
+    cubin = compiled(TARGET, spec, source)
+    assert cubin.stack == cubin.spilled == cubin.serialized == 0
+    assert cubin.registers <= REGISTERS
+    assert cubin.shared == tile.ring == spec.shared > 48 << 10
+    found = instructions(cubin.code)
+    assert found[name] == 2
+    assert found["WARPGROUP"] == 3  # one fence, a wait in the loop, one behind it
+    each = -(-4 * tile.pixels // tile.threads) + -(-4 * tile.maps // tile.threads)
+    assert found["LDGSTS"] == each * (tile.ahead + 1)
+    assert found["HMMA"] == found["IMMA"] == found["LDSM"] == found["STL"] == found["LDL"] == 0
+
+
+def test_a_product_that_has_to_wait_is_told() -> None:
+    """Sums that a thread reads while products are under way."""
+    source = """
+def k(y):
+    ring = shared(4096)
+    sums = zeros_f4(32)
+    wgmma_fence()
+    for i in range(y & 7):
+        sums = wgmma_f2(sums, descriptor(ring, 1024, 128), descriptor(ring + 2048, 1024, 128))
+        wgmma_commit()
+        st_f4(y, thread(), sums[0])
+        sums = wgmma_wait(sums, 1)
+    sums = wgmma_wait(sums, 0)
+    st_f4(y, thread(), sums[1])
+"""
+    spec = KernelSpec.make("k", threads=128)
+    assert compiled(TARGET, spec, source.replace("def k", f"def {spec.name}")).serialized > 0
