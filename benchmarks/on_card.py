@@ -1,6 +1,6 @@
 """Kernels and nets on a card, by its own clock, in turns with cuBLAS, cuDNN and torch.compile where PyTorch is there.
 
-    python benchmarks/on_card.py [--only memory gemm conv nets int8] [--turns 7] [--repeats 20] [--json FILE]
+    python benchmarks/on_card.py [--only memory gemm conv nets int8] [--turns 7] [--repeats 20] [--tune] [--json FILE]
 
 Every figure is the median over turns of the median over repetitions, each between two CUDA events around the replay of
 a CUDA graph; graphc and its peer take turns. Copies between host and card are left out on both sides.
@@ -68,11 +68,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Settings:
-    """How often to measure, and for what."""
+    """How often to measure, and for what; tune: with tilings that are measured here first."""
 
     target: str
     turns: int
     repeats: int
+    tune: bool
 
 
 def find_target() -> str:
@@ -112,7 +113,8 @@ def compile_ops(
     ]
     predict = Net("bench", list(ops), [*inputs, *weights], ["y"])
     init = write_net(Net("bench_init", fills, [], list(weights))) if weights else None
-    return graphc.compile(write_net(predict), init, inputs=dict(inputs), target=settings.target, precision=precision)
+    options = {"target": settings.target, "precision": precision, "tune": settings.tune}
+    return graphc.compile(write_net(predict), init, inputs=dict(inputs), **options)
 
 
 def whole(plan: Plan, inputs: Mapping[str, np.ndarray]) -> Clock:
@@ -263,9 +265,8 @@ def nets(settings: Settings) -> list[Row]:
         files, net = ensure(name, ["caffe2"]), ARCHITECTURES[name]()
         for batch in BATCHES:
             x = data(batch, *net.shapes["data"][1:])
-            plan = graphc.compile(
-                files.predict_net, files.init_net, inputs={"data": x}, target=settings.target, precision="float16"
-            )
+            pair, options = (files.predict_net, files.init_net), {"target": settings.target, "tune": settings.tune}
+            plan = graphc.compile(*pair, inputs={"data": x}, precision="float16", **options)
 
             def make(torch: Any, net: Described = net, x: np.ndarray = x) -> Callable[[], object]:
                 function = importlib.import_module("formats.torch_function")
@@ -286,8 +287,10 @@ def int8(settings: Settings) -> list[Row]:
     x = {"data": data(batch, *net.shapes["data"][1:])}
     pair, inputs = (files.predict_net, files.init_net), {"data": x["data"].shape}
     quick = {"refine": False, "equalize": False, "correct_bias": False}
-    quantized = graphc.quantize(*pair, [x], inputs=inputs, native=True, **quick).compile(settings.target)
-    halves = graphc.compile(*pair, inputs=inputs, target=settings.target, precision="float16")
+    quantized = graphc.quantize(*pair, [x], inputs=inputs, native=True, **quick).compile(
+        settings.target, tune=settings.tune
+    )
+    halves = graphc.compile(*pair, inputs=inputs, target=settings.target, precision="float16", tune=settings.tune)
     return [compared("int8", f"{name}, batch {batch}", settings, whole(quantized, x), whole(halves, x))]
 
 
@@ -297,10 +300,11 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", default=PARTS, choices=PARTS)
     parser.add_argument("--turns", type=int, default=7)
     parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--tune", action="store_true", help="measure graphc's tilings before (graphc compile --tune)")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     try:
-        settings = Settings(find_target(), arguments.turns, arguments.repeats)
+        settings = Settings(find_target(), arguments.turns, arguments.repeats, arguments.tune)
     except graphc.GraphcError as error:
         print(f"no card: {error.message}", file=sys.stderr)
         return 2

@@ -29,6 +29,7 @@ from graphc.quantization.picture import report_svg
 from graphc.quantization.prepared_net import prepare_with_data
 from graphc.quantization.report import LayerReport, Report
 from graphc.runtime.atomic import replace_all
+from graphc.tuning_file import TuningFile
 
 Progress = Callable[[str, int, int], None]
 """``progress(stage, done, total)``"""
@@ -62,9 +63,15 @@ class Quantized:
         }
         replace_all(target, parts | {n: t.encode() for n, t in texts.items()})
 
-    def compile(self, target: str = "native", threads: int | None = None) -> Plan:
-        """A plan of the int8 net."""
-        return compile_graph(self.graph.clone(), target=target, threads=threads)
+    def compile(
+        self,
+        target: str = "native",
+        threads: int | None = None,
+        tuning: TuningFile | None = None,
+        tune: bool | float = False,
+    ) -> Plan:
+        """A plan of the int8 net; tuning, tune: of the tiles of a card's kernels, as in ``graphc.compile``."""
+        return compile_graph(self.graph.clone(), target=target, threads=threads, tuning=tuning, tune=tune)
 
 
 @dataclass

@@ -18,6 +18,7 @@ import graphc
 from graphc.backends.cuda.kernels import tensor_tile
 from graphc.backends.cuda.target import TARGETS
 from graphc.frontends.netdef import Device
+from graphc.ir.schedule_text import print_schedule
 from graphc.passes import LEVELS, with_native_int8
 from graphc.plan import Plan
 from graphc.runtime.card_array import CardArray
@@ -207,6 +208,33 @@ def test_every_tile_of_tensor_cores(
     ops = [operator("Conv", "x v", "r", kernel=1), operator("Conv", "r w b", "y", kernel=3, pad=1)]
     weights = {"v": data(72, 4, 1, 1), "w": data(330, 72, 3, 3), "b": data(330)}
     check(ops, {"x": data(2, 4, 17, 23)}, weights, target, "float16")
+
+
+@pytest.mark.parametrize("precision", ["float", "float16"])
+def test_tuning(precision: str, target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tuned plan gives the reference's answer, and so does the one of the table that it leaves."""
+    monkeypatch.setenv("GRAPHC_CACHE_DIR", str(tmp_path))
+    ops = [
+        operator("Conv", "x v", "r", kernel=1),
+        operator("Conv", "r w b", "s", kernel=3, pad=1),
+        operator("FC", "s m n", "y"),
+    ]
+    weights = {"v": data(64, 4, 1, 1), "w": data(96, 64, 3, 3) / 24, "b": data(96)}
+    weights |= {"m": data(200, 96 * 14 * 14) / 137, "n": data(200)}
+    inputs = {"x": data(8, 4, 14, 14)}
+    predict, init = nets(ops, inputs, "y", weights)
+    (want,) = reference(ops, inputs, "y", weights)
+    options = {"inputs": inputs, "target": target, "precision": precision}
+    tuned = graphc.compile(predict, init, tune=True, **options)
+    table = graphc.tuning_of(tuned)
+    assert len(table.entries) >= 2
+    assert all(0 < found.seconds <= found.model_seconds for found in table.entries.values())
+    graphc.write_tuning(tmp_path / "tuning.json", table)
+    again = graphc.compile(predict, init, tuning=tmp_path / "tuning.json", **options)
+    assert print_schedule(again.schedules[0]) == print_schedule(tuned.schedules[0])
+    for plan in (tuned, again):
+        tolerance = TOLERANCES[precision] * float(np.abs(want).max())
+        np.testing.assert_allclose(plan.run(inputs)["y"], want, rtol=0, atol=tolerance)
 
 
 def test_a_net_in_int8_gives_the_cpus_answer(shared: Path, target: str) -> None:
