@@ -233,8 +233,10 @@ def _choose_pieces(call: Call, target: CudaTarget) -> Choice | None:
 
 
 def _needs(call: Call, choice: Choice, target: CudaTarget) -> Needs:
+    """Room for the sums of pieces, also where the sizes at hand make but one of each result."""
     assert choice.spec is not None
-    workspace = workspace_bytes(reduction(call), choice.spec, target) if choice.rule == "reduce_pieces" else 0
+    made = reduction(call)
+    workspace = 4 * prod(made.kept.sizes) * made.pieces(choice.spec, target) if choice.rule == "reduce_pieces" else 0
     return Needs(dense=frozenset({0}), dense_out=True, workspace=workspace)
 
 
