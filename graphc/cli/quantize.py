@@ -15,10 +15,10 @@ from graphc.cli.options import (
     json_option,
     net_argument,
     parse_inputs,
-    parse_numbers,
     target_option,
     threads_option,
 )
+from graphc.cli.picture_options import picture_options
 from graphc.passes.quantize import RULES
 from graphc.pictures import Preparation
 from graphc.quantization import quantize
@@ -40,12 +40,7 @@ from graphc.runtime.atomic import replacing
 )
 @click.option("--samples", type=click.IntRange(1), default=SAMPLES, show_default=True, help="Samples to use, at most.")
 @input_option
-@click.option("--size", type=click.IntRange(1), help="Height and width of pictures (default: of the net's input).")
-@click.option("--resize", type=click.IntRange(1), help="Scale the shorter side to this before cutting.")
-@click.option("--mean", callback=parse_numbers, help="Subtract per channel, e.g. 104,117,123 (in the order fed).")
-@click.option("--scale", callback=parse_numbers, default="1", help="Then multiply, e.g. 1/255.")
-@click.option("--bgr", is_flag=True, help="Feed blue, green, red, as Caffe models expect.")
-@click.option("--grey", is_flag=True, help="Feed one grey channel.")
+@picture_options
 @click.option(
     "--ranges",
     type=click.Choice(list(RULES)),
@@ -87,12 +82,7 @@ def quantize_command(
     calibrate: str | None,
     samples: int,
     inputs: tuple[str, ...],
-    size: int | None,
-    resize: int | None,
-    mean: tuple[float, ...],
-    scale: tuple[float, ...],
-    bgr: bool,
-    grey: bool,
+    preparation: Preparation,
     ranges: str,
     equalize: bool | None,
     correct_bias: bool,
@@ -122,8 +112,6 @@ def quantize_command(
     graphc quantize ranking.pb --init init.pb --tables-only -o int8/
     graphc quantize predict.pb --init init.pb --half -o half/
     """
-    if len(scale) != 1:
-        raise click.BadParameter("give one number, such as 1/255", param_hint="--scale")
     if report and Path(report).suffix not in _WRITERS:
         raise click.BadParameter(f"'{report}' ends in none of {', '.join(_WRITERS)}", param_hint="--report")
     native = Path(output).suffix == ".pkl"
@@ -141,7 +129,7 @@ def quantize_command(
             init_net,
             calibrate,
             inputs=parse_inputs(inputs),
-            preparation=Preparation(size or 0, resize or 0, mean, scale[0], bgr, grey),
+            preparation=preparation,
             samples=samples,
             native=native,
             ranges=ranges,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import click
 import numpy as np
 
 from graphc.benchmark import random_inputs
-from graphc.cli.options import json_option, load_arrays, parse_numbers, plan_argument, threads_option
+from graphc.cli.options import json_option, load_arrays, plan_argument, threads_option
+from graphc.cli.picture_options import picture_options
 from graphc.ir import RunError
 from graphc.pictures import Preparation, load_pictures
 from graphc.plan import Plan, load
@@ -22,12 +24,7 @@ from graphc.runtime.atomic import replacing
 @click.option("--inputs", type=click.Path(exists=True, dir_okay=False), help="An .npz file with arrays by blob name.")
 @click.option("--outputs", type=click.Path(dir_okay=False), help="The .npz file to write; default: print.")
 @click.option("--random", "random_seed", type=int, is_flag=False, flag_value=0, help="Run on random inputs [seed].")
-@click.option("--size", type=click.IntRange(1), help="Height and width of pictures (default: of the plan's input).")
-@click.option("--resize", type=click.IntRange(1), help="Scale the shorter side to this before cutting.")
-@click.option("--mean", callback=parse_numbers, help="Subtract per channel, e.g. 104,117,123 (in the order fed).")
-@click.option("--scale", callback=parse_numbers, default="1", help="Then multiply, e.g. 1/255.")
-@click.option("--bgr", is_flag=True, help="Feed blue, green, red, as Caffe models expect.")
-@click.option("--grey", is_flag=True, help="Feed one grey channel.")
+@picture_options
 @click.option("--labels", type=click.Path(exists=True, dir_okay=False), help="Names of the classes, one a line.")
 @click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Classes to print per picture.")
 @click.option("--fetch", multiple=True, metavar="BLOB", help="A further blob to return. Repeatable.")
@@ -40,12 +37,7 @@ def run(
     inputs: str | None,
     outputs: str | None,
     random_seed: int | None,
-    size: int | None,
-    resize: int | None,
-    mean: tuple[float, ...],
-    scale: tuple[float, ...],
-    bgr: bool,
-    grey: bool,
+    preparation: Preparation,
     labels: str | None,
     top: int,
     fetch: tuple[str, ...],
@@ -62,11 +54,9 @@ def run(
     """
     if sum((bool(pictures), inputs is not None, random_seed is not None)) != 1:
         raise click.UsageError("give pictures, or --inputs FILE.npz, or --random")
-    if len(scale) != 1:
-        raise click.BadParameter("give one number, such as 1/255", param_hint="--scale")
     loaded = load(plan, threads, allow_native)
     if pictures:
-        how = Preparation(size or _input_size(loaded), resize or 0, mean, scale[0], bgr, grey)
+        how = preparation if preparation.size else replace(preparation, size=_input_size(loaded))
         arrays = {loaded.graph.inputs[0].name: load_pictures(pictures, how)}
     else:
         arrays = load_arrays(inputs) if inputs else random_inputs(loaded, random_seed or 0)
