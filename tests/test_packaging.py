@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from graphc.backends.cuda.compile import MEANING
+
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = {"graphc": "graphc", "ir": "graphc.ir", "passes": "graphc.passes", "backends": "graphc.backends"}
 """Folder -> import name, as ``package_dir`` in setup.cfg maps them."""
 
 
-WITH_THE_EXTRA = tuple(
-    f"graphc.backends.cuda.{name}" for name in ("arrays", "tensor_words", "vector_words", "words", "worker")
-)
+WITH_THE_EXTRA = tuple(f"graphc.backends.cuda.{name}" for name in MEANING)
 """Modules of compile workers that import what ``graphc[cuda]`` installs."""
 
 

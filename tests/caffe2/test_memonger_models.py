@@ -10,23 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 from memonger_nets import Trace, bits, count_blobs, last_values, lines, must_follow, random_order, run
+from whole_nets import whole_nets_but
 
 from graphc.caffe2 import memonger
 from graphc.frontends.netdef import parse_netdef
 
 MODELS = [
-    "alexnet_small",
-    "inception_v1_small",
-    "mnist",
-    "mtcnn_pnet",
-    "perception_v0",
-    "resnet50_small",
-    "segmentation_mobile",
-    "squeezenet_v1.1",
-    "style_animals",
-    "super_resolution",
-    "tiny_yolo_a_small",
-    "vgg19_small",
+    *whole_nets_but("squeezenet_v1.0"),
     "without_weights/detectron_faster_rcnn_R50_C4_1x/predict_net.pbtxt",
     "without_weights/mask_rcnn_2go_fp32/model.pb",
     "without_weights/mobilenet_v2_quantized",

@@ -6,27 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from whole_nets import WHOLE
 
 from graphc.frontends.netdef import import_net, read_net
 from graphc.ir import DType, Graph, Sym, TensorType
 from graphc.ir.reference import evaluate
 from graphc.passes import LEVELS, run_pipeline, with_block
 
-MODELS = (
-    "alexnet_small",
-    "inception_v1_small",
-    "mnist",
-    "mtcnn_pnet",
-    "perception_v0",
-    "resnet50_small",
-    "segmentation_mobile",
-    "squeezenet_v1.0",
-    "squeezenet_v1.1",
-    "style_animals",
-    "super_resolution",
-    "tiny_yolo_a_small",
-    "vgg19_small",
-)
 WITHOUT_WEIGHTS = (
     "char_lstm/lstm_predict_net.pbtxt",
     "detectron_faster_rcnn_R50_C4_1x/predict_net.pbtxt",
@@ -47,7 +33,7 @@ def load(folder: Path, symbolic: bool) -> tuple[Graph, dict[str, np.ndarray]]:
     return import_net(read_net(folder / "predict_net.pb"), read_net(folder / "init_net.pb"), types), inputs
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", WHOLE)
 @pytest.mark.parametrize("level", [0, 2])
 def test_outputs_stay(shared: Path, model: str, level: int) -> None:
     graph, inputs = load(shared / "models" / model, symbolic=False)

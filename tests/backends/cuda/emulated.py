@@ -16,6 +16,11 @@ from graphc.plan import Plan
 TARGET = "cuda:sm_90a"
 
 
+def data(*shape: int) -> np.ndarray:
+    """Seeded floats."""
+    return np.random.default_rng(sum(shape)).standard_normal(shape).astype(np.float32)
+
+
 def emulated_plan(
     ops: Sequence[Operator],
     inputs: Mapping[str, np.ndarray],

@@ -4,14 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from emulated import answers
+from emulated import answers, data
 from one_net import operator
-
-
-def data(*shape: int) -> np.ndarray:
-    """Seeded floats."""
-    return np.random.default_rng(sum(shape)).standard_normal(shape).astype(np.float32)
-
 
 # shape, maps, kernel, stride, pad, adj, group
 TRANSPOSED = [

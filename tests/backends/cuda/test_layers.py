@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from emulated import answers, emulated_plan
+from emulated import answers, data, emulated_plan
 from emulated_card import EmulatedCard
 from one_net import operator
 from simt_memory import Fault
 
 from graphc.backends.cuda.kernels import conv_tile
 from graphc.backends.cuda.kernels.conv_tile import Tile
-
-
-def data(*shape: int) -> np.ndarray:
-    """Seeded floats."""
-    return np.random.default_rng(sum(shape)).standard_normal(shape).astype(np.float32)
-
 
 # shape, maps, kernel, stride, pad, dilation, group
 CONVOLUTIONS = [

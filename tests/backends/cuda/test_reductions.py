@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from emulated import answers
+from emulated import answers, data
 from one_net import operator
 
 TOLERANCE = 5e-6
 """Sums of some ten thousand floats."""
-
-
-def data(*shape: int) -> np.ndarray:
-    """Seeded floats."""
-    return np.random.default_rng(sum(shape)).standard_normal(shape).astype(np.float32)
 
 
 WAYS = {
