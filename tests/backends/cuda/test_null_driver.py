@@ -241,3 +241,23 @@ def test_a_plan_with_a_part_on_the_cpu(driver: Path, tmp_path: Path) -> None:
     plan.run({"x": X})
     for (name, blocks, threads, *_), wanted in zip(launches, plan.code.card.launches):
         assert (name, blocks, threads) == (wanted.kernel, wanted.blocks, wanted.threads)
+
+
+def test_more_shared_memory_than_a_kernel_declares(driver: Path, tmp_path: Path) -> None:
+    """The driver has to be told before, and refuses the launch otherwise."""
+    code = """
+import graphc
+from graphc.runtime.card import Launch
+from graphc.runtime.nvidia import NvidiaCard
+card = NvidiaCard("sm_90a", lambda major, minor: True)
+kernel = card.load("conv", b"\\x7fELF" + bytes(100))
+print(card.measure([Launch(kernel, 3, 512, (7,), "y", 147456)], 1))
+card._allow_shared = lambda item: None
+try:
+    card.measure([Launch(card.load("conv", b"\\x7fELF" + bytes(100)), 3, 512, (7,), "y", 147456)], 1)
+except graphc.RunError as error:
+    print(error.message)
+"""
+    done = process(code, driver, tmp_path, NULL_PARAMETERS="conv=1")
+    assert (tmp_path / "log").read_text().splitlines() == ["conv 3 512 7"] * 2, done.stderr
+    assert "failed at recording a run: CUDA_ERROR" in done.stdout, done.stdout + done.stderr
