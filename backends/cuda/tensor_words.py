@@ -23,7 +23,7 @@ from llvmlite import ir
 from numba.cuda import cgutils, types
 from numba.cuda.extending import intrinsic
 
-from graphc.backends.cuda.words import F32, I32, Build, word
+from graphc.backends.cuda.words import CONVERGENT, F32, I32, Build, word
 
 MMA = "mma.sync.aligned.{}.row.col.{} {{$0,$1,$2,$3}}, {{$4,$5,$6,$7}}, {{$8,$9}}, {{$10,$11,$12,$13}};"
 LDMATRIX = "ldmatrix.sync.aligned.m8n8.x4.shared.b16 {$0,$1,$2,$3}, [$4];"
@@ -34,11 +34,11 @@ SHAPES = {
 }
 
 
-def _effect(b: Any, text: str, constraints: str, result: Any, *values: Any) -> Any:
+def _effect(b: Any, text: str, constraints: str, result: Any, *values: Any, attributes: tuple[str, ...] = ()) -> Any:
     """An instruction that touches memory, and so keeps its place among others."""
     kind = ir.FunctionType(result, [v.type for v in values])
     joined = f"{constraints},~{{memory}}" if constraints else "~{memory}"
-    return b.call(ir.InlineAsm(kind, text, joined, side_effect=True), values)
+    return b.call(ir.InlineAsm(kind, text, joined, side_effect=True), values, attrs=attributes)
 
 
 def _four(b: Any, found: Any) -> Any:
@@ -51,7 +51,8 @@ def _copy16(b: Any, s: Any, a: Any, n: Any) -> Any:
 
 
 def _matrices(b: Any, s: Any) -> Any:
-    return _four(b, _effect(b, LDMATRIX, "=r,=r,=r,=r,r", ir.LiteralStructType([I32] * 4), b.trunc(s, I32)))
+    kind, place = ir.LiteralStructType([I32] * 4), b.trunc(s, I32)
+    return _four(b, _effect(b, LDMATRIX, "=r,=r,=r,=r,r", kind, place, attributes=CONVERGENT))
 
 
 def _mma(name: str, sums: Any, letter: str) -> Build:
@@ -59,7 +60,8 @@ def _mma(name: str, sums: Any, letter: str) -> Build:
 
     def build(b: Any, *values: Any) -> Any:
         kind = ir.FunctionType(ir.LiteralStructType([sums] * 4), [v.type for v in values])
-        return _four(b, b.call(ir.InlineAsm(kind, MMA.format(*SHAPES[name]), constraints), values))
+        product = ir.InlineAsm(kind, MMA.format(*SHAPES[name]), constraints)
+        return _four(b, b.call(product, values, attrs=CONVERGENT))
 
     return build
 

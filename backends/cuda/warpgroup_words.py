@@ -28,7 +28,7 @@ from llvmlite import ir
 from numba.cuda import cgutils, types
 from numba.cuda.extending import intrinsic
 
-from graphc.backends.cuda.words import F32, I32, I64, word
+from graphc.backends.cuda.words import CONVERGENT, F32, I32, I64, word
 
 SHAPES = {
     "wgmma_f2": ("k16.f32.f16.f16", ", 1, 1, 0, 0"),
@@ -36,8 +36,6 @@ SHAPES = {
     "wgmma_u1": ("k32.s32.u8.s8", ""),
 }
 """Depth and types of a product; that halves are neither negated nor transposed."""
-CONVERGENT = ("convergent",)
-"""What LLVM is told of instructions that threads have to reach together."""
 ADDRESS = 0x3FFFF
 """The bits of a shared address that a descriptor has, in units of 16 bytes."""
 

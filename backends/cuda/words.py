@@ -39,6 +39,11 @@ NUMBA = Numba(types, cgutils, arrayobj, intrinsic)
 word = NUMBA.word
 F32, F64, I1, I32, I64 = ir.FloatType(), ir.DoubleType(), ir.IntType(1), ir.IntType(32), ir.IntType(64)
 GLOBAL, SHARED = 1, 3
+CONVERGENT = ("convergent",)
+"""What LLVM is told of instructions that threads have to reach together, so that it puts them under no other condition.
+It knows so of barriers and exchanges, which are functions of its own; of inline assembly it knows nothing. Of functions
+that a kernel calls it knows nothing either: these words stand in kernels themselves.
+"""
 
 _SAME = ("sqrt", "exp", "log", "tanh", "erf", "sin", "cos", "floor", "ceil")
 LIBRARY = {**{name: name + "f" for name in _SAME}, "nearest": "rintf", "absolute": "fabsf"}

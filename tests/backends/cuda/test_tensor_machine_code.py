@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 from machine_code import instructions
 
@@ -9,17 +14,17 @@ import graphc
 from graphc.backends.cache import KernelCache
 from graphc.backends.cuda.compile import compile_kernels, compiler_versions
 from graphc.backends.cuda.cubin import Cubin
-from graphc.backends.cuda.kernels import conv, conv_tile, int8_tensor
-from graphc.backends.cuda.kernels.conv_tensor import emit
+from graphc.backends.cuda.kernels import conv, conv_tensor, conv_tile, int8_tensor
 from graphc.backends.cuda.kernels.epilogue import Epilogue
 from graphc.backends.cuda.kernels.tensor_product import Product
-from graphc.backends.cuda.kernels.tensor_tile import TILES, TensorTile
-from graphc.backends.cuda.target import find
+from graphc.backends.cuda.kernels.tensor_tile import PIECES, TILES
+from graphc.backends.cuda.target import TARGETS, CudaTarget, find
 from graphc.ir.schedule import KernelSpec
+
+Emit = Callable[[KernelSpec, CudaTarget], str]
 
 REGISTERS = 128
 """As many leave room for 512 threads on a multiprocessor."""
-CASES = [("cuda:sm_80", TILES[3], "f2", False), ("cuda:sm_90a", TILES[0], "bf", True)]
 
 
 @pytest.fixture(autouse=True)
@@ -36,33 +41,91 @@ def compiled(target: str, spec: KernelSpec, source: str) -> Cubin:
     return compile_kernels({spec.name: (source, spec.int("threads"))}, find(target), store)[spec.name]
 
 
-@pytest.mark.parametrize(("target", "tile", "kind", "window"), CASES, ids=str)
-def test_convolution(target: str, tile: TensorTile, kind: str, window: bool) -> None:
+def half_convolution(product: Product) -> tuple[KernelSpec, Emit]:
+    """A convolution with bias, a sum with another value, and Relu."""
+    kind = product.kind
     epilogue = Epilogue("t0=add(x0,x1);y=max(0.0,t0)", ("same",), (kind,))
-    static = {**Product(tile, kind, window).static(), **epilogue.static(), "y": kind, "pairs": 1, "bias": 1}
-    spec = KernelSpec.make("conv_tensor", **static)
-    cubin = compiled(target, spec, emit(spec, find(target)))
-    assert cubin.stack == cubin.spilled == 0
-    assert cubin.registers <= REGISTERS
-    assert cubin.shared == tile.stages * tile.stage
-    found = instructions(cubin.code)
-    once = tile.warp_pixels * tile.warp_maps // (16 * 8) * 2  # products of a step: two halves of 16 deep each
-    assert found["HMMA"] % once == 0 < found["HMMA"]
-    assert found["LDSM"] % (tile.warp_pixels // 16 + tile.warp_maps // 16) == 0 < found["LDSM"]
-    assert found["LDGSTS"] > 0
-    assert found["STL"] == found["LDL"] == 0
+    static = {**product.static(), **epilogue.static(), "y": kind, "pairs": 1, "bias": 1}
+    return KernelSpec.make("conv_tensor", **static), conv_tensor.emit
 
 
-def test_products_of_bytes() -> None:
-    product = Product(TILES[3], "u1", window=True)
-    spec = KernelSpec.make("int8_tensor", **product.static(), residual=1, to_float=0, pairs=1, parts=0)
-    cubin = compiled("cuda:sm_90a", spec, int8_tensor.emit(spec, find("cuda:sm_90a")))
-    assert cubin.stack == cubin.spilled == 0
-    assert cubin.registers <= REGISTERS
-    found = instructions(cubin.code)
-    assert found["IMMA"] > 0
-    assert found["LDSM"] > 0
-    assert found["HMMA"] == 0
+def byte_convolution(product: Product) -> tuple[KernelSpec, Emit]:
+    """The same of bytes."""
+    return KernelSpec.make(
+        "int8_tensor", **product.static(), residual=1, to_float=0, pairs=1, parts=0
+    ), int8_tensor.emit
+
+
+PRODUCTS = [
+    (Product(TILES[3], "f2", window=False), half_convolution),
+    (Product(TILES[0], "bf", window=True), half_convolution),
+    (Product(TILES[3], "u1", window=True), byte_convolution),
+]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_step_has_the_products_loads_and_copies_of_its_source(target: str) -> None:
+    """As many instructions as the kernel's text has words, which is what the tile asks for; ``turns`` times in the loop
+    over steps where the compiler unrolls it."""
+    card = find(target)
+    made = [(product, *maker(product)) for product, maker in PRODUCTS]
+    sources = {spec.name: (emit(spec, card), spec.int("threads")) for _, spec, emit in made}
+    cubins = compile_kernels(sources, card, KernelCache.default())
+    for product, spec, _ in made:
+        tile, cubin, source = product.tile, cubins[spec.name], sources[spec.name][0]
+        assert cubin.stack == cubin.spilled == 0
+        assert cubin.registers <= REGISTERS
+        assert cubin.shared == tile.ring
+        halves = 2  # a step is two products deep, of halves and of bytes
+        products = tile.warp_pixels // 16 * (tile.warp_maps // 8) * halves
+        loads = (tile.warp_pixels + tile.warp_maps) // 16 * halves
+        copies = (tile.pixels + tile.maps) * PIECES // tile.threads
+        words = [source.count(f"mma_{product.kind}("), source.count("matrices("), source.count("copy16(")]
+        assert words == [products, loads, copies * (tile.ahead + 1)]  # copies also before the loop
+        found = instructions(cubin.code)
+        kinds = ("IMMA", "HMMA") if product.kind == "u1" else ("HMMA", "IMMA")
+        turns = 1 if product.window else found[kinds[0]] // products
+        counts = [found[name] for name in (*kinds, "LDSM", "LDGSTS")]
+        assert counts == [turns * products, 0, turns * loads, copies * (tile.ahead + turns)]
+        assert 0 < turns <= 4
+        assert found["STL"] == found["LDL"] == 0
+
+
+WORDS = """
+def k(x, y):
+    t = thread()
+    s = shared(128)
+    copy16(s + 16 * t, x + 16 * t, 16)
+    commit()
+    wait(0)
+    barrier()
+    p = matrices(s + 16 * t)
+    c = mma_f2(p[0], p[1], p[2], p[3], p[0], p[1], f4(0.0), f4(0.0), f4(0.0), f4(0.0))
+    d = mma_bf(p[0], p[1], p[2], p[3], p[0], p[1], c[0], c[1], c[2], c[3])
+    e = mma_u1(p[0], p[1], p[2], p[3], p[0], p[1], i32(0), i32(0), i32(0), i32(0))
+    st_f4(y, t, swap(d[0], 1) + f4(e[0]))
+"""
+ASSEMBLY = re.compile(r'asm +(sideeffect )?"([a-z]+)\.([a-z_]+)[^"]*", *"([^"]*)" *\(.*\)(.*)$', re.MULTILINE)
+
+
+def test_llvm_is_told_what_it_may_not_move(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the text that NVVM reads and takes: what threads have to reach together goes under no other condition, and
+    what touches memory keeps its place."""
+    worker, nvvm = (pytest.importorskip(m) for m in ("graphc.backends.cuda.worker", "numba.cuda.cudadrv.nvvm"))
+    read: list[str] = []
+    add = nvvm.CompilationUnit.add_module
+
+    def noted(self: Any, text: bytes) -> Any:
+        read.append(text.decode())
+        return add(self, text)
+
+    monkeypatch.setattr(nvvm.CompilationUnit, "add_module", noted)
+    worker.compile_kernel("k", WORDS, 32, find("cuda:sm_80"))
+    found = ASSEMBLY.findall("\n".join(read))
+    assert Counter(name for _, name, *_ in found) == {"cp": 3, "ldmatrix": 1, "mma": 3}
+    for effect, name, part, clobbers, attributes in found:
+        assert ("convergent" in attributes) == (part == "sync"), name
+        assert bool(effect) == ("~{memory}" in clobbers) == (name != "mma"), name
 
 
 def test_a_convolution_that_writes_blocks_of_halves() -> None:
