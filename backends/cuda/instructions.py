@@ -19,6 +19,8 @@ OPERATIONS = {
     0x108: "MUFU",
     0x03C: "HMMA",
     0x037: "IMMA",
+    0x1F0: "HGMMA",
+    0x1F1: "IGMMA",
     0x181: "LDG",
     0x186: "STG",
     0x184: "LDS",
@@ -42,7 +44,7 @@ OPERATIONS = {
     0x118: "NOP",
 }
 """The lowest nine bits -> the operation. LDL and STL go to a thread's stack: a kernel without spills has none."""
-PRODUCTS = ("FFMA", "HMMA", "IMMA")
+PRODUCTS = ("FFMA", "HMMA", "IMMA", "HGMMA", "IGMMA")
 """What a kernel of products is made for."""
 OTHERS = "others"
 SIZE = 16
@@ -99,16 +101,17 @@ def _signed(value: int, bits: int) -> int:
 
 
 def main_loop(instructions: Sequence[Instruction]) -> list[Instruction]:
-    """The innermost loop with the most products, or with the most loads from memory; all where there is no loop."""
+    """The loop with the most products that has none with products in it; where no loop has products, that of loads from
+    memory, else the first; all where there is no loop."""
     ends = [(i.target, i.at) for i in instructions if i.target is not None and i.target < i.at]
-    inner = [(a, b) for a, b in ends if not any((a, b) != (c, d) and a <= c and d <= b for c, d in ends)]
-    bodies = [[i for i in instructions if a <= i.at <= b] for a, b in inner]
-    return max(bodies, key=_weight, default=list(instructions))
-
-
-def _weight(body: Sequence[Instruction]) -> tuple[int, int]:
-    found = count(body)
-    return sum(found[name] for name in PRODUCTS), found["LDG"]
+    bodies = {(a, b): [i for i in instructions if a <= i.at <= b] for a, b in ends}
+    for names in (PRODUCTS, ("LDG",)):
+        number = {span: sum(i.name in names for i in body) for span, body in bodies.items()}
+        found = [span for span in bodies if number[span]]
+        inner = [(a, b) for a, b in found if not any((a, b) != (c, d) and a <= c and d <= b for c, d in found)]
+        if inner:
+            return bodies[max(inner, key=number.__getitem__)]
+    return next(iter(bodies.values()), list(instructions))
 
 
 def count(instructions: Sequence[Instruction]) -> Counter[str]:
