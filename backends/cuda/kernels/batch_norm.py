@@ -7,12 +7,12 @@ the forward direction the two are mean and squares around it, of which pieces co
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from math import prod
 
 from graphc.backends.cuda.kernels.across import across_block
 from graphc.backends.cuda.kernels.counting import counting
+from graphc.backends.cuda.kernels.each_thread import each_thread
 from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, is_float32, require_reach
 from graphc.backends.cuda.target import CudaTarget
 from graphc.backends.lines import Lines
@@ -90,38 +90,37 @@ def emit_statistics(spec: KernelSpec, target: CudaTarget) -> str:
     """
     s = Lines()
     names = (*WHERE, "sums", *RUNNING, "epsilon", "momentum", "pairs")
-    with s.block(f"def {spec.name}({', '.join(names)}):"):
-        s(f"k = i64(block()) * {THREADS} + thread()")
-        with s.block("if k < channels:"):
-            s("mean, a = f4(0.0), f4(0.0)")
-            with counting(s, "j", "0", "pieces"):
-                s("n = f4(min(size, count - j * size))")
-                s("mean = fma(n, ld_f4(sums, 2 * (k * pieces + j)), mean)")
-            s("mean = div(mean, f4(count))")
-            with counting(s, "j", "0", "pieces"):
-                s("n = f4(min(size, count - j * size))")
-                s("d = ld_f4(sums, 2 * (k * pieces + j)) - mean")
-                s("a = a + fma(n * d, d, ld_f4(sums, 2 * (k * pieces + j) + 1))")
-            s("share, spread = f4(double(momentum)), div(a, f4(count))")
-            s("unbiased = div(a, f4(max(count - 1, 1)))")
-            s("inverse = div(f4(1.0), sqrt(spread + f4(double(epsilon))))")
-            for name, value in (("mean", "mean"), ("var", "unbiased")):
-                s(f"old = {value}")
-                with s.block(f"if old_{name} != 0:"):
-                    s(f"old = ld_f4(old_{name}, k)")
-                s(f"st_f4(new_{name}, k, share * old + (f4(1.0) - share) * {value})")
-            s("st_f4(saved_mean, k, mean)")
-            s("st_f4(saved_inverse, k, inverse)")
-            s("factor = ld_f4(scale, k) * inverse")
-            s("st_f4(pairs, 2 * k, factor)")
-            s("st_f4(pairs, 2 * k + 1, ld_f4(bias, k) - mean * factor)")
+    with each_thread(s, spec, names, "k", "channels"):
+        s("mean, a = f4(0.0), f4(0.0)")
+        with counting(s, "j", "0", "pieces"):
+            s("n = f4(min(size, count - j * size))")
+            s("mean = fma(n, ld_f4(sums, 2 * (k * pieces + j)), mean)")
+        s("mean = div(mean, f4(count))")
+        with counting(s, "j", "0", "pieces"):
+            s("n = f4(min(size, count - j * size))")
+            s("d = ld_f4(sums, 2 * (k * pieces + j)) - mean")
+            s("a = a + fma(n * d, d, ld_f4(sums, 2 * (k * pieces + j) + 1))")
+        s("share, spread = f4(double(momentum)), div(a, f4(count))")
+        s("unbiased = div(a, f4(max(count - 1, 1)))")
+        s("inverse = div(f4(1.0), sqrt(spread + f4(double(epsilon))))")
+        for name, value in (("mean", "mean"), ("var", "unbiased")):
+            s(f"old = {value}")
+            with s.block(f"if old_{name} != 0:"):
+                s(f"old = ld_f4(old_{name}, k)")
+            s(f"st_f4(new_{name}, k, share * old + (f4(1.0) - share) * {value})")
+        s("st_f4(saved_mean, k, mean)")
+        s("st_f4(saved_inverse, k, inverse)")
+        s("factor = ld_f4(scale, k) * inverse")
+        s("st_f4(pairs, 2 * k, factor)")
+        s("st_f4(pairs, 2 * k + 1, ld_f4(bias, k) - mean * factor)")
     return s.text()
 
 
 def emit_results(spec: KernelSpec, target: CudaTarget) -> str:
     """Source of ``batch_results{last}``; parameters: ``WHERE``, total, x, pairs, y."""
     s = Lines()
-    with s.block(f"def {spec.name}({', '.join((*WHERE, 'total', 'x', 'pairs', 'y'))}):"), _element(s, spec):
+    with each_thread(s, spec, (*WHERE, "total", "x", "pairs", "y")):
+        _channel(s, spec)
         s("st_f4(y, i, fma(ld_f4(x, i), ld_f4(pairs, 2 * k), ld_f4(pairs, 2 * k + 1)))")
     return s.text()
 
@@ -129,15 +128,13 @@ def emit_results(spec: KernelSpec, target: CudaTarget) -> str:
 def emit_join(spec: KernelSpec, target: CudaTarget) -> str:
     """Source of ``batch_join``; parameters: ``WHERE``, sums, inverse, d_scale, d_bias. A thread a channel."""
     s = Lines()
-    with s.block(f"def {spec.name}({', '.join((*WHERE, 'sums', 'inverse', 'd_scale', 'd_bias'))}):"):
-        s(f"k = i64(block()) * {THREADS} + thread()")
-        with s.block("if k < channels:"):
-            s("a, b = f4(0.0), f4(0.0)")
-            with counting(s, "j", "0", "pieces"):
-                s("at = 2 * (k * pieces + j)")
-                s("a, b = a + ld_f4(sums, at), b + ld_f4(sums, at + 1)")
-            s("st_f4(d_scale, k, a * ld_f4(inverse, k))")
-            s("st_f4(d_bias, k, b)")
+    with each_thread(s, spec, (*WHERE, "sums", "inverse", "d_scale", "d_bias"), "k", "channels"):
+        s("a, b = f4(0.0), f4(0.0)")
+        with counting(s, "j", "0", "pieces"):
+            s("at = 2 * (k * pieces + j)")
+            s("a, b = a + ld_f4(sums, at), b + ld_f4(sums, at + 1)")
+        s("st_f4(d_scale, k, a * ld_f4(inverse, k))")
+        s("st_f4(d_bias, k, b)")
     return s.text()
 
 
@@ -145,7 +142,8 @@ def emit_back(spec: KernelSpec, target: CudaTarget) -> str:
     """Source of ``batch_back{last}``; parameters: ``WHERE``, then those of ``names``."""
     s = Lines()
     names = (*WHERE, "total", "x", "dy", "scale", "mean", "inverse", "d_scale", "d_bias", "dx")
-    with s.block(f"def {spec.name}({', '.join(names)}):"), _element(s, spec):
+    with each_thread(s, spec, names):
+        _channel(s, spec)
         s("factor = ld_f4(inverse, k)")
         s("normal = (ld_f4(x, i) - ld_f4(mean, k)) * factor")
         s("share = div(fma(normal, ld_f4(d_scale, k), ld_f4(d_bias, k)), f4(count))")
@@ -153,13 +151,9 @@ def emit_back(spec: KernelSpec, target: CudaTarget) -> str:
     return s.text()
 
 
-@contextmanager
-def _element(s: Lines, spec: KernelSpec) -> Iterator[None]:
-    """A block for element ``i`` of channel ``k``, in a thread of its own."""
-    s(f"i = i64(block()) * {THREADS} + thread()")
-    with s.block("if i < total:"):
-        s("k = rest(i, channels)" if spec.int("last") else "k = rest(quot(i, plane), channels)")
-        yield
+def _channel(s: Lines, spec: KernelSpec) -> None:
+    """The channel ``k`` of element ``i``."""
+    s("k = rest(i, channels)" if spec.int("last") else "k = rest(quot(i, plane), channels)")
 
 
 def _sizes(call: Call, target: CudaTarget) -> tuple[int, ...]:

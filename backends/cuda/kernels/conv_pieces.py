@@ -13,6 +13,7 @@ from math import prod
 from graphc.backends.cuda.kernels import conv
 from graphc.backends.cuda.kernels.conv_tile import Tile
 from graphc.backends.cuda.kernels.counting import counting
+from graphc.backends.cuda.kernels.each_thread import each_thread
 from graphc.backends.cuda.kernels.epilogue import Epilogue
 from graphc.backends.cuda.kernels.images import image_strides
 from graphc.backends.cuda.kernels.tilings import decide, parts_for
@@ -58,18 +59,16 @@ def emit_join(spec: KernelSpec, target: CudaTarget) -> str:
     """Source of ``conv_join``; parameters: ``JOIN``, the bias if there is one, the epilogue's. A result a thread."""
     s, epilogue = Lines(), Epilogue.of_spec(spec)
     bias = ["bias"] if spec.int("bias") else []
-    with s.block(f"def {spec.name}({', '.join([*JOIN, *bias, *epilogue.arguments()])}):"):
-        s(f"i = i64(block()) * {spec['threads']} + thread()")
-        with s.block("if i < total:"):
-            s("p, m = rest(i, pixels), quot(i, pixels)")
-            s("ox, q = rest(p, ow), quot(p, ow)")
-            s("oy, n = rest(q, oh), quot(q, oh)")
-            s("at = m * (quot(pixels + 3, 4) * 4) + p")
-            s("value = " + ("ld_f4(bias, m)" if bias else "f4(0.0)"))
-            with counting(s, "k", "0", "pieces"):
-                s("value = value + ld_f4(work, k * plane + at)")
-            places = [f"n * e{k}n + m * e{k}c + oy * e{k}r + ox * e{k}p" for k in epilogue.same]
-            s(f"st_f4(y, n * yn + m * yc + oy * yr + ox * yp, {epilogue.apply(s, 'value', 'm', places)})")
+    with each_thread(s, spec, [*JOIN, *bias, *epilogue.arguments()]):
+        s("p, m = rest(i, pixels), quot(i, pixels)")
+        s("ox, q = rest(p, ow), quot(p, ow)")
+        s("oy, n = rest(q, oh), quot(q, oh)")
+        s("at = m * (quot(pixels + 3, 4) * 4) + p")
+        s("value = " + ("ld_f4(bias, m)" if bias else "f4(0.0)"))
+        with counting(s, "k", "0", "pieces"):
+            s("value = value + ld_f4(work, k * plane + at)")
+        places = [f"n * e{k}n + m * e{k}c + oy * e{k}r + ox * e{k}p" for k in epilogue.same]
+        s(f"st_f4(y, n * yn + m * yc + oy * yr + ox * yp, {epilogue.apply(s, 'value', 'm', places)})")
     return s.text()
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from graphc.backends.conv_call import ConvCall
 from graphc.backends.cuda.kernels import tensor_parts
 from graphc.backends.cuda.kernels.conv import two
+from graphc.backends.cuda.kernels.each_thread import each_thread
 from graphc.backends.cuda.kernels.epilogue import Epilogue
 from graphc.backends.cuda.kernels.images import image_strides
 from graphc.backends.cuda.kernels.tensor_parts import JOIN, emit_totals, join_spec, workspace_of
@@ -81,12 +82,10 @@ def emit_join(spec: KernelSpec, target: CudaTarget) -> str:
     """
     s, epilogue = Lines(), Epilogue.of_spec(spec)
     _emit_put(s, spec, epilogue)
-    with s.block(f"def {spec.name}({', '.join([*JOIN, 'image', *OUT, *_end(spec, epilogue)])}):"):
-        s(f"i = i64(block()) * {spec['threads']} + thread()")
-        with s.block("if i < total:"):
-            emit_totals(s, "f2")
-            _emit_pixel(s, epilogue)
-            _emit_call(s, spec, epilogue, "m", ("v0", "v1"))
+    with each_thread(s, spec, [*JOIN, "image", *OUT, *_end(spec, epilogue)]):
+        emit_totals(s, "f2")
+        _emit_pixel(s, epilogue)
+        _emit_call(s, spec, epilogue, "m", ("v0", "v1"))
     return s.text()
 
 

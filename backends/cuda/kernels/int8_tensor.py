@@ -14,6 +14,7 @@ import numpy as np
 
 from graphc.backends.cuda.kernels import int8_ending, tensor_parts, tensor_product
 from graphc.backends.cuda.kernels.conv_tensor import fitting
+from graphc.backends.cuda.kernels.each_thread import each_thread
 from graphc.backends.cuda.kernels.int8_ending import Ending, constants, ending_of
 from graphc.backends.cuda.kernels.tensor_parts import JOIN, emit_totals, join_spec, workspace_of
 from graphc.backends.cuda.kernels.tensor_product import Product, emit_sums, pack
@@ -61,12 +62,10 @@ def emit_join(spec: KernelSpec, target: CudaTarget) -> str:
     """
     s = Lines()
     _emit_put(s, Ending.of_spec(spec), bool(spec.int("pairs")))
-    with s.block(f"def {spec.name}({', '.join([*JOIN, *ENDS])}):"):
-        s(f"i = i64(block()) * {spec['threads']} + thread()")
-        with s.block("if i < total:"):
-            emit_totals(s, "u1")
-            given = ["p * width", "group * maps", "m", "maps", "v0", "v1", *int8_ending.NAMES]
-            s(f"put({', '.join(given)})")
+    with each_thread(s, spec, [*JOIN, *ENDS]):
+        emit_totals(s, "u1")
+        given = ["p * width", "group * maps", "m", "maps", "v0", "v1", *int8_ending.NAMES]
+        s(f"put({', '.join(given)})")
     return s.text()
 
 
@@ -88,19 +87,17 @@ def _emit_put(s: Lines, ending: Ending, pairs: bool) -> None:
 def emit_fill(spec: KernelSpec, target: CudaTarget) -> str:
     """Source of ``int8_fill``: a thread copies a piece; parameters: ``FILL``. channels: of a group."""
     s = Lines()
-    with s.block(f"def {spec.name}({', '.join(FILL)}):"):
-        s(f"i = i64(block()) * {spec['threads']} + thread()")
-        with s.block("if i < total:"):
-            s("piece, q = rest(i, pieces), quot(i, pieces)")
-            s(f"first, left = q * channels + piece * {PIECE}, channels - piece * {PIECE}")
-            for k in range(0, PIECE, 4):
-                s(f"w{k // 4} = 0")
-                for j in range(k, k + 4):
-                    s("v = zero")
-                    with s.block(f"if left > {j}:"):
-                        s(f"v = i64(ld_u1(x, first + {j}))")
-                    s(f"w{k // 4} = w{k // 4} | v << {8 * (j - k)}")
-            s(f"st4_i4(y, i * 4, {', '.join(f'i32(w{k})' for k in range(4))})")
+    with each_thread(s, spec, FILL):
+        s("piece, q = rest(i, pieces), quot(i, pieces)")
+        s(f"first, left = q * channels + piece * {PIECE}, channels - piece * {PIECE}")
+        for k in range(0, PIECE, 4):
+            s(f"w{k // 4} = 0")
+            for j in range(k, k + 4):
+                s("v = zero")
+                with s.block(f"if left > {j}:"):
+                    s(f"v = i64(ld_u1(x, first + {j}))")
+                s(f"w{k // 4} = w{k // 4} | v << {8 * (j - k)}")
+        s(f"st4_i4(y, i * 4, {', '.join(f'i32(w{k})' for k in range(4))})")
     return s.text()
 
 

@@ -15,11 +15,9 @@ from graphc.backends.cuda.kernels.reduce import Reduction
 from graphc.backends.cuda.kernels.typed import blocks_of, code_of
 from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, is_float32, is_floating, require_reach
 from graphc.backends.cuda.target import CudaTarget
-from graphc.backends.lines import LOWEST as LOWEST
-from graphc.backends.lines import Lines
+from graphc.backends.lines import LOWEST, Lines
 from graphc.backends.nest import Nest
-from graphc.backends.pooling import OPERATORS, image_of
-from graphc.backends.pooling import kind_of as kind_of
+from graphc.backends.pooling import OPERATORS, image_of, kind_of
 from graphc.ir.opdef import Call
 from graphc.ir.ops._window import window
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Static, Step, Task, View

@@ -11,10 +11,11 @@ from math import prod
 
 from graphc.backends.cuda.kernels.conv_products import Sweep
 from graphc.backends.cuda.kernels.counting import counting
-from graphc.backends.cuda.kernels.pool import LOWEST, kind_of
+from graphc.backends.cuda.kernels.each_thread import each_thread
 from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, is_float32, require_reach
 from graphc.backends.cuda.target import CudaTarget
-from graphc.backends.lines import Lines
+from graphc.backends.lines import LOWEST, Lines
+from graphc.backends.pooling import kind_of
 from graphc.ir.opdef import Call
 from graphc.ir.ops._window import window
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Static, Step, Task, View
@@ -33,23 +34,21 @@ def emit(spec: KernelSpec, target: CudaTarget) -> str:
     back: it is the gradient. last: channels are the innermost dimension.
     """
     s, dims = Lines(), range(spec.int("dims"))
-    with s.block(f"def {spec.name}({', '.join([*PLACES, *(f'{name}{k}' for name in AXES for k in dims)])}):"):
-        s(f"i = i64(block()) * {spec['threads']} + thread()")
-        with s.block("if i < total:"):
-            own, other = ("inside", "out") if spec.int("back") else ("out", "inside")
-            s("q = i")
-            if spec.int("last"):
-                s("c, q = rest(q, channels), quot(q, channels)")
-            for k in reversed(dims):
-                s(f"p{k}, q = rest(q, {own}{k}), quot(q, {own}{k})")
-            (_bounds_back if spec.int("back") else _bounds)(s, dims)
-            s(f"value = {LOWEST if spec['kind'] == 'max' and not spec.int('back') else 'f4(0.0)'}")
-            if spec.int("back") and spec["kind"] == "max":
-                s("own = ld_f4(x, i)")
-            _loops(s, spec, other, 0)
-            if not spec.int("back") and spec["kind"] != "max":
-                s(f"value = div(value, f4({_count(spec, dims)}))")
-            s("st_f4(to, i, value)")
+    with each_thread(s, spec, [*PLACES, *(f"{name}{k}" for name in AXES for k in dims)]):
+        own, other = ("inside", "out") if spec.int("back") else ("out", "inside")
+        s("q = i")
+        if spec.int("last"):
+            s("c, q = rest(q, channels), quot(q, channels)")
+        for k in reversed(dims):
+            s(f"p{k}, q = rest(q, {own}{k}), quot(q, {own}{k})")
+        (_bounds_back if spec.int("back") else _bounds)(s, dims)
+        s(f"value = {LOWEST if spec['kind'] == 'max' and not spec.int('back') else 'f4(0.0)'}")
+        if spec.int("back") and spec["kind"] == "max":
+            s("own = ld_f4(x, i)")
+        _loops(s, spec, other, 0)
+        if not spec.int("back") and spec["kind"] != "max":
+            s(f"value = div(value, f4({_count(spec, dims)}))")
+        s("st_f4(to, i, value)")
     return s.text()
 
 
