@@ -202,8 +202,7 @@ def compile_graph(
     """Compile an imported graph; see ``compile``. prepare: have the machine code now, not when the plan first runs."""
     require_threads(threads)
     limit = None if max_memory is None else byte_count(max_memory)
-    machine = find(target) if tuning is None else with_tuning(find(target), tuning)
-    seconds = _tuning_seconds(tune, tuning is not None)
+    machine, seconds = tuned_target(target, tuning, tune)
     engines = engine_requests(engine, is_cuda(machine.name))
     require_runnable(graph)
     _add_outputs(graph, outputs)
@@ -235,17 +234,23 @@ def compile_graph(
     return plan
 
 
-def _tuning_seconds(tune: bool | float, given: bool) -> float | None:
-    """For how long to measure, None for no limit; raises ``GraphcError``."""
+def tuned_target(target: str, tuning: TuningFile | None, tune: bool | float) -> tuple[Target, float | None]:
+    """A target with the table of tilings that is given, and for how many seconds to measure one, None for no limit.
+
+    Raises ``GraphcError`` for what cannot be asked.
+    """
+    machine = find(target)
     if isinstance(tune, bool):
         seconds = None
     elif isinstance(tune, int | float) and tune > 0:
         seconds = float(tune)
     else:
         raise GraphcError(f"tune is {tune!r}", "give True, or for how many seconds to measure: tune=60")
-    if tune and given:
+    if tune and tuning is not None:
         raise GraphcError("tiles are to be measured, and a table of them is given", "give one of tune and tuning")
-    return seconds
+    if tune and not is_cuda(machine.name):
+        raise GraphcError(f"the target '{machine.name}' is a CPU, which has nothing to tune", "give a card: --target")
+    return (machine if tuning is None else with_tuning(machine, tuning)), seconds
 
 
 def _add_outputs(graph: Graph, names: Sequence[str]) -> None:

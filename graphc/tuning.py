@@ -109,15 +109,14 @@ def notes_on(found: Tuned) -> list[str]:
 
 
 def measure_tilings(plan: Plan, seconds: float | None = None, progress: Progress | None = None) -> Tuned:
-    """The fastest tilings for the problems of a plan, which was compiled without a table, on this machine's card.
+    """The fastest tilings for the problems of a plan for a card, compiled without a table, on this machine's card.
 
     What was measured before, here and on this card, is not measured again; each result is stored at once. Those with
     the most work come first; seconds: after so many nothing more is begun, and what is left is not in the table. Raises
     ``GraphcError`` where there is no card or no compiler, ``FileError`` where results cannot be stored.
     """
     code = plan.code
-    if not isinstance(code, CudaCode):
-        raise GraphcError(f"the target '{plan.target}' is a CPU, which has nothing to tune", "give a card: --target")
+    assert isinstance(code, CudaCode)
     found, end = {}, None if seconds is None else time.monotonic() + seconds
     card = _name_of_card(code)
     store, by_problem = TuningStore(_target(code), card), _by_problem(layers(plan))

@@ -28,10 +28,10 @@ from graphc.cli.options import (
     parse_precisions,
     pipeline_option,
     precision_option,
-    seconds_option,
     target_option,
     threads_option,
-    tuning_option,
+    tune_request,
+    tuning_options,
 )
 from graphc.compiler import Progress as Report
 from graphc.compiler import compile as compile_net
@@ -49,9 +49,7 @@ from graphc.plan import Plan
 @half_options
 @precision_option
 @engine_option
-@tuning_option
-@click.option("--tune", is_flag=True, help="Measure tiles on this machine's card; what it has measured before counts.")
-@seconds_option
+@tuning_options
 @click.option("--keep", multiple=True, metavar="BLOB", help="A further blob that the plan returns. Repeatable.")
 @click.option("--native", is_flag=True, help="Store machine code in the plan too.")
 @max_memory_option
@@ -85,8 +83,7 @@ def compile_command(
     graphc compile predict_net.pb --init init_net.pb --bf16 --precision conv1=float -o plan.pkl
     graphc compile predict_net.pb --init init_net.pb --half --target cuda:sm_90a --tune -o plan.pkl
     """
-    if tune_seconds is not None and not tune:
-        raise click.UsageError("--tune-seconds is for --tune")
+    measure = tune_request(tune, tune_seconds)
     start = time.perf_counter()
     with progress_bars() as report:
         plan = compile_net(
@@ -102,7 +99,7 @@ def compile_command(
             precision={"*": precision, **parse_precisions(requests)},
             engine=parse_engines(engines),
             tuning=tuning,
-            tune=tune if tune_seconds is None else tune_seconds,
+            tune=measure,
             progress=report,
         )
     plan.save(output, native=native)

@@ -42,11 +42,6 @@ engine_option = click.option(
     "(these where the NetDef names them), auto (where they are faster on this machine's card); with BLOB= for the "
     "operator that computes it alone. Repeatable.",
 )
-tuning_option = click.option(
-    "--tuning",
-    type=click.Path(exists=True, dir_okay=False),
-    help="Tiles of a card's kernels as 'graphc tune' measured them, instead of those that a model says.",
-)
 seconds_option = click.option(
     "--tune-seconds",
     type=click.FloatRange(min=0, min_open=True),
@@ -88,6 +83,28 @@ def half_options(command: Command) -> Command:
         text = f"Weights and activations in {kind}, sums in float32."
         command = click.option(f"--{flag}", "precision", flag_value=kind, default="float", help=text)(command)
     return command
+
+
+def tuning_options(command: Command) -> Command:
+    """``--tuning``, ``--tune`` and ``--tune-seconds``, of compilation for a card."""
+    given = click.option(
+        "--tuning",
+        type=click.Path(exists=True, dir_okay=False),
+        help="Tiles of a card's kernels as 'graphc tune' measured them, instead of those that a model says.",
+    )
+    asked = click.option(
+        "--tune", is_flag=True, help="Measure tiles on this machine's card; what it has measured before counts."
+    )
+    return given(asked(seconds_option(command)))
+
+
+def tune_request(tune: bool, seconds: float | None) -> bool | float:
+    """What ``compile`` takes as ``tune``; raises ``click.UsageError`` for a time without ``--tune``."""
+    if seconds is None:
+        return tune
+    if not tune:
+        raise click.UsageError("--tune-seconds is for --tune")
+    return seconds
 
 
 def parse_precisions(requests: Sequence[str]) -> dict[str, str]:

@@ -17,14 +17,17 @@ from graphc.cli.options import (
     parse_inputs,
     target_option,
     threads_option,
+    tune_request,
+    tuning_options,
 )
 from graphc.cli.picture_options import picture_options
+from graphc.compiler import tuned_target
 from graphc.passes.quantize import RULES
 from graphc.pictures import Preparation
 from graphc.quantization import quantize
 from graphc.quantization.half import half_pair
 from graphc.quantization.picture import report_svg
-from graphc.quantization.quantized import SAMPLES, Quantized
+from graphc.quantization.quantized import SAMPLES
 from graphc.quantization.report import Report
 from graphc.runtime.atomic import replacing
 
@@ -71,6 +74,7 @@ from graphc.runtime.atomic import replacing
 @click.option("--attribute", is_flag=True, help="Measure what each layer alone adds to the error; takes a while.")
 @target_option
 @threads_option
+@tuning_options
 @click.option(
     "-o", "--output", required=True, type=click.Path(), help="A folder for the NetDef pair, or a plan: FILE.pkl."
 )
@@ -95,6 +99,9 @@ def quantize_command(
     attribute: bool,
     target: str,
     threads: int | None,
+    tuning: str | None,
+    tune: bool,
+    tune_seconds: float | None,
     output: str,
     report: str | None,
     as_json: bool,
@@ -114,7 +121,10 @@ def quantize_command(
     """
     if report and Path(report).suffix not in _WRITERS:
         raise click.BadParameter(f"'{report}' ends in none of {', '.join(_WRITERS)}", param_hint="--report")
-    native = Path(output).suffix == ".pkl"
+    native, measure = Path(output).suffix == ".pkl", tune_request(tune, tune_seconds)
+    if (tune or tuning) and not native:
+        raise click.UsageError("--tune and --tuning are for plans: -o FILE.pkl")
+    tuned_target(target, tuning, measure)  # says what is wrong before hours of work
     if (native and Path(output).is_dir()) or (not native and Path(output).is_file()):
         raise click.BadParameter(f"'{output}' exists and is of the other kind", param_hint="--output")
     _require_folder(Path(output).parent if native else Path(output), "--output", can_be_made=not native)
@@ -145,7 +155,10 @@ def quantize_command(
             threads=threads,
             progress=bars,
         )
-    _save(found, output, native, target, threads)
+    if native:
+        found.compile(target, threads, tuning, measure).save(output)
+    else:
+        found.save(output)
     if report:
         with replacing(report) as file:
             file.write(_WRITERS[Path(report).suffix](found.report).encode())
@@ -159,13 +172,6 @@ def _require_folder(folder: Path, option: str, can_be_made: bool = False) -> Non
         raise click.BadParameter(f"there is no folder '{there}'", param_hint=option)
     if not os.access(there, os.W_OK | os.X_OK):
         raise click.BadParameter(f"the folder '{there}' is not writable", param_hint=option)
-
-
-def _save(found: Quantized, output: str, native: bool, target: str, threads: int | None) -> None:
-    if native:
-        found.compile(target, threads).save(output)
-    else:
-        found.save(output)
 
 
 def _save_half(net: str, init_net: str | None, calibrate: str | None, output: str, native: bool, as_json: bool) -> None:

@@ -355,4 +355,12 @@ def test_commands(card: ClockedCard, tmp_path: Path, monkeypatch: pytest.MonkeyP
     shown = run("dump", "plan.pkl", "--stage", "scheduled")
     assert [line.split()[-1] for line in shown.splitlines() if str(SLOW_TILE) in line] == ["measured"] * 3
     assert run("dump", "tuned.pkl", "--stage", "scheduled") == shown
-    assert CliRunner().invoke(command, ["compile", *net, "--tune-seconds", "1", "-o", "p"]).exit_code == 2
+    for arguments, message in (
+        (["compile", *net, "--tune-seconds", "1", "-o", "p"], "--tune-seconds is for --tune"),
+        (["quantize", "predict.pb", "--tune", "-o", "folder"], "are for plans: -o FILE.pkl"),
+        (["quantize", "predict.pb", "--tune", "-o", "p.pkl"], "is a CPU, which has nothing to tune"),
+        (["quantize", "predict.pb", "--tuning", "init.pb", "--target", TARGET, "-o", "p.pkl"], "init.pb"),
+    ):
+        done = CliRunner().invoke(command, arguments)
+        assert message in done.output or message in str(done.exception)
+        assert done.exit_code
