@@ -245,6 +245,16 @@ def test_a_recurrent_net_is_on_the_card_if_its_steps_are(shared: Path) -> None:
     got = plan.run(inputs)
     for name, want in evaluate(graph, inputs).items():
         np.testing.assert_allclose(got[name], want, rtol=0, atol=1e-5, err_msg=name)
+    longer = inputs | {"input_blob": np.ones((5, 2, 5), np.float32)}
+    before = large(plan)
+    assert before
+    plan.run(longer)
+    assert large(plan) == before
+
+
+def large(plan: Plan) -> list[object]:
+    """The weights on the card but for numbers of time steps."""
+    return [place for place in plan.code._constants.values() if place.nbytes > 16]
 
 
 # ---- a detection net -------------------------------------------------------------------------------------------------
