@@ -74,7 +74,8 @@ class Expressions:
     numbers: arguments that are no arrays -> they are integers. decided: tests known to be true or false. chains: of
     variables the divisors by which they are seen as digits, each a multiple of the one before. careful: undecided tests
     are asked for. reached: nothing before has returned for certain. turned: no loop of the nest is known to be empty.
-    turning: what is evaluated is a turn.
+    turning: what is evaluated is a turn. fixed: arrays that nothing stores into. elements: of atoms that are elements
+    of these, which.
     """
 
     flat: Flat
@@ -86,6 +87,8 @@ class Expressions:
     touches: list[Touch] = field(default_factory=list)
     codes: list[ast.Return] = field(default_factory=list)
     names: dict[str, Value] = field(default_factory=dict)
+    fixed: frozenset[str] = frozenset()
+    elements: dict[str, Part] = field(default_factory=dict)
     reached: bool = True
     turned: bool = True
     turning: bool = False
@@ -150,10 +153,16 @@ class Expressions:
         """A value as a term: that of a part of an array is an atom of its own, and the part is read."""
         if isinstance(value, Part):
             self.touch(value, store=False)
-            return self.fresh(value.array, [value], data=True)
+            return self._element(value) if value.array in self.fixed else self.fresh(value.array, [value], data=True)
         if isinstance(value, tuple):
             return self.fresh("tuple", value)
         return value
+
+    def _element(self, part: Part) -> Poly:
+        """An element that nothing stores: one atom wherever it is read."""
+        name = f"{text_of(part)}{'.flat' if part.flat else ''}"
+        self.elements[name] = part
+        return self.atom(name, Atom(self.is_same(part), False, True))
 
     def touch(self, part: Part, store: bool) -> None:
         """Note an access."""
@@ -349,7 +358,10 @@ class Expressions:
             return self.named(f"len({text_of(values[0])})", [] if isinstance(values[0], Part) else values, whole=True)
         if name in CASTS and isinstance(values[0], (Poly, Part)):
             v = self.as_number(values[0])
-            return v if self.is_whole(v) else self.named(f"{name}({v})", [v], whole=True)
+            made = v if self.is_whole(v) else self.named(f"{name}({v})", [v], whole=True)
+            if str(v) in self.elements and made != v:
+                self.elements[str(made)] = self.elements[str(v)]
+            return made
         if name not in self.flat.functions:
             parts = [self.as_number(v) for v in values]
             whole = name in ("min", "max", "abs") and all(map(self.is_whole, parts))

@@ -11,7 +11,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-Body = list[ast.stmt]
+from graphc.backends.cuda.loops_rewrite import Body, as_search, simpler
 
 
 class Refusal(Exception):
@@ -66,6 +66,13 @@ def base_name(node: ast.expr) -> str | None:
 def stores_in(node: ast.AST) -> bool:
     """Something is stored into an array."""
     return any(isinstance(n, ast.Subscript) and isinstance(n.ctx, ast.Store) for n in ast.walk(node))
+
+
+def fixed_arrays(flat: Flat) -> frozenset[str]:
+    """The parameters into which nothing is stored; none where something is stored through another name."""
+    nodes = [n for s in flat.body for n in ast.walk(s)]
+    stored = {base_name(n) for n in nodes if isinstance(n, ast.Subscript) and isinstance(n.ctx, ast.Store)}
+    return frozenset(flat.params) - stored if stored <= set(flat.params) else frozenset()
 
 
 class _Effects:
@@ -130,6 +137,8 @@ class _Inliner:
 
     def __init__(self, functions: Mapping[str, ast.FunctionDef], effects: _Effects) -> None:
         self._functions, self._effects, self._count = functions, effects, 0
+        loop = functions["loop"]
+        self._changed = {loop.args.args[i].arg for i in effects.stores("loop")}
 
     def expand(self, function: ast.FunctionDef, args: Sequence[ast.expr]) -> Body:
         """The statements of a call, with its returns."""
@@ -149,7 +158,7 @@ class _Inliner:
                 changed.discard(parameter.arg)
         names |= {n: ast.Name(_local(n, number), ast.Load()) for n in changed}
         body = [Renamer(names).visit(copy.deepcopy(s)) for s in function.body]
-        return head + self._block(fold(body), tail=True)
+        return head + self._block(simpler(fold(body)), tail=True)
 
     def _block(self, body: Sequence[ast.stmt], tail: bool) -> Body:
         found: Body = []
@@ -173,11 +182,49 @@ class _Inliner:
             s.body = self._block(s.body, False)
             return [s]
         if isinstance(s, ast.If):
+            if tail and (searched := self._search(s)) is not None:
+                return searched
             s.body, s.orelse = self._block(s.body, tail) or [ast.Pass()], self._block(s.orelse, tail)
             self._refuse_calls(s.test)
             return [s]
         self._refuse_calls(s)
-        return [s]
+        return [*self._looks_of(s), s]
+
+    def _looks_of(self, s: ast.stmt) -> Body:
+        """Before a statement the work of functions that it calls on arrays which the loop stores into.
+
+        Their results have names of their own afterwards: it is seen then which elements they read.
+        """
+        found: Body = []
+        for parent, name, call in _calls_in(s):
+            function = self._functions.get(call.func.id) if isinstance(call.func, ast.Name) else None
+            if function is None or not self._looks_at_changed(function.name, call.args):
+                continue
+            result = ast.Name(f"result_{self._count}", ast.Load())
+            try:
+                made = self.expand(function, call.args)
+                found += _without_returns(function.name, made, ast.Name(result.id, ast.Store()))
+            except Refusal:
+                continue
+            setattr(parent, name, result)
+        return found
+
+    def _looks_at_changed(self, name: str, args: Sequence[ast.expr]) -> bool:
+        reads = self._effects.reads(name)
+        return any(base_name(a) in self._changed for i, a in enumerate(args) if i in reads and not _is_shape(a))
+
+    def _search(self, s: ast.If) -> Body | None:
+        """``if outside(...): return 1`` as the loop of that function, None for other branches."""
+        call, last = s.test, s.body[0]
+        if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in self._functions):
+            return None
+        if s.orelse or len(s.body) != 1 or not isinstance(last, ast.Return) or not isinstance(last.value, ast.Constant):
+            return None
+        function = self._functions[call.func.id]
+        if not last.value.value or self._stores(call) or (body := as_search(function, last.value)) is None:
+            return None
+        made = ast.FunctionDef(function.name, function.args, body, [], lineno=1)
+        return self.expand(made, call.args)
 
     def _stores(self, call: ast.Call) -> bool:
         assert isinstance(call.func, ast.Name)
@@ -187,6 +234,19 @@ class _Inliner:
         for n in ast.walk(node):
             if isinstance(n, ast.Call) and isinstance(n.func, ast.Name) and self._stores(n):
                 raise Refusal(f"it computes with what {n.func.id} returns, which stores into arrays")
+
+
+def _calls_in(node: ast.AST) -> list[tuple[ast.AST, str, ast.Call]]:
+    """The calls that a statement certainly makes, in order, with the node and the field where each stands."""
+    found: list[tuple[ast.AST, str, ast.Call]] = []
+    if isinstance(node, (ast.IfExp, ast.BoolOp, ast.Call)):
+        return found
+    for name, child in ast.iter_fields(node):
+        if isinstance(child, ast.Call):
+            found.append((node, name, child))
+        elif isinstance(child, ast.AST):
+            found += _calls_in(child)
+    return found
 
 
 def _local(name: str, number: int) -> str:

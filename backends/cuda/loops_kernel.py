@@ -77,6 +77,12 @@ class _Names(Renamer):
         return node
 
 
+_KEYED = ast.parse("if t0 < turns:\n    if ld_i8(chain, t0) < 0:\n        return").body
+"""An earlier turn has the same key: its thread runs this one."""
+_NEXT = ast.parse("t0 = ld_i8(chain, t0)\nt0 = t0 if t0 >= 0 else -1 - t0").body
+"""The next turn of the key (``kernels/keys.py``)."""
+
+
 class _Maker:
     """Takes a loop apart: what comes before a stage without the other stages, then the stage for one thread."""
 
@@ -112,7 +118,14 @@ class _Maker:
         if self._stage.replay:
             loop = self._stage.levels[0]
             head.append(ast.For(loop.target, turns_before(loop, "t0"), self._plain(self._stage.replay), []))
-        return [*head, self._level(0)]
+        return [*(_KEYED if self._stage.key else []), *head, *self._turn()]
+
+    def _turn(self) -> Body:
+        """The turns of a thread: one of the outermost loop, or with keys all that have the key of one."""
+        if not self._stage.key:
+            return [self._level(0)]
+        loop = ast.While(ast.parse("t0 < turns", mode="eval").body, [self._level(0), *_NEXT], [])
+        return [loop]
 
     def _level(self, k: int) -> ast.For:
         loop = self._stage.levels[k]
@@ -209,22 +222,45 @@ class Outline:
         return self.shape[0]
 
 
-def turns(flat: Flat, stages: Sequence[Stage], number: int, values: Sequence[Any]) -> tuple[int, ...] | None:
+Counts = tuple["int | None", ...]
+"""How often each loop of a nest turns; None where that depends on elements, of loops that are not shared out."""
+
+
+def turns(flat: Flat, stages: Sequence[Stage], number: int, values: Sequence[Any]) -> Counts | None:
     """How often each loop of a stage's nest turns; None where the stage is not reached.
 
     values: of the parameters: ``Outline`` of arrays, numbers. Raises ``DependsOnElements``.
     """
-    stage = stages[number]
-    if not stage.levels:
-        return ()
-    nodes = [s.node for s in stages]
+    stage, nodes = stages[number], [s.node for s in stages]
+    found: list[int | None] = []
+    for level in range(len(stage.levels)):
+        try:
+            count = _turns_of(flat, stage, nodes, level, values)
+        except DependsOnElements:
+            if level in stage.shared:
+                raise
+            found.append(None)
+            continue
+        if count is None:
+            return None
+        found.append(count)
+    return tuple(found)
+
+
+def shared_counts(stage: Stage, counts: Counts) -> list[int]:
+    """Those of the loops that are shared out."""
+    return [n for k in stage.shared if (n := counts[k]) is not None]
+
+
+def _turns_of(flat: Flat, stage: Stage, nodes: Sequence[ast.stmt], level: int, values: Sequence[Any]) -> int | None:
+    """How often one of the loops turns, with the conditions around the stage if they are known."""
     try:
-        return _evaluated(flat, _counting(flat, stage, nodes, conditions=True), values)
+        return _evaluated(flat, _counting(flat, stage, nodes, level, conditions=True), values)
     except DependsOnElements:
-        return _evaluated(flat, _counting(flat, stage, nodes, conditions=False), values)
+        return _evaluated(flat, _counting(flat, stage, nodes, level, conditions=False), values)
 
 
-def _evaluated(flat: Flat, body: Body, values: Sequence[Any]) -> tuple[int, ...] | None:
+def _evaluated(flat: Flat, body: Body, values: Sequence[Any]) -> int | None:
     arguments = ast.arguments([], [ast.arg(p) for p in flat.params], None, [], [], None, [])
     function = ast.FunctionDef("turns", arguments, body, [], lineno=1)
     known = {f.__name__: f for f in (range, len, min, max, abs, int, float, bool)}
@@ -232,23 +268,22 @@ def _evaluated(flat: Flat, body: Body, values: Sequence[Any]) -> tuple[int, ...]
     exec(_text([*flat.functions.values(), function]), scope)
     with np.errstate(all="ignore"):
         found = scope["turns"](*values)
-    return None if found is None else tuple(int(n) for n in found)
+    return None if found is None else int(found)
 
 
-def _counting(flat: Flat, stage: Stage, nodes: Sequence[ast.stmt], conditions: bool) -> Body:
-    """Statements that return how often the loops turn: what the numbers do not need is left out."""
+def _counting(flat: Flat, stage: Stage, nodes: Sequence[ast.stmt], level: int, conditions: bool) -> Body:
+    """Statements that return how often a loop turns: what the number does not need is left out."""
     heads: list[ast.stmt] = []
-    for k, loop in enumerate(stage.levels):
-        heads.append(ast.parse(f"turns_{k} = len({ast.unparse(loop.iter)})").body[0])
-        if k + 1 < len(stage.levels):
-            assert isinstance(loop.iter, ast.Call)
-            first = loop.iter.args[0] if len(loop.iter.args) > 1 else ast.Constant(0)
-            heads.append(ast.Assign([loop.target], first))
-            before = loop.body[: loop.body.index(stage.levels[k + 1])]
-            heads += [s for s in before if not has_effect(s) and isinstance(s, (ast.Assign, ast.AugAssign))]
-    last = ast.parse(f"def f():\n    return ({''.join(f'turns_{k}, ' for k in range(len(stage.levels)))})").body[0]
+    for loop, inner_loop in zip(stage.levels[:level], stage.levels[1:]):
+        assert isinstance(loop.iter, ast.Call)
+        first = loop.iter.args[0] if len(loop.iter.args) > 1 else ast.Constant(0)
+        heads.append(ast.Assign([loop.target], first))
+        before = loop.body[: loop.body.index(inner_loop)]
+        heads += [s for s in before if not has_effect(s) and isinstance(s, (ast.Assign, ast.AugAssign))]
+    text = f"def f():\n    return len({_span_of(stage.levels[level])})"
+    last = ast.parse(text).body[0]
     assert isinstance(last, ast.FunctionDef)
-    inner, needed = _needed([*heads, last.body[0]], {f"turns_{k}" for k in range(len(stage.levels))}, keep=last.body)
+    inner, needed = _needed([*heads, last.body[0]], set(), keep=last.body)
     for body, k in reversed(way_to(flat.body, stage.node)):
         at = body[k]
         if at is not stage.node and conditions:
@@ -259,6 +294,16 @@ def _counting(flat: Flat, stage: Stage, nodes: Sequence[ast.stmt], conditions: b
         made, needed = _needed(strip(body[:k], nodes), needed, keep=())
         inner = [*made, *inner]
     return inner
+
+
+def _span_of(loop: ast.For) -> str:
+    """A range of as many numbers as that of a loop: ``range(n)`` for ``range(a, a + n)``."""
+    assert isinstance(loop.iter, ast.Call)
+    first, *last = loop.iter.args
+    end = last[0] if len(last) == 1 else first
+    if isinstance(end, ast.BinOp) and isinstance(end.op, ast.Add) and ast.unparse(end.left) == ast.unparse(first):
+        return f"range({ast.unparse(end.right)})"
+    return ast.unparse(loop.iter)
 
 
 def _needed(body: Sequence[ast.stmt], needed: set[str], keep: Sequence[ast.stmt]) -> tuple[Body, set[str]]:

@@ -7,18 +7,20 @@ every thread may run for itself, compute numbers. Turns of a stage's loop are in
   array, which turn it belongs to (``loops_terms.extractions``), and
 - no name carries a value from one turn to another, unless it grows by the same number in each.
 
-Where the outer loop of a nest fails, an inner one may hold: then a thread runs the outer loop's turns in order.
+Where places tell an element of an array of integers that belongs to the turn, a key (``y[ids[i]] += x[i]``), turns of
+different keys are independent, and one thread runs those of a key, in order. Where the outer loop of a nest fails, an
+inner one may hold: then a thread runs the outer loop's turns in order.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
+from itertools import combinations, product
 
 from graphc.backends.cuda.loops_expressions import Atom, Split, Touch, Undecided
-from graphc.backends.cuda.loops_flat import Body, Flat, Refusal, stores_in
+from graphc.backends.cuda.loops_flat import Body, Flat, Refusal, fixed_arrays, stores_in
 from graphc.backends.cuda.loops_replay import replay_of
 from graphc.backends.cuda.loops_scan import around, contains, exposed, has_effect, leaves, nest_of, way_to
 from graphc.backends.cuda.loops_terms import ZERO, Extraction, Poly, extractions
@@ -37,7 +39,7 @@ class Stage:
     of which each turn of all levels stores one element that no other does. arrays: that it touches.
     picked: those of which elements choose the elements.
     before: arrays of which each thread reads elements one after another before it begins. replay: what a thread runs of
-    each turn of the outermost loop before its own.
+    each turn of the outermost loop before its own. key: the array whose elements are keys of that loop's turns.
     """
 
     node: ast.stmt
@@ -50,6 +52,7 @@ class Stage:
     picked: set[str] = field(default_factory=set)
     before: set[str] = field(default_factory=set)
     replay: Body = field(default_factory=list)
+    key: str = ""
 
     @property
     def text(self) -> str:
@@ -58,19 +61,22 @@ class Stage:
         if not self.shared:
             return f"one thread: {ast.unparse(self.node).splitlines()[0]}"
         ordered = [h for k, h in enumerate(heads) if k not in self.shared]
-        text = "a thread for each turn of " + ", ".join(heads[k] for k in self.shared)
+        each = f"each key in {self.key} and " if self.key else "each turn of "
+        text = f"a thread for {each}" + ", ".join(heads[k] for k in self.shared)
         return text + (f"; in each, in order: {', '.join(ordered)}" if ordered else "")
 
 
-def prove(flat: Flat, numbers: Mapping[str, bool]) -> list[Stage]:
+def prove(flat: Flat, numbers: Mapping[str, bool], keys: Collection[str] = ()) -> list[Stage]:
     """The stages of a loop, in order. numbers: its parameters that are no arrays -> they are integers.
+
+    keys: arrays of integers, whose elements may be keys.
 
     Raises ``Refusal`` with the reason why threads cannot share out the loop.
     """
     stages = _stages(flat.body)
     stages += _ends(flat.body, [s.node for s in stages])
     for k, stage in enumerate(stages):
-        _prove_stage(flat, numbers, stages[:k], stage)
+        _prove_stage(flat, numbers, stages[:k], stage, keys)
     if not stages:
         raise Refusal("it stores nothing")
     return stages
@@ -129,9 +135,11 @@ def _of_rank(node: ast.expr) -> bool:
 # ---- a stage --------------------------------------------------------------------------------------------------------
 
 
-def _prove_stage(flat: Flat, numbers: Mapping[str, bool], before: Sequence[Stage], stage: Stage) -> None:
+def _prove_stage(
+    flat: Flat, numbers: Mapping[str, bool], before: Sequence[Stage], stage: Stage, keys: Collection[str]
+) -> None:
     stage.fails = any(isinstance(n, ast.Return) for n in ast.walk(stage.node))
-    trial = _Trial(flat, numbers, before, stage)
+    trial = _Trial(flat, numbers, before, stage, frozenset(keys) & fixed_arrays(flat))
     if isinstance(stage.node, ast.For):
         _check_returns(stage)
     if not stage.levels:
@@ -140,12 +148,12 @@ def _prove_stage(flat: Flat, numbers: Mapping[str, bool], before: Sequence[Stage
         return
     reason = ""
     for size in range(len(stage.levels), 0, -1):
-        for shared in combinations(range(len(stage.levels)), size):
+        for shared, keyed in product(combinations(range(len(stage.levels)), size), (False, True)):
             try:
                 stage.growing = _check_names(flat, stage, shared)
-                trial.hold(shared)
+                trial.hold(shared, keyed)
             except Refusal as refusal:
-                reason = str(refusal) if shared == (0,) else reason
+                reason = str(refusal) if shared == (0,) and not keyed else reason
                 continue
             stage.shared = shared
             return
@@ -213,15 +221,19 @@ class _Trial:
     numbers: Mapping[str, bool]
     before: Sequence[Stage]
     stage: Stage
+    keys: frozenset[str] = frozenset()
     covers: set[str] | None = None
+    keyed: bool = False
 
-    def hold(self, shared: tuple[int, ...]) -> None:
-        """Raise ``Refusal`` unless the turns of these levels are independent."""
-        self.covers = None
+    def hold(self, shared: tuple[int, ...], keyed: bool = False) -> None:
+        """Raise ``Refusal`` unless the turns of these levels are independent, those of the outermost by their keys."""
+        self.covers, self.keyed, self.stage.key = None, keyed, ""
+        if keyed and not (self.keys and 0 in shared and not self.stage.growing and not self.stage.replay):
+            raise Refusal("its turns have no keys")
         try:
             self._case(shared, {}, careful=False)
         except Refusal:
-            self.covers = None
+            self.covers, self.stage.key = None, ""
             self._cases(shared, {}, [0])
         self.stage.covers = (self.covers or set()) if self._certain() else set()
 
@@ -245,7 +257,7 @@ class _Trial:
         chains: dict[str, list[Poly]] = {}
         atoms: dict[str, Atom] = {}
         for _ in range(12):
-            walk = Walk(self.flat, self.numbers, decided, chains, careful, atoms)
+            walk = Walk(self.flat, self.numbers, decided, chains, careful, atoms, fixed=fixed_arrays(self.flat))
             try:
                 if self._lead(walk, self.flat.body):
                     self._check(walk, self._turns(walk, shared))
@@ -356,19 +368,33 @@ class _Trial:
         for array in sorted(stored):
             if array not in self.flat.params:
                 raise Refusal(f"it stores into {array}, which is no array of its own")
-            ways: dict[str, set[tuple[object, ...]]] | None = None
-            for touch in (t for t in walk.touches if t.array == array):
-                found = _ways(walk, touch, wanted)
-                missing = [w for w in wanted if not found.get(w)]
-                if missing:
-                    raise Refusal(_overlap(touch, missing[0]))
-                ways = found if ways is None else {w: ways[w] & found[w] for w in wanted}
-                if any(not ways[w] for w in wanted):
-                    raise Refusal(f"turns may meet at elements of {array}")
+            touches = [t for t in walk.touches if t.array == array]
+            try:
+                _require_apart(walk, touches, wanted)
+            except Refusal:
+                if not self.keyed or not self._apart_by_key(walk, touches, wanted):
+                    raise
         self.stage.arrays |= {t.array for t in walk.touches}
         self.stage.picked |= {t.array for t in walk.touches if t.part and any(map(walk.has_data, t.part.indices))}
         if walk.turned:  # where nothing turns, there is nothing to cover
             self.covers = self._covered(walk) if self.covers is None else self.covers & self._covered(walk)
+
+    def _apart_by_key(self, walk: Walk, touches: Sequence[Touch], wanted: Sequence[str]) -> bool:
+        """The touched places tell the key of the turn of the outermost loop, and the turns of the other loops."""
+        outermost = [d for d in wanted if d.partition(".")[0].endswith("@0")]
+        others = [d for d in wanted if d not in outermost]
+        for atom, part in walk.elements.items():
+            turn = outermost[0] if len(outermost) == 1 else ""
+            mine = part.array in self.keys and part.indices == (Poly.atom(turn),)
+            if not mine or self.stage.key not in ("", part.array):
+                continue
+            try:
+                _require_apart(walk, touches, [atom, *others])
+            except Refusal:
+                continue
+            self.stage.key = part.array
+            return True
+        return False
 
     def _covered(self, walk: Walk) -> set[str]:
         """Arrays of which each turn of all levels stores another element, always, and reads none."""
@@ -381,6 +407,19 @@ class _Trial:
             if t.store and t.always and t.loops == levels and all(_ways(walk, t, wanted).get(w) for w in wanted):
                 found.add(t.array)
         return found - {t.array for t in walk.touches if not t.store}
+
+
+def _require_apart(walk: Walk, touches: Sequence[Touch], wanted: Sequence[str]) -> None:
+    """Raise ``Refusal`` unless the places of accesses to an array tell each of these digits, all in the same way."""
+    ways: dict[str, set[tuple[object, ...]]] | None = None
+    for touch in touches:
+        found = _ways(walk, touch, wanted)
+        missing = [w for w in wanted if not found.get(w)]
+        if missing:
+            raise Refusal(_overlap(touch, missing[0]))
+        ways = found if ways is None else {w: ways[w] & found[w] for w in wanted}
+        if any(not ways[w] for w in wanted):
+            raise Refusal(f"turns may meet at elements of {touch.array}")
 
 
 def _ways(walk: Walk, touch: Touch, wanted: Sequence[str]) -> dict[str, set[tuple[object, ...]]]:

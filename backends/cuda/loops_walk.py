@@ -130,7 +130,9 @@ class Walk(Expressions):
             if isinstance(value, Poly) and all(self.atoms[a].range for a in value.atoms):
                 continue  # an exact term says more
             bounded, limit = self.fresh(name, same=False, data=True), self.number(top)
-            self.atoms[next(iter(bounded.atoms))] = Atom(False, True, True, limit)
+            self.atoms[str(bounded)] = Atom(False, True, True, limit)
+            if str(value) in self.elements:
+                self.elements[str(bounded)] = self.elements[str(value)]
             self.names[name] = bounded
 
     def _do_While(self, s: ast.While) -> bool:

@@ -2,6 +2,7 @@
 
 from graphc.backends.cuda.kernels import (
     batch_norm,
+    broadcast_gradient,
     conv,
     conv_computed,
     conv_depthwise,
@@ -18,6 +19,7 @@ from graphc.backends.cuda.kernels import (
     int8_direct,
     int8_moves,
     int8_tensor,
+    keys,
     library_conv,
     library_product,
     loops,
@@ -47,6 +49,7 @@ from graphc.backends.movement import movement_rules
 
 RULES: tuple[Rule, ...] = (
     *batch_norm.RULES,
+    *broadcast_gradient.RULES,
     *conv.RULES,
     *conv_computed.RULES,
     *conv_depthwise.RULES,
@@ -96,6 +99,7 @@ TEMPLATES: tuple[Template, ...] = (
     *int8_direct.TEMPLATES,
     *int8_moves.TEMPLATES,
     *int8_tensor.TEMPLATES,
+    *keys.TEMPLATES,
     *library_conv.TEMPLATES,
     *library_product.TEMPLATES,
     *loops.TEMPLATES,

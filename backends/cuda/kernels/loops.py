@@ -13,8 +13,17 @@ from functools import cache
 from typing import Any
 
 from graphc.backends.cuda.kernels.copy import CODES
+from graphc.backends.cuda.kernels.keys import PAIRS, keys_task
 from graphc.backends.cuda.loops_flat import Flat, Refusal, flatten
-from graphc.backends.cuda.loops_kernel import DependsOnElements, Outline, kernel_body, turns, variable
+from graphc.backends.cuda.loops_kernel import (
+    Counts,
+    DependsOnElements,
+    Outline,
+    kernel_body,
+    shared_counts,
+    turns,
+    variable,
+)
 from graphc.backends.cuda.loops_proof import Stage, prove
 from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for
 from graphc.backends.cuda.target import CudaTarget
@@ -44,6 +53,7 @@ LOOKS, MOST_LOOKS = 4096, 1 << 16
 """So many elements or turns a thread looks at, each thread the same ones, before it begins with its own: where a kernel
 is chosen, and where a plan is bound to other sizes."""
 LOOKING = "each thread would have to look at {} elements before it begins"
+TOO_MANY_KEYS = "its {} turns would each be compared with all others to find those of the same element"
 MUCH, MOST = 1 << 16, 4096
 """A loop of more turns, or over arrays of more elements, than the one is not run by so few threads that each would have
 more than the other: that would be slow beyond all measure."""
@@ -59,10 +69,12 @@ class Proved:
 
 
 @cache
-def _proved(source: str, arrays: int, whole: tuple[bool, ...]) -> Proved:
+def _proved(source: str, keys: tuple[bool, ...], whole: tuple[bool, ...]) -> Proved:
+    """keys: of each array whether its elements are integers; whole: of each number whether it is one."""
     try:
         flat = flatten(source)
-        return Proved(flat, tuple(prove(flat, dict(zip(flat.params[arrays:], whole)))))
+        integers = [name for name, is_key in zip(flat.params, keys) if is_key]
+        return Proved(flat, tuple(prove(flat, dict(zip(flat.params[len(keys) :], whole)), integers)))
     except Refusal as refusal:
         return Proved(None, (), str(refusal))
 
@@ -70,7 +82,13 @@ def _proved(source: str, arrays: int, whole: tuple[bool, ...]) -> Proved:
 def proof_of(opdef: OpDef, ins: Sequence[str], outs: Sequence[str], work: Sequence[str], args: Sequence[str]) -> Proved:
     """The proof of a record's loop for arrays and arguments of these codes."""
     operands = loop_operands(opdef, ins, outs, work, ABSENT)
-    return _proved(loop_source(opdef), len(operands), tuple(map(_is_whole, args)))
+    plain = 0 if any(port.variadic for port in opdef.inputs) else len(opdef.inputs)
+    keys = tuple(i < plain and code.partition(":")[0] in KEYS for i, code in enumerate(operands))
+    return _proved(loop_source(opdef), keys, tuple(map(_is_whole, args)))
+
+
+KEYS = ("i1", "i2", "i4", "i8", "u1", "u2")
+"""Codes of integers."""
 
 
 def _is_whole(code: str) -> bool:
@@ -106,18 +124,26 @@ def why_not(call: Call) -> str:
         if looks > LOOKS:
             return LOOKING.format(looks)
         if stage.levels and counts:
-            threads = math.prod(counts[k] for k in stage.shared)
+            threads = math.prod(shared_counts(stage, counts))
             seen = [_size(values[proved.flat.params.index(name)]) for name in stage.arrays - stage.picked]
-            work = max(math.prod(counts), sum(seen))
+            if stage.key and not _may_be_keys(proved.flat, stage, counts, values):
+                return TOO_MANY_KEYS.format(counts[0])
+            work = max(math.prod(n for n in counts if n is not None), sum(seen))
             if work > MUCH and work > MOST * threads > 0:
                 return f"only {threads} threads could share out its {work} turns or elements"
     return ""
 
 
-def _looks(flat: Flat, stage: Stage, values: Sequence[Any], counts: Sequence[int] | None) -> int:
+def _may_be_keys(flat: Flat, stage: Stage, counts: Counts, values: Sequence[Any]) -> bool:
+    """Each turn of the outermost loop has a key, and there are not too many to compare them."""
+    turns_, keys = counts[0] or 0, values[flat.params.index(stage.key)]
+    return turns_ <= _size(keys) and turns_ * turns_ <= PAIRS
+
+
+def _looks(flat: Flat, stage: Stage, values: Sequence[Any], counts: Counts | None) -> int:
     """At how many elements, or earlier turns, each thread looks before its turn."""
     looks = sum(_size(values[flat.params.index(name)]) for name in stage.before)
-    return looks + (counts[0] if stage.replay and counts else 0)
+    return looks + (counts[0] or 0 if stage.replay and counts else 0)
 
 
 def _size(value: Any) -> int:
@@ -160,7 +186,8 @@ def emit(spec: KernelSpec, target: CudaTarget) -> str:
     """Source of ``loop{op, ins, outs, work, args, stage}``.
 
     Parameters: the number of threads, of each shared loop but the outermost how often it turns, of each array the
-    address and the dimensions, the arguments that are numbers, and the address of the status word if there are errors.
+    address and the dimensions, the arguments that are numbers, the address of the status word if there are errors, and
+    for turns that have keys their chain (``keys.py``) and number.
     """
     opdef, sides = lookup(str(spec["op"])), codes_of(spec)
     proved, number = proof_of(opdef, *sides), spec.int("stage")
@@ -179,6 +206,7 @@ def emit(spec: KernelSpec, target: CudaTarget) -> str:
     operands = loop_operands(opdef, arrays[: len(ins)], arrays[len(ins) : first], arrays[first:], NOTHING)
     numbers = [[f"p{i}_{k}" for k in range(width(code))] for i, code in enumerate(args)]
     parameters += [n for names in numbers for n in names] + ["status"] * bool(opdef.errors)
+    parameters += ["chain", "turns"] if stage.key else []
     values = [*map(operand, operands), *(_number(code, names) for code, names in zip(args, numbers))]
     with s.block(f"def {spec.name}({', '.join(parameters)}):"):
         s(f"t0 = i64(block()) * {spec.int('threads')} + thread()")
@@ -213,8 +241,27 @@ def _number(code: str, names: Sequence[str]) -> str:
 
 
 def _needs(call: Call, choice: Choice, target: CudaTarget) -> Needs:
-    operands = frozenset(range(len(call.node.operands)))
-    return Needs(dense=operands, dense_out=True, workspace=scratch_bytes(call))
+    assert choice.spec is not None
+    operands, sides = frozenset(range(len(call.node.operands))), codes_of(choice.spec)
+    workspace = scratch_bytes(call) + sum(
+        map(_chain_bytes, _chains(call, proof_of(call.opdef, *sides), sides).values())
+    )
+    return Needs(dense=operands, dense_out=True, workspace=workspace)
+
+
+def _chains(call: Call, proved: Proved, sides: tuple[list[str], list[str], list[str], list[str]]) -> dict[int, int]:
+    """The turns of the stages that have keys."""
+    assert proved.flat is not None
+    values, found = _outlines(call, sides), {}
+    for number, stage in enumerate(proved.stages):
+        counts = turns(proved.flat, proved.stages, number, values) if stage.key else None
+        if counts:
+            found[number] = counts[0] or 0
+    return found
+
+
+def _chain_bytes(turns_: int) -> int:
+    return -(-8 * turns_ // 64) * 64
 
 
 def _bind(
@@ -232,7 +279,8 @@ def _bind(
             blocks_for(type.size)
             arrays += [address, *type.static_shape]
     tail = [*argument_params(call, sides[3]), *([Address("status")] if call.opdef.errors else [])]
-    covered, steps = _covered(call, proved, values), []
+    covered, steps = _covered(call, proved, values), list[Step]()
+    chain = workspace.plus(scratch_bytes(call))
     zeroed = [place for place, name in zip(placed[1], _names_of(call, placed[1])) if name not in covered]
     zeroed += [] if is_fill(call.opdef) else placed[2]
     zeros = tuple(zero_task(address, type.size, _itemsize(type), label) for address, type in zeroed)
@@ -244,11 +292,20 @@ def _bind(
         if (looks := _looks(proved.flat, stage, values, counts)) > MOST_LOOKS:
             where = f"{call.node.location}: {call.node.op}"
             raise LoweringError(f"{where}: {LOOKING.format(looks)}", "compile the net for these sizes")
-        shared = [counts[k] for k in stage.shared]
+        shared = shared_counts(stage, counts)
         total = math.prod(max(n, 1) for n in shared) if stage.fails else math.prod(shared)
         spec = KernelSpec.make("loop", **{**dict(choice.spec.params), "stage": number})
-        params = (total, *(max(n, 1) for n in shared[1:]), *arrays, *tail)
-        work, traffic = math.prod(counts), sum(t.nbytes for side in placed for _, t in side)
+        params: tuple[Param, ...] = (total, *(max(n, 1) for n in shared[1:]), *arrays, *tail)
+        if stage.key:
+            if not _may_be_keys(proved.flat, stage, counts, values):
+                where = f"{call.node.location}: {call.node.op}"
+                raise LoweringError(f"{where}: {TOO_MANY_KEYS.format(counts[0])}", "compile the net for these sizes")
+            place, port = chain, proved.flat.params.index(stage.key)
+            keys, chain = ins[port], chain.plus(_chain_bytes(shared[0]))
+            assert keys is not None
+            steps.append((keys_task(keys.address, sides[0][port].partition(":")[0], shared[0], place, label),))
+            params = (*params, place, shared[0])
+        work, traffic = math.prod(n for n in counts if n is not None), sum(t.nbytes for side in placed for _, t in side)
         steps.append((Task(spec, params, blocks_for(total), label, work, traffic),))
     return [step for step in steps if step and step[0].units]
 
@@ -273,7 +330,12 @@ def _covered(call: Call, proved: Proved, values: Sequence[Any]) -> set[str]:
         counts = turns(proved.flat, proved.stages, number, values) if stage.covers else None
         for name in stage.covers - touched:
             array = values[proved.flat.params.index(name)]
-            if counts is not None and name in params and math.prod(counts) == array.size:
+            if (
+                counts is not None
+                and name in params
+                and None not in counts
+                and math.prod(n or 0 for n in counts) == array.size
+            ):
                 found.add(params[name])
         touched |= stage.arrays
     return found

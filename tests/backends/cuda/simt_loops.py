@@ -84,6 +84,11 @@ class LoopInterpreter(Interpreter):
     def element(self, node: ast.Subscript) -> Array:
         """A part of an array by its indices."""
         base = self.value(node.value)
+        if isinstance(node.slice, ast.Slice):  # of one dimension, with both ends
+            assert node.slice.lower is not None
+            assert node.slice.upper is not None
+            low, high = self.value(node.slice.lower), self.value(node.slice.upper)
+            return replace(base, shape=(high - low,), start=base.start + low)
         given = self.value(node.slice)
         indices = given if isinstance(given, tuple) else (given,)
         if base.flat:
@@ -275,6 +280,9 @@ class LoopInterpreter(Interpreter):
             return MATH[name](v.astype(np.float64) if v.dtype.kind in "iub" else v)[()]
         assert name == "view", name
         value = self.value(node.func.value)
+        if isinstance(value, Array) and value.shape:
+            dtype, size = np.dtype(arguments[0]), value.dtype.itemsize
+            return Array(value.address + value.start * size, dtype, (value.shape[0] * size // dtype.itemsize,))
         return np.asarray(value).view(arguments[0])[()]
 
 

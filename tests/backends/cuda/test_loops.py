@@ -103,7 +103,7 @@ def test_few_threads_stay_on_the_cpu() -> None:
 def _reason(ops: list[Operator], inputs: dict[str, np.ndarray], outputs: str) -> str:
     """What ``graphc check`` says of the only operator of a net."""
     predict, _ = nets(ops, inputs, outputs, {})
-    types = {name: TensorType(DType.FLOAT, array.shape) for name, array in inputs.items()}
+    types = {name: TensorType(DType.of(array.dtype), array.shape) for name, array in inputs.items()}
     return readiness(predict, None, types, TARGET).on_cpu[0][2]
 
 
@@ -113,6 +113,24 @@ def test_lengths_that_each_thread_adds_up() -> None:
     assert y.tolist() == [[0, 2], [2, 0], [2, 4], [6, 3]]
     with pytest.raises(graphc.RunError, match="look at 160000 elements"):
         plan.run({"n": np.repeat(n, 20000)})
+
+
+@pytest.mark.parametrize("count", [7, 60])
+def test_rows_that_occur_several_times(count: int) -> None:
+    rows = RNG.integers(0, 5, count)
+    inputs = {"p": data(5, 3), "m": np.abs(data(5)), "i": rows, "g": data(count, 3), "l": data(1)}
+    plan, _ = answers([operator("RowWiseSparseAdagrad", "p m i g l", "p m", epsilon=1e-3)], inputs, "p m")
+    assert "keys" in {k.template for k in plan.kernels}
+    launch = plan.code.card.launches[-1]
+    assert launch.params[0] == count  # a thread for each row, of which those that repeat one have nothing to do
+    with pytest.raises(graphc.RunError, match=lookup("RowWiseSparseAdagrad").errors[0]):
+        plan.run(inputs | {"i": np.where(rows == rows[-1], 5, rows)})
+
+
+def test_too_many_rows_are_not_compared() -> None:
+    ops = [operator("RowWiseSparseAdagrad", "p m i g l", "p m")]
+    inputs = {"p": data(5, 3), "m": np.abs(data(5)), "i": RNG.integers(0, 5, 20000), "g": data(20000, 3), "l": data(1)}
+    assert "its 20000 turns would each be compared with all others" in _reason(ops, inputs, "p m")
 
 
 def test_a_plan_for_other_sizes() -> None:

@@ -212,3 +212,120 @@ def test_how_often_loops_turn_follows_from_shapes() -> None:
     assert turns(flat, stages, 0, [x, y, 2]) == (3, 8)
     with pytest.raises(DependsOnElements):
         x.flat[0]
+
+
+KEYED = """
+    def loop(ids, x, y, z, n):
+        for i in range(ids.size):
+            row = int(ids.flat[i])
+            for j in range(n):
+                y.flat[row * n + j] += x.flat[i * n + j]
+                z.flat[i * n + j] = y.flat[row * n + j]
+    """
+
+
+def test_turns_of_a_key_run_in_one_thread() -> None:
+    flat = flatten(textwrap.dedent(KEYED))
+    (stage,) = prove(flat, {"n": True}, ["ids"])
+    assert (stage.shared, stage.key) == ((0, 1), "ids")
+    assert stage.text == "a thread for each key in ids and for i_0 in range(ids.size), for j_0 in range(n)"
+    (stage,) = prove(flat, {"n": True})  # they are no integers
+    assert (stage.shared, stage.key) == ((1,), "")
+
+
+NO_KEYS = {
+    "two keys": "y.flat[ids.flat[i]] += x.flat[i]\n    z.flat[x.flat[i]] += 1",
+    "another element": "y.flat[ids.flat[i - 1]] += x.flat[i]",
+    "a key and a neighbour": "y.flat[ids.flat[i]] += y.flat[ids.flat[i] + 1]",
+    "a key and the turn": "y.flat[ids.flat[i]] += 1\n    y.flat[i] += 1",
+    "a key that changes": "ids.flat[i] += 1\n    y.flat[ids.flat[i]] += 1",
+    "half a key": "y.flat[ids.flat[i] // 2] += 1",
+    "a carried name": "y.flat[ids.flat[i]] = total\n    total += x.flat[i]",
+}
+
+
+@pytest.mark.parametrize("name", NO_KEYS)
+def test_what_is_no_key(name: str) -> None:
+    text = f"def loop(ids, x, y, z):\n  total = 0\n  for i in range(ids.size):\n    {NO_KEYS[name]}"
+    with pytest.raises(Refusal):
+        prove(flatten(text), {}, ["ids", "x"])
+
+
+def test_a_look_for_wrong_elements_is_shared_out() -> None:
+    text = """
+    def outside(ids, rows):
+        for i in range(ids.size):
+            if ids.flat[i] < 0 or ids.flat[i] >= rows:
+                return 1
+        return 0
+
+    def count(ids, rows):
+        found = 0
+        for i in range(ids.size):
+            if ids.flat[i] >= rows:
+                found += 1
+        return found
+
+    def loop(ids, x, y):
+        if outside(ids, x.size):
+            return 1
+        if count(ids, y.size):
+            return 2
+        for i in range(y.size):
+            y.flat[i] = x.flat[i]
+        return 0
+    """
+    stages = proved(text)
+    assert shared(text) == [["i"], ["i"], ["i"]]
+    assert [s.fails for s in stages] == [True, True, False]
+    assert not any(s.before for s in stages)  # no thread looks at all ids
+
+
+def test_what_a_function_reads_of_a_row_that_changes() -> None:
+    text = """
+    def total(y, at, n):
+        found = 0.0
+        for j in range(n):
+            found += y.flat[at + j]
+        return found
+
+    def loop(x, y, n):
+        for i in range(x.size):
+            mean = x.flat[i] + total(y, i * n, n)
+            for j in range(n):
+                y.flat[i * n + j] -= mean
+    """
+    assert shared(text, "n") == [["i"]]
+    with pytest.raises(Refusal, match="may read of y what others store"):
+        proved(text.replace("total(y, i * n, n)", "total(y, 0, n)"), "n")
+
+
+def test_several_names_at_once_are_assigned_one_after_another() -> None:
+    text = """
+    def loop(x, y, n):
+        rate, width = x.flat[0], n
+        a, b = 1, 2
+        a, b = b, a
+        for i in range(y.size // width):
+            for j in range(width):
+                y.flat[i * width + j] = rate * a
+    """
+    flat = flatten(textwrap.dedent(text))
+    stages = prove(flat, {"n": True})
+    assert turns(flat, stages, 0, [Outline((1,), 4), Outline((6,), 4), 2]) == (3, 2)
+    assert "a_0, b_0 = (b_0, a_0)" in [ast.unparse(ast.fix_missing_locations(s)) for s in flat.body]
+
+
+def test_loops_inside_a_thread_may_turn_as_elements_say() -> None:
+    text = """
+    def loop(lengths, x, y, n):
+        k = 0
+        for i in range(lengths.shape[0]):
+            for j in range(lengths[i]):
+                y.flat[i] += x.flat[k]
+                k += 1
+    """
+    flat = flatten(textwrap.dedent(text))
+    stages = prove(flat, {"n": True})
+    values = [Outline((3,), 4), Outline((9,), 4), Outline((3,), 4), 2]
+    assert turns(flat, stages, 0, values) == (3, None)
