@@ -6,7 +6,7 @@ import numpy as np
 
 from graphc.ir.opdef import Call
 from graphc.ir.ops.image.image import stylizer_noise
-from graphc.ir.schedule import Choice
+from graphc.ir.schedule import Choice, Needs, View
 
 PREPROCESS = "PackedInt8BGRANHWCToNCHWCStylizerPreprocess"
 DEPROCESS = "BRGNCHWCToPackedInt8BGRAStylizerDeprocess"
@@ -21,6 +21,17 @@ def mean_and_noise(call: Call) -> dict[int, np.ndarray] | None:
     if noise.size and mean is None:
         return None
     return {} if mean is None else {1: np.concatenate([np.ravel(mean), noise]).astype(np.float32)}
+
+
+def needs(call: Call, choice: Choice, target: object) -> Needs:
+    """Packed photos are dense; the planes may lie anywhere."""
+    unpack = call.node.op == PREPROCESS
+    return Needs(dense=frozenset({0, 1} if unpack else {1}), dense_out=not unpack)
+
+
+def planes(call: Call, x: View, y: View) -> View:
+    """Which of operand and result are the float planes."""
+    return y if call.node.op == PREPROCESS else x
 
 
 def period(choice: Choice) -> int:

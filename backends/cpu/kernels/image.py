@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from graphc.backends.cpu.rules import Rule, Template
 from graphc.backends.cpu.target import CpuTarget
 from graphc.backends.lines import Lines
-from graphc.backends.photos import DEPROCESS, PLANES, PREPROCESS, mean_and_noise, period
+from graphc.backends.photos import DEPROCESS, PLANES, PREPROCESS, mean_and_noise, needs, period, planes
 from graphc.ir.opdef import Call
-from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
+from graphc.ir.schedule import Address, Choice, KernelSpec, Param, Step, Task, View
 
 SIZES = ("x", "mean", "y", "height", "width", "image", "plane", "row", "period")
 """Parameters of both kernels. image, plane, row: strides of the float planes; a unit is a row of pixels."""
@@ -81,12 +81,6 @@ def _cost(call: Call) -> float:
     return 500.0 + call.type(0).size
 
 
-def _needs(call: Call, choice: Choice, target: CpuTarget) -> Needs:
-    """Packed photos are dense; the planes may lie anywhere."""
-    unpack = choice.rule == "stylizer_unpack"
-    return Needs(dense=frozenset({0, 1} if unpack else {1}), dense_out=not unpack)
-
-
 def _bind(
     call: Call, choice: Choice, ins: Sequence[View | None], outs: Sequence[View], workspace: Address, target: CpuTarget
 ) -> list[Step]:
@@ -94,16 +88,16 @@ def _bind(
     assert x is not None
     assert mean is not None
     assert choice.spec is not None
-    planes = y if choice.rule == "stylizer_unpack" else x
-    n, _, h, w = planes.type.static_shape
-    params: tuple[Param, ...] = (x.address, mean.address, y.address, h, w, *planes.strides[:3], period(choice))
-    size = planes.type.size
+    floats = planes(call, x, y)
+    n, _, h, w = floats.type.static_shape
+    params: tuple[Param, ...] = (x.address, mean.address, y.address, h, w, *floats.strides[:3], period(choice))
+    size = floats.type.size
     task = Task(choice.spec, params, n * h, call.node.results[0].name, 2 * size, 5 * size)
     return [(task,)] if task.units else []
 
 
 TEMPLATES = (Template("stylizer_unpack", emit_unpack), Template("stylizer_pack", emit_pack))
 RULES = (
-    Rule("stylizer_unpack", (PREPROCESS,), _choose_unpack, _needs, _bind),
-    Rule("stylizer_pack", (DEPROCESS,), _choose_pack, _needs, _bind),
+    Rule("stylizer_unpack", (PREPROCESS,), _choose_unpack, needs, _bind),
+    Rule("stylizer_pack", (DEPROCESS,), _choose_pack, needs, _bind),
 )

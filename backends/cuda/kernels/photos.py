@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, require_reach
 from graphc.backends.cuda.target import CudaTarget
 from graphc.backends.lines import Lines
-from graphc.backends.photos import DEPROCESS, PLANES, PREPROCESS, mean_and_noise, period
+from graphc.backends.photos import DEPROCESS, PLANES, PREPROCESS, mean_and_noise, needs, period, planes
 from graphc.ir.opdef import Call
-from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
+from graphc.ir.schedule import Address, Choice, KernelSpec, Param, Step, Task, View
 
 NAMES = ("total", "x", "mean", "y", "height", "width", "image", "plane", "row", "period")
 """Parameters of both kernels; total: pixels. image, plane, row: strides of the float planes."""
@@ -63,12 +63,6 @@ def _choose_pack(call: Call, target: CudaTarget) -> Choice | None:
     return Choice("photo_pack", KernelSpec.make("photo_pack", threads=THREADS))
 
 
-def _needs(call: Call, choice: Choice, target: CudaTarget) -> Needs:
-    """Packed photos are dense; the planes may lie anywhere."""
-    unpack = choice.rule == "photo_unpack"
-    return Needs(dense=frozenset({0, 1} if unpack else {1}), dense_out=not unpack)
-
-
 def _bind(
     call: Call, choice: Choice, ins: Sequence[View | None], outs: Sequence[View], workspace: Address, target: CudaTarget
 ) -> list[Step]:
@@ -77,17 +71,17 @@ def _bind(
     assert mean is not None
     assert choice.spec is not None
     require_reach(x, y)
-    planes = y if choice.rule == "photo_unpack" else x
-    n, _, h, w = planes.type.static_shape
-    *strides, pixel = planes.strides
+    floats = planes(call, x, y)
+    n, _, h, w = floats.type.static_shape
+    *strides, pixel = floats.strides
     assert pixel == 1, "pixels of a plain plane lie side by side"
     params: tuple[Param, ...] = (n * h * w, x.address, mean.address, y.address, h, w, *strides, period(choice))
-    size = planes.type.size
+    size = floats.type.size
     return [(Task(choice.spec, params, blocks_for(n * h * w), call.node.results[0].name, 2 * size, 16 * size // 3),)]
 
 
 TEMPLATES = (Template("photo_unpack", emit_unpack), Template("photo_pack", emit_pack))
 RULES = (
-    Rule("photo_unpack", (PREPROCESS,), _choose_unpack, _needs, _bind),
-    Rule("photo_pack", (DEPROCESS,), _choose_pack, _needs, _bind),
+    Rule("photo_unpack", (PREPROCESS,), _choose_unpack, needs, _bind),
+    Rule("photo_pack", (DEPROCESS,), _choose_pack, needs, _bind),
 )
