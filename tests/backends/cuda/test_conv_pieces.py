@@ -7,7 +7,8 @@ import pytest
 from emulated import answers
 from one_net import operator
 
-from graphc.backends.cuda.kernels.conv_tile import TILES
+from graphc.backends.cuda.kernels import conv_tile
+from graphc.backends.cuda.kernels.conv_tile import TILES, Tile
 from graphc.backends.cuda.kernels.tilings import decide
 from graphc.backends.cuda.target import find
 from graphc.backends.cuda.tiling import Problem, Tiling
@@ -46,6 +47,18 @@ def test_layers_with_few_results(case) -> None:
         x = data(n, shape[1], 9, 8)
         answers(ops, {"x": x}, "y", weights, tolerance=3e-6)
         plan.run({"x": x})
+
+
+@pytest.mark.parametrize("tile", TILES, ids=str)
+def test_every_tile(tile: Tile, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More maps and pixels than a tile has, none a multiple of its sizes."""
+    monkeypatch.setattr(conv_tile, "TILES", (tile,))
+    monkeypatch.setattr(conv_tile, "SUM", 0)
+    weights = {"w": data(130, 40, 3, 3)}
+    x = {"x": data(1, 40, 12, 12)}
+    plan, _ = answers([operator("Conv", "x w", "y", kernel=3, pad=1)], x, "y", weights, tolerance=3e-6)
+    (spec,) = (k for k in plan.kernels if k.template == "conv_pieces")
+    assert {(name, value) for name, value in tile.static().items()} <= set(spec.params)
 
 
 def test_an_epilogue_comes_last() -> None:

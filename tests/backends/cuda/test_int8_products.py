@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -11,9 +11,13 @@ import simt
 from simt_memory import DeviceMemory
 from tiles import TILES, use_only
 
-from graphc.backends.cuda.kernels import tensor_tile
+from graphc.backends.cuda.kernels import int8_tensor, tensor_tile
+from graphc.backends.cuda.kernels.tensor_tile import TensorTile
+from graphc.backends.cuda.kernels.tilings import decide
 from graphc.backends.cuda.library import CudaLibrary
 from graphc.backends.cuda.target import find
+from graphc.backends.cuda.tiling import Tiling
+from graphc.backends.cuda.tuning import Measured, Tuning
 from graphc.ir.graph import Graph, Node, Value
 from graphc.ir.opdef import Call
 from graphc.ir.reference import evaluate_node
@@ -130,7 +134,22 @@ def test_sums_in_parts_are_exact(case: Case, monkeypatch: pytest.MonkeyPatch) ->
     np.testing.assert_array_equal(run(call, arrays)[1], evaluate_node(call.node, arrays)[0])
 
 
-def test_every_tile(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_of_tilings_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another tile than the model's, and parts that it would not make: three of 2 * 9 * 11 pixels and 64 maps."""
+    call, arrays = call_of(TENSOR[1])
+    problem, tiling = int8_tensor.problem_of(call), Tiling(TensorTile(32, 64, 16, 32, 8), 3)
+    assert problem is not None
+    assert decide(problem, LIBRARY.target) != tiling
+    table = Tuning(entries={str(problem): Measured(str(tiling), 1e-6, "", 1e-6)})
+    library = CudaLibrary(replace(LIBRARY.target, tuning=table))
+    monkeypatch.setitem(globals(), "LIBRARY", library)
+    assert library.needs(call, library.choose(call)).workspace == 3 * 4 * (2 * 9 * 11) * 64
+    np.testing.assert_array_equal(run(call, arrays)[1], evaluate_node(call.node, arrays)[0])
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_every_tile(parts: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tensor_tile, "PARTS", (parts,))
     call, arrays = call_of(Case((1, 12, 11, 48), (138, 3, 3, 48), {"pad": 1}, 1 / 9000))
     want = evaluate_node(call.node, arrays)[0]
     for tile in TILES:
