@@ -6,13 +6,14 @@ cublasLt counts columns first. So it is asked for the transposed product: y' = w
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
 
 from graphc.ir.errors import GraphcError, RunError
 from graphc.ir.library_call import ALIGNMENT, LibraryCall, Operand
-from graphc.runtime.cudnn import INSTALL, rounded_up
+from graphc.runtime.library_use import INSTALL, Enqueue, goes_with, rounded_up
 
 
 class CublasLt:
@@ -24,17 +25,20 @@ class CublasLt:
             self._handle = self._lt.create()
         except (RuntimeError, self._lt.cuBLASLtError) as error:  # the library is not there, or does not work
             raise GraphcError(f"cublasLt cannot be used: {error}", INSTALL) from error
+        goes_with(self, self._lt.destroy, self._handle)
         self._one, self._zero = np.ones(1, np.float32), np.zeros(1, np.float32)
 
-    def prepare(self, call: LibraryCall, label: str) -> Callable[[int], None]:
+    def prepare(self, call: LibraryCall, label: str) -> Enqueue:
         """Have cublasLt choose a kernel; raises ``RunError`` where it has none."""
         lt, room, workspace = self._lt, call.room - ALIGNMENT, rounded_up(call.workspace)
-        w, turn_w = self._layout(call.w)
-        x, turn_x = self._layout(call.x)
-        y, _ = self._layout(call.y)
-        product = self._product(call, turn_w, turn_x)
-        places = [int(o.place) for o in (call.w, call.x, call.y) if isinstance(o.place, int)]
-        algorithm = self._algorithm(product, (w, x, y), places, room, label)
+        with ExitStack() as made:
+            w, turn_w = self._layout(made, call.w)
+            x, turn_x = self._layout(made, call.x)
+            y, _ = self._layout(made, call.y)
+            product = self._product(made, call, turn_w, turn_x)
+            places = [int(o.place) for o in (call.w, call.x, call.y) if isinstance(o.place, int)]
+            algorithm = self._algorithm(product, (w, x, y), places, room, label)
+            kept = made.pop_all()
 
         def enqueue(stream: int) -> None:
             factors = self._one.ctypes.data, self._zero.ctypes.data
@@ -43,22 +47,25 @@ class CublasLt:
                 *(places[2], y, places[2], y, algorithm.ctypes.data, workspace, room, stream),
             )
 
+        goes_with(enqueue, _close, kept, self)
         return enqueue
 
-    def _layout(self, o: Operand) -> tuple[int, bool]:
+    def _layout(self, made: ExitStack, o: Operand) -> tuple[int, bool]:
         """cublasLt's description of a matrix as it counts, and whether it has to turn it around."""
         (count, rows, columns), (distance, row, column) = o.shape, o.strides
         turned = column != 1 and columns != 1
         shape = (rows, columns, max(column, rows)) if turned else (columns, rows, max(row, columns))
         layout: int = self._lt.matrix_layout_create(self._type(o.kind), *shape)
+        made.callback(self._lt.matrix_layout_destroy, layout)
         names = self._lt.MatrixLayoutAttribute
         for name, value in ((names.BATCH_COUNT, np.int32(count)), (names.STRIDED_BATCH_OFFSET, np.int64(distance))):
             _set(self._lt.matrix_layout_set_attribute, layout, name, value)
         return layout, turned
 
-    def _product(self, call: LibraryCall, turn_w: bool, turn_x: bool) -> int:
+    def _product(self, made: ExitStack, call: LibraryCall, turn_w: bool, turn_x: bool) -> int:
         """cublasLt's description of the operation."""
         product: int = self._lt.matmul_desc_create(self._computes.COMPUTE_32F, self._type("f4"))
+        made.callback(self._lt.matmul_desc_destroy, product)
         names, endings = self._lt.MatmulDescAttribute, self._lt.Epilogue
         ending = {
             (False, False): endings.DEFAULT,
@@ -104,6 +111,11 @@ class CublasLt:
     def _type(self, kind: str) -> int:
         names = {"f4": "CUDA_R_32F", "f2": "CUDA_R_16F", "bf": "CUDA_R_16BF"}
         return int(self._types[names[kind]])
+
+
+def _close(made: ExitStack, library: CublasLt) -> None:
+    """Destroy descriptions, before the handle of their library."""
+    made.close()
 
 
 def _refusal(label: str, reason: str) -> RunError:

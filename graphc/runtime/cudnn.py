@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
+from weakref import WeakValueDictionary
 
 from graphc.ir.errors import GraphcError, RunError
 from graphc.ir.library_call import ALIGNMENT, LibraryCall, Operand
+from graphc.runtime.library_use import INSTALL, Enqueue, goes_with, rounded_up
 
-INSTALL = "pip install 'graphc[cudnn]', or compile the net without this engine: --engine default"
+
+@dataclass(eq=False)
+class _Plan:
+    """cuDNN's graph of calls of one shape, with the kernel chosen. library: its handle outlives the graph."""
+
+    graph: Any
+    tensors: list[Any]
+    library: Cudnn
 
 
 class Cudnn:
@@ -21,23 +29,26 @@ class Cudnn:
             self._handle = self._cudnn.create_handle()
         except RuntimeError as error:  # the front end is there, and the library is not, or does not work
             raise GraphcError(f"cuDNN cannot be used: {error}", INSTALL) from error
-        self._plans: dict[LibraryCall, tuple[Any, list[Any]]] = {}
+        goes_with(self, self._cudnn.destroy_handle, self._handle)
+        self._plans: WeakValueDictionary[LibraryCall, _Plan] = WeakValueDictionary()
 
-    def prepare(self, call: LibraryCall, label: str) -> Callable[[int], None]:
+    def prepare(self, call: LibraryCall, label: str) -> Enqueue:
         """Have cuDNN choose a kernel; raises ``RunError`` where it has none."""
-        graph, tensors = self._plan(call, label)
-        places = {tensor: o.place for tensor, o in zip(tensors, call.operands)}
+        plan = self._plan(call, label)
+        places = {tensor: o.place for tensor, o in zip(plan.tensors, call.operands)}
         workspace = rounded_up(call.workspace)
 
         def enqueue(stream: int) -> None:
             self._cudnn.set_stream(handle=self._handle, stream=stream)
-            graph.execute(places, workspace, handle=self._handle)
+            plan.graph.execute(places, workspace, handle=self._handle)
 
+        goes_with(enqueue, _let_go, plan)
         return enqueue
 
-    def _plan(self, call: LibraryCall, label: str) -> tuple[Any, list[Any]]:
+    def _plan(self, call: LibraryCall, label: str) -> _Plan:
         key = without_places(call)
-        if key not in self._plans:
+        found = self._plans.get(key)
+        if found is None:
             graph, tensors = describe(self._cudnn, call, self._handle)
             try:
                 choose(self._cudnn, graph, call)
@@ -47,8 +58,12 @@ class Cudnn:
                     f"'{label}': {error}",
                     f"compile the net with graphc's own: --engine '{label}=default'",
                 ) from error
-            self._plans[key] = graph, tensors
-        return self._plans[key]
+            found = self._plans[key] = _Plan(graph, tensors, self)
+        return found
+
+
+def _let_go(plan: _Plan) -> None:
+    """A call has gone; the graph goes with the last one, and before the handle."""
 
 
 def describe(cudnn: Any, call: LibraryCall, handle: Any = None) -> tuple[Any, list[Any]]:
@@ -88,11 +103,6 @@ def choose(cudnn: Any, graph: Any, call: LibraryCall) -> None:
     graph.deselect_workspace_greater_than(call.room - ALIGNMENT)
     graph.check_support()
     graph.build_plans()
-
-
-def rounded_up(place: Any) -> int:
-    """The first address from ``place`` on that a workspace may begin at."""
-    return -(-int(place) // ALIGNMENT) * ALIGNMENT
 
 
 def without_places(call: LibraryCall) -> LibraryCall:

@@ -8,13 +8,11 @@ from typing import Protocol
 from graphc.ir.library_call import CONVOLUTION, PRODUCT, LibraryCall
 from graphc.runtime.cublaslt import CublasLt
 from graphc.runtime.cudnn import Cudnn
-
-Enqueue = Callable[[int], None]
-"""Hands a call to a stream, given by CUDA's handle; it may be recorded."""
+from graphc.runtime.library_use import Enqueue
 
 
 class CardLibrary(Protocol):
-    """A library on the current card."""
+    """A library on the current card; what it holds there goes with it and with the calls that it prepares."""
 
     def prepare(self, call: LibraryCall, label: str) -> Enqueue:
         """Decide how to do a call whose places are addresses of the card's memory; raises ``RunError``.

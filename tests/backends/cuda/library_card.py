@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from enum import Enum, IntEnum
 from types import ModuleType, SimpleNamespace
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import pytest
@@ -112,10 +113,13 @@ class Tensor:
 
 
 class Graph:
-    """``cudnn.pygraph``."""
+    """``cudnn.pygraph``. alive: those that somebody has."""
+
+    alive: WeakSet[Graph] = WeakSet()
 
     def __init__(self, memory: DeviceMemory, log: list[Any]) -> None:
         self.memory, self.log, self.steps = memory, log, [log]
+        Graph.alive.add(self)
 
     def tensor(self, name: str, dim: Sequence[int], stride: Sequence[int], data_type: Kind) -> Tensor:
         return Tensor(data_type, dim, stride)
@@ -169,18 +173,18 @@ class Graph:
         assert workspace % 256 == 0
         self.memory.view(workspace, 64)[:] = 0xFF
 
-        def of(tensor: Tensor) -> np.ndarray:
-            if tensor.make is not None:
-                return np.asarray(tensor.make(of))
-            assert tensor.kind is not None
-            return read(self.memory, places[tensor], tensor.kind.value, tensor.dim, tensor.stride)
-
         (result,) = (tensor for tensor in places if tensor.is_output)
-        values = of(result)
+        values = self._value(result, places)
         assert result.kind is not None
         assert list(values.shape) == list(result.dim)
         write(self.memory, places[result], result.kind.value, result.stride, values)
         self.log.append(("execute", handle))
+
+    def _value(self, tensor: Tensor, places: dict[Tensor, int]) -> np.ndarray:
+        if tensor.make is not None:
+            return np.asarray(tensor.make(lambda other: self._value(other, places)))
+        assert tensor.kind is not None
+        return read(self.memory, places[tensor], tensor.kind.value, tensor.dim, tensor.stride)
 
 
 def convolution(x: np.ndarray, w: np.ndarray, stride: list[int], dilation: list[int]) -> np.ndarray:
@@ -207,7 +211,8 @@ def cudnn_module(memory: DeviceMemory, log: list[Any]) -> ModuleType:
         heur_mode=SimpleNamespace(A="A", FALLBACK="FALLBACK"),
         numerical_note=SimpleNamespace(TENSOR_CORE="TENSOR_CORE"),
         pygraph=lambda **given: Graph(memory, log),
-        create_handle=lambda: 5,
+        create_handle=lambda: log.append("create_handle") or 5,
+        destroy_handle=lambda handle: log.append(("destroy_handle", handle, len(Graph.alive))),
         set_stream=lambda handle, stream: log.append(("stream", handle, stream)),
         backend_version=lambda: 92800,
     )
@@ -233,7 +238,8 @@ def number_at(address: int, nbytes: int) -> int:
 
 
 class Lt(ModuleType):
-    """``nvmath.bindings.cublasLt``. refuse: the heuristics find nothing."""
+    """``nvmath.bindings.cublasLt``. refuse: the heuristics find nothing. alive: what each number that was given out
+    stands for, until it is destroyed. made: how many were given out."""
 
     MatmulDescAttribute = MatrixLayoutAttribute = MatmulPreferenceAttribute = Names
     Epilogue = Endings
@@ -244,27 +250,47 @@ class Lt(ModuleType):
         super().__init__("nvmath.bindings.cublasLt")
         self.memory, self.log, self.refuse = memory, log, False
         self.things: list[dict[Any, Any]] = [{}]
+        self.alive: dict[int, str] = {}
 
-    def _new(self, **facts: Any) -> int:
-        self.things.append(facts)
+    @property
+    def made(self) -> int:
         return len(self.things) - 1
 
+    def _new(self, what: str, **facts: Any) -> int:
+        self.things.append(facts)
+        self.alive[self.made] = what
+        return self.made
+
+    def _destroy(self, what: str, number: int) -> None:
+        assert self.alive.pop(number) == what
+        self.things[number].clear()
+
     def create(self) -> int:
-        return self._new()
+        return self._new("handle")
+
+    def destroy(self, handle: int) -> None:
+        self._destroy("handle", handle)
+        assert not self.alive, "the handle goes last"
+
+    def matrix_layout_destroy(self, layout: int) -> None:
+        self._destroy("layout", layout)
+
+    def matmul_desc_destroy(self, product: int) -> None:
+        self._destroy("product", product)
 
     def matrix_layout_create(self, type: int, rows: int, cols: int, ld: int) -> int:
         assert ld >= rows
-        return self._new(kind={0: "f4", 2: "f2", 14: "bf"}[type], shape=(rows, cols), ld=ld)
+        return self._new("layout", kind={0: "f4", 2: "f2", 14: "bf"}[type], shape=(rows, cols), ld=ld)
 
     def matmul_desc_create(self, compute: int, scale: int) -> int:
         assert (compute, scale) == (68, 0)
-        return self._new()
+        return self._new("product")
 
     def matmul_preference_create(self) -> int:
-        return self._new()
+        return self._new("preference")
 
     def matmul_preference_destroy(self, preference: int) -> None:
-        self.things[preference].clear()
+        self._destroy("preference", preference)
 
     def matmul_desc_set_attribute(self, of: int, name: int, buffer: int, nbytes: int) -> None:
         self.things[of][Names(name)] = number_at(buffer, nbytes)
@@ -286,6 +312,7 @@ class Lt(ModuleType):
 
     def matmul(self, handle: int, product: int, *given: int) -> None:
         _, a, a_of, b, b_of, _, c, c_of, d, d_of, algorithm, workspace, room, stream = given
+        assert {product, a_of, b_of, c_of} <= {*self.alive}
         assert (c, c_of, number_at(algorithm, 8), workspace % 256) == (d, d_of, 42, 0)
         self.memory.view(workspace, room)[:64] = 0xFF
         facts, out = self.things[product], self.things[d_of]

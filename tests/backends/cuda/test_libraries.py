@@ -5,6 +5,7 @@ The libraries are stand-ins that compute in NumPy (``library_card.py``), but for
 
 from __future__ import annotations
 
+import gc
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from emulated import TARGET, on_emulated_card
-from library_card import STREAM, LibraryCard, install
+from library_card import STREAM, Graph, LibraryCard, install
 from one_net import nets, operator, reference
 
 import graphc
@@ -286,6 +287,41 @@ def test_no_kernel_of_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
         plan.run({"x": X})
 
 
+def test_what_was_made_in_libraries_is_destroyed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Descriptions with the executor that uses them, of which a plan keeps two here; handles with the card, and last."""
+    plan = plan_of(engine="CUDNN")
+    card, log, lt = on_card(plan, monkeypatch)
+    for batch in (1, 2, 2, 1):
+        plan.run({"x": X[:batch]})
+    gc.collect()
+    assert sorted(lt.alive.values()) == ["handle", *["layout"] * 6, *["product"] * 2]
+    assert len(Graph.alive) == 4
+    (segment,) = plan.segments
+    for lane in segment._idle:
+        lane.__init__(plan.code.memory)
+    gc.collect()
+    assert [*lt.alive.values()] == ["handle"]
+    assert not Graph.alive
+    plan.run({"x": X})
+    assert not any("destroy_handle" in entry for entry in log)
+    del plan, segment, lane, card
+    gc.collect()
+    assert not lt.alive
+    assert lt.made == 1 + 4 * 5
+    assert log.count("create_handle") == 1
+    assert log[-1] == ("destroy_handle", 5, 0)
+
+
+def test_a_product_that_is_refused_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = plan_of(engine={"y": "CUDNN"})
+    *_, lt = on_card(plan, monkeypatch)
+    lt.refuse = True
+    with pytest.raises(graphc.RunError):
+        plan.run({"x": X})
+    gc.collect()
+    assert [*lt.alive.values()] == ["handle"]
+
+
 def test_the_real_front_end_takes_the_description() -> None:
     """It infers the sizes of the result and compares them with what it is told. No driver is needed."""
     cudnn = pytest.importorskip("cudnn", reason="needs pip install 'graphc[cudnn]'", exc_type=ImportError)
@@ -296,6 +332,8 @@ def test_the_real_front_end_takes_the_description() -> None:
     graph, tensors = runtime_cudnn.describe(cudnn, CALL)
     assert [tuple(t.get_dim()) for t in tensors] == [(1, 2, 5, 5), (4, 2, 3, 3), (1, 4, 1, 1), (1, 4, 3, 3)]
     assert tuple(tensors[-1].get_stride()) == (36, 9, 3, 1)
+    assert callable(cudnn.create_handle)
+    assert callable(cudnn.destroy_handle)
     for name in ("create_execution_plans", "deselect_numeric_notes", "deselect_workspace_greater_than", "execute"):
         assert callable(getattr(graph, name))
     assert cudnn.numerical_note.TENSOR_CORE is not None
@@ -310,3 +348,5 @@ def test_the_real_bindings_have_the_names() -> None:
     assert (kinds, int(cublas.ComputeType.COMPUTE_32F)) == ([0, 2, 14], 68)
     assert [int(cublasLt.Epilogue[name]) for name in ("DEFAULT", "RELU", "BIAS", "RELU_BIAS")] == [1, 2, 4, 6]
     assert cublasLt.matmul_heuristic_result_dtype.names[0] == "algo"
+    for name in ("destroy", "matrix_layout_destroy", "matmul_desc_destroy", "matmul_preference_destroy"):
+        assert callable(getattr(cublasLt, name))
