@@ -40,6 +40,8 @@ TILES = (
     WarpgroupTile(128, 128, 16, 128, 6),
     WarpgroupTile(256, 64, 16, 64, 6),
     WarpgroupTile(128, 64, 16, 64, 6),
+    WarpgroupTile(64, 128, 16, 128, 5),
+    WarpgroupTile(64, 64, 16, 64, 8),
 )
 """Larger ones have no room for their sums in registers: 128 a thread, 512 threads."""
 

@@ -77,7 +77,7 @@ def test_convolution(case) -> None:
     assert used == ["conv", "conv_tensor", "relayout"]
 
 
-@pytest.mark.parametrize("tile", TILES, ids=str)
+@pytest.mark.parametrize("tile", [*TILES, TensorTile(64, 64, 32, 32, 8)], ids=str)
 def test_every_tile(tile: TensorTile, monkeypatch: pytest.MonkeyPatch) -> None:
     """More pixels, maps and products than a tile has, none of them a multiple of its sizes; and no bank conflicts."""
     memories: list[SharedMemory] = []
