@@ -46,7 +46,7 @@ def emit(spec: KernelSpec, target: CpuTarget) -> str:
             with s.block("for h in range(part * row_block, min(part * row_block + row_block, rows)):"):
                 s("xr = n * xn + c * xc + h * xh")
                 s("yr = n * yn + c * yc + h * yh")
-                for i in epilogue.same_operands():
+                for i in epilogue.same:
                     s(f"er{i} = n * e{i}n + c * e{i}c + h * e{i}h")
                 tile = Tile(spec.int("pixels"), spec.int("tail"), 1)
                 emit_cuts(s, tile, "0", "columns", "w", lambda pixels: _tile(s, spec, lanes, epilogue, types, pixels))
@@ -72,7 +72,7 @@ def _tile(s: Lines, spec: KernelSpec, lanes: int, epilogue: Epilogue, types: Typ
         s("xt += ud")
         s(f"wt += {kw * lanes}")
     for i in range(pixels):
-        same = [epilogue.load(e, f"er{e} + w * {lanes} + {i * lanes}") for e in epilogue.same_operands()]
+        same = [epilogue.load(e, f"er{e} + w * {lanes} + {i * lanes}") for e in epilogue.same]
         s(f"vstore{types.y}(y, yr + w * {lanes} + {i * lanes}, {epilogue.apply(s, f'a{i}', '_0', same)})")
 
 

@@ -105,7 +105,7 @@ class _Emitter:
         s("xr = n * xn + d * xd + h * xh")
         first = f"(m0 // {self.lanes}) * yc" if self.blocked_out else "m0 * yc"
         s(f"yr = n * yn + {first} + row * yh")
-        for i in self.epilogue.same_operands():
+        for i in self.epilogue.same:
             first = f"(m0 // {self.lanes}) * e{i}c" if self.blocked_out else f"m0 * e{i}c"
             s(f"er{i} = n * e{i}n + {first} + row * e{i}h")
         emit_cuts(s, self.tile, "column0", "column1", "column", self._tile)
@@ -128,14 +128,14 @@ class _Emitter:
         """Bring what the tile will write, and operands of the result's shape, into the cache during the sums."""
         s = self.s
         s(f"yt = yr + column * {self.out_step}")
-        for i in self.epilogue.same_operands():
+        for i in self.epilogue.same:
             s(f"et{i} = er{i} + column * {self.out_step}")
         if not self.blocked_out:
             return
         for o in range(self.tile.blocks):
             for i in range(0, pixels, max(1, 4 * LINE // (itemsize(self.types.y) * self.lanes))):
                 s(f"prefetch_write({at('y', f'yt + {o} * yc + {i * self.out_step}', self.types.y)})")
-                for e in self.epilogue.same_operands():
+                for e in self.epilogue.same:
                     s(self.epilogue.prefetch(e, f"et{e} + {o} * e{e}c + {i * self.out_step}"))
 
     def _sum_blocked(self, pixels: int) -> None:
@@ -234,10 +234,10 @@ class _Emitter:
     def _store_blocked(self, o: int, pixels: int) -> None:
         s = self.s
         s(f"yo = yt + {o} * yc")
-        for e in self.epilogue.same_operands():
+        for e in self.epilogue.same:
             s(f"eo{e} = et{e} + {o} * e{e}c")
         for i in range(pixels):
-            same = [self.epilogue.load(e, f"eo{e} + {i * self.out_step}") for e in self.epilogue.same_operands()]
+            same = [self.epilogue.load(e, f"eo{e} + {i * self.out_step}") for e in self.epilogue.same]
             result = self.epilogue.apply(s, f"a{o}_{i}", f"_{o}", same)
             s(f"vstore{self.types.y}(y, yo + {i * self.out_step}, {result})")
 
@@ -245,7 +245,7 @@ class _Emitter:
         """Through scratch: vectors hold maps, memory holds rows. Operands of the result's shape come the same way."""
         s, lanes = self.s, self.lanes
         s(f"lanes = min(left - {o * lanes}, {lanes})")
-        operands = self.epilogue.same_operands()
+        operands = self.epilogue.same
         for e in operands:
             with s.block("for k in range(lanes):"), s.block(f"for i in range({pixels}):"):
                 source = f"et{e} + ({o * lanes} + k) * e{e}c + i * {self.out_step}"

@@ -88,7 +88,7 @@ class _Emitter:
             for i in range(m):
                 s(f"o{i}_{j} = vadd(o{i}_{j}, b{suffix})")
         s(f"yt = yo + oh * yh + ow * {self.lanes}")
-        for e in self.epilogue.same_operands():
+        for e in self.epilogue.same:
             s(f"et{e} = eo{e} + oh * e{e}h + ow * {self.lanes}")
         with s.block(f"if oh + {m} <= rows and ow + {m} <= columns:"):
             for i in range(m):
@@ -105,7 +105,7 @@ class _Emitter:
     def _store(self, value: str, i: str, j: str, suffix: str) -> None:
         s = self.s
         at = f"{i} * {{0}}h + {j} * {self.lanes}"
-        same = [self.epilogue.load(e, f"et{e} + {at.format(f'e{e}')}") for e in self.epilogue.same_operands()]
+        same = [self.epilogue.load(e, f"et{e} + {at.format(f'e{e}')}") for e in self.epilogue.same]
         result = self.epilogue.apply(s, value, suffix, same)
         s(f"vstore{self.types.y}(y, yt + {i} * yh + {j} * {self.lanes}, {result})")
 
@@ -143,7 +143,7 @@ def emit_out(spec: KernelSpec, target: CpuTarget) -> str:
         s(f"b_0 = vload(bias, mb * {e.lanes})")
         e.epilogue.read_channels(s, "_0", f"mb * {e.lanes}", "maps")
         s("yo = n * yn + mb * yc")
-        for i in e.epilogue.same_operands():
+        for i in e.epilogue.same:
             s(f"eo{i} = n * e{i}n + mb * e{i}c")
         s(f"mr = mb * v_block + (n * tile_rows + h) * tile_columns * {e.lanes}")
         s(f"oh = h * {e.m}")
@@ -212,7 +212,7 @@ class _Fused(_Emitter):
     def _output(self) -> None:
         s = self.s
         s("yo = n * yn + mb * yc")
-        for i in self.epilogue.same_operands():
+        for i in self.epilogue.same:
             s(f"eo{i} = n * e{i}n + mb * e{i}c")
         s(f"mt = (t * {self.tile.blocks} + o) * {self.lanes}")
         s(f"oh = h * {self.m}")

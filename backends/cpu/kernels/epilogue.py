@@ -1,8 +1,7 @@
-"""Epilogues inside kernels: the pointwise graph that a node applies to its bare result, on vectors in registers.
+"""Epilogues (``backends/epilogue.py``) inside kernels, on vectors in registers.
 
 A kernel is specialised on the epilogue's text and on the kinds of its operands; addresses and strides come last in
-its parameters. Operands of kind ``same`` have the result's layout, ``channel`` ones are dense vectors, ``scalar`` ones
-a single float.
+its parameters.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ import numpy as np
 from graphc.backends.cpu.kernels import half_types
 from graphc.backends.cpu.kernels.half_types import suffix
 from graphc.backends.cpu.pointwise import emit
+from graphc.backends.epilogue import Operands
 from graphc.backends.lines import Lines
 from graphc.backends.pointwise import Pointwise
 from graphc.ir.opdef import Call
@@ -26,15 +26,11 @@ STRIDES = ("n", "c", "h")
 
 
 @dataclass(frozen=True)
-class Epilogue:
-    """The text of an epilogue and the kinds of its operands ``x1``, ``x2`` and on.
-
-    halves: the suffixes of the words that load them (``half_types``), empty where all are float32; only operands of
-    kind ``same`` may be halves.
+class Epilogue(Operands):
+    """An epilogue. halves: the suffixes of the words that load its operands (``half_types``), empty where all are
+    float32; only operands of kind ``same`` may be halves.
     """
 
-    text: str
-    kinds: tuple[str, ...]
     halves: tuple[str, ...] = ()
 
     @staticmethod
@@ -128,14 +124,6 @@ class Epilogue:
     def same_views(self, call: Call, ins: Sequence[View | None]) -> list[View]:
         """Views of the operands of kind ``same``."""
         return [v for kind, v in zip(self.kinds, ins[call.n_inputs :]) if kind == "same" and v is not None]
-
-    def same_operands(self) -> list[int]:
-        """Numbers i of the operands ``x<i>`` of kind ``same``."""
-        return [i for i, kind in enumerate(self.kinds, 1) if kind == "same"]
-
-    def dense_operands(self, call: Call) -> frozenset[int]:
-        """Operand slots of the node that must be dense: the channel vectors."""
-        return frozenset(call.n_inputs + i for i, kind in enumerate(self.kinds) if kind == "channel")
 
     def packed(self, call: Call) -> dict[int, np.ndarray]:
         """Constant operands of the result's shape, in the result's layout."""

@@ -177,7 +177,7 @@ class _Gemm:
                 with s.block(f"if columns - n0 > {o * lanes}:"):
                     s(f"left = columns - n0 - {o * lanes}")
                     halves, at = self.epilogue.half, f"yo + {o * lanes}"
-                    same = [f"vloadm{halves(e)}(e{e}, {at}, left)" for e in self.epilogue.same_operands()]
+                    same = [f"vloadm{halves(e)}(e{e}, {at}, left)" for e in self.epilogue.same]
                     result = self.epilogue.apply(s, f"a{o}_{i}", "_" if self.by_row else f"_{o}", same)
                     s(f"vstorem{self.types.y}(y, yo + {o * lanes}, left, {result})")
 

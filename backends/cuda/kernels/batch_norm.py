@@ -13,6 +13,7 @@ from math import prod
 from graphc.backends.cuda.kernels.across import across_block
 from graphc.backends.cuda.kernels.counting import counting
 from graphc.backends.cuda.kernels.each_thread import each_thread
+from graphc.backends.cuda.kernels.norm import emit_joined
 from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, is_float32, require_reach
 from graphc.backends.cuda.target import CudaTarget
 from graphc.backends.lines import Lines
@@ -91,15 +92,7 @@ def emit_statistics(spec: KernelSpec, target: CudaTarget) -> str:
     s = Lines()
     names = (*WHERE, "sums", *RUNNING, "epsilon", "momentum", "pairs")
     with each_thread(s, spec, names, "k", "channels"):
-        s("mean, a = f4(0.0), f4(0.0)")
-        with counting(s, "j", "0", "pieces"):
-            s("n = f4(min(size, count - j * size))")
-            s("mean = fma(n, ld_f4(sums, 2 * (k * pieces + j)), mean)")
-        s("mean = div(mean, f4(count))")
-        with counting(s, "j", "0", "pieces"):
-            s("n = f4(min(size, count - j * size))")
-            s("d = ld_f4(sums, 2 * (k * pieces + j)) - mean")
-            s("a = a + fma(n * d, d, ld_f4(sums, 2 * (k * pieces + j) + 1))")
+        emit_joined(s, "k", "j", "count")
         s("share, spread = f4(double(momentum)), div(a, f4(count))")
         s("unbiased = div(a, f4(max(count - 1, 1)))")
         s("inverse = div(f4(1.0), sqrt(spread + f4(double(epsilon))))")

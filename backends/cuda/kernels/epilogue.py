@@ -1,8 +1,4 @@
-"""Epilogues inside kernels: the pointwise graph that a node applies to its bare result before it is stored.
-
-Operands of kind ``same`` have the result's shape and layout, and strides of their own; ``channel`` ones are dense
-vectors, ``scalar`` ones a single number.
-"""
+"""Epilogues (``backends/epilogue.py``) inside kernels: operands of kind ``same`` have strides of their own."""
 
 from __future__ import annotations
 
@@ -13,6 +9,7 @@ from graphc.backends.cuda.kernels.images import image_strides
 from graphc.backends.cuda.kernels.typed import code_of
 from graphc.backends.cuda.pointwise import emit
 from graphc.backends.cuda.rules import require_reach
+from graphc.backends.epilogue import Operands
 from graphc.backends.lines import Lines
 from graphc.backends.pointwise import Pointwise
 from graphc.ir.opdef import Call
@@ -20,11 +17,9 @@ from graphc.ir.schedule import KernelSpec, Param, View
 
 
 @dataclass(frozen=True)
-class Epilogue:
-    """The text of an epilogue, the kinds of its operands ``x1``, ``x2`` and on, and the codes of their elements."""
+class Epilogue(Operands):
+    """An epilogue and the codes of the elements of its operands."""
 
-    text: str
-    kinds: tuple[str, ...]
     codes: tuple[str, ...]
 
     @staticmethod
@@ -46,16 +41,6 @@ class Epilogue:
         pairs = (kind if code == "f4" else f"{kind}:{code}" for kind, code in zip(self.kinds, self.codes))
         return {"epilogue": self.text, "kinds": ",".join(pairs)}
 
-    @property
-    def numbers(self) -> list[int]:
-        """Numbers of the operands, from 1 on."""
-        return list(range(1, len(self.kinds) + 1))
-
-    @property
-    def same(self) -> list[int]:
-        """Numbers of the operands of kind ``same``."""
-        return [k for k, kind in zip(self.numbers, self.kinds) if kind == "same"]
-
     def arguments(self) -> list[str]:
         """The kernel's last parameters: ``e1`` is the address of ``x1``, ``e1n``, ``e1c``, ``e1r``, ``e1p`` strides."""
         parts = {"same": ("", "n", "c", "r", "p")}
@@ -76,10 +61,6 @@ class Epilogue:
                 n, c, r, p = image_strides(view) if is_image else (view.type.static_shape[-1], 1, 0, 0)
                 found += [n, c * block if view.type.layout.block == 1 else c, r, p]
         return found
-
-    def dense_operands(self, call: Call) -> frozenset[int]:
-        """Operand slots of the node that must be dense: the channel vectors."""
-        return frozenset(call.n_inputs + i for i, kind in enumerate(self.kinds) if kind == "channel")
 
     def apply(self, s: Lines, value: str, channel: str, places: Sequence[str], prefix: str = "z") -> str:
         """Code that computes the epilogue of ``value``; the name of the result.

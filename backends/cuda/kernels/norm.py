@@ -76,18 +76,26 @@ def emit_join(spec: KernelSpec, target: CudaTarget) -> str:
         s("lane, u = thread(), i64(block())")
         s("total = parts * run")
         s("u, piece = quot(u, pieces), rest(u, pieces)")
-        s("mean, a = f4(0.0), f4(0.0)")
-        with counting(s, "k", "0", "pieces"):
-            s("n = f4(min(size, total - k * size))")
-            s("mean = fma(n, ld_f4(sums, 2 * (u * pieces + k)), mean)")
-        s("mean = div(mean, f4(total))")
-        with counting(s, "k", "0", "pieces"):
-            s("n = f4(min(size, total - k * size))")
-            s("d = ld_f4(sums, 2 * (u * pieces + k)) - mean")
-            s("a = a + fma(n * d, d, ld_f4(sums, 2 * (u * pieces + k) + 1))")
+        emit_joined(s, "u", "k", "total")
         s("q, low, high = u * total, piece * size, min((piece + 1) * size, total)")
         _results(s, spec, spec.int("team"))
     return s.text()
+
+
+def emit_joined(s: Lines, stretch: str, k: str, total: str) -> None:
+    """``mean`` and ``a`` of a stretch of ``total`` elements, of those that its pieces have in ``sums``; k: counts them.
+
+    They combine without cancellation, always in the same order.
+    """
+    s("mean, a = f4(0.0), f4(0.0)")
+    with counting(s, k, "0", "pieces"):
+        s(f"n = f4(min(size, {total} - {k} * size))")
+        s(f"mean = fma(n, ld_f4(sums, 2 * ({stretch} * pieces + {k})), mean)")
+    s(f"mean = div(mean, f4({total}))")
+    with counting(s, k, "0", "pieces"):
+        s(f"n = f4(min(size, {total} - {k} * size))")
+        s(f"d = ld_f4(sums, 2 * ({stretch} * pieces + {k})) - mean")
+        s(f"a = a + fma(n * d, d, ld_f4(sums, 2 * ({stretch} * pieces + {k}) + 1))")
 
 
 def _statistics(s: Lines, team: int, count: str) -> None:
