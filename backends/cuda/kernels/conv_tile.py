@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from graphc.backends.cuda.target import CudaTarget
 from graphc.backends.cuda.tiling import Problem, Tiling
@@ -19,7 +19,7 @@ class Tile:
     depth: int
     own_maps: int
     own_pixels: int
-    rate: float = 1.0
+    rate: float = field(default=1.0, compare=False)
 
     def __str__(self) -> str:
         return f"float {self.maps}x{self.pixels}x{self.depth}/{self.own_maps}x{self.own_pixels}"

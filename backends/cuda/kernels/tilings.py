@@ -40,12 +40,18 @@ def decide(problem: Problem, target: CudaTarget) -> Tiling | None:
 def parts_for(tile: Tile, problem: Problem, target: CudaTarget) -> int:
     """Into how many parts a kernel of this tile cuts the sums of a problem.
 
-    As was decided where that is for this tile, else as the model says.
+    As was decided where that is for this tile, else as the model says. Raises ``LoweringError`` for a tile that no
+    family has for the problem.
     """
     decided = decide(problem, target)
     if decided is not None and decided.tile == tile:
         return decided.parts
-    return next((tiling.parts for tiling in candidates(problem, target) if tiling.tile == tile), 1)
+    parts = [tiling.parts for tiling in candidates(problem, target) if tiling.tile == tile]
+    if not parts:
+        raise LoweringError(
+            f"no kernel of {target.name} has the tile '{tile}' for '{problem}'", "compile the net again"
+        )
+    return parts[0]
 
 
 def require_known(tuning: Tuning, target: CudaTarget, name: str) -> None:

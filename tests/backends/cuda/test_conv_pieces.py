@@ -7,11 +7,12 @@ import pytest
 from emulated import answers
 from one_net import operator
 
-from graphc.backends.cuda.kernels import conv_tile
+from graphc.backends.cuda.kernels import conv, conv_tile
 from graphc.backends.cuda.kernels.conv_tile import TILES, Tile
 from graphc.backends.cuda.kernels.tilings import decide
 from graphc.backends.cuda.target import find
 from graphc.backends.cuda.tiling import Problem, Tiling
+from graphc.plan import Plan
 
 
 def data(*shape: int) -> np.ndarray:
@@ -23,6 +24,12 @@ def data(*shape: int) -> np.ndarray:
 def cheap_launches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sums so short that the emulator is quick are cut, too."""
     monkeypatch.setattr("graphc.backends.cuda.kernels.conv_tile.JOIN", 0)
+
+
+def pieces(plan: Plan) -> int:
+    """Into how many pieces the sums of a plan's convolution are cut, as its task says."""
+    (task,) = (t for step in plan.schedules[0].steps for t in step if t.kernel.template == "conv_pieces")
+    return int(task.params[len(conv.NAMES)])
 
 
 # shape, maps, kernel, stride, pad, group
@@ -43,6 +50,7 @@ def test_layers_with_few_results(case) -> None:
     ]
     plan, _ = answers(ops, {"x": data(*shape)}, "y", weights, tolerance=3e-6)
     assert {k.template for k in plan.kernels} == {"conv_pieces", "conv_join"}
+    assert pieces(plan) > 1
     for n in (1, 3):  # other sizes need no other kernels
         x = data(n, shape[1], 9, 8)
         answers(ops, {"x": x}, "y", weights, tolerance=3e-6)
@@ -59,6 +67,7 @@ def test_every_tile(tile: Tile, monkeypatch: pytest.MonkeyPatch) -> None:
     plan, _ = answers([operator("Conv", "x w", "y", kernel=3, pad=1)], x, "y", weights, tolerance=3e-6)
     (spec,) = (k for k in plan.kernels if k.template == "conv_pieces")
     assert {(name, value) for name, value in tile.static().items()} <= set(spec.params)
+    assert pieces(plan) > 1
 
 
 def test_an_epilogue_comes_last() -> None:
