@@ -24,7 +24,7 @@ from graphc.machine_code import MachineCode
 from graphc.planning import PLANNING
 from graphc.runtime.card import LESS_MEMORY, Card, CardMemory, Transfer
 from graphc.runtime.card_array import CardArray, card_array
-from graphc.runtime.card_executor import CardExecutor, PortLayout
+from graphc.runtime.card_executor import CardExecutor, PortLayout, read_array
 from graphc.runtime.card_stream import CallerStream, caller_stream
 from graphc.runtime.nvidia import NvidiaCard
 
@@ -111,7 +111,7 @@ class CudaCode(KernelCode):
 
     def take(self, name: str, value: Any) -> CardArray:
         """An array in the card's memory, of graphc or another library, as an input; raises ``RunError``."""
-        return card_array(name, value, self.card.stream, self._read)
+        return card_array(name, value, self.card.stream, partial(read_array, self.card))
 
     def follow(self, stream: object) -> CallerStream:
         """By an event on the card; raises ``RunError`` for what is no stream of this card."""
@@ -124,9 +124,9 @@ class CudaCode(KernelCode):
         memory is given back, in the order of the caller's stream."""
         places = [self.card.allocate(a.nbytes, stream) for a in arrays]
         self.card.copy([Transfer(a, place, 0) for a, place in zip(arrays, places)], stream)
-        made = None if stream is None else stream.handle
+        made, read = None if stream is None else stream.handle, partial(read_array, self.card)  # which keep no run
         return [
-            replace(a, address=p.address, owner=p, stream=made, lend=partial(self.card.lend, p, made))
+            replace(a, address=p.address, owner=p, read=read, stream=made, lend=partial(self.card.lend, p, made))
             for a, p in zip(arrays, places)
         ]
 
@@ -157,11 +157,8 @@ class CudaCode(KernelCode):
     def copy_seconds(self, nbytes: int) -> float:
         """The median of some copies, by the card's clock."""
         source, target = self.card.allocate(nbytes), self.card.allocate(nbytes)
-        array = CardArray(source.address, (nbytes,), np.dtype(np.uint8), source, self._read)
+        array = CardArray(source.address, (nbytes,), np.dtype(np.uint8), source, partial(read_array, self.card))
         return float(np.median(self.card.measure([Transfer(array, target, 0)], 20)))
-
-    def _read(self, array: CardArray) -> np.ndarray:
-        return self.card.download(array.address, array.nbytes, array.stream)
 
     def _constant(self, array: np.ndarray) -> CardMemory:
         """A weight in the card's memory, once for all executors, for as long as one of them holds the array."""

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -184,10 +185,7 @@ class CardExecutor:
             return np.array(self._host(port, start))
         place = self._ports.address + start
         shape, dtype = port.type.static_shape, np.dtype(_dtype(port))
-        return CardArray(place, shape, dtype, self._ports, self._read, card=self.card.number)
-
-    def _read(self, array: CardArray) -> np.ndarray:
-        return self.card.download(array.address, array.nbytes)
+        return CardArray(place, shape, dtype, self._ports, partial(read_array, self.card), card=self.card.number)
 
     def fetch(self, name: str) -> np.ndarray:
         """A copy of a kept blob after a run."""
@@ -196,6 +194,11 @@ class CardExecutor:
         span = min(view_nbytes(view), self.schedule.arena_bytes - place.offset)
         found = self.card.download(self._arena.address + place.offset, span)
         return read_view(found, replace(view, address=replace(place, offset=0)))
+
+
+def read_array(card: Card, array: CardArray) -> np.ndarray:
+    """The bytes of an array on a card, behind the work of the stream that makes them."""
+    return card.download(array.address, array.nbytes, array.stream)
 
 
 def _dtype(port: Port) -> np.dtype:

@@ -130,10 +130,10 @@ def test_a_blob_is_fetched_alone() -> None:
         return download(address, nbytes, behind)
 
     card.download = noted  # type: ignore[method-assign]
-    got = plan.run({"x": X}, fetch=["p"])["p"]
-    (want,) = reference(ops[:2], {"x": X}, "p", WEIGHTS)
-    np.testing.assert_allclose(got, want, rtol=0, atol=1e-5)
-    assert sizes == [got.nbytes]
+    got = plan.run({"x": X}, fetch=["c", "p"])
+    for name, want in zip("cp", reference(ops[:2], {"x": X}, "c p", WEIGHTS)):
+        np.testing.assert_allclose(got[name], want, rtol=0, atol=1e-5)
+    assert sorted(sizes) == [got["p"].nbytes, got["c"].nbytes]
 
 
 def test_too_little_memory_is_told_with_the_card(plan: Plan) -> None:

@@ -146,6 +146,8 @@ for given in (s, int(s.handle)):
     print(launches() - before, y.__cuda_array_interface__["stream"] == int(s.handle))
     made((*d.cuMemcpyAsync(host, y.address, y.nbytes, s.handle), 0))
     del y  # given back on the stream, behind the copy
+    if given is s:
+        plan.code.card.wait()  # others of the plan's work may be done first
     s.sync()
     print(launches() - before)
 plan.run({"x": Given(place, None)}, stream=s)

@@ -149,6 +149,45 @@ def test_tensors_of_pytorch(target: str) -> None:
         plan.run({"x": tensor.contiguous(memory_format=torch.channels_last)})
 
 
+def test_a_stream_of_pytorch(target: str) -> None:
+    """Nobody waits between work on the stream, the run, and more work there; both ways of giving outputs on."""
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("PyTorch without CUDA")
+    x = data(4, 64, 56, 56)
+    plan = check(RELU, {"x": x}, {}, target)
+    side, found = torch.cuda.Stream(), []
+    with torch.cuda.stream(side):
+        for k in range(20):
+            tensor = torch.from_numpy(x).cuda() + k
+            made = plan.run({"x": tensor}, on_card=True, stream=side.cuda_stream)["y"]
+            taken = torch.from_dlpack(made) if k % 2 else torch.as_tensor(made, device="cuda")
+            found.append((k, taken.sum()))
+            del made, taken, tensor
+    for k, total in found:
+        wanted = 2 * np.maximum(x.astype(np.float64) + k, 0).sum()
+        np.testing.assert_allclose(float(total), wanted, rtol=1e-4)
+
+
+def test_the_callers_context_stays_current(target: str) -> None:
+    driver = pytest.importorskip("cuda.bindings.driver")
+    before: list[int] = []
+
+    def work() -> None:  # in a thread that has no context
+        before.append(int(driver.cuCtxGetCurrent()[1]))
+        plan.run({"x": x}, on_card=True)["y"].numpy()
+        with pytest.raises(graphc.RunError):
+            plan.code.card.allocate(plan.code.card.free_bytes() + (256 << 20))
+        before.append(int(driver.cuCtxGetCurrent()[1]))
+
+    x = data(1, 1, 8, 8)
+    plan = check(RELU, {"x": x}, {}, target)
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert before == [0, 0]
+
+
 def test_threads_share_a_plan(target: str) -> None:
     x = data(4, 64, 56, 56)
     plan, wrong = check(RELU, {"x": x}, {}, target), []
@@ -168,8 +207,19 @@ def test_threads_share_a_plan(target: str) -> None:
 
 def test_no_memory_leaves_the_card_usable(target: str) -> None:
     plan = check(RELU, {"x": data(1, 1, 8, 8)}, {}, target)
+    card = plan.code.card
     with pytest.raises(graphc.RunError, match="OUT_OF_MEMORY"):
-        plan.code.card.allocate(1 << 46)
+        card.allocate(card.free_bytes() + (256 << 20))
+
+    class Large:
+        """Input and output need more than there is; the address is not looked at."""
+
+        rows = card.free_bytes() // (2 * 4 << 20) + 64
+        shape = rows, 1, 1024, 1024
+        __cuda_array_interface__ = {"shape": shape, "typestr": "<f4", "data": (256, False), "version": 2}
+
+    with pytest.raises(graphc.RunError, match=r"GiB on card 0 \(.*\), which has .* GiB free"):
+        plan.run({"x": Large()})
     np.testing.assert_array_equal(plan.run({"x": data(1, 1, 8, 8)})["y"], 2 * np.maximum(data(1, 1, 8, 8), 0))
 
 
