@@ -16,7 +16,7 @@ import numpy as np
 from graphc.backends.conv_call import ConvCall
 from graphc.backends.cuda.kernels.conv_tile import Tile
 from graphc.backends.cuda.kernels.epilogue import Epilogue
-from graphc.backends.cuda.kernels.images import image_strides
+from graphc.backends.cuda.kernels.images import Geometry, image_strides
 from graphc.backends.cuda.kernels.tilings import decide
 from graphc.backends.cuda.kernels.typed import code_of, is_readable, place_of_channel, several
 from graphc.backends.cuda.rules import Rule, Template, blocks_for, is_float32, is_floating, require_reach
@@ -325,32 +325,20 @@ def _bind(
 ) -> list[Step]:
     x, y, w = ins[0], outs[0], window(call)
     assert x is not None
-    return [(product_task(call, choice, ins, outs, (image_strides(x), image_strides(y)), *geometry(x, y, w)),)]
+    return [(product_task(call, choice, ins, outs, geometry(x, y, w)),)]
 
 
-def geometry(x: View, y: View, w: Window) -> tuple[tuple[int, ...], tuple[int, ...], int]:
-    """Of a convolution: from ``pixels`` to ``maps`` in ``NAMES``, from ``sh`` on, and the groups."""
+def geometry(x: View, y: View, w: Window) -> Geometry:
+    """That of a convolution; sizes: from ``pixels`` to ``maps`` in ``NAMES``, moves: from ``sh`` on."""
     shape, result = x.type.static_shape, y.type.static_shape
     groups, pixels = w.group, result[0] * int(np.prod(result[2:]))
     sizes = (pixels, *(1, *result[2:])[-2:], *(1, *shape[2:])[-2:], shape[1] // groups, result[1] // groups)
     moves = (*(1, *w.stride)[-2:], *(1, *w.dilation)[-2:], *(0, *w.heads)[-2:])
-    return sizes, moves, groups
+    return Geometry(image_strides(x), image_strides(y), sizes, moves, groups)
 
 
-def product_task(
-    call: Call,
-    choice: Choice,
-    ins: Sequence[View | None],
-    outs: Sequence[View],
-    strides: tuple[tuple[int, ...], tuple[int, ...]],
-    sizes: tuple[int, ...],
-    moves: tuple[int, ...],
-    groups: int,
-) -> Task:
-    """The task of a call on packed weights, operand 1, and a bias, operand 2, if there is one.
-
-    strides: of input and result. sizes: from ``pixels`` to ``maps`` in ``NAMES``; moves: from ``sh`` on.
-    """
+def product_task(call: Call, choice: Choice, ins: Sequence[View | None], outs: Sequence[View], g: Geometry) -> Task:
+    """The task of a call on packed weights, operand 1, and a bias, operand 2, if there is one; g: as ``geometry``'s."""
     (x, weights), y = ins[:2], outs[0]
     assert choice.spec is not None
     assert x is not None
@@ -358,13 +346,13 @@ def product_task(
     require_reach(x, y)
     tile, bias = tile_of(choice.spec), [v.address for v in ins[2:3] if v is not None and choice.spec.int("bias")]
     depth, packed = weights.type.static_shape[1:]
-    pixels, maps, products = sizes[0], sizes[-1], sizes[-2] * choice.spec.int("kh") * choice.spec.int("kw")
-    places: tuple[Param, ...] = (x.address, *strides[0], weights.address, y.address, *strides[1])
+    pixels, maps, products = g.sizes[0], g.sizes[-1], g.sizes[-2] * choice.spec.int("kh") * choice.spec.int("kw")
+    places: tuple[Param, ...] = (x.address, *g.x, weights.address, y.address, *g.y)
     extra = Epilogue.of_spec(choice.spec).params(call, ins)
-    units = blocks_for(-(-maps // tile.maps) * -(-pixels // tile.pixels) * groups, 1)
-    flops = 2 * pixels * maps * groups * products
+    units = blocks_for(-(-maps // tile.maps) * -(-pixels // tile.pixels) * g.groups, 1)
+    flops = 2 * pixels * maps * g.groups * products
     traffic = x.type.nbytes + y.type.nbytes + weights.type.nbytes
-    params: tuple[Param, ...] = (*places, *sizes, packed, depth, *moves, *bias, *extra)
+    params: tuple[Param, ...] = (*places, *g.sizes, packed, depth, *g.moves, *bias, *extra)
     return Task(choice.spec, params, units, call.node.results[0].name, flops, traffic)
 
 

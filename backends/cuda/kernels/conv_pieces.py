@@ -111,11 +111,11 @@ def _bind(
     assert choice.spec is not None
     assert x is not None
     pieces, each = _pieces(call, choice.spec, target)
-    strides, plane = (image_strides(x), image_strides(y)), _plane(call)
-    whole = conv.product_task(call, choice, ins, outs, strides, *conv.geometry(x, y, w))
+    geometry, plane = conv.geometry(x, y, w), _plane(call)
+    whole = conv.product_task(call, choice, ins, outs, geometry)
     sums = replace(whole, params=(*whole.params, pieces, each, plane, workspace), units=whole.units * pieces)
     bias = [v.address for v in ins[2:3] if v is not None and call.has(2)]
-    pixels, oh, ow = conv.geometry(x, y, w)[0][:3]
+    pixels, oh, ow = geometry.sizes[:3]
     total = pixels * y.type.static_shape[1]
     spec = KernelSpec.make("conv_join", bias=len(bias), threads=THREADS, **epilogue.static())
     params: tuple[Param, ...] = (total, pieces, plane, workspace, pixels, oh, ow, y.address, *image_strides(y))

@@ -15,7 +15,7 @@ from graphc.backends.cuda.kernels import tensor_parts
 from graphc.backends.cuda.kernels.conv import two
 from graphc.backends.cuda.kernels.each_thread import each_thread
 from graphc.backends.cuda.kernels.epilogue import Epilogue
-from graphc.backends.cuda.kernels.images import image_strides
+from graphc.backends.cuda.kernels.images import Geometry, image_strides
 from graphc.backends.cuda.kernels.tensor_parts import JOIN, emit_totals, join_spec, workspace_of
 from graphc.backends.cuda.kernels.tensor_product import NAMES, Product, emit_sums, pack
 from graphc.backends.cuda.kernels.tensor_tile import TensorTile
@@ -199,10 +199,10 @@ def _bind(
     assert x is not None
     assert problem is not None
     shape, result = x.type.static_shape, y.type.static_shape
-    strides = (image_strides(x), image_strides(y))
     sizes = (result[0] * result[2] * result[3], result[2] * result[3], result[3], *shape[2:])
     moves = (*w.kernel, *w.stride, *w.dilation, *w.heads)
-    return product_steps(call, choice, ins, outs, problem, (workspace, target), strides, sizes, moves)
+    geometry = Geometry(image_strides(x), image_strides(y), sizes, moves)
+    return product_steps(call, choice, ins, outs, problem, (workspace, target), geometry)
 
 
 def product_steps(
@@ -212,14 +212,12 @@ def product_steps(
     outs: Sequence[View],
     problem: Problem,
     where: tuple[Address, CudaTarget],
-    strides: tuple[tuple[int, ...], tuple[int, ...]],
-    sizes: tuple[int, ...],
-    moves: tuple[int, ...],
+    g: Geometry,
 ) -> list[Step]:
     """The steps of a call on packed weights, operand 1, and a bias, operand 2, if there is one.
 
-    where: the workspace, and the target. strides: of input and result, from image, block of channels, row to pixel.
-    sizes: from ``pixels`` to ``w`` in ``NAMES``; moves: kernel, stride, dilation, heads.
+    where: the workspace, and the target. g: planes are blocks of channels; sizes: from ``pixels`` to ``w`` in
+    ``NAMES``; moves: kernel, stride, dilation, heads.
     """
     (x, weights), y = ins[:2], outs[0]
     assert choice.spec is not None
@@ -228,15 +226,15 @@ def product_steps(
     require_reach(x, y)
     spec = fitting(choice.spec, [y, *(v for v in ins[call.n_inputs :] if v is not None)])
     product, (_, steps, packed, _) = Product.of_spec(spec), weights.type.static_shape
-    element, (kh, kw, *rest), channels = itemsize(product.kind), moves, problem.channels
-    params: list[Param] = [x.address, *(element * v for v in strides[0]), weights.address, *sizes]
+    element, (kh, kw, *rest), channels = itemsize(product.kind), g.moves, problem.channels
+    params: list[Param] = [x.address, *(element * v for v in g.x), weights.address, *g.sizes]
     params += [channels, product.pieces(channels), kh, kw, problem.maps, packed, steps, *rest]
-    end: list[Param] = [y.address, strides[1][0], strides[1][1], strides[1][3]]
+    end: list[Param] = [y.address, g.y[0], g.y[1], g.y[3]]
     end += [v.address for v in ins[2:3] if v is not None and spec.int("bias")]
     end += Epilogue.of_spec(spec).params(call, ins, BLOCK)
     said = (call.node.results[0].name, 2 * problem.products, x.type.nbytes + y.type.nbytes + weights.type.nbytes)
     join = join_spec("tensor_join", spec, ("y", "pairs", "bias", "epilogue", "kinds"))
-    ends = (end, [sizes[1], *end])
+    ends = (end, [g.sizes[1], *end])
     return tensor_parts.product_steps(spec, join, params, ends, problem, where, said)
 
 

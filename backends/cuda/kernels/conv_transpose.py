@@ -12,7 +12,7 @@ from graphc.backends.conv_transpose import Axis, Transposed
 from graphc.backends.cuda.kernels import conv
 from graphc.backends.cuda.kernels.conv_tile import Tile
 from graphc.backends.cuda.kernels.epilogue import Epilogue
-from graphc.backends.cuda.kernels.images import image_strides
+from graphc.backends.cuda.kernels.images import Geometry, image_strides
 from graphc.backends.cuda.kernels.tilings import decide
 from graphc.backends.cuda.rules import Rule, is_float32
 from graphc.backends.cuda.target import CudaTarget
@@ -100,9 +100,9 @@ def _task(
     channels = t.shape[1] // group if rows.taps and columns.taps else 0
     sizes = (pixels, rows.count, columns.count, *t.shape[2:], channels, t.result[1] // group)
     moves = (1, 1, 1, 1, -rows.origin, -columns.origin)
-    strides = (image_strides(x), image_strides(part))
+    geometry = Geometry(image_strides(x), image_strides(part), sizes, moves, group)
     views = [*ins[: call.n_inputs], *others]
-    return conv.product_task(call, replace(choice, spec=spec), views, [part], strides, sizes, moves, group)
+    return conv.product_task(call, replace(choice, spec=spec), views, [part], geometry)
 
 
 def _part(view: View, t: Transposed, phase: tuple[Axis, Axis]) -> View:

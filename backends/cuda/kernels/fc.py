@@ -16,6 +16,7 @@ from graphc.backends.cuda.kernels.conv_tile import Tile
 from graphc.backends.cuda.kernels.copy import copy_task
 from graphc.backends.cuda.kernels.counting import counting
 from graphc.backends.cuda.kernels.epilogue import Epilogue
+from graphc.backends.cuda.kernels.images import Geometry
 from graphc.backends.cuda.kernels.tensor_parts import workspace_of
 from graphc.backends.cuda.kernels.tensor_tile import PIECE
 from graphc.backends.cuda.kernels.tilings import decide
@@ -152,18 +153,17 @@ def _bind(
     assert x is not None
     assert weights is not None
     if choice.spec.template == "conv":
-        strides = ((g.a_row, g.a_step, 0, 0), (g.columns, 1, 0, 0))
         sizes, still = (g.rows, 1, 1, 1, 1, g.inner, g.columns), (1, 1, 1, 1, 0, 0)
-        return [(conv.product_task(call, choice, ins, outs, strides, sizes, still, 1),)]
+        rows = Geometry((g.a_row, g.a_step, 0, 0), (g.columns, 1, 0, 0), sizes, still)
+        return [(conv.product_task(call, choice, ins, outs, rows),)]
     if choice.spec.template == "conv_tensor":
-        places = ((g.a_row, BLOCK, 0, 0), (g.columns, BLOCK, 0, 0))
-        image, moves = (g.rows, 1, 1, 1, 1), (*[1] * 6, 0, 0)
+        rows = Geometry((g.a_row, BLOCK, 0, 0), (g.columns, BLOCK, 0, 0), (g.rows, 1, 1, 1, 1), (*[1] * 6, 0, 0))
         problem, where, steps = _product(call), (workspace.plus(_copied(call, g)), target), []
         if x.address.offset % PIECE:
             copy = View(workspace, x.type, x.strides)
             steps.append((copy_task(x, copy),))
             ins = [copy, *ins[1:]]
-        return [*steps, *conv_tensor.product_steps(call, choice, ins, outs, problem, where, places, image, moves)]
+        return [*steps, *conv_tensor.product_steps(call, choice, ins, outs, problem, where, rows)]
     bias = [v.address for v in ins[2:3] if v is not None and choice.spec.int("bias")]
     extra = Epilogue.of_spec(choice.spec).params(call, ins)
     params = (x.address, weights.address, y.address, g.rows, g.inner, g.columns, *bias, *extra)
