@@ -17,9 +17,9 @@ from graphc.backends.cuda.compile import compile_kernels
 from graphc.backends.cuda.cubin import Cubin
 from graphc.backends.cuda.library import CudaLibrary
 from graphc.backends.load import KernelObject
-from graphc.ir import PlanError, RunError
+from graphc.ir import PlanError
 from graphc.ir.schedule import KernelSpec, Schedule
-from graphc.kernel_code import KernelCode, input_sizes, require_host_memory
+from graphc.kernel_code import KernelCode, NoRoom, input_sizes, require_host_memory
 from graphc.machine_code import MachineCode
 from graphc.planning import PLANNING
 from graphc.runtime.card import LESS_MEMORY, Card, CardMemory, Transfer
@@ -148,7 +148,7 @@ class CudaCode(KernelCode):
         needed = ports.nbytes + weights + (schedule.arena_bytes if grows else 0)
         free = self.card.free_bytes() + (held if grows else 0)
         if needed > free:
-            raise RunError(
+            raise NoRoom(
                 f"a run on inputs of these sizes ({input_sizes(schedule)}) needs {needed / 2**30:,.1f} GiB on "
                 f"{self.card.name}, which has {free / 2**30:,.1f} GiB free",
                 LESS_MEMORY,

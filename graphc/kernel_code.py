@@ -41,10 +41,14 @@ class Runner(Protocol):
         """A copy of a kept blob after a run, in plain layout."""
 
 
+class NoRoom(RunError):
+    """A run needs more memory than there is."""
+
+
 def require_host_memory(schedule: Schedule, needed: int) -> None:
     """Refuse buffers that this machine does not have: the system would grant them and kill the process later."""
     if hasattr(os, "sysconf") and needed > (have := os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")):
-        raise RunError(
+        raise NoRoom(
             f"a run on inputs of these sizes ({input_sizes(schedule)}) needs {needed / 2**30:,.1f} GiB of memory, "
             f"this machine has {have / 2**30:,.1f} GiB",
             "use a smaller batch or smaller images",
@@ -110,7 +114,7 @@ class KernelCode:
         held: int,
         resident: Collection[int] = (),
     ) -> None:
-        """Raise ``RunError`` where there is not the memory that a new executor takes.
+        """Raise ``NoRoom`` where there is not the memory that a new executor takes.
 
         held: bytes of the arena that it may have, or that is given back for a larger one. resident: as ``executor``
         takes it.

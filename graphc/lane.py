@@ -48,6 +48,10 @@ class Lane:
         self._executors[key] = made
         return made
 
+    def forget(self) -> None:
+        """Let all executors go, with the memory that is theirs alone."""
+        self._executors.clear()
+
     def _grow(self, arena: int, scratch: int) -> None:
         """Memory of at least these sizes; with a quarter to spare from the second time on, as sizes seem to vary."""
         spare = 5 if self._executors else 4

@@ -17,7 +17,7 @@ from graphc.ir.memory_check import check_memory
 from graphc.ir.quant_array import array_quant, with_quant
 from graphc.ir.schedule import Choice, KernelSpec, Schedule
 from graphc.ir.types import OPEN_QUANT
-from graphc.kernel_code import KernelCode, Runner
+from graphc.kernel_code import KernelCode, NoRoom, Runner
 from graphc.lane import Lane
 from graphc.passes.assume_sizes import assume_sizes, types_restored
 from graphc.passes.lower import choose_kernels, lower
@@ -196,7 +196,11 @@ class NativeSegment:
     def _new(self, lane: Lane, key: Key, resident: frozenset[int], arrays: Sequence[Any]) -> Runner:
         with PLANNING:
             schedule, constants = self._schedule(key, arrays)
-            self.code.require_memory(schedule, constants, self.threads, lane.held, resident)
+            try:
+                self.code.require_memory(schedule, constants, self.threads, lane.held, resident)
+            except NoRoom:  # those of other sizes have memory of their own, for their ports
+                lane.forget()
+                self.code.require_memory(schedule, constants, self.threads, lane.held, resident)
             make = partial(self._executor, schedule, constants, resident=resident)
             return lane.add((key, resident), schedule, self.threads, make)
 

@@ -70,13 +70,11 @@ _GIVEN: dict[int, tuple[_Managed, object]] = {}
 """By address, the structures that consumers have, with what keeps the memory."""
 
 
-@ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 def _delete(address: int) -> None:
     """Called by the consumer, once."""
     _GIVEN.pop(address, None)
 
 
-@ctypes.PYFUNCTYPE(None, ctypes.c_void_p)
 def _drop(capsule: int) -> None:
     """Called when a capsule goes; one that was consumed has another name by then."""
     valid, pointer = ctypes.pythonapi.PyCapsule_IsValid, ctypes.pythonapi.PyCapsule_GetPointer
@@ -93,6 +91,11 @@ def _at(function: Callable[..., Any]) -> int:
     return address
 
 
+_DELETE = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(_delete)
+_DROP = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(_drop)
+"""As C calls them; the first may come without the interpreter's lock."""
+
+
 def write_capsule(address: int, shape: tuple[int, ...], dtype: np.dtype[Any], card: int, owner: object) -> object:
     """A capsule of row-major elements in the memory of card ``card``, which lives as long as the owner does."""
     made = _Managed()
@@ -103,9 +106,9 @@ def write_capsule(address: int, shape: tuple[int, ...], dtype: np.dtype[Any], ca
     tensor.data, tensor.device_type, tensor.device_id, tensor.ndim = address, CUDA, card, rank
     tensor.code, tensor.bits, tensor.lanes = CODES[dtype.kind], 8 * dtype.itemsize, 1
     tensor.shape = sizes
-    made.deleter = _at(_delete)
+    made.deleter = _at(_DELETE)
     place = ctypes.addressof(made)
     _GIVEN[place] = made, owner
     new = ctypes.pythonapi.PyCapsule_New
     new.restype, new.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
-    return new(place, b"dltensor", _at(_drop))
+    return new(place, b"dltensor", _at(_DROP))

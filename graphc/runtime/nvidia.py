@@ -65,8 +65,8 @@ class _Piece:
         self.lent, self._shared = False, shared
 
     def __del__(self) -> None:
-        if self._shared.lost:  # there is nothing to give back: the buffer must never go
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self.buffer))
+        if self._shared.lost:
+            _keep_for_ever(self.buffer)
         elif self.lent and self.stream is None:
             self._shared.returned.append(self.buffer)
         self.buffer = None  # before its stream goes
@@ -75,10 +75,19 @@ class _Piece:
 class _Pinned:
     """Pinned memory as NumPy takes it; the array keeps it alive."""
 
-    def __init__(self, buffer: Any, nbytes: int) -> None:
-        self.buffer = buffer
+    def __init__(self, buffer: Any, nbytes: int, shared: _Shared) -> None:
+        self.buffer, self._shared = buffer, shared
         place = {"data": (int(buffer.handle), False), "shape": (nbytes,), "typestr": "|u1", "version": 3}
         self.__array_interface__: dict[str, Any] = place
+
+    def __del__(self) -> None:
+        if self._shared.lost:
+            _keep_for_ever(self.buffer)
+
+
+def _keep_for_ever(buffer: Any) -> None:
+    """On a lost card nothing can be given back, and the attempt is told on the standard error."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(buffer))
 
 
 class NvidiaCard:
@@ -122,6 +131,7 @@ class NvidiaCard:
     def free_bytes(self) -> int:
         """What the driver says, and what its pool keeps for this process."""
         with self._told("asking for free memory"):
+            self._stream.sync()  # what was given back counts when the stream has come to it
             free = int(self._require_done(*self._driver.cuMemGetInfo()))
             pool = getattr(self._device.memory_resource, "attributes", None)  # a card without pools has none
             return free if pool is None else free + int(pool.reserved_mem_current) - int(pool.used_mem_current)
@@ -152,7 +162,7 @@ class NvidiaCard:
         if not nbytes:
             return np.zeros(0, np.uint8)
         with self._told(f"allocating {nbytes} bytes of pinned memory"):
-            return np.asarray(_Pinned(self._host_memory.allocate(nbytes), nbytes))
+            return np.asarray(_Pinned(self._host_memory.allocate(nbytes), nbytes, self._shared))
 
     def upload(self, place: CardMemory, array: np.ndarray) -> None:
         """Copy an array to the card, by way of pinned memory that is kept."""

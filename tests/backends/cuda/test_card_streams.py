@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import test_null_driver
 from emulated import emulated_plan
@@ -234,6 +235,21 @@ print(np.array_equal(card.download(place.address + 80, 8).view(np.int64), data[1
 """
     done = process(HEAD + code, driver, tmp_path, NULL_PINNED=str(1 << 24))
     assert done.stdout.splitlines() == [f"True {[1 << 24]}", "True 1"], done.stderr
+
+
+def test_runs_of_other_sizes_make_room(driver: Path, tmp_path: Path) -> None:
+    """Input and output of 1.2 million bytes each, then of 1.6 and 2 million, on a card of 4.5 million."""
+    x = np.zeros((3, 100000), np.float32)
+    relu = emulated_plan([operator("Relu", "x", "y")], {"x": x}, "y", {})
+    code = """
+for rows in (3, 4, 5, 3):
+    plan.run({"x": np.zeros((rows, 100000), np.float32)})
+print(launches())
+tried(lambda: plan.run({"x": np.zeros((6, 100000), np.float32)}))
+"""
+    count, message = told(code, driver, relu, tmp_path, NULL_MEMORY="4500000")
+    assert count == "4"
+    assert "needs 0.0 GiB on card 0" in message
 
 
 def test_too_little_memory_on_the_card(driver: Path, plan: Plan, tmp_path: Path) -> None:
