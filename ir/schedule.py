@@ -36,6 +36,19 @@ class KernelSpec:
     def __getitem__(self, name: str) -> Static:
         return dict(self.params)[name]
 
+    def get(self, name: str, default: Static) -> Static:
+        """A parameter, or what it is where the spec has none of this name."""
+        return dict(self.params).get(name, default)
+
+    def but(self, **others: Static) -> KernelSpec:
+        """The spec with other or further parameters."""
+        return KernelSpec.make(self.template, **{**dict(self.params), **others})
+
+    @property
+    def shared(self) -> int:
+        """Bytes of shared memory that a block of a card's kernel is launched with, beside what the code declares."""
+        return int(self.get("shared", 0))
+
     def int(self, name: str) -> int:
         """An integer parameter."""
         return int(dict(self.params)[name])
@@ -48,12 +61,7 @@ class KernelSpec:
     @property
     def library(self) -> str:
         """The library that does the task (``ir/library_call.py``); empty where the kernel is one to generate."""
-        return str(dict(self.params).get("library", ""))
-
-    @property
-    def shared(self) -> int:
-        """Bytes of shared memory that a block of a card's kernel is launched with, beside what the code declares."""
-        return int(dict(self.params).get("shared", 0))
+        return str(self.get("library", ""))
 
     def __str__(self) -> str:
         return self.template + "{" + ",".join(f"{k}={v!r}" for k, v in self.params) + "}"
