@@ -43,6 +43,7 @@ HELPERS = {
     "smaller": "def smaller(a, b):\n    return a if a < b else b\n",
     "chosen": "def chosen(m, a, b):\n    return a if m else b\n",
     "unordered": "def unordered(a):\n    return a != a\n",
+    "cut": "def cut(a):\n    return int(a) if (a >= -2147483648.0) & (a < 2147483648.0) else -2147483648\n",
 }
 TEXTS = {
     "EQ": "y=eq(x0,x1)",
@@ -107,11 +108,16 @@ def load(code: str, name: str, at: str) -> str:
     return f"(ld_u1({name}, {at}) != 0)" if code == "b1" else f"ld_{code}({name}, {at})"
 
 
-def store(code: str, at: str, value: str) -> str:
-    """Storing into ``y``. Conversion as in C; through int64 to the small types, so that what does not fit wraps."""
+def store(code: str, at: str, value: str, types: Sequence[str]) -> str:
+    """Storing into ``y`` what was computed of operands of these types.
+
+    Conversion as by C++ on x86: of floats through int32, where what does not fit is the smallest, of integers through
+    int64; of either the small types take the lowest bits.
+    """
     if code == "b1":
         return f"st_u1(y, {at}, 1 if {value} else 0)"
-    return f"st_{code}(y, {at}, {value if code in ('f4', 'f8', 'i8') else f'int({value})'})"
+    through = "cut" if any(t[0] == "f" for t in types) else "int"
+    return f"st_{code}(y, {at}, {value if code in ('f4', 'f8', 'i8') else f'{through}({value})'})"
 
 
 def number(types: Sequence[str]) -> str:

@@ -18,7 +18,7 @@ from numba import cuda
 from numba.core.types.functions import BaseFunction
 from numba.cuda import dispatcher, types
 
-from graphc.backends.cuda import arrays, tensor_words, vector_words, warpgroup_words, words
+from graphc.backends.cuda import arrays, conversions, tensor_words, vector_words, warpgroup_words, words
 from graphc.backends.cuda.target import CudaTarget, find
 from graphc.backends.vocabulary import load_source
 from graphc.backends.worker import serve
@@ -43,6 +43,7 @@ def compile_kernel(name: str, source: str, threads: int, target: CudaTarget) -> 
 
 @cache
 def _vocabulary() -> dict[str, Any]:
+    conversions.register()
     modules = (words, vector_words, tensor_words, warpgroup_words, arrays)
     return {name: meaning for module in modules for name, meaning in module.namespace().items()}
 

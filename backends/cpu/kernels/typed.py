@@ -43,7 +43,7 @@ def emit(spec: KernelSpec, target: CpuTarget) -> str:
                     lines, result = emit_text(text, [f"v{i}" for i in range(len(types) - 1)], "e_", offered, number)
                     for line in lines:
                         s(line)
-                    s(typed.store(types[0], "y_o + i * y_i", result))
+                    s(typed.store(types[0], "y_o + i * y_i", result, types[1:]))
                 for name in names:
                     s(f"{name}_o += {name}_r")
     return typed.with_helpers(s.text())

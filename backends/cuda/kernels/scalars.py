@@ -33,7 +33,7 @@ def emit(spec: KernelSpec, target: CudaTarget) -> str:
         lines, result = pointwise.emit(text, values, "e_", offered, typed.number(types[1:]))
         for line in lines:
             s(line)
-        s(typed.store(types[0], "y_o", result))
+        s(typed.store(types[0], "y_o", result, types[1:]))
     return typed.with_helpers(s.text())
 
 

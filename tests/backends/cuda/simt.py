@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from simt_memory import DeviceMemory, Fault
+from simt_numbers import converted
 from simt_warpgroup import Sums
 from simt_words import Words
 
@@ -44,7 +45,7 @@ BUILTINS: dict[str, Any] = {
     "min": np.minimum,
     "max": np.maximum,
     "abs": np.abs,
-    "int": lambda v: np.asarray(v).astype(np.int64)[()],
+    "int": lambda v: converted(v, np.int64)[()],
 }
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from simt import BINARY, COMPARE, LANES, Interpreter
 from simt_memory import DeviceMemory, Fault
+from simt_numbers import converted
 from simt_words import Words
 
 SCALARS = {n: getattr(np, n) for n in ("float32", "float64", "int32", "int64", "uint16", "uint32", "uint64", "uint8")}
@@ -71,15 +72,8 @@ class LoopInterpreter(Interpreter):
 
     def store(self, place: Array, value: Any) -> None:
         """Store an element for each active thread."""
-        values = self.words._active(self.converted(value, place.dtype))
+        values = self.words._active(converted(value, place.dtype))
         self.words.memory.store(self.places(place), values, self.words.number[self.words.mask])
-
-    def converted(self, value: Any, dtype: np.dtype) -> np.ndarray:
-        """A value for an array, as C converts it."""
-        made = np.asarray(value)
-        if made.dtype.kind == "f" and dtype.kind in "iu":
-            made = np.where(np.isfinite(made), made, 0).astype(np.int64)
-        return made.astype(dtype)
 
     def element(self, node: ast.Subscript) -> Array:
         """A part of an array by its indices."""
@@ -249,7 +243,7 @@ class LoopInterpreter(Interpreter):
             self.words.fail(*arguments)
             return None
         if name in PLAIN:
-            return self.cast(PLAIN[name], arguments[0])
+            return converted(arguments[0], PLAIN[name])[()]
         if name in ROUNDED:
             return ROUNDED[name](arguments[0])
         if name == "abs":
@@ -260,22 +254,15 @@ class LoopInterpreter(Interpreter):
             result = np.where(v < result, v, result) if name == "min" else np.where(v > result, v, result)
         return result[()]
 
-    def cast(self, kind: Any, value: Any) -> Any:
-        """A conversion; what no integer can hold becomes 0 without a word."""
-        v = np.asarray(value)
-        if v.dtype.kind == "f" and np.dtype(kind).kind in "iu":
-            v = np.where(np.isfinite(v) & (np.abs(v) < 2.0**62), v, 0).astype(np.int64)
-        return v.astype(kind)[()]
-
     def method(self, node: ast.Call) -> Any:
         """A function of a module, or a method."""
         assert isinstance(node.func, ast.Attribute)
         name, arguments = node.func.attr, [self.value(a) for a in node.args]
         if isinstance(node.func.value, ast.Name) and node.func.value.id in ("np", "math"):
             if node.func.value.id == "np" and name in SCALARS:
-                return self.cast(SCALARS[name], arguments[0])
+                return converted(arguments[0], SCALARS[name])[()]
             if name in WHOLE:
-                return self.cast(np.int64, WHOLE[name](arguments[0]))
+                return converted(WHOLE[name](arguments[0]), np.int64)[()]
             v = np.asarray(arguments[0])
             return MATH[name](v.astype(np.float64) if v.dtype.kind in "iub" else v)[()]
         assert name == "view", name

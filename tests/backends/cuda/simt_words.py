@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from simt_memory import DeviceMemory, Fault
+from simt_numbers import converted
 from simt_tensor import TensorWords
 from simt_warpgroup import ProxiedMemory, WarpgroupWords
 
@@ -71,7 +72,7 @@ class Words(WarpgroupWords):
         if name in FUNCTIONS:
             return single(FUNCTIONS[name](*(single(a) for a in arguments)))
         if name in KINDS:
-            return np.asarray(arguments[0]).astype(KINDS[name])[()]
+            return converted(arguments[0], KINDS[name])[()]
         if name == "shared":
             return np.int64(self._declared.setdefault(site, self.shared_memory.allocate(int(arguments[0]))))
         move = MOVES.fullmatch(name)
@@ -116,7 +117,7 @@ class Words(WarpgroupWords):
         dtype = stored_as(code)
         at = self._active(a, np.int64) + self._active(i, np.int64) * dtype.itemsize
         values = self._active(v)
-        values = to_bfloat16(values.astype(np.float32)) if code == "bf" else values.astype(dtype)
+        values = to_bfloat16(values.astype(np.float32)) if code == "bf" else converted(values, dtype)
         self.memory.store(at, values, self.number[self.mask])
 
     def ld4(self, a: Any, i: Any) -> Any:
