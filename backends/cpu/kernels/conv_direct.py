@@ -16,7 +16,7 @@ import numpy as np
 
 from graphc.backends.cpu.kernels.epilogue import Epilogue, image_strides
 from graphc.backends.cpu.kernels.half_types import FLOATS, Types, at, itemsize, stored
-from graphc.backends.cpu.kernels.tiles import Tile, emit_cuts
+from graphc.backends.cpu.kernels.tiles import Tile, emit_cuts, emit_unit
 from graphc.backends.cpu.rules import Template
 from graphc.backends.cpu.target import CpuTarget
 from graphc.backends.lines import Lines
@@ -55,7 +55,7 @@ class _Emitter:
         self.epilogue = Epilogue.of_spec(spec)
         self.types = Types.of_spec(spec)
         self.has_scratch = scratch_bytes(spec, target) > 0
-        self.odd = bool(dict(spec.params).get("odd", 0))
+        self.odd = bool(spec.get("odd", 0))
         self.s = Lines()
 
     def source(self) -> str:
@@ -77,16 +77,7 @@ class _Emitter:
     def _place(self) -> None:
         """From the unit: image, rows, columns, group and maps."""
         s, nb, lanes = self.s, self.tile.blocks, self.lanes
-        s("mb = u % map_blocks")
-        s("t = u // map_blocks")
-        s("column0 = (t % column_blocks) * column_block")
-        s("t = t // column_blocks")
-        s("row0 = (t % row_blocks) * row_block")
-        s("n = t // row_blocks")
-        s("row1 = min(row0 + row_block, rows)")
-        s("column1 = min(column0 + column_block, columns)")
-        s("g = mb // group_blocks")
-        s(f"m0 = (mb - g * group_blocks) * {nb * lanes}")
+        emit_unit(s, nb * lanes)
         s(f"left = min(maps - m0, {nb * lanes})")
         s("m0 += g * maps")
         s("c0 = g * channels")
@@ -401,7 +392,7 @@ def make_task(
     origin = sum(o * s for o, s in zip(g.origin, xs[2:]))
     group_blocks = -(-(g.maps // g.group) // (blocks * lanes))
     types = Types.of_spec(spec)
-    panel = (g.channels // g.group + int(dict(spec.params).get("odd", 0))) * g.taps * blocks * lanes
+    panel = (g.channels // g.group + int(spec.get("odd", 0))) * g.taps * blocks * lanes
     rb, cb = _blocking(g, depth * rows, columns, group_blocks * g.group * images, target, spec)
     row_blocks, column_blocks = -(-depth * rows // rb), -(-columns // cb)
     out_pixel = lanes if spec.int("blocked_out") else 1

@@ -44,7 +44,7 @@ class Epilogue(Operands):
     def of_spec(spec: KernelSpec) -> Epilogue:
         """That of a kernel's parameters ``epilogue`` and ``kinds``."""
         kinds = str(spec["kinds"])
-        halves = str(dict(spec.params).get("halves", ""))
+        halves = str(spec.get("halves", ""))
         return Epilogue(
             str(spec["epilogue"]),
             tuple(kinds.split(",")) if kinds else (),

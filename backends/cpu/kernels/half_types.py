@@ -63,7 +63,7 @@ class Types:
     @staticmethod
     def of_spec(spec: KernelSpec) -> Types:
         """Those of a kernel's parameters."""
-        given = str(dict(spec.params).get("types", ",,")).split(",")
+        given = str(spec.get("types", ",,")).split(",")
         return Types(*(f"_{code}" if code else "" for code in given))
 
     def static(self) -> dict[str, str]:

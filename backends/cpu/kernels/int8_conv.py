@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from graphc.backends.cpu.kernels import int8_epilogue
-from graphc.backends.cpu.kernels.tiles import Tile, emit_cuts
+from graphc.backends.cpu.kernels.tiles import Tile, emit_cuts, emit_unit
 from graphc.backends.cpu.rules import Template
 from graphc.backends.cpu.target import CpuTarget
 from graphc.backends.int8_call import Int8Product
@@ -73,16 +73,7 @@ class _Emitter:
     def _place(self) -> None:
         """From the unit: image, rows, columns, group and maps."""
         s = self.s
-        s("mb = u % map_blocks")
-        s("t = u // map_blocks")
-        s("column0 = (t % column_blocks) * column_block")
-        s("t = t // column_blocks")
-        s("row0 = (t % row_blocks) * row_block")
-        s("n = t // row_blocks")
-        s("row1 = min(row0 + row_block, rows)")
-        s("column1 = min(column0 + column_block, columns)")
-        s("g = mb // group_blocks")
-        s(f"m0 = (mb - g * group_blocks) * {self.width}")
+        emit_unit(s, self.width)
         s("count = maps - m0")
         s("m0 += g * maps")
         s(f"ends = tail + mb * {4 * self.width}")

@@ -43,7 +43,7 @@ def emit(spec: KernelSpec, target: CpuTarget) -> str:
     """
     modes, text, blocked = str(spec["modes"]), str(spec["body"]), spec.int("blocked")
     names = ["y", *(f"x{i}" for i in range(len(modes)))]
-    codes = str(dict(spec.params).get("halves", "," * len(modes))).split(",")
+    codes = str(spec.get("halves", "," * len(modes))).split(",")
     halves = [f"_{code}" if code else "" for code in codes]
     s = Lines()
     with s.block(f"def {spec.name}(p, lo, hi, tid):"):

@@ -28,6 +28,22 @@ class Tile:
         return (full * self.pixels + tails * self.tail * 1.02) / width
 
 
+def emit_unit(s: Lines, width: int) -> None:
+    """From the unit: image ``n``, ``row0`` to ``row1``, ``column0`` to ``column1``, group ``g``, and which of its maps
+    is the first, ``m0``, of the ``width`` maps of a block.
+    """
+    s("mb = u % map_blocks")
+    s("t = u // map_blocks")
+    s("column0 = (t % column_blocks) * column_block")
+    s("t = t // column_blocks")
+    s("row0 = (t % row_blocks) * row_block")
+    s("n = t // row_blocks")
+    s("row1 = min(row0 + row_block, rows)")
+    s("column1 = min(column0 + column_block, columns)")
+    s("g = mb // group_blocks")
+    s(f"m0 = (mb - g * group_blocks) * {width}")
+
+
 def tile_options(target: CpuTarget, blocks: int) -> list[tuple[float, Tile]]:
     """Tiles for ``blocks`` output channel blocks, each with its slowdown against the fastest.
 

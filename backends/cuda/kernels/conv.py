@@ -62,8 +62,7 @@ def make_spec(
 
 def _blocks(spec: KernelSpec) -> tuple[int, int]:
     """Channels of a block of input and result."""
-    given = dict(spec.params)
-    return int(given.get("x_block", 1)), int(given.get("y_block", 1))
+    return int(spec.get("x_block", 1)), int(spec.get("y_block", 1))
 
 
 def pack(weights: np.ndarray, groups: int, tile: Tile) -> np.ndarray:

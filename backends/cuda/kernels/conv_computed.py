@@ -13,7 +13,7 @@ from graphc.backends.cuda.rules import Rule, is_float32
 from graphc.backends.cuda.target import CudaTarget
 from graphc.ir.opdef import Call
 from graphc.ir.ops._window import transposed_window, window
-from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, View
+from graphc.ir.schedule import Address, Choice, Needs, Param, Step, View
 
 MOST_DIMENSIONS = 3
 SLOWER = 100.0
@@ -47,7 +47,7 @@ def _bind(
     assert x is not None
     assert filters is not None
     assert choice.spec is not None
-    spec = KernelSpec.make("conv_products", **{**dict(choice.spec.params), "kernel": "x".join(map(str, sweep.kernel))})
+    spec = choice.spec.but(kernel="x".join(map(str, sweep.kernel)))
     extra: list[Param] = [v.address for v in ins[2:3] if v is not None and call.has(2)]
     kinds = Epilogue.of_call(call).kinds
     for kind, view in zip(kinds, ins[call.n_inputs :]):

@@ -18,7 +18,7 @@ from graphc.backends.cuda.rules import Rule, is_float32
 from graphc.backends.cuda.target import CudaTarget
 from graphc.backends.cuda.tiling import Problem
 from graphc.ir.opdef import Call
-from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Step, Task, View
+from graphc.ir.schedule import Address, Choice, Needs, Step, Task, View
 from graphc.ir.types import DType, TensorType
 
 
@@ -94,7 +94,7 @@ def _task(
         _part(v, t, phase) if kind == "same" and v is not None else v for v, kind in zip(ins[call.n_inputs :], kinds)
     ]
     kh, kw = _window(phase)
-    spec = KernelSpec.make(choice.spec.template, **{**dict(choice.spec.params), "kh": kh, "kw": kw})
+    spec = choice.spec.but(kh=kh, kw=kw)
     part, group = _part(y, t, phase), t.window.group
     pixels = t.result[0] * rows.count * columns.count
     channels = t.shape[1] // group if rows.taps and columns.taps else 0

@@ -41,7 +41,7 @@ def _static(codes: Sequence[str]) -> dict[str, str]:
 
 def _codes(spec: KernelSpec, operands: int) -> list[str]:
     """Codes of result and operands."""
-    given = dict(spec.params).get("codes")
+    given = spec.get("codes", "")
     return str(given).split(",") if given else ["f4"] * (1 + operands)
 
 

@@ -146,7 +146,7 @@ class Reduction:
         size = -(-loops[0] // pieces)
         results = nest.elements(self.kept)
         last = (pieces, size, float_bits(self.divisor))
-        spec = KernelSpec.make(spec.template, **{**dict(spec.params), "dims": len(self.kept.sizes)})
+        spec = spec.but(dims=len(self.kept.sizes))
         units = blocks_for(blocks_for(results, _results_of_block(spec)) * pieces, 1)
         params: tuple[Param, ...] = (*nest.params(self.kept, places), *loops, *last)
         return Task(spec, params, units, label, results * self.length, 4 * results * (self.length + pieces))

@@ -223,7 +223,7 @@ def _sums(choice: Choice, views: dict[str, View], y: View, count: int, starts: A
     runs, rows = y.type.static_shape[0], data.type.static_shape[0]
     columns, width = y.type.size // max(runs, 1), data.type.nbytes // max(rows, 1)
     each, lanes = _width(str(choice.spec["table"]), columns, data.address.offset % 16 == 0)
-    spec = KernelSpec.make(choice.spec.template, **{**dict(choice.spec.params), "each": each, "lanes": lanes})
+    spec = choice.spec.but(each=each, lanes=lanes)
     chunks = -(-columns // (lanes * each))
     total = runs * chunks
 
