@@ -51,7 +51,7 @@ def test_a_run_is_one_recorded_sequence(plan: Plan) -> None:
     once = card.launches[: len(card.launches) // 2]
     assert card.launches == once * 2
     assert [launch.kernel.split("_")[0] for launch in once] == ["conv", "pool", "softmax"]
-    assert [launch.blocks for launch in once] == [2, 1, 1]
+    assert [launch.blocks for launch in once] == [t.units for step in plan.schedules[0].steps for t in step]
 
 
 def test_other_sizes_need_no_other_kernels(plan: Plan) -> None:

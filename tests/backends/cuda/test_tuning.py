@@ -95,16 +95,16 @@ def chosen(plan: Plan) -> dict[str, str]:
     return {layer.blob: f"{layer.tiling} {'measured' if layer.tuned else 'model'}" for layer in layers(plan)}
 
 
-SLOW_TILE = conv_tile.Tile(64, 16, 16, 4, 4, 0.4)
+OTHER_TILE = conv_tile.Tile(32, 32, 16, 4, 4)
 """Not the model's choice for these sizes."""
 
 
 def test_the_fastest_tile_is_found_once_for_equal_products(card: ClockedCard) -> None:
-    assert not any(str(SLOW_TILE) in tiling for tiling in chosen(compiled()).values())
+    assert not any(str(OTHER_TILE) in tiling for tiling in chosen(compiled()).values())
     assert not card.timed
-    card.fast = is_tile(SLOW_TILE)
+    card.fast = is_tile(OTHER_TILE)
     plan = compiled(tune=True)
-    assert chosen(plan) == dict.fromkeys("cdy", f"{SLOW_TILE}, in 1 measured")
+    assert chosen(plan) == dict.fromkeys("cdy", f"{OTHER_TILE}, in 1 measured")
     tuning = graphc.tuning_of(plan)
     assert len(tuning.entries) == 2
     assert (tuning.target, tuning.card) == (TARGET, card.name)
@@ -117,7 +117,7 @@ def test_the_fastest_tile_is_found_once_for_equal_products(card: ClockedCard) ->
 
 
 def test_what_was_measured_is_not_measured_again(card: ClockedCard) -> None:
-    card.fast = is_tile(SLOW_TILE)
+    card.fast = is_tile(OTHER_TILE)
     first = compiled(tune=True)
     card.timed.clear()
     second = compiled(tune=True)
@@ -149,10 +149,10 @@ def test_tilings_have_to_agree(card: ClockedCard) -> None:
 
     def forgets(name: str) -> str:
         text = source(name)
-        return text.replace("ld_f4(bias, map)", "f4(0.0)") if is_tile(SLOW_TILE)(card.specs[name]) else text
+        return text.replace("ld_f4(bias, map)", "f4(0.0)") if is_tile(OTHER_TILE)(card.specs[name]) else text
 
     card._source = forgets
-    with pytest.raises(graphc.LoweringError, match=f"'{SLOW_TILE}, in 1' gives other answers than 'float") as error:
+    with pytest.raises(graphc.LoweringError, match=f"'{OTHER_TILE}, in 1' gives other answers than 'float") as error:
         compiled(tune=True)
     assert "report it" in (error.value.help or "")
 
@@ -164,7 +164,7 @@ def test_no_time(card: ClockedCard) -> None:
 
 
 def test_exported_and_imported(card: ClockedCard, tmp_path: Path) -> None:
-    card.fast = is_tile(SLOW_TILE)
+    card.fast = is_tile(OTHER_TILE)
     plan, path = compiled(tune=True), tmp_path / "tuning.json"
     graphc.write_tuning(path, graphc.tuning_of(plan))
     assert Tuning.parse(path.read_text()) == graphc.tuning_of(plan)
@@ -242,7 +242,7 @@ PROBLEM = str(Problem("conv", "f4", "f4", 30, 12, 12, kernel=(3, 3), cuts=True))
 
 
 def entry(**changes: Any) -> dict[str, Any]:
-    return {"tiling": f"{SLOW_TILE}, in 1", "seconds": 1e-6, "model": "a", "model_seconds": 1e-5} | changes
+    return {"tiling": f"{OTHER_TILE}, in 1", "seconds": 1e-6, "model": "a", "model_seconds": 1e-5} | changes
 
 
 def table(**changes: Any) -> str:
@@ -279,7 +279,7 @@ def test_tables_that_are_none(text: str, message: str, tmp_path: Path) -> None:
 
 def test_a_table_that_fits() -> None:
     plan = compiled(tuning=Tuning.parse(table()))
-    assert chosen(plan)["c"] == chosen(plan)["d"] == f"{SLOW_TILE}, in 1 measured"
+    assert chosen(plan)["c"] == chosen(plan)["d"] == f"{OTHER_TILE}, in 1 measured"
     assert chosen(plan)["y"].endswith("model")
 
 
@@ -337,7 +337,7 @@ def test_commands(card: ClockedCard, tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(tmp_path)
     for name, net in zip(("predict.pb", "init.pb"), nets(OPS, {"x": X}, "y", WEIGHTS)):
         Path(name).write_bytes(net)
-    card.fast = is_tile(SLOW_TILE)
+    card.fast = is_tile(OTHER_TILE)
     net = ["predict.pb", "--init", "init.pb", "--input", "x=1,12,5,6", "--target", TARGET]
 
     def run(*arguments: str) -> str:
@@ -346,14 +346,14 @@ def test_commands(card: ClockedCard, tmp_path: Path, monkeypatch: pytest.MonkeyP
         return done.output
 
     told = run("tune", *net, "-o", "tuning.json")
-    assert f"{SLOW_TILE}, in 1" in told
+    assert f"{OTHER_TILE}, in 1" in told
     assert "2 products on card 0 (emulated): 2.0 us, the model's choices 20.0 us: 90 % less" in told
     card.timed.clear()
     run("compile", *net, "--tuning", "tuning.json", "-o", "plan.pkl")
     run("compile", *net, "--tune", "--tune-seconds", "60", "-o", "tuned.pkl")
     assert not card.timed
     shown = run("dump", "plan.pkl", "--stage", "scheduled")
-    assert [line.split()[-1] for line in shown.splitlines() if str(SLOW_TILE) in line] == ["measured"] * 3
+    assert [line.split()[-1] for line in shown.splitlines() if str(OTHER_TILE) in line] == ["measured"] * 3
     assert run("dump", "tuned.pkl", "--stage", "scheduled") == shown
     for arguments, message in (
         (["compile", *net, "--tune-seconds", "1", "-o", "p"], "--tune-seconds is for --tune"),
