@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
@@ -17,7 +18,7 @@ from graphc.backends.cuda.compile import compile_kernels
 from graphc.backends.cuda.cubin import Cubin
 from graphc.backends.cuda.library import CudaLibrary
 from graphc.backends.load import KernelObject
-from graphc.ir import PlanError
+from graphc.ir import PlanError, RunError
 from graphc.ir.schedule import KernelSpec, Schedule
 from graphc.kernel_code import KernelCode, NoRoom, input_sizes, require_host_memory
 from graphc.machine_code import MachineCode
@@ -113,11 +114,17 @@ class CudaCode(KernelCode):
         """An array in the card's memory, of graphc or another library, as an input; raises ``RunError``."""
         return card_array(name, value, self.card.stream, partial(read_array, self.card))
 
-    def follow(self, stream: object) -> CallerStream:
+    @contextmanager
+    def following(self, stream: object) -> Iterator[CallerStream]:
         """By an event on the card; raises ``RunError`` for what is no stream of this card."""
         found = caller_stream(stream)
         self.card.follow(found)
-        return found
+        try:
+            yield found
+        except BaseException:
+            with suppress(RunError):
+                self.card.wait()
+            raise
 
     def keep(self, arrays: Sequence[CardArray], stream: CallerStream | None) -> list[CardArray]:
         """Copies that stay, all at once: outputs of a run lie where the next run writes. They are made, and their

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Hashable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import numpy as np
@@ -94,8 +95,9 @@ class KernelCode:
             "copy it: tensor.cpu().numpy(), cupy.asnumpy(array); or compile the net for the card",
         )
 
-    def follow(self, stream: object) -> CallerStream:
-        """Have what runs from now on wait for the work that a caller's stream on the card has now."""
+    def following(self, stream: object) -> AbstractContextManager[CallerStream]:
+        """Have what runs inside wait for the work that a caller's stream on the card has now; where that raises,
+        nothing reads the caller's memory any more."""
         raise RunError(
             f"a stream of a card was given, the plan runs on '{self.library.target_name}'",
             "leave stream= out, or compile the net for the card",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,9 @@ AnySegment = NativeSegment | HostSegment
 Arrays = Sequence[np.ndarray]
 Watch = Callable[[NativeSegment, Arrays, Arrays, dict[str, np.ndarray], Executor], None]
 """What gets to know of a native segment that has run: its inputs and outputs, the blobs fetched, its executor."""
+
+NO_STREAM: AbstractContextManager[CallerStream | None] = nullcontext()
+"""Of runs that no caller's stream is given for."""
 
 Look = Callable[[NativeSegment, Arrays, Arrays, dict[str, np.ndarray], Runner], None]
 """The same, wherever the segment runs."""
@@ -173,10 +176,10 @@ class Plan:
         """
         if isinstance(fetch, str):
             raise RunError(f"fetch is the string '{fetch}'", f"give a list of blob names: fetch=['{fetch}']")
-        behind = None if stream is None else self.code.follow(stream)
-        arrays = self._arrays(inputs)
         keep = frozenset(fetch).difference(self._output_names, self.inputs) if fetch else NOTHING
-        outputs = self._run_arrays(arrays, keep, on_card, behind)
+        with NO_STREAM if stream is None else self.code.following(stream) as behind:
+            arrays = self._arrays(inputs)
+            outputs = self._run_arrays(arrays, keep, on_card, behind)
         for name in fetch:
             if name not in outputs:
                 outputs[name] = np.array(arrays[[n for n, _, _ in self._ports].index(name)])
@@ -495,7 +498,9 @@ def _restore(body: dict[str, Any], tail: np.ndarray, threads: int | None, allow_
         {n: KernelObject.unpack(o) for n, o in found.items()} if allow_native else {}
         for found in (body["native"], body.get("beside_native", {}))
     ]
-    code = machine_code(library_for(stored_target(body["target"], body["tuning"])), objects[0], body.get("beside", "native"))
+    code = machine_code(
+        library_for(stored_target(body["target"], body["tuning"])), objects[0], body.get("beside", "native")
+    )
     if objects[1]:
         code.beside.objects |= objects[1]
     threads = threads or body["threads"]

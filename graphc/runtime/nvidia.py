@@ -107,7 +107,7 @@ class NvidiaCard:
         self.number, self.name = number, f"card {number}"
         self._shared, self._turn = _CARDS[number], _CARDS[number].turn
         self._libraries: dict[str, CardLibrary] = {}
-        self._staging = np.zeros(0, np.uint8)
+        self._staging, self._staged = np.zeros(0, np.uint8), threading.Lock()
         self._device = self._core.Device(number)
         with self._told("opening the card"):
             major, minor = self._device.compute_capability
@@ -167,21 +167,23 @@ class NvidiaCard:
     def upload(self, place: CardMemory, array: np.ndarray) -> None:
         """Copy an array to the card, by way of pinned memory that is kept."""
         data = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-        with self._told("a copy"):
+        with self._staged:
             for start, staging in self._pieces(data.size):
                 staging[:] = data[start : start + staging.size]
-                self._copy(place.address + start, int(staging.ctypes.data), staging.size, self._stream)
-                self._stream.sync()
+                with self._told("a copy"):
+                    self._copy(place.address + start, int(staging.ctypes.data), staging.size, self._stream)
+                self.wait("a copy")
 
     def download(self, address: int, nbytes: int, behind: int | None = None) -> np.ndarray:
         """Copy bytes from the card, by way of pinned memory that is kept."""
         data = np.empty(nbytes, np.uint8)
-        with self._told("a copy"):
-            if behind is not None:
-                self._stream.wait(self._theirs(behind))
+        with self._staged:
             for start, staging in self._pieces(nbytes):
-                self._copy(int(staging.ctypes.data), address + start, staging.size, self._stream)
-                self._stream.sync()
+                with self._told("a copy"):
+                    if behind is not None:
+                        self._stream.wait(self._theirs(behind))
+                    self._copy(int(staging.ctypes.data), address + start, staging.size, self._stream)
+                self.wait("a copy")
                 data[start : start + staging.size] = staging
         return data
 

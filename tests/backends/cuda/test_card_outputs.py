@@ -108,6 +108,20 @@ def test_refused_data_is_told_by_the_run(plan: Plan) -> None:
         plan.run({"x": x, "i": i + 2}, on_card=True, stream=77)
 
 
+def test_a_run_that_fails_reads_no_more(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no memory for the outputs, and the input is the caller's again."""
+    card = plan.code.card
+    plan.run({"x": X}, on_card=True, stream=77)["y"].numpy()
+
+    def full(nbytes: int, stream: object = None) -> CardMemory:
+        raise graphc.RunError("no memory")
+
+    monkeypatch.setattr(card, "allocate", full)
+    with pytest.raises(graphc.RunError, match="no memory"):
+        plan.run({"x": X}, on_card=True, stream=77)
+    assert not card.due
+
+
 def test_a_part_on_the_cpu_between_parts_on_the_card() -> None:
     x = np.random.default_rng(3).standard_normal((1, 3, 9, 9)).astype(np.float32)
     plan = emulated_plan(SANDWICH, {"x": x}, "y", WEIGHTS, beside=True)
