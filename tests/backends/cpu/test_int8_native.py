@@ -3,32 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
 from harness import Machine
-from int8_calls import Operand, assert_exact, int8_call, kernels, quantised
+from int8_calls import Case, assert_exact, call_of, int8_call, kernels
 
 from graphc.backends.cpu.kernels import int8_depthwise, int8_rules, int8_taps
 from graphc.backends.cpu.kernels.tiles import Tile
 from graphc.ir import VerifyError
-from graphc.ir.opdef import Call
 from graphc.ir.reference import evaluate_node
 from graphc.ir.types import Quant
-
-
-@dataclass(frozen=True)
-class Case:
-    """shape: of X; filter: (M, kH, kW, C / group), or (N, K). scale: units of Y per unit of the sums, about."""
-
-    shape: tuple[int, ...]
-    filter: tuple[int, ...]
-    attrs: dict = field(default_factory=dict)
-    scale: float = 1 / 4096
-    residual: float = 0.0
-    zeros: tuple[int, int, int] = (114, 121, 9)
-
 
 DIRECT = [
     Case((2, 5, 7, 64), (48, 1, 1, 64)),
@@ -50,28 +35,6 @@ DEPTHWISE = [
     Case((2, 5, 4, 64), (64, 3, 3, 1), {"group": 64, "pads": (0, 2, 2, 1), "dilation_h": 2, "dilation_w": 1}, 1 / 512),
     Case((1, 3, 7, 66), (66, 1, 5, 1), {"group": 66, "pads": (0, 2, 0, 2)}, 1 / 200),
 ]
-
-
-def call_of(case: Case) -> tuple[Call, Sequence[Operand]]:
-    """The call on operands of every value, the extreme weights among them, and scales that differ by map."""
-    rng, maps = np.random.default_rng(3), case.filter[0]
-    conv = len(case.filter) == 4
-    scales = (0.25 * 2.0 ** rng.uniform(-2, 1, maps)).astype(np.float32)
-    operands: list[Operand] = [
-        quantised(rng, case.shape, 0.5, case.zeros[0]),
-        (rng.integers(-128, 128, case.filter).astype(np.int8), None),
-        (rng.integers(-5000, 5000, maps).astype(np.int32), None),
-        (scales, None),
-    ]
-    attrs = {**case.attrs, "Y_scale": 0.125 / case.scale, "Y_zero_point": case.zeros[2]}
-    if conv:
-        attrs |= {"kernels": case.filter[1:3], "order": b"NHWC"}
-    op = "g.int8_conv" if conv else "g.int8_fc"
-    if case.residual:
-        shape = int8_call(op, operands, attrs, (1, 2, 3)).node.results[0].type.static_shape
-        unit = 1.0 if case.attrs.get("to_float") else 0.125 / case.scale
-        operands.append(quantised(rng, shape, case.residual * unit, case.zeros[1]))
-    return int8_call(op, operands, attrs, (1, 2, 3)), operands
 
 
 @pytest.fixture

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import simt
+from int8_calls import Case, call_of, int8_call
 from simt_memory import DeviceMemory
 from tiles import TILES, use_only
 
@@ -25,21 +26,6 @@ from graphc.ir.schedule import Address, View
 from graphc.ir.types import DType, Quant, TensorType
 
 LIBRARY = CudaLibrary(find("cuda:sm_90a"))
-
-
-@dataclass(frozen=True)
-class Case:
-    """shape: of X; filter: (M, kH, kW, C / group), or (N, K). scale: units of Y per unit of the sums, about.
-
-    residual: units of Y per unit of R. zeros: zero points of X, R and Y.
-    """
-
-    shape: tuple[int, ...]
-    filter: tuple[int, ...]
-    attrs: dict = field(default_factory=dict)
-    scale: float = 1 / 4096
-    residual: float = 0.0
-    zeros: tuple[int, int, int] = (114, 121, 9)
 
 
 TENSOR = [
@@ -60,36 +46,10 @@ DIRECT = [
 ]
 
 
-def call_of(case: Case) -> tuple[Call, list[np.ndarray]]:
-    """The call on operands of every value, the extreme weights among them, and scales that differ by map."""
-    rng, maps = np.random.default_rng(3), case.filter[0]
-    x = (rng.integers(0, 256, case.shape).astype(np.uint8), Quant(0.5, case.zeros[0]))
-    w, b = rng.integers(-128, 128, case.filter).astype(np.int8), rng.integers(-5000, 5000, maps).astype(np.int32)
-    scales = (0.25 * 2.0 ** rng.uniform(-2, 1, maps)).astype(np.float32)
-    attrs = {**case.attrs, "Y_scale": 0.125 / case.scale, "Y_zero_point": case.zeros[2]}
-    conv = len(case.filter) == 4
-    if conv:
-        attrs |= {"kernels": case.filter[1:3], "order": b"NHWC"}
-    op, operands = "g.int8_conv" if conv else "g.int8_fc", [x, (w, None), (b, None), (scales, None)]
-    if case.residual:
-        shape = node_of(op, operands, attrs).node.results[0].type.static_shape
-        unit = 1.0 if case.attrs.get("to_float") else 0.125 / case.scale
-        rest = rng.integers(0, 256, shape).astype(np.uint8)
-        operands.append((rest, Quant(case.residual * unit, case.zeros[1])))
-    return node_of(op, operands, attrs), [data for data, _ in operands]
-
-
-def node_of(op: str, operands: Sequence[tuple[np.ndarray, Quant | None]], attrs: dict) -> Call:
-    """A call in a graph, its weights constants."""
-    graph, values = Graph("test"), []
-    for i, (data, quant) in enumerate(operands):
-        constant = 1 <= i <= 3
-        type = TensorType(DType.of(data.dtype), data.shape, quant=quant)
-        values.append(graph.add_constant(f"w{i}", data) if constant else graph.add_input(type, f"x{i}"))
-    node = Node(op, values, [Value(TensorType(), "y")], dict(attrs))
-    graph.append(node)
-    node.results[0].type = node.opdef.infer(Call(node))[0]
-    return Call(node)
+def of_case(case: Case) -> tuple[Call, list[np.ndarray]]:
+    """A call and its operands."""
+    call, operands = call_of(case)
+    return call, [data for data, _ in operands]
 
 
 def run(call: Call, arrays: Sequence[np.ndarray]) -> tuple[str, np.ndarray]:
@@ -118,7 +78,7 @@ def run(call: Call, arrays: Sequence[np.ndarray]) -> tuple[str, np.ndarray]:
 
 @pytest.mark.parametrize("case", [*TENSOR, *DIRECT], ids=lambda c: f"{c.shape}{c.filter}")
 def test_products_are_exact(case: Case) -> None:
-    call, arrays = call_of(case)
+    call, arrays = of_case(case)
     rule, got = run(call, arrays)
     assert rule == ("int8_tensor" if case in TENSOR else "int8_direct")
     np.testing.assert_array_equal(got, evaluate_node(call.node, arrays)[0])
@@ -127,7 +87,7 @@ def test_products_are_exact(case: Case) -> None:
 @pytest.mark.parametrize("case", [TENSOR[i] for i in (1, 4, 5, 7)], ids=lambda c: f"{c.shape}{c.filter}")
 def test_sums_in_parts_are_exact(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tensor_tile, "PARTS", (3,))
-    call, arrays = call_of(case)
+    call, arrays = of_case(case)
     choice = LIBRARY.choose(call)
     assert choice.spec is not None
     assert choice.spec.int("parts")
@@ -136,7 +96,7 @@ def test_sums_in_parts_are_exact(case: Case, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_table_of_tilings_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another tile than the model's, and parts that it would not make: three of 2 * 9 * 11 pixels and 64 maps."""
-    call, arrays = call_of(TENSOR[1])
+    call, arrays = of_case(TENSOR[1])
     problem, tiling = int8_tensor.problem_of(call), Tiling(TensorTile(32, 64, 16, 32, 8), 3)
     assert problem is not None
     assert decide(problem, LIBRARY.target) != tiling
@@ -150,7 +110,7 @@ def test_a_table_of_tilings_decides(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("parts", [1, 3])
 def test_every_tile(parts: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tensor_tile, "PARTS", (parts,))
-    call, arrays = call_of(Case((1, 12, 11, 48), (138, 3, 3, 48), {"pad": 1}, 1 / 9000))
+    call, arrays = of_case(Case((1, 12, 11, 48), (138, 3, 3, 48), {"pad": 1}, 1 / 9000))
     want = evaluate_node(call.node, arrays)[0]
     for tile in TILES:
         use_only(monkeypatch, tile)
@@ -161,7 +121,7 @@ def test_what_stands_around_products() -> None:
     """Images from planes to pixels, what is no number or too large among them; pieces side by side."""
     x = np.random.default_rng(4).uniform(-300, 300, (2, 3, 5, 7)).astype(np.float32)
     x[0, 0, 0, :4] = np.nan, np.inf, -np.inf, 3e38
-    call = node_of("g.int8_image", [(x, None)], {"Y_scale": 1.7, "Y_zero_point": 130})
+    call = int8_call("g.int8_image", [(x, None)], {"Y_scale": 1.7, "Y_zero_point": 130})
     np.testing.assert_array_equal(run(call, [x])[1], evaluate_node(call.node, [x])[0])
     rng, quant = np.random.default_rng(5), Quant(0.5, 3)
     for widths in ((8, 24, 16), (5, 12)):
