@@ -51,7 +51,7 @@ def _bind(
 ) -> list[Step]:
     assert choice.spec is not None
     views, made = typed.operands(call, ins, outs[0])
-    spec = KernelSpec.make("scalars", **{**dict(choice.spec.params), "dims": len(made.sizes)})
+    spec = choice.spec.but(dims=len(made.sizes))
     params = nest.params(made, [v.address for v in views])
     units = blocks_for(nest.elements(made))
     return [(Task(spec, params, units, call.node.results[0].name, outs[0].type.size, nbytes(call)),)]
