@@ -59,6 +59,7 @@ def byte_convolution(product: Product) -> tuple[KernelSpec, Emit]:
 PRODUCTS = [
     (Product(TILES[3], "f2", window=False), half_convolution),
     (Product(TILES[0], "bf", window=True), half_convolution),
+    (Product(TILES[8], "f2", window=True), half_convolution),
     (Product(TILES[3], "u1", window=True), byte_convolution),
 ]
 
@@ -128,9 +129,10 @@ def test_llvm_is_told_what_it_may_not_move(monkeypatch: pytest.MonkeyPatch) -> N
         assert bool(effect) == ("~{memory}" in clobbers) == (name != "mma"), name
 
 
-def test_a_convolution_that_writes_blocks_of_halves() -> None:
+@pytest.mark.parametrize("tile", conv_tile.TILES[2:4], ids=str)
+def test_a_convolution_that_writes_blocks_of_halves(tile: conv_tile.Tile) -> None:
     """The compiler moved products behind the conditions of their stores, where registers do not suffice."""
     epilogue = Epilogue("y=max(0.0,x0)", (), ())
-    spec = conv.make_spec(conv_tile.TILES[2], (3, 3), bias=True, epilogue=epilogue, blocks=(1, 8), y="f2")
+    spec = conv.make_spec(tile, (3, 3), bias=True, epilogue=epilogue, blocks=(1, 8), y="f2")
     cubin = compiled("cuda:sm_90a", spec, conv.emit(spec, find("cuda:sm_90a")))
     assert cubin.stack == cubin.spilled == 0
