@@ -206,16 +206,15 @@ def _with_tiling(graph: Graph, code: CudaCode, problem: Problem, tiling: Tiling)
 
 def _seconds(segment: NativeSegment, inputs: Sequence[np.ndarray], blob: str) -> tuple[float, list[np.ndarray]]:
     """What the launches for a blob take, and the numbers that they give; the first launches are not counted."""
-    found, executor = segment.run(inputs)
+    assert segment.bound is not None
+    executor = segment.code.executor(*segment.bound, 1, ())
     assert isinstance(executor, CardExecutor)
+    found = executor.run(inputs)
     halves = [v.type.dtype is DType.BFLOAT16 for v in segment.graph.outputs]
     answers = [from_bfloat16(a) if half else np.asarray(a, np.float32) for a, half in zip(found, halves)]
-    try:
-        row = max(1, min(ROW, int(SPAN / max(min(executor.measure_blob(blob, 1, WARM)), 1e-9))))
-        executor.measure_blob(blob, row, WARM)
-        return median(executor.measure_blob(blob, row, REPEATS)) / row, answers
-    finally:
-        segment.release(executor)
+    row = max(1, min(ROW, int(SPAN / max(min(executor.measure_blob(blob, 1, WARM)), 1e-9))))
+    executor.measure_blob(blob, row, WARM)
+    return median(executor.measure_blob(blob, row, REPEATS)) / row, answers
 
 
 def alone(node: Node, graph: Graph) -> Graph:
