@@ -115,8 +115,11 @@ def chosen_pipeline(
     return tuple(q for p in pipeline for q in (parse_pipeline(p) if isinstance(p, str) else (p,)))
 
 
-def half_passes(precision: Precision) -> Pipeline:
-    """The passes behind a pipeline that bring a net into a precision (see ``compile``); raises ``GraphcError``."""
+def half_passes(precision: Precision, target: Target) -> Pipeline:
+    """The passes behind a pipeline that bring a net into a precision (see ``compile``); raises ``GraphcError``.
+
+    On cards matrices that are both computed are multiplied in halves, too.
+    """
     wanted = dict(precision) if isinstance(precision, Mapping) else {"*": precision}
     for name, kind in wanted.items():
         if kind not in PRECISIONS or not isinstance(name, str) or any(c in name for c in ";,{}"):
@@ -127,7 +130,7 @@ def half_passes(precision: Precision) -> Pipeline:
     rest = PRECISIONS[wanted.pop("*", "float")]
     requests = ";".join(f"{name}:{PRECISIONS[kind]}" for name, kind in wanted.items())
     # without the float32 weights that nobody reads any more
-    return (Half(rest, requests), Dce()) if requests or rest != "float" else ()
+    return (Half(rest, requests, is_cuda(target.name)), Dce()) if requests or rest != "float" else ()
 
 
 def compile(
@@ -210,7 +213,7 @@ def compile_graph(
     _require_static_inputs(graph)
     report = progress or (lambda stage, done, total: None)
     report("optimise", 0, 1)
-    behind = half_passes(precision)
+    behind = half_passes(precision, machine)
     optimise(graph, machine, level, (*chosen_pipeline(pipeline, level, machine, bool(behind)), *behind))
     report("optimise", 1, 1)
     code = machine_code(library_for(machine), beside=beside(target))

@@ -14,7 +14,10 @@ from graphc.passes.half_rule import Row, has_weights, is_small, reads_and_writes
 from graphc.passes.half_weights import bfloat16_weights
 from graphc.passes.matching import unused_but_first
 
-RULE = "Conv (blocked, constant weights, 16 maps or more), FC, and behind them pools, pointwise operators, Concat"
+RULE = (
+    "Conv (blocked, constant weights, 16 maps or more), FC, on cards MatMul and BatchMatMul of large computed "
+    "matrices, and behind them pools, pointwise operators, Concat"
+)
 
 
 @dataclass(frozen=True)
@@ -23,9 +26,10 @@ class Half(Pass):
 
     precision: ``float16`` or ``bfloat16`` for all that the rule names, ``float`` for those alone that are requested.
     requests: ``name:precision;...`` by the blob that an operator computes, or its name; ``float`` keeps one out.
+    matrices: the target multiplies halves that are computed: MatMul and BatchMatMul of two computed operands, too.
     Handles what the table of ``passes/half_rule.py`` covers: Conv with constant weights and a blocked result, FC with
-    constant weights, both of 16 maps or more; pools, pointwise operators and views that read the result of such a
-    one, Concat of nothing else. A Conv or FC with few weights whose result nobody of these reads stays float32 unless
+    constant weights, both of 16 maps or more, products of computed ``matrices`` that are halves or large; pools,
+    pointwise operators and views that read the result of such a one, Concat of nothing else. A Conv or FC with few weights whose result nobody of these reads stays float32 unless
     it is requested: errors made last are the largest part of an answer's. Refuses everything else (softmax, losses,
     normalisation that is not folded, LRN, resizing), which stays float32; so do biases, inputs and outputs.
     ``g.convert`` stands where precisions meet, unless the operator before can write the other one itself. Weights in
@@ -35,10 +39,11 @@ class Half(Pass):
 
     precision: str = "bfloat16"
     requests: str = ""
+    matrices: bool = False
 
     def run(self, graph: Graph) -> bool:
         wanted = _Wanted(self.precision, self.requests)
-        changed = [_Assignment(net, wanted).run() for net in nets(graph)]
+        changed = [_Assignment(net, wanted, self.matrices).run() for net in nets(graph)]
         wanted.require_met(graph)
         if any(changed):
             graph.stage = "optimised"
@@ -100,6 +105,7 @@ class _Assignment:
 
     graph: Graph
     wanted: _Wanted
+    matrices: bool
     chosen: dict[Node, DType] = field(default_factory=dict)
     forms: dict[tuple[Value, DType], Value] = field(default_factory=dict)
 
@@ -132,7 +138,7 @@ class _Assignment:
                 continue
             row = row_of(node)
             fits = row and reads_and_writes_floats(node) and unused_but_first(self.graph, node)
-            if row and fits and row.covers(node, self.is_half):
+            if row and fits and (self.matrices or not row.matrices) and row.covers(node, self.is_half):
                 dtype = self.wanted.precision(node)
                 if dtype is not DType.FLOAT:
                     self.chosen[node] = dtype
@@ -173,7 +179,7 @@ class _Assignment:
         for i, value in enumerate(node.operands):
             if value is None or value.type.dtype not in (DType.FLOAT, *HALVES):
                 continue
-            if row.inputs != "any" and (i == 0 or row.moves):
+            if row.inputs != "any" and (i == 0 or row.moves or (i == 1 and row.matrices)):
                 node.set_operand(i, self.form(value, dtype if row.inputs == "half" else DType.FLOAT, node))
             elif i == 1 and row.weights:
                 node.set_operand(i, self.weight(value, dtype, maps_last=node.op == "FCTransposed"))

@@ -13,12 +13,17 @@ IsHalf = Callable[[Value], bool]
 
 CONVOLUTIONS = ("Conv", "Conv2D")
 PRODUCTS = ("FC", "FCTransposed")
+MATRICES = ("MatMul", "BatchMatMul")
 POOLS = ("MaxPool", "AveragePool", "MaxPool1D", "AveragePool1D", "MaxPool2D", "AveragePool2D")
 JOINS = ("Concat", "DepthConcat")
 
 FEWEST = 16
 """Convolutions and products of fewer maps or channels stay float32: half precision hardly makes them faster or smaller,
 and where all of a net is so narrow, too few errors cancel."""
+MANY = 1 << 28
+"""Multiply-adds from which a product of computed float32 matrices takes longer than making halves of these."""
+PIECE = 8
+"""Halves that tensor cores load at once: lines of matrices are multiples of it."""
 SMALL = 1 << 15
 """Bytes of float32 weights up to which the last operator with weights before an answer stays float32."""
 
@@ -29,7 +34,8 @@ class Row:
 
     includes: an operator is of this kind; the first row that includes it holds. covers: it runs in half precision.
     inputs: ``half`` or ``float``, what operand 0 (of a kind that moves, all) is converted to; ``any``: read as it is.
-    weights: operand 1 becomes halves. moves: the result is of the operands' type; of other kinds it is a half where
+    weights: operand 1 becomes halves. matrices: so does operand 1 as it is computed, on targets that have products of
+    computed halves. moves: the result is of the operands' type; of other kinds it is a half where
     somebody in half precision reads it, else float32.
     """
 
@@ -38,6 +44,7 @@ class Row:
     covers: Callable[[Node, IsHalf], bool]
     inputs: str
     weights: bool = False
+    matrices: bool = False
     moves: bool = False
 
 
@@ -108,6 +115,20 @@ def _inputs(node: Node) -> list[Value]:
     return [v for v in node.operands if v is not None and v.type.dtype is DType.FLOAT and not v.is_constant]
 
 
+def _computed(node: Node, is_half: IsHalf) -> bool:
+    """Both operands are computed, of halves anyhow or with so much to multiply that it is worth making halves of them;
+    lines are whole pieces, and sums and columns not few."""
+    operands, call, y = node.operands[:2], Call(node), node.results[0].type
+    if not y.is_static or any(v is None or v.is_constant or not v.type.is_static for v in operands):
+        return False
+    (a, b), columns = ([*v.type.static_shape] for v in operands if v is not None), y.static_shape[-1:]
+    if min(len(a), len(b)) < 2 or (call.node.op == "MatMul" and max(len(a), len(b)) > 2):
+        return False
+    inner = a[-2] if call.arg("trans_a") else a[-1]
+    whole = a[-1] % PIECE == b[-1] % PIECE == 0 and inner >= FEWEST and columns[0] >= FEWEST
+    return whole and (_all_half(node, is_half) or y.size * inner >= MANY)
+
+
 def _all_half(node: Node, is_half: IsHalf) -> bool:
     return bool(_inputs(node)) and all(map(is_half, _inputs(node)))
 
@@ -142,6 +163,7 @@ TABLE = (
     IMAGE,
     CONVOLUTION,
     PRODUCT,
+    Row("matrices", _is_one_of(MATRICES), _computed, inputs="half", matrices=True),
     Row("join", _is_one_of(JOINS), _all_half, inputs="half", moves=True),
     Row("pool", _is_one_of(POOLS), _image_half, inputs="any"),
     Row("view", _has_trait(Trait.VIEW), _first_half, inputs="half", moves=True),

@@ -9,6 +9,7 @@ there; thread 4 g + t is (g, t).
     wait(n)             until at most the last n groups of this thread are under way; n is written out
     matrices(s)         four 8 x 8 matrices of 16 bits: row r of matrix q begins at the address of thread 8 q + r;
                         register q of (g, t) holds elements 2 t and 2 t + 1 of row g
+    turned_matrices(s)  the same, but register q of (g, t) holds element g of rows 2 t and 2 t + 1
     mma_f2 mma_bf       (a0, .. a3, b0, b1, c0, .. c3): C + A B, A (16, 16), B (16, 8), sums in float32;
                         a: rows g, g + 8 of columns 2 t and on, then of columns 2 t + 8 and on; b: rows 2 t and on,
                         2 t + 8 and on of column g; c: columns 2 t and 2 t + 1 of rows g and g + 8
@@ -26,7 +27,7 @@ from numba.cuda.extending import intrinsic
 from graphc.backends.cuda.words import CONVERGENT, F32, I32, Build, word
 
 MMA = "mma.sync.aligned.{}.row.col.{} {{$0,$1,$2,$3}}, {{$4,$5,$6,$7}}, {{$8,$9}}, {{$10,$11,$12,$13}};"
-LDMATRIX = "ldmatrix.sync.aligned.m8n8.x4.shared.b16 {$0,$1,$2,$3}, [$4];"
+LDMATRIX = "ldmatrix.sync.aligned.m8n8.x4{}.shared.b16 {{$0,$1,$2,$3}}, [$4];"
 SHAPES = {
     "mma_f2": ("m16n8k16", "f32.f16.f16.f32"),
     "mma_bf": ("m16n8k16", "f32.bf16.bf16.f32"),
@@ -50,9 +51,12 @@ def _copy16(b: Any, s: Any, a: Any, n: Any) -> Any:
     return _effect(b, text, "r,l,r", ir.VoidType(), b.trunc(s, I32), a, b.trunc(n, I32))
 
 
-def _matrices(b: Any, s: Any) -> Any:
-    kind, place = ir.LiteralStructType([I32] * 4), b.trunc(s, I32)
-    return _four(b, _effect(b, LDMATRIX, "=r,=r,=r,=r,r", kind, place, attributes=CONVERGENT))
+def _matrices(form: str) -> Build:
+    def build(b: Any, s: Any) -> Any:
+        kind, place = ir.LiteralStructType([I32] * 4), b.trunc(s, I32)
+        return _four(b, _effect(b, LDMATRIX.format(form), "=r,=r,=r,=r,r", kind, place, attributes=CONVERGENT))
+
+    return build
 
 
 def _mma(name: str, sums: Any, letter: str) -> Build:
@@ -91,5 +95,6 @@ def namespace() -> dict[str, Any]:
         "copy16": word(types.none, (i8, i8, i8), _copy16),
         "commit": word(types.none, (), lambda b: _effect(b, "cp.async.commit_group;", "", ir.VoidType())),
         "wait": wait,
-        "matrices": word(types.UniTuple(i4, 4), (i8,), _matrices),
+        "matrices": word(types.UniTuple(i4, 4), (i8,), _matrices("")),
+        "turned_matrices": word(types.UniTuple(i4, 4), (i8,), _matrices(".trans")),
     }

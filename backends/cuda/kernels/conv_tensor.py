@@ -40,7 +40,7 @@ def emit(spec: KernelSpec, target: CudaTarget) -> str:
     pairs: two maps lie at a multiple of their size, and there is room for both.
     """
     s, product, epilogue = Lines(), Product.of_spec(spec), Epilogue.of_spec(spec)
-    _emit_put(s, spec, epilogue)
+    emit_put(s, spec, epilogue)
     with s.block(f"def {spec.name}({', '.join([*NAMES, *OUT, *_end(spec, epilogue)])}):"):
         emit_sums(s, product)
         tile = product.tile
@@ -51,7 +51,7 @@ def emit(spec: KernelSpec, target: CudaTarget) -> str:
                     _emit_pixel(s, epilogue)
                     for j in range(tile.warp_maps // 8):
                         values = [f"c{i}_{j}_{2 * half + k}" for k in range(2)]
-                        _emit_call(s, spec, epilogue, f"m0 + {8 * j}", values)
+                        emit_call(s, spec, epilogue, f"m0 + {8 * j}", values)
     return s.text()
 
 
@@ -68,7 +68,7 @@ def _emit_pixel(s: Lines, epilogue: Epilogue) -> None:
         s(f"o{k} = n * e{k}n + p * e{k}p")
 
 
-def _emit_call(s: Lines, spec: KernelSpec, epilogue: Epilogue, m: str, values: Sequence[str]) -> None:
+def emit_call(s: Lines, spec: KernelSpec, epilogue: Epilogue, m: str, values: Sequence[str]) -> None:
     """Call ``put`` for the sums of map ``m`` and the one behind it."""
     places, bias = ["o", *(f"o{k}" for k in epilogue.same)], ["bias"] if spec.int("bias") else []
     extra = ["maps", *bias, *(f"e{k}" for k in epilogue.numbers), *(f"e{k}c" for k in epilogue.same)]
@@ -81,15 +81,15 @@ def emit_join(spec: KernelSpec, target: CudaTarget) -> str:
     Parameters: ``JOIN``, ``image``, ``OUT``, the bias if there is one, the epilogue's.
     """
     s, epilogue = Lines(), Epilogue.of_spec(spec)
-    _emit_put(s, spec, epilogue)
+    emit_put(s, spec, epilogue)
     with each_thread(s, spec, [*JOIN, "image", *OUT, *_end(spec, epilogue)]):
         emit_totals(s, "f2")
         _emit_pixel(s, epilogue)
-        _emit_call(s, spec, epilogue, "m", ("v0", "v1"))
+        emit_call(s, spec, epilogue, "m", ("v0", "v1"))
     return s.text()
 
 
-def _emit_put(s: Lines, spec: KernelSpec, epilogue: Epilogue) -> None:
+def emit_put(s: Lines, spec: KernelSpec, epilogue: Epilogue) -> None:
     """``put``: the results of two neighbouring maps of a pixel, of which ``m``, the first one, may not exist."""
     bias, code, pairs = spec.int("bias"), str(spec["y"]), spec.int("pairs")
     same = [f"o{k}" for k in epilogue.same]
@@ -242,6 +242,11 @@ def fitting(spec: KernelSpec, views: Sequence[View]) -> KernelSpec:
     """The kernel, or one that stores results one by one where some of the views are at no multiple of two elements."""
     if all(v.address.offset % (2 * v.type.dtype.itemsize if v.type.dtype else 8) == 0 for v in views):
         return spec
+    return single(spec)
+
+
+def single(spec: KernelSpec) -> KernelSpec:
+    """The kernel that stores results one by one."""
     return KernelSpec(spec.template, tuple((name, 0 if name == "pairs" else value) for name, value in spec.params))
 
 

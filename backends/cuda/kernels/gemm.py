@@ -87,7 +87,8 @@ def _store(s: Lines, tile: Tile, epilogue: Epilogue, bias: bool, code: str) -> N
                 s(f"st_{code}(y, place, {epilogue.apply(s, 'v', 'column', ['place'] * len(epilogue.same))})")
 
 
-def _choose(call: Call, target: CudaTarget) -> Choice | None:
+def choose(call: Call, target: CudaTarget) -> Choice | None:
+    """A kernel that serves all shapes and strides."""
     if not is_floating(call):
         return None
     g, epilogue = product_of(call), Epilogue.of_call(call)
@@ -101,13 +102,15 @@ def _choose(call: Call, target: CudaTarget) -> Choice | None:
     return Choice("gemm", spec, cost=2.0)  # FC on weights has a rule of its own, which comes before this one
 
 
-def _needs(call: Call, choice: Choice, target: CudaTarget) -> Needs:
+def needs(call: Call, choice: Choice, target: CudaTarget) -> Needs:
+    """Dense operands and a dense result."""
     return Needs(dense=frozenset(range(len(call.node.operands))), dense_out=True)
 
 
-def _bind(
+def bind(
     call: Call, choice: Choice, ins: Sequence[View | None], outs: Sequence[View], workspace: Address, target: CudaTarget
 ) -> list[Step]:
+    """A launch, or one for each product where their operands lie at no constant distances."""
     g, (x, w), y = product_of(call), ins[:2], outs[0]
     assert choice.spec is not None
     assert x is not None
@@ -151,5 +154,5 @@ def bare_task(g: Product, views: tuple[View, View, View], label: str) -> Task:
     return _task(bare_spec(g), g, g.batches, 0, views, (), label)
 
 
-RULES = (Rule("gemm", OPERATORS, _choose, _needs, _bind, half=True),)
+RULES = (Rule("gemm", OPERATORS, choose, needs, bind, half=True),)
 TEMPLATES = (Template("gemm", emit),)

@@ -49,12 +49,17 @@ def end(s: Lines, tile: TensorTile, kind: str) -> None:
             s(f"a{i} = matrices(from_ + a{half}_at + {i * 16 * ROW})")
         for j in range(tile.warp_maps // 16):
             s(f"b{j} = matrices(from_ + b{half}_at + {j * 16 * ROW})")
-        for i in range(tile.warp_pixels // 16):
-            left = ", ".join(f"a{i}[{k}]" for k in range(4))
-            for j in range(tile.warp_maps // 8):
-                right = ", ".join(f"b{j // 2}[{j % 2 * 2 + k}]" for k in range(2))
-                sums = ", ".join(f"c{i}_{j}_{k}" for k in range(4))
-                s(f"{sums} = mma_{kind}({left}, {right}, {sums})")
+        multiply(s, tile, kind)
+
+
+def multiply(s: Lines, tile: TensorTile, kind: str) -> None:
+    """Code that adds the products of the matrices ``a0`` .. of pixels and ``b0`` .. of maps to the sums."""
+    for i in range(tile.warp_pixels // 16):
+        left = ", ".join(f"a{i}[{k}]" for k in range(4))
+        for j in range(tile.warp_maps // 8):
+            right = ", ".join(f"b{j // 2}[{j % 2 * 2 + k}]" for k in range(2))
+            sums = ", ".join(f"c{i}_{j}_{k}" for k in range(4))
+            s(f"{sums} = mma_{kind}({left}, {right}, {sums})")
 
 
 def finish(s: Lines, tile: TensorTile) -> None:

@@ -8,8 +8,10 @@ or ``stages - 2`` ahead. How they lie there and are multiplied is a matter of th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -20,8 +22,10 @@ from graphc.backends.lines import Lines
 from graphc.ir.schedule import KernelSpec
 
 TILE_KINDS: dict[str, type[TensorTile]] = {kind.by: kind for kind in (TensorTile, WarpgroupTile)}
-WAYS = {TensorTile.by: mma_product, WarpgroupTile.by: warpgroup_product}
+WAYS: dict[str, Way] = {TensorTile.by: mma_product, WarpgroupTile.by: warpgroup_product}
 """What places copies in shared memory and multiplies them, by the instruction."""
+LINES = {TensorTile.by: mma_product.LINE, WarpgroupTile.by: warpgroup_product.LINE}
+"""Bytes from a pixel's pieces in shared memory to the next one's."""
 FAR = 1 << 29
 """A row that is outside of every image, from whichever row in it one counts; so is the sum of two or three such."""
 NAMES = (
@@ -86,23 +90,59 @@ def pack(weights: np.ndarray, groups: int, product: Product) -> np.ndarray:
     return np.ascontiguousarray(packed)
 
 
+class Way(Protocol):
+    """How copies lie in a stage of shared memory, and how the stage is multiplied: ``WAYS`` of an instruction."""
+
+    def arrange(self, s: Lines, tile: TensorTile) -> None:
+        """Code that says where in a stage this thread's copies go, and where the matrices begin that it loads."""
+
+    def zeros(self, s: Lines, tile: TensorTile, kind: str) -> None:
+        """Code that makes all sums 0."""
+
+    def landed(self, s: Lines) -> None:
+        """Code behind the wait for this thread's copies."""
+
+    def begin(self, s: Lines, tile: TensorTile, kind: str) -> None:
+        """Code before the next copies."""
+
+    def end(self, s: Lines, tile: TensorTile, kind: str) -> None:
+        """Code that adds the products of the stage at ``from_`` to the sums."""
+
+    def finish(self, s: Lines, tile: TensorTile) -> None:
+        """Code that sets the first pixel ``p0`` and map ``m0`` whose sum the thread has, from those of the block."""
+
+
 def emit_sums(s: Lines, product: Product, in_parts: bool = False) -> None:
     """Code that computes ``tile.sums``; it sets ``group``, the first pixel ``p0`` and map ``m0`` of the thread's.
 
     in_parts: of ``each`` steps alone, which part it is ``share`` says; the kernel has the parameters ``groups``, too.
-    What the loop carries from step to step has 32 bits, but for addresses.
     """
-    tile = product.tile
-    way, last = WAYS[tile.by], (tile.stages - 1) * tile.stage
+
+    def place() -> None:
+        _emit_place(s, product, in_parts)
+
+    emit_ring(s, product.tile, product.kind, WAYS[product.tile.by], (place, lambda: _emit_copies(s, product)))
+
+
+def emit_ring(
+    s: Lines, tile: TensorTile, kind: str, way: Way, fetch: tuple[Callable[[], None], Callable[[], None]]
+) -> None:
+    """Code that multiplies ``own`` steps, which come to a ring of stages in shared memory.
+
+    fetch: emits what sets ``own``, the block's first pixel ``p0`` and map ``m0``, and what of each step thread ``t``
+    copies; emits its copies of the next step to the stage at ``to``. What the loop carries from step to step has 32
+    bits, but for addresses.
+    """
+    (place, copies), last = fetch, (tile.stages - 1) * tile.stage
     s(f"ring = shared({tile.ring // 4})")
     s("t = i64(thread())")
-    _emit_place(s, product, in_parts)
+    place()
     way.arrange(s, tile)
-    way.zeros(s, tile, product.kind)
+    way.zeros(s, tile, kind)
     for stage in range(tile.ahead):
         with s.block(f"if {stage} < own:"):
             s(f"to = ring + {stage * tile.stage}")
-            _emit_copies(s, product)
+            copies()
         s("commit()")
     s(f"stage, ahead, left = i32(0), i32({tile.ahead * tile.stage}), i32(own)")
     with s.block("while left > 0:"):
@@ -110,12 +150,12 @@ def emit_sums(s: Lines, product: Product, in_parts: bool = False) -> None:
         way.landed(s)
         s("barrier()")
         s("from_ = ring + stage")
-        way.begin(s, tile, product.kind)
+        way.begin(s, tile, kind)
         with s.block(f"if left > {tile.ahead}:"):
             s("to = ring + ahead")
-            _emit_copies(s, product)
+            copies()
         s("commit()")
-        way.end(s, tile, product.kind)
+        way.end(s, tile, kind)
         for name in ("stage", "ahead"):
             s(f"{name} = i32({name} + {tile.stage} if {name} < {last} else 0)")
         s("left = i32(left - 1)")
@@ -167,7 +207,7 @@ def _emit_piece(s: Lines, product: Product) -> None:
 
 def _emit_copies(s: Lines, product: Product) -> None:
     """Begin to copy this thread's share of the next step to ``to``, and go on to the step behind it."""
-    tile, size, line = product.tile, product.itemsize, WAYS[product.tile.by].LINE
+    tile, size, line = product.tile, product.itemsize, LINES[product.tile.by]
     quarter, each = tile.threads // PIECES, PIECE // size
     within = f"i32(min(size - piece * {each}, {each}))"
     s(f"count = i32({within if product.window else f'max({within}, 0)'} * {size})")

@@ -83,6 +83,16 @@ class TensorWords:
     # ---- matrices ---------------------------------------------------------------------------------------------------
 
     def matrices(self, s: Any) -> tuple[np.ndarray, ...]:
+        found = self._rows_of_matrices(s)
+        return tuple(self._whole(np.ascontiguousarray(found[:, q]).view(np.int32).reshape(-1)) for q in range(4))
+
+    def turned_matrices(self, s: Any) -> tuple[np.ndarray, ...]:
+        rows = np.ascontiguousarray(self._rows_of_matrices(s)).view(np.uint16).reshape(-1, 4, 8, 8)
+        found = np.ascontiguousarray(rows.swapaxes(2, 3)).view(np.int32).reshape(-1, 4, WARP)
+        return tuple(self._whole(np.ascontiguousarray(found[:, q]).reshape(-1)) for q in range(4))
+
+    def _rows_of_matrices(self, s: Any) -> np.ndarray:
+        """The words of four matrices by warp, matrix, and row."""
         self._require_whole_warps("a load of matrices")
         at = self._active(s, np.int64)
         if (at % 16).any():
@@ -95,8 +105,7 @@ class TensorWords:
         block, threads = (
             np.broadcast_to(v[self.mask].reshape(-1, 1, WARP), shape).reshape(-1) for v in (self.local_block, self.tid)
         )
-        found = self.shared_memory.load(block, words.reshape(-1), threads).reshape(shape)
-        return tuple(self._whole(np.ascontiguousarray(found[:, q]).view(np.int32).reshape(-1)) for q in range(4))
+        return self.shared_memory.load(block, words.reshape(-1), threads).reshape(shape)
 
     def mma_f2(self, *registers: Any) -> tuple[np.ndarray, ...]:
         return self._product(lambda bits: bits.view(np.float16).astype(np.float32), *registers)

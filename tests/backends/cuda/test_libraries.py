@@ -288,7 +288,7 @@ def test_no_kernel_of_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_was_made_in_libraries_is_destroyed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Descriptions with the executor that uses them, of which a plan keeps two here; handles with the card, and last."""
+    """Descriptions with the executor that uses them, of which there are two here; handles with the card, and last."""
     plan = plan_of(engine="CUDNN")
     card, log, lt = on_card(plan, monkeypatch)
     for batch in (1, 2, 2, 1):

@@ -14,7 +14,7 @@ import graphc
 from graphc.backends.cache import KernelCache
 from graphc.backends.cuda.compile import compile_kernels, compiler_versions
 from graphc.backends.cuda.cubin import Cubin
-from graphc.backends.cuda.kernels import conv, conv_tensor, conv_tile, int8_tensor
+from graphc.backends.cuda.kernels import conv, conv_tensor, conv_tile, int8_tensor, matmul_tensor
 from graphc.backends.cuda.kernels.epilogue import Epilogue
 from graphc.backends.cuda.kernels.tensor_product import Product
 from graphc.backends.cuda.kernels.tensor_tile import PIECES, TILES
@@ -92,6 +92,31 @@ def test_a_step_has_the_products_loads_and_copies_of_its_source(target: str) -> 
         assert found["STL"] == found["LDL"] == 0
 
 
+@pytest.mark.parametrize("target", TARGETS)
+def test_matrices_as_they_lie(target: str) -> None:
+    """The same of MatMul, whose operands are turned where they have to be."""
+    epilogue = Epilogue("t0=add(x0,x1);y=max(0.0,t0)", ("same",), ("f2",))
+    static = {"kind": "f2", "y": "f2", "pairs": 1, "bias": 0, **epilogue.static()}
+    sources = {}
+    for tile, along in ((TILES[0], (1, 0)), (TILES[1], (1, 1)), (TILES[3], (0, 1))):
+        given = {"threads": tile.threads, "x_along": along[0], "w_along": along[1], **tile.static(), **static}
+        spec = KernelSpec.make("matmul_tensor", **given)
+        sources[spec.name] = tile, along, matmul_tensor.emit(spec, find(target))
+    texts = {name: (text, tile.threads) for name, (tile, _, text) in sources.items()}
+    cubins = compile_kernels(texts, find(target), KernelCache.default())
+    for name, (tile, along, text) in sources.items():
+        cubin, found = cubins[name], instructions(cubins[name].code)
+        assert cubin.stack == cubin.spilled == found["STL"] == found["LDL"] == 0
+        assert cubin.registers <= REGISTERS
+        products, loads = tile.warp_pixels // 16 * (tile.warp_maps // 8) * 2, (tile.warp_pixels, tile.warp_maps)
+        turned = [side // 16 * 2 for side, is_along in zip(loads, along) if not is_along]
+        assert text.count("turned_matrices(") == sum(turned)
+        copies, turns = (tile.pixels + tile.maps) * PIECES // tile.threads, found["HMMA"] // products
+        assert 0 < turns <= 4
+        counts = [found[name] for name in ("HMMA", "LDSM", "LDGSTS")]
+        assert counts == [turns * products, turns * sum(loads) // 8, copies * (tile.ahead + turns)]
+
+
 WORDS = """
 def k(x, y):
     t = thread()
@@ -100,8 +125,8 @@ def k(x, y):
     commit()
     wait(0)
     barrier()
-    p = matrices(s + 16 * t)
-    c = mma_f2(p[0], p[1], p[2], p[3], p[0], p[1], f4(0.0), f4(0.0), f4(0.0), f4(0.0))
+    p, q = matrices(s + 16 * t), turned_matrices(s + 16 * t)
+    c = mma_f2(p[0], p[1], p[2], p[3], q[0], q[1], f4(0.0), f4(0.0), f4(0.0), f4(0.0))
     d = mma_bf(p[0], p[1], p[2], p[3], p[0], p[1], c[0], c[1], c[2], c[3])
     e = mma_u1(p[0], p[1], p[2], p[3], p[0], p[1], i32(0), i32(0), i32(0), i32(0))
     st_f4(y, t, swap(d[0], 1) + f4(e[0]))
@@ -123,7 +148,7 @@ def test_llvm_is_told_what_it_may_not_move(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(nvvm.CompilationUnit, "add_module", noted)
     worker.compile_kernel("k", WORDS, 32, find("cuda:sm_80"))
     found = ASSEMBLY.findall("\n".join(read))
-    assert Counter(name for _, name, *_ in found) == {"cp": 3, "ldmatrix": 1, "mma": 3}
+    assert Counter(name for _, name, *_ in found) == {"cp": 3, "ldmatrix": 2, "mma": 3}
     for effect, name, part, clobbers, attributes in found:
         assert ("convergent" in attributes) == (part == "sync"), name
         assert bool(effect) == ("~{memory}" in clobbers) == (name != "mma"), name

@@ -64,6 +64,20 @@ def test_products_of_bytes_are_exact() -> None:
     np.testing.assert_array_equal(product("u1", x, w), expected(x, w))
 
 
+def test_matrices_that_are_turned() -> None:
+    """The right operand by lines of the sum: line k has what eight columns have there."""
+    turned = PRODUCT.replace(
+        "w + (row & 7) * 32 + chunk * 16, 16 if row < 8 else 0", "w + row * 16, 16 if t < 16 else 0"
+    )
+    turned = turned.replace("copy16(b + row * 32 + chunk * 16", "copy16(b + row * 16 + chunk * 256")
+    turned = turned.replace(
+        "q = matrices(b + (t & 7) * 32 + (t >> 3 & 1) * 16)", "q = turned_matrices(b + (t & 15) * 16)"
+    )
+    r = np.random.default_rng(3)
+    x, w = r.standard_normal((16, 16)).astype(np.float16), r.standard_normal((16, 8)).astype(np.float16)
+    np.testing.assert_allclose(product("f2", x, w, turned), expected(x, w.T), atol=1e-5)
+
+
 WAIT = "    wait(0)\n"
 MISTAKES = {
     "to which a copy is under way": PRODUCT.replace(WAIT, ""),
