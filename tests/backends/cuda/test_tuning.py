@@ -29,6 +29,7 @@ from graphc.ir.schedule_text import print_schedule
 from graphc.plan import Plan
 from graphc.runtime.card import Launch, Work
 from graphc.tuning import alone, layers, shortlist
+from graphc.tuning_file import read_tuning
 
 TARGET = "cuda:sm_90a"
 RANDOM = np.random.default_rng(8)
@@ -275,6 +276,19 @@ def test_tables_that_are_none(text: str, message: str, tmp_path: Path) -> None:
     assert message in error.value.message
     assert "tuning.json" in error.value.message
     assert error.value.help
+
+
+def test_damaged_tables_are_refused_or_say_the_same() -> None:
+    """One byte after the other lost or changed: an error, or a table whose tilings kernels do."""
+    text, target = table(), find(TARGET)
+    for at in range(len(text)):
+        for other in ("", "0", '"', "-", "x"):
+            try:
+                found = read_tuning(Tuning.parse(text[:at] + other + text[at + 1 :]), target)
+            except graphc.GraphcError:
+                continue
+            for problem, measured in found.entries.items():
+                assert measured.tiling in map(str, candidates(Problem.parse(problem), target))
 
 
 def test_a_table_that_fits() -> None:
