@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import test_null_driver
@@ -32,7 +33,8 @@ def test_runs_replay_what_was_recorded(driver: Path, tmp_path: Path) -> None:
     plan = graphc.compile_graph(graph, target=TARGET, prepare=False, engine={"r": "CUDNN"})
     on_emulated_card(plan)
     (tmp_path / "cudnn.py").write_text(LIBRARY, encoding="utf-8")
-    done, launches = test_null_driver.start(test_null_driver.RUN, driver, plan, tmp_path, PYTHONPATH=str(tmp_path))
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done, launches = test_null_driver.start(test_null_driver.RUN, driver, plan, tmp_path, PYTHONPATH=path)
     assert not done.returncode, done.stderr
     assert done.stdout.splitlines() == ["stream True", "done at 0"] * 2
     assert [str(name).split("_")[0] for name, *_ in launches] == ["pool", "softmax"] * 2
