@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from graphc.backends.needs import nothing
 from graphc.backends.rules import Rule
 from graphc.ir.opdef import Call
 from graphc.ir.ops.tensor.parts import join_axis
@@ -53,7 +54,7 @@ def _mover(
         name,
         ops,
         lambda call, target: Choice(name) if fits(call) else None,
-        lambda call, choice, target: Needs(),
+        nothing,
         lambda call, choice, ins, outs, workspace, target: bind(
             call, [v for v in ins if v is not None], outs, copier(target)
         ),
@@ -220,7 +221,7 @@ def movement_rules(copier: Callable[[T], Copier]) -> tuple[Rule[T], ...]:
             "concat",
             ("Concat", "DepthConcat"),
             lambda call, target: Choice("concat") if _later_results_unread(call) else None,
-            lambda call, choice, target: Needs(),
+            nothing,
             lambda call, choice, ins, outs, workspace, target: _concat(call, ins, outs, copier(target)),
             half=True,
         ),

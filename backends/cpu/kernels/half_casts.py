@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from graphc.backends.cpu.kernels.pointwise import bind_text, make_spec
 from graphc.backends.cpu.rules import Rule
 from graphc.backends.cpu.target import CpuTarget
+from graphc.backends.needs import nothing
 from graphc.ir.opdef import Call
 from graphc.ir.ops._half import LARGEST_HALF
-from graphc.ir.schedule import Address, Choice, Needs, Step, View
+from graphc.ir.schedule import Address, Choice, Step, View
 from graphc.ir.types import PLAIN
 
 CLIPPED = f"t0=max({-LARGEST_HALF},x0);y=min({LARGEST_HALF},t0)"
@@ -39,4 +40,4 @@ def _bind(
     return bind_text(_text(call), [x], [x.type.static_shape], outs[0], call.node.results[0].name, target)
 
 
-RULES = (Rule("half_cast", ("FloatToHalf", "HalfToFloat"), _choose, lambda call, choice, target: Needs(), _bind),)
+RULES = (Rule("half_cast", ("FloatToHalf", "HalfToFloat"), _choose, nothing, _bind),)

@@ -8,10 +8,11 @@ from graphc.backends.cpu.rules import Rule, Template
 from graphc.backends.cpu.target import CpuTarget
 from graphc.backends.int8_call import is_quantised
 from graphc.backends.lines import Lines
+from graphc.backends.needs import all_dense
 from graphc.backends.rows import around
 from graphc.ir.opdef import Call
 from graphc.ir.ops.quantized.int8_moves import join_axis
-from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Step, Task, View
+from graphc.ir.schedule import Address, Choice, KernelSpec, Step, Task, View
 
 PARAMS = ("x", "y", "rows", "part", "width", "group")
 """part: bytes of a row of x; width: those of a row of the result; group: rows of a unit."""
@@ -52,11 +53,6 @@ def _choose(call: Call, target: CpuTarget) -> Choice | None:
     return Choice("int8_concat", KernelSpec.make("int8_rows"), cost=cost)
 
 
-def _needs(call: Call, choice: Choice, target: CpuTarget) -> Needs:
-    """Dense values."""
-    return Needs(dense=frozenset(range(call.n_inputs)), dense_out=True)
-
-
 def _bind(
     call: Call, choice: Choice, ins: Sequence[View | None], outs: Sequence[View], workspace: Address, target: CpuTarget
 ) -> list[Step]:
@@ -79,5 +75,5 @@ def _bind(
     return [tuple(tasks)]
 
 
-RULES = (Rule("int8_concat", ("Int8Concat",), _choose, _needs, _bind),)
+RULES = (Rule("int8_concat", ("Int8Concat",), _choose, all_dense, _bind),)
 TEMPLATES = (Template("int8_rows", emit), Template("int8_sizes", emit_sizes))

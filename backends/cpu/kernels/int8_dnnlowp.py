@@ -16,10 +16,11 @@ from graphc.backends.cpu.rules import Rule, Template
 from graphc.backends.cpu.target import CpuTarget
 from graphc.backends.int8_call import is_quantised
 from graphc.backends.lines import Lines
+from graphc.backends.needs import all_dense
 from graphc.ir.opdef import Call
 from graphc.ir.ops.quantized._dnnlowp import static_quant
 from graphc.ir.ops.quantized.int8 import quant_of
-from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
+from graphc.ir.schedule import Address, Choice, KernelSpec, Param, Step, Task, View
 from graphc.ir.types import OPEN_QUANT, DType, Quant
 
 ENGINE = "_ENGINE_DNNLOWP"
@@ -109,11 +110,6 @@ def _cost(call: Call) -> float:
     return 200.0 + 0.2 * sum(call.type(i).nbytes for i in range(call.n_inputs))
 
 
-def _needs(call: Call, choice: Choice, target: CpuTarget) -> Needs:
-    """Dense values."""
-    return Needs(dense=frozenset(range(call.n_inputs)), dense_out=True)
-
-
 def _bind(
     call: Call, choice: Choice, ins: Sequence[View | None], outs: Sequence[View], workspace: Address, target: CpuTarget
 ) -> list[Step]:
@@ -146,5 +142,5 @@ def _sum_numbers(call: Call, quant: Quant) -> tuple[int, ...]:
     return (*_bits(*numbers, *rest), *(own.zero_point for own in ins))
 
 
-RULES = (Rule("int8_dnnlowp", (*QUANTIZE, *SUMS), _choose, _needs, _bind),)
+RULES = (Rule("int8_dnnlowp", (*QUANTIZE, *SUMS), _choose, all_dense, _bind),)
 TEMPLATES = (Template("dnnlowp_quantize", emit_quantize), Template("dnnlowp_sum", emit_sum))

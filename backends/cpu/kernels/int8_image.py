@@ -10,10 +10,11 @@ from graphc.backends.cpu.kernels.int8_pointwise import FAR
 from graphc.backends.cpu.rules import Rule, Template
 from graphc.backends.cpu.target import CpuTarget
 from graphc.backends.lines import Lines
+from graphc.backends.needs import all_dense
 from graphc.ir import LoweringError
 from graphc.ir.opdef import Call
 from graphc.ir.ops.quantized.int8 import result_quant
-from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Step, Task, View
+from graphc.ir.schedule import Address, Choice, KernelSpec, Step, Task, View
 
 PARAMS = ("x", "y", "pixels", "group", "groups", "scale", "zero")
 """pixels: of an image; group: of a unit; groups: units of an image."""
@@ -71,11 +72,6 @@ def _choose(call: Call, target: CpuTarget) -> Choice | None:
     return Choice("int8_image", KernelSpec.make("int8_image", channels=shape[1]), cost=200.0 + call.type(0).nbytes / 16)
 
 
-def _needs(call: Call, choice: Choice, target: CpuTarget) -> Needs:
-    """Dense values."""
-    return Needs(dense=frozenset({0}), dense_out=True)
-
-
 def _bind(
     call: Call, choice: Choice, ins: Sequence[View | None], outs: Sequence[View], workspace: Address, target: CpuTarget
 ) -> list[Step]:
@@ -94,5 +90,5 @@ def _bind(
     return [(Task(choice.spec, params, n * groups, call.node.results[0].name, 0, x.type.nbytes + y.type.nbytes),)]
 
 
-RULE = Rule("int8_image", ("g.int8_image",), _choose, _needs, _bind)
+RULE = Rule("int8_image", ("g.int8_image",), _choose, all_dense, _bind)
 TEMPLATE = Template("int8_image", emit)

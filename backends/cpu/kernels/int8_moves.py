@@ -14,9 +14,10 @@ from graphc.backends.cpu.kernels.nest import Nest
 from graphc.backends.cpu.rules import Rule, Template
 from graphc.backends.cpu.target import CpuTarget
 from graphc.backends.lines import Lines
+from graphc.backends.needs import all_dense
 from graphc.ir.opdef import Call
 from graphc.ir.ops.quantized.int8_moves import RANK
-from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
+from graphc.ir.schedule import Address, Choice, KernelSpec, Param, Step, Task, View
 from graphc.ir.types import DType
 
 PARAMS = ("step_h", "step_w", "x", "y", "in_h", "in_w", "out_h", "out_w", "channels")
@@ -92,11 +93,6 @@ def _is_cut_in_known_places(call: Call) -> bool:
     return _is_image(call) and all(call.constant(i) is not None for i in (1, 2) if call.has(i))
 
 
-def _needs(call: Call, choice: Choice, target: CpuTarget) -> Needs:
-    """Dense values."""
-    return Needs(dense=frozenset(range(call.n_inputs)), dense_out=True)
-
-
 def _cost(call: Call) -> float:
     return 200.0 + call.node.results[0].type.size / 8
 
@@ -106,14 +102,14 @@ RULES = (
         "int8_resize",
         ("Int8ResizeNearest",),
         lambda call, target: Choice("int8_resize", RESIZE, cost=_cost(call)) if _is_image(call) else None,
-        _needs,
+        all_dense,
         _resize_bind,
     ),
     Rule(
         "int8_moves",
         ("Int8Transpose", "Int8ChannelShuffle", "Int8Slice"),
         lambda call, target: Choice("int8_moves", cost=_cost(call)) if _is_cut_in_known_places(call) else None,
-        _needs,
+        all_dense,
         _strided_bind,
     ),
 )

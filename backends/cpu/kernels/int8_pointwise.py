@@ -10,9 +10,10 @@ from graphc.backends.cpu.rules import Rule, Template
 from graphc.backends.cpu.target import CpuTarget
 from graphc.backends.int8_call import WIDEST_SHIFT, is_quantised
 from graphc.backends.lines import Lines
+from graphc.backends.needs import all_dense
 from graphc.ir.opdef import Call
 from graphc.ir.ops.quantized.int8 import quant_of, result_quant
-from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
+from graphc.ir.schedule import Address, Choice, KernelSpec, Param, Step, Task, View
 from graphc.ir.types import DType
 
 UNIT = 1 << 14
@@ -139,11 +140,6 @@ def _choose(call: Call, target: CpuTarget) -> Choice | None:
     return _make(call, "dequantize" if op == "Int8Dequantize" else "sum", target.lanes)
 
 
-def _needs(call: Call, choice: Choice, target: CpuTarget) -> Needs:
-    """Dense values."""
-    return Needs(dense=frozenset(range(call.n_inputs)), dense_out=True)
-
-
 def _bind(
     call: Call, choice: Choice, ins: Sequence[View | None], outs: Sequence[View], workspace: Address, target: CpuTarget
 ) -> list[Step]:
@@ -192,7 +188,7 @@ RULES = (
         "int8_pointwise",
         ("Int8Quantize", "Int8Dequantize", "Int8Relu", *SUMS, *TABLES),
         _choose,
-        _needs,
+        all_dense,
         _bind,
     ),
 )

@@ -15,11 +15,12 @@ from graphc.backends.cpu.rules import Rule, Template, float_bits
 from graphc.backends.cpu.target import CpuTarget
 from graphc.backends.int8_call import is_quantised
 from graphc.backends.lines import Lines
+from graphc.backends.needs import all_dense
 from graphc.ir.opdef import Call
 from graphc.ir.ops._window import window
 from graphc.ir.ops.quantized.dnnlowp_pool import geometry
 from graphc.ir.ops.quantized.int8 import quant_of
-from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
+from graphc.ir.schedule import Address, Choice, KernelSpec, Param, Step, Task, View
 from graphc.ir.types import OPEN_QUANT, DType
 
 PARAMS = (
@@ -138,11 +139,6 @@ def _choose(call: Call, target: CpuTarget) -> Choice | None:
     return Choice("int8_pool", KernelSpec.make("int8_max_pool", kh=kh, kw=kw), cost=cost / 4)
 
 
-def _needs(call: Call, choice: Choice, target: CpuTarget) -> Needs:
-    """Dense values."""
-    return Needs(dense=frozenset({0}), dense_out=True)
-
-
 def _bind(
     call: Call, choice: Choice, ins: Sequence[View | None], outs: Sequence[View], workspace: Address, target: CpuTarget
 ) -> list[Step]:
@@ -191,5 +187,5 @@ def _engine_numbers(call: Call) -> tuple[float, ...]:
 
 
 OPS = ("Int8MaxPool", "Int8MaxPoolRelu", "Int8AveragePool", "Int8AveragePoolRelu")
-RULES = (Rule("int8_pool", (*OPS, *ENGINE), _choose, _needs, _bind),)
+RULES = (Rule("int8_pool", (*OPS, *ENGINE), _choose, all_dense, _bind),)
 TEMPLATES = (Template("int8_max_pool", emit_max), Template("int8_mean_pool", emit_mean))

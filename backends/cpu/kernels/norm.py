@@ -15,8 +15,9 @@ from graphc.backends.cpu.kernels.accumulate import add_stretch, join_stretch, st
 from graphc.backends.cpu.rules import Rule, Template
 from graphc.backends.cpu.target import CpuTarget
 from graphc.backends.lines import Lines
+from graphc.backends.needs import all_dense
 from graphc.ir.opdef import Call
-from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
+from graphc.ir.schedule import Address, Choice, KernelSpec, Param, Step, Task, View
 from graphc.ir.types import DType
 
 PARAMS = ("epsilon", "x", "y", "scale", "bias", "mean_out", "deviation_out", "parts", "run", "groups")
@@ -88,10 +89,6 @@ def _choose(call: Call, target: CpuTarget) -> Choice | None:
     return Choice("norm", spec, {}, 500 + costs.stream_ns(16 * x.size))
 
 
-def _needs(call: Call, choice: Choice, target: CpuTarget) -> Needs:
-    return Needs(dense=frozenset(range(call.n_inputs)), dense_out=True)
-
-
 def _bind(
     call: Call, choice: Choice, ins: Sequence[View | None], outs: Sequence[View], workspace: Address, target: CpuTarget
 ) -> list[Step]:
@@ -107,4 +104,4 @@ def _bind(
 
 
 TEMPLATES = (Template("norm", emit),)
-RULES = (Rule("norm", norms.OPERATORS, _choose, _needs, _bind),)
+RULES = (Rule("norm", norms.OPERATORS, _choose, all_dense, _bind),)

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from graphc.backends.cpu.rules import Rule, Template, float_bits
 from graphc.backends.cpu.target import CpuTarget
 from graphc.backends.lines import Lines
+from graphc.backends.needs import all_dense
 from graphc.ir.opdef import Call
-from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
+from graphc.ir.schedule import Address, Choice, KernelSpec, Param, Step, Task, View
 
 UNIT_VECTORS = 8
 """Vectors of columns that a unit of work covers, so that one sequence is enough for several threads."""
@@ -57,10 +58,6 @@ def _choose(call: Call, target: CpuTarget) -> Choice | None:
     return Choice("lstm_unit", spec, cost=100 + 40 * size / target.lanes)
 
 
-def _needs(call: Call, choice: Choice, target: CpuTarget) -> Needs:
-    return Needs(dense=frozenset(range(call.n_inputs)), dense_out=True)
-
-
 def _bind(
     call: Call, choice: Choice, ins: Sequence[View | None], outs: Sequence[View], workspace: Address, target: CpuTarget
 ) -> list[Step]:
@@ -77,5 +74,5 @@ def _bind(
     return [(Task(choice.spec, params, rows * spans, call.node.results[0].name, 60 * size, 32 * size),)]
 
 
-RULES = (Rule("lstm_unit", ("LSTMUnit",), _choose, _needs, _bind),)
+RULES = (Rule("lstm_unit", ("LSTMUnit",), _choose, all_dense, _bind),)
 TEMPLATES = (Template("lstm_unit", emit),)

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from graphc.backends.cpu.rules import Rule, Template
 from graphc.backends.cpu.target import CpuTarget
 from graphc.backends.lines import Lines
+from graphc.backends.needs import all_dense
 from graphc.backends.rows import around
 from graphc.backends.typed import number_code
 from graphc.ir.opdef import Call
-from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
+from graphc.ir.schedule import Address, Choice, KernelSpec, Param, Step, Task, View
 
 WORK = 16384
 """Elements that a unit looks at, where there are so many."""
@@ -94,11 +95,6 @@ def _choose(call: Call, target: CpuTarget) -> Choice | None:
     return Choice("search", KernelSpec.make("extreme", type=code, sign=sign), cost=2.0 * x.size)
 
 
-def _needs(call: Call, choice: Choice, target: CpuTarget) -> Needs:
-    """Dense values."""
-    return Needs(dense=frozenset({0}), dense_out=True)
-
-
 def _bind(
     call: Call, choice: Choice, ins: Sequence[View | None], outs: Sequence[View], workspace: Address, target: CpuTarget
 ) -> list[Step]:
@@ -115,5 +111,5 @@ def _bind(
     return [(Task(choice.spec, params, -(-total // group), call.node.results[0].name, total * n, x.type.nbytes),)]
 
 
-RULES = (Rule("search", ("ArgMax", "ArgMin", "TopK"), _choose, _needs, _bind),)
+RULES = (Rule("search", ("ArgMax", "ArgMin", "TopK"), _choose, all_dense, _bind),)
 TEMPLATES = (Template("extreme", emit_extreme), Template("top", emit_top))

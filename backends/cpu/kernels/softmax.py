@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from graphc.backends.cpu.rules import Rule, Template
 from graphc.backends.cpu.target import CpuTarget
 from graphc.backends.lines import LOWEST, Lines
+from graphc.backends.needs import all_dense
 from graphc.backends.rows import flattened
 from graphc.ir.opdef import Call
-from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
+from graphc.ir.schedule import Address, Choice, KernelSpec, Param, Step, Task, View
 from graphc.ir.types import DType
 
 UNIT_ELEMENTS = 4096
@@ -76,11 +77,6 @@ def _choose(call: Call, target: CpuTarget) -> Choice | None:
     return Choice("softmax", KernelSpec.make("softmax"), cost=cost)
 
 
-def _needs(call: Call, choice: Choice, target: CpuTarget) -> Needs:
-    """Dense operand and result."""
-    return Needs(dense=frozenset({0}), dense_out=True)
-
-
 def _bind(
     call: Call, choice: Choice, ins: Sequence[View | None], outs: Sequence[View], workspace: Address, target: CpuTarget
 ) -> list[Step]:
@@ -95,5 +91,5 @@ def _bind(
     return [(Task(choice.spec, params, units, call.node.results[0].name, 4 * size, 8 * size),)]
 
 
-RULES = (Rule("softmax", ("Softmax",), _choose, _needs, _bind),)
+RULES = (Rule("softmax", ("Softmax",), _choose, all_dense, _bind),)
 TEMPLATES = (Template("softmax", emit),)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from graphc.backends import typed
 from graphc.backends.broadcast import nbytes
@@ -11,8 +11,9 @@ from graphc.backends.cpu.pointwise import emit as emit_text
 from graphc.backends.cpu.rules import Rule, Template
 from graphc.backends.cpu.target import CpuTarget
 from graphc.backends.lines import Lines
+from graphc.backends.needs import nothing
 from graphc.ir.opdef import Call
-from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Step, Task, View
+from graphc.ir.schedule import Address, Choice, KernelSpec, Step, Task, View
 
 SINGLE = {n: f"s{n}({{}})" for n in ("exp", "log", "tanh", "sigmoid", "erf", "sin", "cos", "floor", "ceil", "round")}
 SINGLE["pow"] = "spow({}, {})"
@@ -70,6 +71,5 @@ def _bind(
     return [(Task(choice.spec, params, units.count, name, size, nbytes(call)),)] if units.count else []
 
 
-_needs: Callable[[Call, Choice, CpuTarget], Needs] = lambda call, choice, target: Needs()
-RULES = (Rule("typed", ("*pointwise*", *typed.TEXTS), _choose, _needs, _bind),)
+RULES = (Rule("typed", ("*pointwise*", *typed.TEXTS), _choose, nothing, _bind),)
 TEMPLATES = (Template("typed", emit),)

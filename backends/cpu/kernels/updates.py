@@ -14,9 +14,10 @@ from graphc.backends.cpu.target import CpuTarget
 from graphc.backends.lines import Lines
 from graphc.backends.loop_call import NOTHING, argument_codes, operand, passed, width
 from graphc.backends.loop_source import loop_source
+from graphc.backends.needs import all_dense
 from graphc.ir.loops import loop_operands
 from graphc.ir.opdef import Call, lookup
-from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
+from graphc.ir.schedule import Address, Choice, KernelSpec, Param, Step, Task, View
 from graphc.ir.types import DType
 
 SINGLE = {"MomentumSGD": (2,), "MomentumSGDUpdate": (2,), "Adagrad": (3,), "Adam": (4, 5), "RmsProp": (3,)}
@@ -71,10 +72,6 @@ def _choose(call: Call, target: CpuTarget) -> Choice | None:
     return Choice("update", spec, {}, 500 + costs.stream_ns(sum(t.nbytes for t in types)))
 
 
-def _needs(call: Call, choice: Choice, target: CpuTarget) -> Needs:
-    return Needs(dense=frozenset(range(call.n_inputs)), dense_out=True)
-
-
 def _bind(
     call: Call, choice: Choice, ins: Sequence[View | None], outs: Sequence[View], workspace: Address, target: CpuTarget
 ) -> list[Step]:
@@ -88,5 +85,5 @@ def _bind(
     return [(Task(choice.spec, tuple(params), -(-size // SLICE), call.node.results[0].name, size, nbytes),)]
 
 
-RULES = (Rule("update", tuple(SINGLE), _choose, _needs, _bind),)
+RULES = (Rule("update", tuple(SINGLE), _choose, all_dense, _bind),)
 TEMPLATES = (Template("update", emit),)

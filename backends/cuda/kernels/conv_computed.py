@@ -11,9 +11,10 @@ from graphc.backends.cuda.kernels.conv_products import FORMS, Sweep, make_spec, 
 from graphc.backends.cuda.kernels.epilogue import Epilogue
 from graphc.backends.cuda.rules import Rule, is_float32
 from graphc.backends.cuda.target import CudaTarget
+from graphc.backends.needs import all_dense
 from graphc.ir.opdef import Call
 from graphc.ir.ops._window import transposed_window, window
-from graphc.ir.schedule import Address, Choice, Needs, Param, Step, View
+from graphc.ir.schedule import Address, Choice, Param, Step, View
 
 MOST_DIMENSIONS = 3
 SLOWER = 100.0
@@ -34,10 +35,6 @@ def _choose(call: Call, target: CudaTarget) -> Choice | None:
     (form, sweep), epilogue = _sweep(call), Epilogue.of_call(call)
     bias = call.has(2)
     return Choice("conv_computed", make_spec(form, sweep, bias, epilogue), {}, SLOWER * prod(call.type(0).static_shape))
-
-
-def _needs(call: Call, choice: Choice, target: CudaTarget) -> Needs:
-    return Needs(dense=frozenset(range(len(call.node.operands))), dense_out=True)
 
 
 def _bind(
@@ -63,4 +60,4 @@ def _source(form: str) -> str:
     return FORMS[1 - FORMS.index(form)]
 
 
-RULES = (Rule("conv_computed", ("Conv", "Conv1D", "Conv2D", "Conv3D", "ConvTranspose"), _choose, _needs, _bind),)
+RULES = (Rule("conv_computed", ("Conv", "Conv1D", "Conv2D", "Conv3D", "ConvTranspose"), _choose, all_dense, _bind),)

@@ -15,8 +15,9 @@ from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, requ
 from graphc.backends.cuda.target import CudaTarget
 from graphc.backends.int8_call import Int8Product
 from graphc.backends.lines import Lines
+from graphc.backends.needs import all_dense
 from graphc.ir.opdef import Call
-from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
+from graphc.ir.schedule import Address, Choice, KernelSpec, Param, Step, Task, View
 
 NAMES = (
     *("total", "x", "weights", "channels", "depth", "maps", "each", "oh", "ow", "h", "w", "kh", "kw"),
@@ -60,10 +61,6 @@ def _choose(call: Call, target: CudaTarget) -> Choice | None:
     return Choice("int8_direct", spec, {1: weights, **packed[1]}, 1.0)
 
 
-def _needs(call: Call, choice: Choice, target: CudaTarget) -> Needs:
-    return Needs(dense=frozenset(range(len(call.node.operands))), dense_out=True)
-
-
 def _bind(
     call: Call, choice: Choice, ins: Sequence[View | None], outs: Sequence[View], workspace: Address, target: CudaTarget
 ) -> list[Step]:
@@ -81,5 +78,5 @@ def _bind(
     return [(Task(choice.spec, tuple(params), blocks_for(total), call.node.results[0].name, flops, traffic),)]
 
 
-RULES = (Rule("int8_direct", ("g.int8_conv",), _choose, _needs, _bind),)
+RULES = (Rule("int8_direct", ("g.int8_conv",), _choose, all_dense, _bind),)
 TEMPLATES = (Template("int8_direct", emit),)

@@ -12,12 +12,13 @@ from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, requ
 from graphc.backends.cuda.target import CudaTarget
 from graphc.backends.int8_call import is_quantised
 from graphc.backends.lines import Lines
+from graphc.backends.needs import all_dense, nothing
 from graphc.backends.rows import around
 from graphc.backends.rules import float_bits
 from graphc.ir.opdef import Call
 from graphc.ir.ops.quantized.int8 import result_quant
 from graphc.ir.ops.quantized.int8_moves import join_axis
-from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
+from graphc.ir.schedule import Address, Choice, KernelSpec, Param, Step, Task, View
 
 NAMES = ("total", "x", "xn", "xc", "xr", "xp", "y", "channels", "h", "w", "scale", "zero")
 FAR = "f4(1000.0)"
@@ -67,10 +68,6 @@ def _choose_concat(call: Call, target: CudaTarget) -> Choice | None:
     return Choice("int8_concat", cost=float(call.node.results[0].type.nbytes))
 
 
-def _needs_concat(call: Call, choice: Choice, target: CudaTarget) -> Needs:
-    return Needs(dense=frozenset(range(call.n_inputs)), dense_out=True)
-
-
 def _bind_concat(
     call: Call, choice: Choice, ins: Sequence[View | None], outs: Sequence[View], workspace: Address, target: CudaTarget
 ) -> list[Step]:
@@ -91,7 +88,7 @@ def _bind_concat(
 
 
 RULES = (
-    Rule("int8_image", ("g.int8_image",), _choose_image, lambda call, choice, target: Needs(), _bind_image),
-    Rule("int8_concat", ("Int8Concat",), _choose_concat, _needs_concat, _bind_concat),
+    Rule("int8_image", ("g.int8_image",), _choose_image, nothing, _bind_image),
+    Rule("int8_concat", ("Int8Concat",), _choose_concat, all_dense, _bind_concat),
 )
 TEMPLATES = (Template("int8_image", emit),)

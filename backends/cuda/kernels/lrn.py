@@ -11,10 +11,11 @@ from graphc.backends.cuda.kernels.typed import is_readable, place_of_channel
 from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, is_floating, require_reach
 from graphc.backends.cuda.target import CudaTarget
 from graphc.backends.lines import Lines
+from graphc.backends.needs import nothing
 from graphc.backends.rules import float_bits
 from graphc.ir.opdef import Call
 from graphc.ir.precision import PRECISION
-from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Step, Task, View
+from graphc.ir.schedule import Address, Choice, KernelSpec, Param, Step, Task, View
 
 PLACES = ("n", "c", "r", "p")
 NAMES = (
@@ -72,5 +73,5 @@ def _bind(
     return [(Task(choice.spec, tuple(params), units, call.node.results[0].name, flops, traffic),)]
 
 
-RULES = (Rule("lrn", ("LRN",), _choose, lambda call, choice, target: Needs(), _bind),)
+RULES = (Rule("lrn", ("LRN",), _choose, nothing, _bind),)
 TEMPLATES = (Template("lrn", emit),)

@@ -12,10 +12,11 @@ from graphc.backends.cuda.pointwise import emit as emit_text
 from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, is_floating
 from graphc.backends.cuda.target import CudaTarget
 from graphc.backends.lines import Lines
+from graphc.backends.needs import nothing
 from graphc.backends.nest import Nest
 from graphc.backends.pointwise import text_of_call
 from graphc.ir.opdef import Call
-from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Step, Task, View
+from graphc.ir.schedule import Address, Choice, KernelSpec, Step, Task, View
 from graphc.ir.types import PLAIN
 
 EACH = 4
@@ -129,4 +130,4 @@ def _bind(
 
 
 TEMPLATES = (Template("pointwise", emit_flat), Template("pointwise_nest", emit_nest))
-RULES = (Rule("pointwise", ("*pointwise*",), _choose, lambda call, choice, target: Needs(), _bind, half=True),)
+RULES = (Rule("pointwise", ("*pointwise*",), _choose, nothing, _bind, half=True),)

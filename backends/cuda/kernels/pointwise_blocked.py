@@ -12,10 +12,11 @@ from graphc.backends.cuda.pointwise import emit as emit_text
 from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, is_floating, require_reach
 from graphc.backends.cuda.target import BLOCK, CudaTarget
 from graphc.backends.lines import Lines
+from graphc.backends.needs import nothing
 from graphc.backends.nest import Nest
 from graphc.backends.pointwise import text_of_call
 from graphc.ir.opdef import Call
-from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Static, Step, Task, View
+from graphc.ir.schedule import Address, Choice, KernelSpec, Param, Static, Step, Task, View
 
 # How a thread reads an operand:
 # v: eight channels that lie together    b: one element for all of them    m: eight elements of any distance, a plain
@@ -108,4 +109,4 @@ def _bind(
 
 
 TEMPLATES = (Template("pointwise_blocked", emit),)
-RULES = (Rule("pointwise_blocked", ("*pointwise*",), _choose, lambda call, choice, target: Needs(), _bind, half=True),)
+RULES = (Rule("pointwise_blocked", ("*pointwise*",), _choose, nothing, _bind, half=True),)

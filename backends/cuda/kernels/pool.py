@@ -16,6 +16,7 @@ from graphc.backends.cuda.kernels.typed import blocks_of, code_of
 from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, is_float32, is_floating, require_reach
 from graphc.backends.cuda.target import CudaTarget
 from graphc.backends.lines import LOWEST, Lines
+from graphc.backends.needs import nothing
 from graphc.backends.nest import Nest
 from graphc.backends.pooling import OPERATORS, image_of, kind_of
 from graphc.ir.opdef import Call
@@ -126,7 +127,7 @@ def _bind_whole(
 
 
 RULES = (
-    Rule("pool", OPERATORS, _choose, lambda call, choice, target: Needs(), bind, half=True),
+    Rule("pool", OPERATORS, _choose, nothing, bind, half=True),
     Rule("pool_whole", OPERATORS[1::2], _choose_whole, lambda call, choice, target: Needs(dense_out=True), _bind_whole),
 )
 TEMPLATES = (Template("pool", emit),)

@@ -16,10 +16,11 @@ from graphc.backends.cuda.kernels.typed import blocks_of, code_of
 from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, is_floating, require_reach
 from graphc.backends.cuda.target import BLOCK, CudaTarget
 from graphc.backends.lines import LOWEST, Lines
+from graphc.backends.needs import nothing
 from graphc.backends.pooling import OPERATORS, kind_of
 from graphc.ir.opdef import Call
 from graphc.ir.ops._window import window
-from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Static, Step, Task, View
+from graphc.ir.schedule import Address, Choice, KernelSpec, Param, Static, Step, Task, View
 
 WHOLE = ("total", "x", "xn", "xc", "xr", "xp", "y", "yn", "yc", "channels", "w", "pixels")
 """channels: blocks of them; pixels: of an image."""
@@ -108,12 +109,12 @@ def _bind_whole(
 
 
 RULES = (
-    Rule("pool_blocked", OPERATORS, _choose, lambda call, choice, target: Needs(), bind, half=True),
+    Rule("pool_blocked", OPERATORS, _choose, nothing, bind, half=True),
     Rule(
         "pool_whole_blocked",
         OPERATORS[1::2],
         _choose_whole,
-        lambda call, choice, target: Needs(),
+        nothing,
         _bind_whole,
         half=True,
     ),

@@ -15,10 +15,11 @@ from graphc.backends.cuda.kernels.each_thread import each_thread
 from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, is_float32, require_reach
 from graphc.backends.cuda.target import CudaTarget
 from graphc.backends.lines import LOWEST, Lines
+from graphc.backends.needs import all_dense
 from graphc.backends.pooling import kind_of
 from graphc.ir.opdef import Call
 from graphc.ir.ops._window import window
-from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Param, Static, Step, Task, View
+from graphc.ir.schedule import Address, Choice, KernelSpec, Param, Static, Step, Task, View
 
 PLACES = ("total", "x", "y", "dy", "to", "channels")
 """to: where results go. x, y, dy: those of them that a kernel reads."""
@@ -113,10 +114,6 @@ def _choose(call: Call, target: CudaTarget) -> Choice | None:
     return Choice("pool_sweep", spec, cost=SLOWER * call.type(0).nbytes)
 
 
-def _needs(call: Call, choice: Choice, target: CudaTarget) -> Needs:
-    return Needs(dense=frozenset(range(call.n_inputs)), dense_out=True)
-
-
 def _bind(
     call: Call, choice: Choice, ins: Sequence[View | None], outs: Sequence[View], workspace: Address, target: CudaTarget
 ) -> list[Step]:
@@ -136,5 +133,5 @@ def _bind(
 
 _KINDS, _DIMENSIONS = ("Max", "Average"), ("", "1D", "2D", "3D")
 _OPERATORS = tuple(f"{kind}Pool{dims}{end}" for kind in _KINDS for dims in _DIMENSIONS for end in ("", "Gradient"))
-RULES = (Rule("pool_sweep", _OPERATORS, _choose, _needs, _bind),)
+RULES = (Rule("pool_sweep", _OPERATORS, _choose, all_dense, _bind),)
 TEMPLATES = (Template("pool_sweep", emit),)

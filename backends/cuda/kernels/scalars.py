@@ -12,8 +12,9 @@ from graphc.backends.cuda.pointwise import SCALAR
 from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for
 from graphc.backends.cuda.target import CudaTarget
 from graphc.backends.lines import Lines
+from graphc.backends.needs import nothing
 from graphc.ir.opdef import Call
-from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Step, Task, View
+from graphc.ir.schedule import Address, Choice, KernelSpec, Step, Task, View
 
 _FUNCTIONS = ("exp", "log", "tanh", "sigmoid", "erf", "sin", "cos", "floor", "ceil", "round", "sqrt", "pow")
 SINGLE = {name: SCALAR[name] for name in _FUNCTIONS}
@@ -57,5 +58,5 @@ def _bind(
     return [(Task(spec, params, units, call.node.results[0].name, outs[0].type.size, nbytes(call)),)]
 
 
-RULES = (Rule("scalars", ("*pointwise*", *typed.TEXTS), _choose, lambda call, choice, target: Needs(), _bind),)
+RULES = (Rule("scalars", ("*pointwise*", *typed.TEXTS), _choose, nothing, _bind),)
 TEMPLATES = (Template("scalars", emit),)

@@ -13,10 +13,11 @@ from graphc.backends.cuda.kernels.each_thread import each_thread
 from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, require_reach
 from graphc.backends.cuda.target import CudaTarget
 from graphc.backends.lines import Lines
+from graphc.backends.needs import all_dense
 from graphc.backends.rows import around
 from graphc.backends.typed import number_code
 from graphc.ir.opdef import Call
-from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Step, Task, View
+from graphc.ir.schedule import Address, Choice, KernelSpec, Step, Task, View
 
 EXACT = 1 << 24
 """Indices below this are float32 numbers, in which a warp exchanges them."""
@@ -99,10 +100,6 @@ def _why_not(call: Call, target: CudaTarget) -> str:
     return "so many elements take a sort" if number_code(call.type(0)) else ""
 
 
-def _needs(call: Call, choice: Choice, target: CudaTarget) -> Needs:
-    return Needs(dense=frozenset({0}), dense_out=True)
-
-
 def _bind(
     call: Call, choice: Choice, ins: Sequence[View | None], outs: Sequence[View], workspace: Address, target: CudaTarget
 ) -> list[Step]:
@@ -125,5 +122,5 @@ def _bind(
     return [(task,)] if task.units else []
 
 
-RULES = (Rule("search", ("ArgMax", "ArgMin", "TopK"), _choose, _needs, _bind, why_not=_why_not),)
+RULES = (Rule("search", ("ArgMax", "ArgMin", "TopK"), _choose, all_dense, _bind, why_not=_why_not),)
 TEMPLATES = (Template("extreme", emit_extreme), Template("top", emit_top))

@@ -9,9 +9,10 @@ from graphc.backends.cuda.kernels.loops import zero_task
 from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for
 from graphc.backends.cuda.target import CudaTarget
 from graphc.backends.lines import Lines
+from graphc.backends.needs import all_dense
 from graphc.backends.segments import BAD_RUNS, OPERATORS
 from graphc.ir.opdef import Call
-from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Step, Task, View
+from graphc.ir.schedule import Address, Choice, KernelSpec, Step, Task, View
 from graphc.ir.types import DType
 
 COUNTS = {"sorted": "segment_count_sorted", "unsorted": "segment_count_all"}
@@ -52,10 +53,6 @@ def _choose(call: Call, target: CudaTarget) -> Choice | None:
     return Choice("segment_count", KernelSpec.make(COUNTS[form.runs], threads=THREADS))
 
 
-def _needs(call: Call, choice: Choice, target: CudaTarget) -> Needs:
-    return Needs(dense=frozenset(range(len(call.node.operands))), dense_out=True)
-
-
 def _bind(
     call: Call, choice: Choice, ins: Sequence[View | None], outs: Sequence[View], workspace: Address, target: CudaTarget
 ) -> list[Step]:
@@ -70,5 +67,5 @@ def _bind(
     return [zeros, (Task(choice.spec, params, blocks_for(count), label, count, 4 * count),)]
 
 
-RULES = (Rule("segment_count", tuple(SIZES), _choose, _needs, _bind),)
+RULES = (Rule("segment_count", tuple(SIZES), _choose, all_dense, _bind),)
 TEMPLATES = (Template("segment_count_sorted", emit_count_sorted), Template("segment_count_all", emit_count_all))

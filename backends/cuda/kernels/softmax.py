@@ -9,9 +9,10 @@ from graphc.backends.cuda.kernels.counting import counting
 from graphc.backends.cuda.rules import THREADS, Rule, Template, is_float32, require_reach
 from graphc.backends.cuda.target import CudaTarget
 from graphc.backends.lines import LOWEST, Lines
+from graphc.backends.needs import all_dense
 from graphc.backends.rows import flattened
 from graphc.ir.opdef import Call
-from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Step, Task, View
+from graphc.ir.schedule import Address, Choice, KernelSpec, Step, Task, View
 
 
 def emit(spec: KernelSpec, target: CudaTarget) -> str:
@@ -55,10 +56,5 @@ def _bind(
     return [(Task(choice.spec, params, units, call.node.results[0].name, 4 * size, 8 * size),)]
 
 
-def _needs(call: Call, choice: Choice, target: CudaTarget) -> Needs:
-    """Dense operand and result."""
-    return Needs(dense=frozenset({0}), dense_out=True)
-
-
-RULES = (Rule("softmax", ("Softmax",), _choose, _needs, _bind),)
+RULES = (Rule("softmax", ("Softmax",), _choose, all_dense, _bind),)
 TEMPLATES = (Template("softmax", emit),)
