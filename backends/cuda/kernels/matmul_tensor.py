@@ -15,7 +15,8 @@ from graphc.backends.cuda.kernels import gemm, mma_product
 from graphc.backends.cuda.kernels.conv_tensor import emit_call, emit_put, fitting, single
 from graphc.backends.cuda.kernels.epilogue import Epilogue
 from graphc.backends.cuda.kernels.tensor_product import emit_ring
-from graphc.backends.cuda.kernels.tensor_tile import PIECE, PIECES, ROW, TensorTile, candidates
+from graphc.backends.cuda.kernels.tensor_tile import PIECE, PIECES, ROW, TensorTile
+from graphc.backends.cuda.kernels.tilings import decide
 from graphc.backends.cuda.kernels.typed import code_of, itemsize
 from graphc.backends.cuda.rules import Rule, Template, blocks_for, is_floating, require_reach
 from graphc.backends.cuda.target import BLOCK, CudaTarget
@@ -194,17 +195,27 @@ def _tile_of(spec: KernelSpec) -> TensorTile:
     return TensorTile(*(spec.int(n) for n in ("pixels", "maps", "warp_pixels", "warp_maps", "stages")))
 
 
-def _choose(call: Call, target: CudaTarget) -> Choice | None:
+def problem_of(call: Call) -> Problem | None:
+    """What a tiling is chosen for, None for what is not computed here; pixels are rows, groups the batch."""
     g = product_of(call)
     if not is_floating(call) or not _is_served(call, g):
         return None
-    kind, y, epilogue = code_of(call.type(0)), code_of(call.node.results[0].type), Epilogue.of_call(call)
-    problem = Problem("matmul", kind, y, g.rows, g.columns, g.inner, len(g.batches), others=len(epilogue.same))
-    best = min(candidates(problem, target), key=lambda tiling: tiling.clocks(problem, target)).tile
-    assert isinstance(best, TensorTile)
-    along = dict(zip(("x_along", "w_along"), _along(g)))
-    static: dict[str, Static] = {"kind": kind, "y": y, "pairs": int(g.columns % 2 == 0), "bias": 0, **along}
-    spec = KernelSpec.make("matmul_tensor", threads=best.threads, **best.static(), **static, **epilogue.static())
+    x_along, w_along = _along(g)
+    op = f"matmul_{'n' if x_along else 't'}{'t' if w_along else 'n'}"
+    kind, y, others = code_of(call.type(0)), code_of(call.node.results[0].type), len(Epilogue.of_call(call).same)
+    return Problem(op, kind, y, g.rows, g.columns, g.inner, len(g.batches), others=others)
+
+
+def _choose(call: Call, target: CudaTarget) -> Choice | None:
+    g, problem = product_of(call), problem_of(call)
+    tiling = decide(problem, target) if problem is not None else None
+    if problem is None or tiling is None or not isinstance(tiling.tile, TensorTile):
+        return None
+    best, along = tiling.tile, dict(zip(("x_along", "w_along"), _along(g)))
+    pairs = int(g.columns % 2 == 0)
+    static: dict[str, Static] = {"kind": problem.kind, "y": problem.y, "pairs": pairs, "bias": 0, **along}
+    epilogue = Epilogue.of_call(call).static()
+    spec = KernelSpec.make("matmul_tensor", threads=best.threads, **best.static(), **static, **epilogue)
     return Choice("matmul_tensor", spec, cost=1.0)  # before gemm.py
 
 

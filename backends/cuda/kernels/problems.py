@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from graphc.backends.cuda.kernels import conv, conv_tensor, conv_transpose, fc, int8_tensor
+from graphc.backends.cuda.kernels import conv, conv_tensor, conv_transpose, fc, int8_tensor, matmul_tensor
 from graphc.backends.cuda.tiling import Problem
 from graphc.ir.opdef import Call
 
@@ -15,5 +15,6 @@ PROBLEMS: Mapping[str, Callable[[Call], Problem | None]] = {
     "conv_transpose": conv_transpose.problem_of,
     "fc": fc.problem_of,
     "int8_tensor": int8_tensor.problem_of,
+    "matmul_tensor": matmul_tensor.problem_of,
 }
 """By the name of the rule; None for a call where nothing is to be chosen."""

@@ -47,5 +47,6 @@ TILES = (
 
 
 def candidates(problem: Problem, target: CudaTarget) -> list[Tiling]:
-    """Every tile, with every number of parts, on cards that have the instruction."""
-    return tilings_of(TILES, problem) if target.warpgroup_products else []
+    """Every tile, with every number of parts, on cards that have the instruction; none for ``matmul_tensor.py``."""
+    served = target.warpgroup_products and not problem.op.startswith("matmul")
+    return tilings_of(TILES, problem) if served else []

@@ -26,6 +26,7 @@ from graphc.cli.app import graphc as command
 from graphc.cuda_code import CudaCode
 from graphc.ir.schedule import KernelSpec
 from graphc.ir.schedule_text import print_schedule
+from graphc.passes import half_rule
 from graphc.plan import Plan
 from graphc.runtime.card import Launch, Work
 from graphc.tuning import alone, layers, shortlist
@@ -203,6 +204,23 @@ def test_parts_of_sums_on_tensor_cores(card: ClockedCard, precision: str, monkey
         (want,) = reference(LONG, {"x": x}, "y", WEIGHTS)
         tolerance = {"float16": 3e-3, "bfloat16": 2e-2}[precision]
         np.testing.assert_allclose(plan.run({"x": x})["y"], want, rtol=0, atol=tolerance * np.abs(want).max())
+
+
+def test_products_of_computed_halves(card: ClockedCard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """B is transposed, which is another problem than not; four warps together (wgmma) do neither."""
+    monkeypatch.setattr(half_rule, "MANY", 0)
+    inputs = {"a": data(3, 24, 40), "b": data(3, 56, 40)}
+    ops = [operator("BatchMatMul", "a b", "y", trans_b=1)]
+    predict, _ = nets(ops, inputs, "y", {})
+    graph = graphc.import_model(predict, None, inputs)
+    card.fast = is_tile(HALF_TILE)
+    plan = graphc.compile_graph(graph, target=TARGET, prepare=False, tune=True, precision={"y": "float16"})
+    assert chosen(plan) == {"y": f"{HALF_TILE}, in 1 measured"}
+    (problem,) = graphc.tuning_of(plan).entries
+    assert problem.startswith("matmul_nt kind=f2 y=f4 pixels=24 maps=56 channels=40 groups=3 ")
+    assert {spec.template for spec in card.timed} == {"matmul_tensor"}
+    (want,) = reference(ops, inputs, "y", {})
+    np.testing.assert_allclose(plan.run(inputs)["y"], want, rtol=0, atol=3e-3 * np.abs(want).max())
 
 
 def test_inputs_of_an_operator_alone_are_whole(card: ClockedCard, monkeypatch: pytest.MonkeyPatch) -> None:
