@@ -20,7 +20,7 @@ from graphc.backends.cuda.rules import Template, blocks_for
 from graphc.backends.cuda.target import CudaTarget
 from graphc.backends.lines import Lines
 from graphc.ir.ops._window import Window
-from graphc.ir.schedule import Address, KernelSpec, Param, Task
+from graphc.ir.schedule import Address, KernelSpec, Param, Static, Task
 
 FORMS = ("result", "image", "filter")
 """Which of the three a kernel computes."""
@@ -98,7 +98,7 @@ def make_spec(form: str, sweep: Sweep, bias: bool, epilogue: Epilogue) -> Kernel
     rows, columns, _ = sweep.product(form)
     tile = min(TILES, key=lambda t: -(-rows // t.maps) * -(-columns // t.pixels) * t.maps * t.pixels)
     kernel = "x".join(map(str, sweep.kernel))
-    static = {**tile.static(), "bias": int(bias), "threads": tile.threads, **epilogue.static()}
+    static: dict[str, Static] = {**tile.static(), "bias": int(bias), "threads": tile.threads, **epilogue.static()}
     return KernelSpec.make("conv_products", form=form, kernel=kernel, **static)
 
 
