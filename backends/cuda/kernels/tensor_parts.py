@@ -90,7 +90,7 @@ def product_steps(
     parts = parts_for(tile, problem, target)
     packed, blocks = -(-size.maps // tile.maps) * tile.maps, -(-size.maps // BLOCK)
     kernel = KernelSpec.make("tensor_part", **product.static())
-    tail = (groups, -(-size.steps // parts), work)
+    tail = (groups, tile.steps(size.steps, parts), work)
     part = Task(kernel, (*sums, *tail), blocks_for(units * parts, 1), label, flops, traffic)
     total, moved = 4 * blocks * size.pixels * groups, 4 * parts * size.pixels * packed * groups
     joined = (total, parts, work, groups, size.pixels, packed, blocks, size.maps, *ends[1])

@@ -1,9 +1,9 @@
 """Products on tensor cores: C[pixel, map] = sum over k of X[pixel, k] * W[map, k], X gathered on the way.
 
 k runs over pieces of 16 bytes: for each tap of a window the pieces of a pixel's channels. A step multiplies four pieces
-of every pixel and map of a tile. They come to shared memory by copies beside the arithmetic, ``stages - 1`` steps
-or ``stages - 2`` ahead. How they lie there and are multiplied is a matter of the instruction: ``mma_product.py``,
-``warpgroup_product.py``. Weights are packed as the tiles need them (``pack``).
+of every pixel and map of a tile. They come to shared memory by copies beside the arithmetic, some steps ahead. How they
+lie there and are multiplied is a matter of the instruction: ``mma_product.py``, ``warpgroup_product.py``. Weights are
+packed as the tiles need them (``pack``).
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ class Product:
 
     def packed(self, maps: int, taps: int, channels: int) -> tuple[int, int]:
         """Steps, and maps with padding, of packed weights of a group."""
-        return -(-taps * self.pieces(channels) // PIECES), -(-maps // self.tile.maps) * self.tile.maps
+        steps = self.tile.steps(-(-taps * self.pieces(channels) // PIECES))
+        return steps, -(-maps // self.tile.maps) * self.tile.maps
 
 
 def pack(weights: np.ndarray, groups: int, product: Product) -> np.ndarray:
@@ -103,10 +104,10 @@ class Way(Protocol):
         """Code behind the wait for this thread's copies."""
 
     def begin(self, s: Lines, tile: TensorTile, kind: str) -> None:
-        """Code before the next copies."""
+        """Code before the next copies, which may begin to multiply."""
 
     def end(self, s: Lines, tile: TensorTile, kind: str) -> None:
-        """Code that adds the products of the stage at ``from_`` to the sums."""
+        """Code behind the next copies. The products of the stages from ``from_`` on have begun, or are in the sums."""
 
     def finish(self, s: Lines, tile: TensorTile) -> None:
         """Code that sets the first pixel ``p0`` and map ``m0`` whose sum the thread has, from those of the block."""
@@ -127,38 +128,44 @@ def emit_sums(s: Lines, product: Product, in_parts: bool = False) -> None:
 def emit_ring(
     s: Lines, tile: TensorTile, kind: str, way: Way, fetch: tuple[Callable[[], None], Callable[[], None]]
 ) -> None:
-    """Code that multiplies ``own`` steps, which come to a ring of stages in shared memory.
+    """Code that multiplies ``own`` steps, which come to a ring of stages in shared memory; ``own`` is a multiple of
+    ``tile.together``.
 
     fetch: emits what sets ``own``, the block's first pixel ``p0`` and map ``m0``, and what of each step thread ``t``
     copies; emits its copies of the next step to the stage at ``to``. What the loop carries from step to step has 32
     bits, but for addresses.
     """
-    (place, copies), last = fetch, (tile.stages - 1) * tile.stage
+    (place, copies), together = fetch, tile.together
+    turn, last = together * tile.stage, (tile.stages - together) * tile.stage
+
+    def copy_turn(to: str) -> None:
+        for step in range(together):
+            s(f"to = {to}" if step == 0 else f"to = to + {tile.stage}")
+            copies()
+
     s(f"ring = shared({tile.ring // 4})")
     s("t = i64(thread())")
     place()
     way.arrange(s, tile)
     way.zeros(s, tile, kind)
-    for stage in range(tile.ahead):
+    for stage in range(0, tile.ahead, together):
         with s.block(f"if {stage} < own:"):
-            s(f"to = ring + {stage * tile.stage}")
-            copies()
+            copy_turn(f"ring + {stage * tile.stage}")
         s("commit()")
     s(f"stage, ahead, left = i32(0), i32({tile.ahead * tile.stage}), i32(own)")
     with s.block("while left > 0:"):
-        s(f"wait({tile.ahead - 1})")
+        s(f"wait({tile.ahead // together - 1})")
         way.landed(s)
         s("barrier()")
         s("from_ = ring + stage")
         way.begin(s, tile, kind)
         with s.block(f"if left > {tile.ahead}:"):
-            s("to = ring + ahead")
-            copies()
+            copy_turn("ring + ahead")
         s("commit()")
         way.end(s, tile, kind)
         for name in ("stage", "ahead"):
-            s(f"{name} = i32({name} + {tile.stage} if {name} < {last} else 0)")
-        s("left = i32(left - 1)")
+            s(f"{name} = i32({name} + {turn} if {name} < {last} else 0)")
+        s(f"left = i32(left - {together})")
     way.finish(s, tile)
 
 

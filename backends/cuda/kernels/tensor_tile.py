@@ -40,6 +40,8 @@ class TensorTile:
 
     by: ClassVar[str] = "mma"
     """The instruction, in specs."""
+    together: ClassVar[int] = 1
+    """Steps from barrier to barrier; stages are a multiple, and sums are filled up to one."""
 
     @property
     def threads(self) -> int:
@@ -60,6 +62,11 @@ class TensorTile:
     def ahead(self) -> int:
         """Steps by which copies run ahead of the products."""
         return self.stages - 1
+
+    def steps(self, steps: int, parts: int = 1) -> int:
+        """Steps of each of some parts of a sum."""
+        turns = -(-steps // self.together)
+        return -(-turns // parts) * self.together
 
     @property
     def sums(self) -> list[str]:
@@ -95,7 +102,7 @@ class TensorTile:
         """Predicted clocks of a product cut into so many parts."""
         size = size_of(problem)
         blocks = -(-size.pixels // self.pixels) * -(-size.maps // self.maps) * size.groups * parts
-        each, steps = self.resident(target), -(-size.steps // parts)
+        each, steps = self.resident(target), self.steps(size.steps, parts)
         rounds = -(-blocks // (target.processors * each))
         beside = min(each, -(-blocks // target.processors))
         products = beside * self.pixels * self.maps * (ROW // 2) / self.rate(target)

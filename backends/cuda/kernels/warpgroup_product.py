@@ -4,8 +4,9 @@ In shared memory the first pieces of all pixels, or maps, lie one behind the oth
 are the 128 bytes that the instruction takes at once: nothing has to be exchanged for the sake of banks, and blocks of
 neighbouring pixels lie as in an image.
 
-The products of a step are under way while the next step is waited for. Copies therefore go to the stage that was read
-two steps before: behind the barrier, everybody has waited for its products.
+The products of two steps are under way while the next two are waited for, so that barriers and fences cost nothing.
+Copies therefore go to the stages that were read two barriers before: behind the barrier, everybody has waited for their
+products.
 """
 
 from __future__ import annotations
@@ -42,14 +43,15 @@ def landed(s: Lines) -> None:
 
 
 def begin(s: Lines, tile: TensorTile, kind: str) -> None:
-    """Code that begins to add the products of the stage at ``from_`` to the sums."""
-    for k in range(PIECES // 2):
+    """Code that begins to add the products of the stages from ``from_`` on to the sums."""
+    places = [(step * tile.stage, 2 * k) for step in range(tile.together) for k in range(PIECES // 2)]
+    for i, (stage, piece) in enumerate(places):
         for name, rows in (("a", tile.pixels), ("b", tile.maps)):
-            place = f"from_ + {name}_at + {2 * k * rows * PIECE}"
-            s(f"{name}{k} = descriptor({place}, {rows * PIECE}, {EIGHT})")
+            place = f"from_ + {name}_at + {stage + piece * rows * PIECE}"
+            s(f"{name}{i} = descriptor({place}, {rows * PIECE}, {EIGHT})")
     s("wgmma_fence()")
-    for k in range(PIECES // 2):
-        s(f"sums = wgmma_{kind}(sums, a{k}, b{k})")
+    for i in range(len(places)):
+        s(f"sums = wgmma_{kind}(sums, a{i}, b{i})")
     s("wgmma_commit()")
 
 

@@ -20,11 +20,12 @@ class WarpgroupTile(TensorTile):
     """``pixels`` x ``maps`` results a block, 16 x ``warp_maps`` of them a warp, 64 x ``warp_maps`` four warps."""
 
     by = "wgmma"
+    together = 2
 
     @property
     def ahead(self) -> int:
-        """The products of two steps may be under way."""
-        return self.stages - 2
+        """The products from two barriers on may be under way."""
+        return self.stages - 2 * self.together
 
     def rate(self, target: CudaTarget) -> float:
         """That of ``wgmma``."""
@@ -35,12 +36,12 @@ class WarpgroupTile(TensorTile):
 
 
 TILES = (
-    WarpgroupTile(256, 128, 16, 128, 6),
-    WarpgroupTile(128, 256, 16, 128, 6),
+    WarpgroupTile(256, 128, 16, 128, 8),
+    WarpgroupTile(128, 256, 16, 128, 8),
     WarpgroupTile(128, 128, 16, 128, 6),
-    WarpgroupTile(256, 64, 16, 64, 6),
-    WarpgroupTile(128, 64, 16, 64, 6),
-    WarpgroupTile(64, 128, 16, 128, 5),
+    WarpgroupTile(256, 64, 16, 64, 8),
+    WarpgroupTile(128, 64, 16, 64, 8),
+    WarpgroupTile(64, 128, 16, 128, 6),
     WarpgroupTile(64, 64, 16, 64, 8),
 )
 """Larger ones have no room for their sums in registers: 128 a thread, 512 threads."""

@@ -50,7 +50,7 @@ def test_fc_and_epilogue(parts: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 # what is taken out of the kernel or weakened, and what the emulator says
 MISTAKES = [
-    (r"\bwait\(3\)", "wait(4)", "under way"),
+    (r"\bwait\(1\)", "wait(2)", "under way"),
     (r"publish\(\)", "None", "not published"),
     (r"barrier\(\)", "None", "without a barrier|not published, with a barrier"),
     (r"wgmma_fence\(\)", "None", "without a fence"),
@@ -58,7 +58,7 @@ MISTAKES = [
     (r"wgmma_wait\(sums, 1\)", "wgmma_wait(sums, 2)", "products under way read"),
     (r"wgmma_wait\(sums, 0\)", "sums", "touches sums while products are under way"),
     (r"if left > 4:", "if left > 3:", "outside of what was allocated|under way"),
-    (r"ahead, left = i32\(0\), i32\((\d+)\)", r"ahead, left = i32(0), i32(\1 + STAGE)", "under way"),
+    (r"ahead, left = i32\(0\), i32\((\d+)\)", r"ahead, left = i32(0), i32(\1 + TURN)", "under way"),
 ]
 
 
@@ -73,7 +73,7 @@ def test_nothing_is_too_much(old: str, new: str, message: str, monkeypatch: pyte
     plan = emulated_plan(ops, inputs, "y", weights, precision={"*": "float16", "y": "float16"})
     sources = {spec.name: source for spec, source in plan.kernels.items()}
     (spec,) = (k for k in plan.kernels if k.template == "conv_tensor")
-    text, count = re.subn(old, new.replace("STAGE", str(tile.stage)), sources[spec.name])
+    text, count = re.subn(old, new.replace("TURN", str(2 * tile.stage)), sources[spec.name])
     assert count == 1
     plan.code.card = EmulatedCard({**sources, spec.name: text}.__getitem__)
     with pytest.raises(Fault, match=message):

@@ -34,16 +34,16 @@ def test_bytes() -> None:
 
 
 def check(spec: KernelSpec, source: str, tile: WarpgroupTile, name: str) -> None:
-    """Two products in the loop, copies ahead and in it; what the compiler says when it adds waits is not there."""
+    """Four products in the loop, copies ahead and in it; what the compiler says when it adds waits is not there."""
     cubin = compiled(TARGET, spec, source)
     assert cubin.stack == cubin.spilled == cubin.serialized == 0
     assert cubin.registers <= REGISTERS
     assert cubin.shared == tile.ring == spec.shared > 48 << 10
     found = instructions(cubin.code)
-    assert found[name] == 2
+    assert found[name] == 4
     assert found["WARPGROUP"] == 3  # one fence, a wait in the loop, one behind it
     each = -(-4 * tile.pixels // tile.threads) + -(-4 * tile.maps // tile.threads)
-    assert found["LDGSTS"] == each * (tile.ahead + 1)
+    assert found["LDGSTS"] == each * (tile.ahead + tile.together)
     assert found["HMMA"] == found["IMMA"] == found["LDSM"] == found["STL"] == found["LDL"] == 0
 
 
