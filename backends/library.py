@@ -78,6 +78,10 @@ class RuleLibrary(Generic[T]):
         told = (rule.why_not(call, self.target) for rule in self._rules_for(call) if rule.why_not is not None)
         return next((reason for reason in told if reason), "")
 
+    def why_no_library(self, call: Call) -> str:
+        """Why no vendor's library does a call that one is asked for."""
+        return f"no library is asked for operators on {self.target.name}"
+
     def _refusal(self, call: Call, known: bool) -> str:
         node = call.node
         types = ", ".join(str(v.type) if v is not None else "-" for v in node.operands)

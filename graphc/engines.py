@@ -38,6 +38,11 @@ def engine_requests(engine: Engine, is_card: bool) -> dict[str, str]:
     return found
 
 
+def without_measuring(requests: Mapping[str, str]) -> dict[str, str]:
+    """The requests as they are looked at where nothing is timed: with ``auto``, all that a library does."""
+    return {name: CUDNN if word == AUTO else word for name, word in requests.items()}
+
+
 def measured(requests: Mapping[str, str], build: Callable[[Mapping[str, str]], Plan]) -> dict[str, str]:
     """The requests with ``auto`` replaced by those for the blobs that a library computes in less time.
 

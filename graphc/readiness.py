@@ -7,13 +7,16 @@ from dataclasses import dataclass, field
 
 from graphc.backends.cuda.target import is_cuda
 from graphc.compiler import optimise
+from graphc.engines import AUTO, Engine, engine_requests, without_measuring
 from graphc.frontends.netdef import Source, import_net, read_net
 from graphc.frontends.netdef.order import require_order
 from graphc.frontends.netdef.validate import check
 from graphc.input_shapes import assume_input_shapes
-from graphc.ir import Call, Graph, GraphcError, TensorType, UnsupportedError
+from graphc.ir import Call, Graph, GraphcError, Node, TensorType, UnsupportedError
+from graphc.ir.engine import DEFAULT
 from graphc.ir.ops.unsupported import require_runnable
 from graphc.kernel_code import TargetLibrary
+from graphc.passes.choose_engines import Asked, choose_engines
 from graphc.passes.place_devices import Stay, place_devices
 from graphc.passes.segments import is_host
 from graphc.plan import Plan
@@ -22,19 +25,23 @@ from graphc.targets import beside, find, library_for, machine_code
 
 COLUMNS = ("operator", "blob", "reason", "remedy")
 """Of the table of what stays on the CPU."""
+ASKED = ("operator", "blob", "library", "reason")
+"""Of the table of what libraries are asked for; either a library does it, or there is a reason why none does."""
 
 
 @dataclass
 class Readiness:
     """operators: how often each type occurs. problems: one text each. notes: decisions of the importer.
 
-    on_cpu: for a card, the operators that stay on the CPU: operator, blob, reason, remedy.
+    on_cpu: for a card, the operators that stay on the CPU: operator, blob, reason, remedy. asked: the operators that
+    libraries are asked for: operator, blob, library, reason why none does it.
     """
 
     operators: dict[str, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     on_cpu: list[tuple[str, str, str, str]] = field(default_factory=list)
+    asked: list[tuple[str, str, str, str]] = field(default_factory=list)
     reached: str = "read"
 
     @property
@@ -49,6 +56,7 @@ class Readiness:
             "reached": self.reached,
             **{k: getattr(self, k) for k in ("operators", "problems", "notes")},
             "on_cpu": [dict(zip(COLUMNS, row)) for row in self.on_cpu],
+            "asked": [dict(zip(ASKED, row)) for row in self.asked],
         }
 
     def __str__(self) -> str:
@@ -58,6 +66,9 @@ class Readiness:
         if self.on_cpu:
             lines += [f"operators that stay on the CPU: {len(self.on_cpu)}"]
             lines += [f"  {line}" for line in aligned([COLUMNS, *self.on_cpu])]
+        if self.asked:
+            lines += [f"operators that a library does: {sum(bool(row[2]) for row in self.asked)} of {len(self.asked)}"]
+            lines += [f"  {line}" for line in aligned([ASKED, *self.asked])]
         lines += [f"problem: {p}" for p in self.problems]
         verdict = (
             "ready: the net compiles" if self.ok else f"{len(self.problems)} problems; reached stage: {self.reached}"
@@ -65,9 +76,17 @@ class Readiness:
         return "\n".join([*lines, verdict])
 
 
-def readiness(predict_net: Source, init_net: Source | None, inputs: Mapping[str, TensorType], target: str) -> Readiness:
-    """Check a net as far as it goes. Raises ``GraphcError`` only for files that are no nets and unknown targets."""
+def readiness(
+    predict_net: Source,
+    init_net: Source | None,
+    inputs: Mapping[str, TensorType],
+    target: str,
+    engine: Engine = DEFAULT,
+) -> Readiness:
+    """Check a net as far as it goes. Raises ``GraphcError`` only for files that are no nets, unknown targets and
+    engines, and an engine on a target that has none."""
     machine = find(target)
+    requests = engine_requests(engine, is_cuda(target))
     predict, init = read_net(predict_net), read_net(init_net) if init_net is not None else None
     if init is not None:
         require_order(predict, init)
@@ -87,6 +106,13 @@ def readiness(predict_net: Source, init_net: Source | None, inputs: Mapping[str,
             serves_all = find(beside(target)) if is_cuda(target) else machine
             report.problems += [_open_problem(open_inputs), *_without_kernel(graph, library_for(serves_all))]
             return report
+        if requests:
+            found = choose_engines(graph, library_for(machine), without_measuring(requests))
+            report.asked = [_asked_row(asked) for asked in found]
+            if AUTO in requests.values():
+                report.notes.append(
+                    "auto: of what a library does, compiling keeps what it does in less time on the card"
+                )
         if is_cuda(target):
             report.on_cpu = [_row(stay) for stay in place_devices(graph, library_for(machine))]
         Plan.build(graph, library_for(machine), 1, machine_code(library_for(machine), beside=beside(target)))
@@ -99,10 +125,18 @@ def readiness(predict_net: Source, init_net: Source | None, inputs: Mapping[str,
 
 
 def _row(stay: Stay) -> tuple[str, str, str, str]:
-    """A line of the table: the operator as the net has it, and the blob that it computes."""
-    origins = ", ".join(dict.fromkeys(o.op_type for o in stay.node.location.origins)) or stay.node.op
-    blob = stay.node.results[0].name if stay.node.results else ""
-    return origins, blob, stay.reason, stay.remedy
+    """A line of the table."""
+    return (*_named(stay.node), stay.reason, stay.remedy)
+
+
+def _asked_row(asked: Asked) -> tuple[str, str, str, str]:
+    return (*_named(asked.node), asked.library, asked.reason)
+
+
+def _named(node: Node) -> tuple[str, str]:
+    """The operator as the net has it, and the blob that it computes."""
+    origins = ", ".join(dict.fromkeys(o.op_type for o in node.location.origins)) or node.op
+    return origins, node.results[0].name if node.results else ""
 
 
 def _open_problem(names: list[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from graphc.ir import Call, Graph, GraphcError, LoweringError, Node
@@ -27,9 +28,23 @@ class Kernels(Protocol):
     def choose(self, call: Call) -> Choice:
         """Some kernel, or call of a library; raises ``LoweringError`` where there is none."""
 
+    def why_no_library(self, call: Call) -> str:
+        """Why no library does a call that one is asked for."""
 
-def choose_engines(graph: Graph, card: Kernels, requests: Mapping[str, str]) -> None:
+
+@dataclass(frozen=True)
+class Asked:
+    """A node that a library is asked for. library: that does it; empty where none does, for this reason."""
+
+    node: Node
+    library: str
+    reason: str = ""
+
+
+def choose_engines(graph: Graph, card: Kernels, requests: Mapping[str, str]) -> list[Asked]:
     """Give nodes the attribute ``chosen_engine`` where an engine is asked for and does them, in place.
+
+    All nodes that it is asked for, with what does them, or why nothing does.
 
     requests: by the blob that an operator computes, ``CUDNN`` or ``default``; under ``*`` for all others, where
     ``net`` asks for what the NetDef names. What the engine does not do keeps its generated kernel, unless it was asked
@@ -37,34 +52,44 @@ def choose_engines(graph: Graph, card: Kernels, requests: Mapping[str, str]) -> 
     engine does not do.
     """
     _require_known(graph, requests)
+    found = []
     with types_restored(graph):
         assume_sizes(graph)
         for node in graph.nodes:
             name = next((r.name for r in node.results if r.name in requests), ALL)
-            if _is_wanted(node, requests.get(name, DEFAULT)) and not _take(node, card) and name != ALL:
-                raise LoweringError(f"{node.location}: the engine {CUDNN} does not do '{name}'", SERVED)
+            if _is_wanted(node, requests.get(name, DEFAULT)):
+                found.append(_ask(node, card))
+                if found[-1].reason and name != ALL:
+                    raise LoweringError(
+                        f"{node.location}: the engine {CUDNN} does not do '{name}': {found[-1].reason}", SERVED
+                    )
+    return found
 
 
 def _is_wanted(node: Node, request: str) -> bool:
     return request == CUDNN or (request == NET and prefers(node, CUDNN))
 
 
-def _take(node: Node, card: Kernels) -> bool:
+def _ask(node: Node, card: Kernels) -> Asked:
     """Choose the engine for a node if it does it."""
+    if wants_host(node):
+        return Asked(node, "", "it is on the CPU")
+    if not all(v is None or v.type.is_static for v in (*node.operands, *node.results)):
+        return Asked(node, "", "its sizes are not known")
     node.attrs[CHOSEN] = CUDNN.encode()
-    static = all(v is None or v.type.is_static for v in (*node.operands, *node.results))
-    if static and not wants_host(node) and _is_served(node, card):
-        return True
+    library = _library_of(node, card)
+    if library:
+        return Asked(node, library)
     del node.attrs[CHOSEN]
-    return False
+    return Asked(node, "", card.why_no_library(Call(node)))
 
 
-def _is_served(node: Node, card: Kernels) -> bool:
+def _library_of(node: Node, card: Kernels) -> str:
     try:
         spec = card.choose(Call(node)).spec
     except LoweringError:
-        return False
-    return spec is not None and bool(spec.library)
+        return ""
+    return "" if spec is None else spec.library
 
 
 def _require_known(graph: Graph, requests: Mapping[str, str]) -> None:

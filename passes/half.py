@@ -28,10 +28,11 @@ class Half(Pass):
     requests: ``name:precision;...`` by the blob that an operator computes, or its name; ``float`` keeps one out.
     matrices: the target multiplies halves that are computed: MatMul and BatchMatMul of two computed operands, too.
     Handles what the table of ``passes/half_rule.py`` covers: Conv with constant weights and a blocked result, FC with
-    constant weights, both of 16 maps or more, products of computed ``matrices`` that are halves or large; pools,
-    pointwise operators and views that read the result of such a one, Concat of nothing else. A Conv or FC with few weights whose result nobody of these reads stays float32 unless
-    it is requested: errors made last are the largest part of an answer's. Refuses everything else (softmax, losses,
-    normalisation that is not folded, LRN, resizing), which stays float32; so do biases, inputs and outputs.
+    constant weights, both of 16 maps or more; products of computed ``matrices`` that are halves or large; pools,
+    pointwise operators and views that read the result of such a one, Concat of nothing else. A Conv or FC with few
+    weights whose result nobody of these reads stays float32 unless it is requested: errors made last are the largest
+    part of an answer's. Refuses everything else (softmax, losses, normalisation that is not folded, LRN, resizing),
+    which stays float32; so do biases, inputs and outputs.
     ``g.convert`` stands where precisions meet, unless the operator before can write the other one itself. Weights in
     bfloat16 are rounded so that the errors of a map cancel (``passes/half_weights.py``).
     Raises ``GraphcError`` for a request that names no operator, or one that the rule does not cover.

@@ -8,8 +8,18 @@ from pathlib import Path
 import click
 
 from graphc.backends.cuda.target import is_cuda
-from graphc.cli.options import init_option, input_option, level_options, max_memory_option, parse_inputs, target_option
+from graphc.cli.options import (
+    engine_option,
+    init_option,
+    input_option,
+    level_options,
+    max_memory_option,
+    parse_engines,
+    parse_inputs,
+    target_option,
+)
 from graphc.compiler import chosen_pipeline, compile_graph, import_model, input_types
+from graphc.engines import Engine, engine_requests, without_measuring
 from graphc.input_shapes import assume_input_shapes
 from graphc.ir import FileError, Graph, GraphcError, PlanError
 from graphc.ir.dot import graph_dot
@@ -25,6 +35,7 @@ from graphc.ir.svg import graph_html, graph_svg
 from graphc.memory import PlanMemory, plan_memory
 from graphc.memory_text import memory_notes, memory_table
 from graphc.passes import Pass, run_pipeline
+from graphc.passes.choose_engines import choose_engines
 from graphc.passes.place_devices import place_devices
 from graphc.plan import Plan, load
 from graphc.tables import commented, graph_table, printable
@@ -32,6 +43,8 @@ from graphc.targets import find, library_for
 from graphc.tuning_text import tiling_lines
 
 FORMATS = ("text", "dot", "svg", "html", "json")
+ENGINE_STAGES = ("optimised", "scheduled", "kernels")
+"""Those behind the choice of engines."""
 STAGES = ("imported", "typed", "optimised", "scheduled", "kernels")
 
 
@@ -40,6 +53,7 @@ STAGES = ("imported", "typed", "optimised", "scheduled", "kernels")
 @init_option
 @input_option
 @target_option
+@engine_option
 @level_options
 @click.option("--stage", type=click.Choice(STAGES), help="Default: typed for nets, optimised for plans.")
 @click.option("--after", metavar="PASS", help="The graph after this pass, e.g. fold_batch_norm.")
@@ -52,6 +66,7 @@ def dump(
     init_net: str | None,
     inputs: tuple[str, ...],
     target: str,
+    engines: tuple[str, ...],
     level: int,
     stage: str | None,
     after: str | None,
@@ -67,6 +82,7 @@ def dump(
     \b
     graphc dump predict_net.pb --init init_net.pb --input data=1,3,227,227
     graphc dump predict_net.pb --init init_net.pb --after fuse_epilogue --format svg -o net.svg
+    graphc dump predict_net.pb --init init_net.pb --target cuda:sm_90a --engine CUDNN --stage scheduled
     graphc dump plan.pkl --stage kernels
     graphc dump plan.pkl --memory -o arena.html
     graphc dump predict_net.pb --init init_net.pb --memory --max-memory 2M
@@ -76,14 +92,17 @@ def dump(
         raise click.UsageError("--memory is of the finished schedule: without --stage, --after and --format dot")
     if max_memory and (not memory or _is_plan(file)):
         raise click.UsageError("--max-memory is for nets, together with --memory")
+    engine = parse_engines(engines)
+    if engine and (_is_plan(file) or not (memory or stage in ENGINE_STAGES)):
+        raise click.UsageError(f"--engine is for nets, with --memory or --stage {', '.join(ENGINE_STAGES)}")
     if memory:
         graph = None if _is_plan(file) else _read(file, init_net, inputs)
-        plan = _compile(graph, level, target, max_memory) if graph else _bound(file, inputs)
+        plan = _compile(graph, level, target, engine, max_memory) if graph else _bound(file, inputs)
         text = show_memory(plan_memory(plan), Path(file).name, form)
     elif _is_plan(file):
         text = _dump_plan(load(file), stage or "optimised", form, after)
     else:
-        text = _dump_net(file, init_net, inputs, target, level, stage or "typed", after, form)
+        text = _dump_net(file, init_net, inputs, (target, engine), level, stage or "typed", after, form)
     if output:
         try:
             Path(output).write_text(text + "\n", encoding="utf-8")
@@ -107,9 +126,9 @@ def _bound(file: str, inputs: tuple[str, ...]) -> Plan:
     return plan
 
 
-def _compile(graph: Graph, level: int, target: str, max_memory: str | None = None) -> Plan:
+def _compile(graph: Graph, level: int, target: str, engine: Engine, max_memory: str | None = None) -> Plan:
     """The plan without machine code, which nothing here needs."""
-    return compile_graph(graph, level=level, target=target, max_memory=max_memory, prepare=False)
+    return compile_graph(graph, level=level, target=target, engine=engine, max_memory=max_memory, prepare=False)
 
 
 def _is_plan(file: str) -> bool:
@@ -143,21 +162,25 @@ def _dump_net(
     file: str,
     init_net: str | None,
     inputs: tuple[str, ...],
-    target: str,
+    machine: tuple[str, Engine],
     level: int,
     stage: str,
     after: str | None,
     form: str,
 ) -> str:
+    target, engine = machine
     graph = _read(file, init_net, inputs)
     if stage != "imported" and graph.stage == "imported":
         assume_input_shapes(graph)
     if stage in ("scheduled", "kernels"):
-        return _show_schedule(_compile(graph, level, target), stage, form)
+        return _show_schedule(_compile(graph, level, target, engine), stage, form)
     if after:
         run_pipeline(graph, _up_to(chosen_pipeline(None, level, find(target)), after))
     elif stage == "optimised":
         run_pipeline(graph, chosen_pipeline(None, level, find(target)))
+        requests = without_measuring(engine_requests(engine, is_cuda(target)))
+        if requests:
+            choose_engines(graph, library_for(find(target)), requests)
         if is_cuda(target):
             place_devices(graph, library_for(find(target)))
     elif stage == "typed" and graph.stage == "imported":

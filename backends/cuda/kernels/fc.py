@@ -79,7 +79,7 @@ def emit(spec: KernelSpec, target: CudaTarget) -> str:
 
 
 def _choose(call: Call, target: CudaTarget) -> Choice | None:
-    if not is_floating(call) or not call.is_weight(1) or (call.has(2) and not call.is_weight(2)):
+    if not is_floating(call) or not call.is_weight(1) or (call.has(2) and not _is_plain_bias(call)):
         return None
     kind, weights, g = code_of(call.type(0)), elements(call, 1), product_of(call)
     if kind != code_of(call.type(1)):
@@ -94,6 +94,11 @@ def _choose(call: Call, target: CudaTarget) -> Choice | None:
         return None
     spec = conv.make_spec(tiling.tile, (1, 1), call.has(2), Epilogue.of_call(call))
     return Choice("fc", spec, {} if matrix is None else {1: conv.pack(matrix, 1, tiling.tile)}, 1.0)
+
+
+def _is_plain_bias(call: Call) -> bool:
+    """The bias is a weight in float32."""
+    return call.is_weight(2) and code_of(call.type(2)) == "f4"
 
 
 def _has_few_rows(g: Product, kind: str) -> bool:

@@ -32,7 +32,7 @@ NAMES = (
 def emit(spec: KernelSpec, target: CudaTarget) -> str:
     """Source of ``gemm{x_along, w_along}``; parameters: ``NAMES``, the bias, those of the epilogue.
 
-    x_along, w_along: whether neighbouring threads load along the sum. x, w, y: codes of operands and result.
+    x_along, w_along: whether neighbouring threads load along the sum. x, w, extra, y: codes of operands, bias, result.
     """
     s, tile, epilogue = Lines(), TILE, Epilogue.of_spec(spec)
     loads = {name: f"ld_{spec[name]}({name}, {{}})" for name in ("x", "w")}
@@ -56,7 +56,7 @@ def emit(spec: KernelSpec, target: CudaTarget) -> str:
             s("barrier()")
             emit_products(s, tile)
             s("barrier()")
-        _store(s, tile, epilogue, bool(bias), str(spec["y"]))
+        _store(s, tile, epilogue, str(spec["extra"]) if bias else "", str(spec["y"]))
     return s.text()
 
 
@@ -74,7 +74,7 @@ def _fetch(s: Lines, to: str, width: int, along: int, bounds: tuple[str, str], l
         s(f"sst({to}, row * {width} + lane, v)")
 
 
-def _store(s: Lines, tile: Tile, epilogue: Epilogue, bias: bool, code: str) -> None:
+def _store(s: Lines, tile: Tile, epilogue: Epilogue, bias: str, code: str) -> None:
     per_row = tile.pixels // tile.own_pixels
     s(f"n = n0 + rest(t, {per_row}) * 4")
     for i in range(tile.own_maps):
@@ -82,7 +82,7 @@ def _store(s: Lines, tile: Tile, epilogue: Epilogue, bias: bool, code: str) -> N
         for j in range(tile.own_pixels):
             with s.block(f"if (m < rows) & (n + {j} < columns):"):
                 s(f"column = n + {j}")
-                s(f"v = c{i}_{j}" + (" + ld_f4(bias, column)" if bias else ""))
+                s(f"v = c{i}_{j}" + (f" + ld_{bias}(bias, column)" if bias else ""))
                 s("place = (batch * rows + m) * columns + column")
                 s(f"st_{code}(y, place, {epilogue.apply(s, 'v', 'column', ['place'] * len(epilogue.same))})")
 
@@ -97,6 +97,7 @@ def choose(call: Call, target: CudaTarget) -> Choice | None:
     bias = call.node.op.startswith("FC") and call.has(2)
     along = {"x_along": int(g.a_step == 1), "w_along": int(g.b_row == 1)}
     types = {"x": call.type(0), "w": call.type(1), "y": call.node.results[0].type}
+    types |= {"extra": call.type(2)} if bias else {}
     codes = {name: code_of(type) for name, type in types.items()}
     spec = KernelSpec.make("gemm", bias=int(bias), threads=TILE.threads, **along, **codes, **epilogue.static())
     return Choice("gemm", spec, cost=2.0)  # FC on weights has a rule of its own, which comes before this one

@@ -21,8 +21,9 @@ from graphc.backends.cuda.kernels.library_ending import (
     bare_bytes,
     bare_result,
     emit,
+    ending_refused,
     finish,
-    takes,
+    is_asked,
 )
 from graphc.backends.cuda.kernels.relayout import relayout
 from graphc.backends.cuda.kernels.typed import code_of, itemsize, stored
@@ -45,19 +46,32 @@ def _of_one_kind(call: Call) -> str | None:
     return codes.pop() if len(codes) == 1 else None
 
 
+def refused(call: Call) -> str:
+    """Why cuDNN does not do a convolution; nothing where it does."""
+    reason = ending_refused(call, _known(call))
+    c = None if reason else ConvCall.read(call, (4,), window)
+    if c is None:
+        return reason or "it is no convolution of images with a plain window"
+    if _of_one_kind(call) is None:
+        return "its input, weights and result are of different element types"
+    if not c.constant:
+        return "its weights are computed"
+    if 0 in (*c.shape, *c.result):
+        return "it has no elements"
+    return "its padding is negative" if min(c.window.pads) < 0 else ""
+
+
 def _choose(call: Call, target: CudaTarget) -> Choice | None:
-    known = _known(call)
-    c = ConvCall.read(call, (4,), window) if takes(call, known) else None
-    kind = _of_one_kind(call) if c else None
-    if c is None or kind is None or not c.constant or 0 in (*c.shape, *c.result) or min(c.window.pads) < 0:
+    if not is_asked(call) or refused(call):
         return None
+    known, kind, has_bias = _known(call), code_of(call.type(0)), call.has(2)
     relu = RELU in known and Epilogue.of_call(call).text == RELU
-    kinds = ",".join([kind] * (4 if c.has_bias else 3))
-    choice = Choice("library_conv", library_spec(CONVOLUTION, kinds, bias=c.has_bias, relu=relu), {}, FIRST)
-    weights, bias = elements(call, 1), elements(call, 2) if c.has_bias else None
+    kinds = ",".join([kind] * (4 if has_bias else 3))
+    choice = Choice("library_conv", library_spec(CONVOLUTION, kinds, bias=has_bias, relu=relu), {}, FIRST)
+    weights, bias = elements(call, 1), elements(call, 2) if has_bias else None
     if kind != "f4" and weights is not None:
         choice.packed[1] = stored(weights.transpose(0, 2, 3, 1), kind)
-    if kind != "f4" and bias is not None:
+    if bias is not None and code_of(call.type(2)) != kind:
         choice.packed[2] = stored(bias, kind)
     return choice
 
@@ -136,5 +150,6 @@ def _image(view: View, kind: str) -> Operand:
     return Operand(kind, view.type.static_shape, image_strides(view), view.address)
 
 
-RULES = (Rule("library_conv", ("Conv", "Conv2D"), _choose, _needs, _bind, half=True),)
+OPS = ("Conv", "Conv2D")
+RULES = (Rule("library_conv", OPS, _choose, _needs, _bind, half=True),)
 TEMPLATES = (Template(CONVOLUTION, emit),)

@@ -15,6 +15,8 @@ from graphc.ir.schedule import Address, KernelSpec, Step, View
 
 NOTHING, RELU = "y=x0", "y=max(0.0,x0)"
 """The texts of the epilogues that libraries know."""
+ENDINGS = {NOTHING: "a bias", RELU: "a bias and a Relu"}
+"""What these are, for people."""
 FIRST = -1.0
 """The cost of what was asked for: below that of every kernel."""
 
@@ -24,15 +26,26 @@ def emit(spec: KernelSpec, target: CudaTarget) -> str:
     return f"# the library {spec.library} does this\n"
 
 
-def takes(call: Call, known: Sequence[str]) -> bool:
-    """A library is asked for the call, and does it, its epilogue's text being one of the known.
+def is_asked(call: Call) -> bool:
+    """A user asks a library for the call."""
+    return chosen_engine(call.node) == CUDNN
+
+
+def ending_refused(call: Call, known: Sequence[str]) -> str:
+    """Why a library does not do the call for its element types or its epilogue, whose text is none of the known; else
+    nothing.
 
     A kernel of graphc's does any other epilogue behind it, in float32: rounded to halves before it would be another
     result.
     """
-    if chosen_engine(call.node) != CUDNN or not is_floating(call):
-        return False
-    return Epilogue.of_call(call).text in known or is_float32(call)
+    if not is_floating(call):
+        return "not all of its operands are float32 or, in half precision, halves"
+    text = Epilogue.of_call(call).text
+    if text in known or is_float32(call):
+        return ""
+    return (
+        f"in halves a library does no more behind it than {' or '.join(ENDINGS[k] for k in known)}, here it is {text}"
+    )
 
 
 def bare_bytes(call: Call, known: Sequence[str]) -> int:

@@ -12,8 +12,9 @@ from graphc.backends.cuda.kernels.library_ending import (
     bare_bytes,
     bare_result,
     emit,
+    ending_refused,
     finish,
-    takes,
+    is_asked,
 )
 from graphc.backends.cuda.kernels.typed import code_of, stored
 from graphc.backends.cuda.rules import Rule, Template
@@ -29,29 +30,43 @@ ROOM = 32 << 20
 KNOWN = (NOTHING, RELU)
 
 
+def refused(call: Call) -> str:
+    """Why cublasLt does not do a product; nothing where it does.
+
+    A result in float32 of operands in halves is what it does, too. It reads a bias in the result's type: one of another
+    type has to be a weight, which is stored in it.
+    """
+    reason = ending_refused(call, KNOWN)
+    if reason:
+        return reason
+    values = [v for v in (*call.node.operands, *call.node.results) if v is not None]
+    if any(v.type.layout.block > 1 for v in values):
+        return "a value lies in blocks of channels"
+    if not all(v.type.size for v in values):
+        return "a value has no elements"
+    a, b, y = (code_of(t) for t in (call.type(0), call.type(1), call.node.results[0].type))
+    if a != b or y not in (a, "f4"):
+        return "its operands are of different element types, or the result is of another one"
+    if _has_bias(call) and code_of(call.type(2)) != y and elements(call, 2) is None:
+        return "its bias is computed, in another element type than the result"
+    return "" if product_of(call).regular else "its matrices lie at no constant distances"
+
+
 def _choose(call: Call, target: CudaTarget) -> Choice | None:
-    kinds = _kinds(call) if takes(call, KNOWN) else None
-    if kinds is None or product_of(call).regular is None:
+    if not is_asked(call) or refused(call):
         return None
-    spec = library_spec(PRODUCT, ",".join(kinds), bias=_has_bias(call), relu=Epilogue.of_call(call).text == RELU)
+    relu = Epilogue.of_call(call).text == RELU
+    spec = library_spec(PRODUCT, ",".join(_kinds(call)), bias=_has_bias(call), relu=relu)
     choice = Choice("library_product", spec, {}, FIRST)
     if _has_bias(call) and (bias := elements(call, 2)) is not None:
-        choice.packed[2] = stored(bias, kinds[-1])
+        choice.packed[2] = stored(bias, _kinds(call)[-1])
     return choice
 
 
-def _kinds(call: Call) -> list[str] | None:
-    """Codes of both operands, which share it, the bias if there is one, and the result, which share theirs; else None.
-
-    A result in float32 of operands in halves is what cublasLt does, too; a bias in halves has to be a weight.
-    """
-    values = [v for v in (*call.node.operands, *call.node.results) if v is not None]
-    if any(v.type.layout.block > 1 or not v.type.size for v in values):
-        return None
-    a, b, y = (code_of(t) for t in (call.type(0), call.type(1), call.node.results[0].type))
-    if a != b or y not in (a, "f4") or (_has_bias(call) and y != "f4" and not call.is_weight(2)):
-        return None
-    return [a, b, *([y] if _has_bias(call) else []), y]
+def _kinds(call: Call) -> list[str]:
+    """Codes of both operands, the bias if there is one, and the result, which share theirs."""
+    y = code_of(call.node.results[0].type)
+    return [code_of(call.type(0)), code_of(call.type(1)), *([y] if _has_bias(call) else []), y]
 
 
 def _has_bias(call: Call) -> bool:
