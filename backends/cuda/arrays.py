@@ -24,8 +24,8 @@ def _rounding(name: str) -> Any:
             return None
 
         def generate(context: Any, b: Any, signature: Any, args: Any) -> Any:
-            suffix = "f32" if value == types.float32 else "f64"
-            return NUMBA.call(b, f"llvm.{name}.{suffix}", args[0].type, *args)
+            suffix = "f" if value == types.float32 else ""
+            return NUMBA.call(b, f"__nv_{name}{suffix}", args[0].type, *args)  # NVVM knows no llvm.rint
 
         return value(value), generate
 

@@ -7,10 +7,14 @@ its own: named by its text where equal texts have equal values, else numbered.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping, Sequence
+import math
+import operator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Union
+from typing import Any, Union
+
+import numpy as np
 
 from graphc.backends.cuda.loops_flat import Flat, base_name
 from graphc.backends.cuda.loops_terms import ONE, ZERO, Poly
@@ -33,6 +37,8 @@ class Part:
 
 
 Value = Union[Poly, Part, tuple["Value", ...]]
+Size = Union[int, tuple[int, ...]]
+"""A number that is known, or the shape of an array."""
 
 
 @dataclass
@@ -75,7 +81,7 @@ class Expressions:
     variables the divisors by which they are seen as digits, each a multiple of the one before. careful: undecided tests
     are asked for. reached: nothing before has returned for certain. turned: no loop of the nest is known to be empty.
     turning: what is evaluated is a turn. fixed: arrays that nothing stores into. elements: of atoms that are elements
-    of these, which.
+    of these, which. sizes: what is known of parameters.
     """
 
     flat: Flat
@@ -89,17 +95,22 @@ class Expressions:
     names: dict[str, Value] = field(default_factory=dict)
     fixed: frozenset[str] = frozenset()
     elements: dict[str, Part] = field(default_factory=dict)
+    sizes: Mapping[str, Size] = field(default_factory=dict)
     reached: bool = True
     turned: bool = True
     turning: bool = False
     _count: int = 0
     _loops: tuple[str, ...] = ()
     _always: bool = True
+    _scope: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         for name in self.flat.params:
+            size = self.sizes.get(name)
             if name in self.numbers:
-                self.names[name] = self.atom(name, Atom(True, self.numbers[name]))
+                self.names[name] = (
+                    self.atom(name, Atom(True, self.numbers[name])) if size is None else _as_value(size) or ZERO
+                )
             else:
                 self.names[name] = Part(name)
 
@@ -195,15 +206,25 @@ class Expressions:
         if isinstance(base, Part) and node.attr == "flat":
             return Part(base.array, base.indices, True)
         if isinstance(base, Part):
-            return self.named(f"{text_of(base)}.{node.attr}", base.indices, whole=True)
+            known = self._known_attribute(base, node.attr)
+            return known if known is not None else self.named(f"{text_of(base)}.{node.attr}", base.indices, whole=True)
         return self.fresh(node.attr, [base])
+
+    def _known_attribute(self, part: Part, name: str) -> Value | None:
+        """The shape or size of an array where it is known."""
+        shape = self.sizes.get(part.array)
+        if not isinstance(shape, tuple) or part.indices:
+            return None
+        if name == "shape" and not part.flat:
+            return tuple(map(Poly.number, shape))
+        return Poly.number(math.prod(shape)) if name == "size" else None
 
     def _Subscript(self, node: ast.Subscript) -> Value:
         if isinstance(node.value, ast.Attribute) and node.value.attr == "shape":
             index = self.number(node.slice)
             base = self.value(node.value)
-            assert isinstance(base, Poly)
-            return self.named(f"{base}[{index}]", [base, index], whole=True)
+            if isinstance(base, Poly):
+                return self.named(f"{base}[{index}]", [base, index], whole=True)
         if isinstance(node.slice, ast.Slice):
             base = self.value(node.value)
             if isinstance(base, Part):
@@ -215,7 +236,9 @@ class Expressions:
             return base.at(*indices)
         if isinstance(base, tuple):
             k = indices[0].value
-            return base[k] if k is not None and -len(base) <= k < len(base) else self.fresh("one", [*base, *indices])
+            if k is not None and -len(base) <= k < len(base):
+                return base[k]
+            return self.named(f"{text_of(base)}[{indices[0]}]", [*base, *indices], all(map(self._is_integer, base)))
         whole = all(self.atoms[a].whole for a in base.atoms)
         return self.named(f"({base})[{', '.join(map(str, indices))}]", [base, *indices], whole=whole)
 
@@ -223,6 +246,8 @@ class Expressions:
         v = self.number(node.operand)
         if isinstance(node.op, ast.USub):
             return -v
+        if isinstance(node.op, ast.Not) and v.value is not None:
+            return Poly.number(int(not v.value))
         return self.named(f"{type(node.op).__name__}({v})", [v])
 
     def _BinOp(self, node: ast.BinOp) -> Value:
@@ -247,7 +272,9 @@ class Expressions:
         return all(self.atoms[a].whole for a in p.atoms)
 
     def _divided(self, a: Poly, b: Poly, kind: type[ast.operator]) -> Poly | None:
-        """Quotient or rest of the variable of a loop, or of a quotient of one, by its digits."""
+        """Quotient or rest of numbers; of the variable of a loop, or of a quotient of one, by its digits."""
+        if a.value is not None and b.value:
+            return Poly.number(a.value // b.value if kind is ast.FloorDiv else a.value % b.value)
         if b == ONE:
             return a if kind is ast.FloorDiv else ZERO
         if (exact := a.over(b)) is not None:
@@ -314,11 +341,19 @@ class Expressions:
 
     def _Compare(self, node: ast.Compare) -> Value:
         parts = [self.number(node.left), *(self.number(c) for c in node.comparators)]
+        if (decided := _compared(node.ops, [p.value for p in parts])) is not None:
+            return Poly.number(int(decided))
         ops = " ".join(type(o).__name__ for o in node.ops)
         return self.named(f"{ops}({', '.join(map(str, parts))})", parts)
 
     def _BoolOp(self, node: ast.BoolOp) -> Value:
         parts = [self.number(v) for v in node.values]
+        numbers, both = [p.value for p in parts], isinstance(node.op, ast.And)
+        if None not in numbers:
+            ends = [n for n in numbers if bool(n) is not both]
+            return Poly.number((ends or numbers)[0 if ends else -1] or 0)
+        if both and 0 in numbers:
+            return ZERO
         return self.named(f"{type(node.op).__name__}({', '.join(map(str, parts))})", parts)
 
     def _IfExp(self, node: ast.IfExp) -> Value:
@@ -364,8 +399,13 @@ class Expressions:
             return made
         if name not in self.flat.functions:
             parts = [self.as_number(v) for v in values]
+            numbers = [p.value for p in parts if p.value is not None]
+            if name in ("min", "max") and len(numbers) == len(parts) > 1:
+                return Poly.number(min(numbers) if name == "min" else max(numbers))
             whole = name in ("min", "max", "abs") and all(map(self.is_whole, parts))
             return self.named(f"{name}({', '.join(map(str, parts))})", parts, whole)
+        if (found := self._run(name, values)) is not None:
+            return found
         reads = [p for i, v in enumerate(values) if i in self.flat.reads[name] for p in _parts(v)]
         for part in reads:
             self.touches.append(Touch(part.array, None, False, False, self._loops))
@@ -373,6 +413,52 @@ class Expressions:
             return self.fresh(name, values, data=True)
         parts = [p for v in values for p in (v.indices if isinstance(v, Part) else (self.as_number(v),))]
         return self.named(f"{name}({', '.join(map(text_of, values))})", parts)
+
+    def _is_integer(self, value: Value) -> bool:
+        return isinstance(value, Poly) and self.is_whole(value)
+
+    def _run(self, name: str, values: Sequence[Value]) -> Value | None:
+        """What a function of the loop gives for numbers that are all known; None for others."""
+        given = [_plain(v) for v in values]
+        if any(v is None for v in given):
+            return None
+        if self._scope is None:
+            self._scope = {"np": np, "math": math}
+            exec("\n".join(map(ast.unparse, self.flat.functions.values())), self._scope)
+        return _as_value(self._scope[name](*given))
+
+
+def _plain(value: Value) -> Size | tuple[object, ...] | None:
+    """A value as Python's, None where not all of it is known."""
+    if isinstance(value, tuple):
+        found = tuple(map(_plain, value))
+        return None if None in found else found
+    return value.value if isinstance(value, Poly) else None
+
+
+def _as_value(found: object) -> Value | None:
+    if isinstance(found, tuple):
+        parts = [_as_value(f) for f in found]
+        return None if None in parts else tuple(p for p in parts if p is not None)
+    return Poly.number(int(found)) if isinstance(found, (bool, int, np.integer)) else None
+
+
+COMPARED: dict[type[ast.cmpop], Callable[[int, int], bool]] = {
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+}
+
+
+def _compared(ops: Sequence[ast.cmpop], numbers: Sequence[int | None]) -> bool | None:
+    """What a comparison of numbers gives, None where one is not known."""
+    if None in numbers or any(type(op) not in COMPARED for op in ops):
+        return None
+    pairs = zip(ops, numbers, numbers[1:])
+    return all(COMPARED[type(op)](a, b) for op, a, b in pairs if a is not None and b is not None)
 
 
 def text_of(value: Value) -> str:

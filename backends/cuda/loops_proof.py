@@ -19,15 +19,18 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations, product
 
-from graphc.backends.cuda.loops_expressions import Atom, Split, Touch, Undecided
+from graphc.backends.cuda.loops_expressions import Atom, Size, Split, Touch, Undecided
 from graphc.backends.cuda.loops_flat import Body, Flat, Refusal, fixed_arrays, stores_in
 from graphc.backends.cuda.loops_replay import replay_of
 from graphc.backends.cuda.loops_scan import around, contains, exposed, has_effect, leaves, nest_of, way_to
+from graphc.backends.cuda.loops_split import split
 from graphc.backends.cuda.loops_terms import ZERO, Extraction, Poly, extractions
 from graphc.backends.cuda.loops_walk import Walk, assigned, is_error, is_zero
 
 CASES = 200
 """So many combinations of tests are tried."""
+CASES_OF_SIZES = 32
+"""So many where sizes, which decide most tests, are known."""
 
 
 @dataclass
@@ -66,19 +69,33 @@ class Stage:
         return text + (f"; in each, in order: {', '.join(ordered)}" if ordered else "")
 
 
-def prove(flat: Flat, numbers: Mapping[str, bool], keys: Collection[str] = ()) -> list[Stage]:
+def prove(
+    flat: Flat, numbers: Mapping[str, bool], keys: Collection[str] = (), sizes: Mapping[str, Size] | None = None
+) -> list[Stage]:
     """The stages of a loop, in order. numbers: its parameters that are no arrays -> they are integers.
 
-    keys: arrays of integers, whose elements may be keys.
+    keys: arrays of integers, whose elements may be keys. sizes: shapes of arrays and numbers for which the proof is to
+    hold; none: for all.
 
     Raises ``Refusal`` with the reason why threads cannot share out the loop.
     """
     stages = _stages(flat.body)
     stages += _ends(flat.body, [s.node for s in stages])
-    for k, stage in enumerate(stages):
-        _prove_stage(flat, numbers, stages[:k], stage, keys)
     if not stages:
         raise Refusal("it stores nothing")
+    k = 0
+    while k < len(stages):
+        try:
+            _prove_stage(_Given(flat, numbers, keys, sizes or {}), stages[:k], stages[k])
+            k += 1
+        except Refusal:
+            parts = split(stages[k].node) if isinstance(stages[k].node, ast.For) else []
+            if len(parts) < 2:
+                raise
+            body, at = way_to(flat.body, stages[k].node)[-1]
+            assert isinstance(body, list)
+            body[at : at + 1] = parts
+            stages[k : k + 1] = [Stage(part, nest_of(part)) for part in parts]
     return stages
 
 
@@ -135,11 +152,20 @@ def _of_rank(node: ast.expr) -> bool:
 # ---- a stage --------------------------------------------------------------------------------------------------------
 
 
-def _prove_stage(
-    flat: Flat, numbers: Mapping[str, bool], before: Sequence[Stage], stage: Stage, keys: Collection[str]
-) -> None:
+@dataclass(frozen=True)
+class _Given:
+    """The arguments of ``prove``."""
+
+    flat: Flat
+    numbers: Mapping[str, bool]
+    keys: Collection[str]
+    sizes: Mapping[str, Size]
+
+
+def _prove_stage(given: _Given, before: Sequence[Stage], stage: Stage) -> None:
+    flat = given.flat
     stage.fails = any(isinstance(n, ast.Return) for n in ast.walk(stage.node))
-    trial = _Trial(flat, numbers, before, stage, frozenset(keys) & fixed_arrays(flat))
+    trial = _Trial(given, before, stage)
     if isinstance(stage.node, ast.For):
         _check_returns(stage)
     if not stage.levels:
@@ -217,13 +243,21 @@ def _refuse_live(flat: Flat, node: ast.stmt, names: Sequence[str]) -> None:
 class _Trial:
     """Evaluations of a stage, after what comes before it, for all combinations of tests that matter."""
 
-    flat: Flat
-    numbers: Mapping[str, bool]
+    given: _Given
     before: Sequence[Stage]
     stage: Stage
-    keys: frozenset[str] = frozenset()
     covers: set[str] | None = None
     keyed: bool = False
+
+    @property
+    def flat(self) -> Flat:
+        """The loop."""
+        return self.given.flat
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """Arrays whose elements may be keys."""
+        return frozenset(self.given.keys) & fixed_arrays(self.flat)
 
     def hold(self, shared: tuple[int, ...], keyed: bool = False) -> None:
         """Raise ``Refusal`` unless the turns of these levels are independent, those of the outermost by their keys."""
@@ -245,7 +279,7 @@ class _Trial:
 
     def _cases(self, shared: tuple[int, ...], decided: dict[str, bool], count: list[int]) -> None:
         count[0] += 1
-        if count[0] > CASES:
+        if count[0] > (CASES_OF_SIZES if self.given.sizes else CASES):
             raise Refusal("too many conditions decide where it stores")
         try:
             self._case(shared, decided, careful=True)
@@ -257,7 +291,8 @@ class _Trial:
         chains: dict[str, list[Poly]] = {}
         atoms: dict[str, Atom] = {}
         for _ in range(12):
-            walk = Walk(self.flat, self.numbers, decided, chains, careful, atoms, fixed=fixed_arrays(self.flat))
+            fixed, given = fixed_arrays(self.flat), self.given
+            walk = Walk(self.flat, given.numbers, decided, chains, careful, atoms, fixed=fixed, sizes=given.sizes)
             try:
                 if self._lead(walk, self.flat.body):
                     self._check(walk, self._turns(walk, shared))

@@ -162,7 +162,7 @@ def _follows(
             constants.append((Poly(((m, 1),)), Poly.number(n + 1)))
         else:
             offset = offset + term
-    if not _fits([*below, *constants], ONE, factor):
+    if not (_stays_below([*below, *constants], factor) or _fits([*below, *constants], ONE, factor)):
         return None
     return str(factor), str(size) if above is not None else "", str(offset)
 
@@ -176,6 +176,13 @@ def least_quotient(a: Poly, b: Poly) -> int:
     """What ``a / b`` is at least; 0 where that is not seen."""
     quotient = a.over(b)
     return least(quotient) if quotient is not None else 0
+
+
+def _stays_below(parts: Sequence[tuple[Poly, Poly]], limit: Poly) -> bool:
+    """The largest sum of variables with these (factor, number of values), all known, is below ``limit``."""
+    if limit.value is None or any(f.value is None or n.value is None for f, n in parts):
+        return False
+    return sum((f.value or 0) * ((n.value or 0) - 1) for f, n in parts) < limit.value
 
 
 def _fits(parts: Sequence[tuple[Poly, Poly]], room: Poly, limit: Poly) -> bool:

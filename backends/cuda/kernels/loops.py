@@ -7,13 +7,17 @@ stores every element. Of several errors that with the largest number is told; st
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import numpy as np
+
 from graphc.backends.cuda.kernels.copy import CODES
 from graphc.backends.cuda.kernels.keys import PAIRS, keys_task
+from graphc.backends.cuda.loops_expressions import Size
 from graphc.backends.cuda.loops_flat import Flat, Refusal, flatten
 from graphc.backends.cuda.loops_kernel import (
     Counts,
@@ -59,6 +63,10 @@ MUCH, MOST = 1 << 16, 4096
 more than the other: that would be slow beyond all measure."""
 
 
+Sides = tuple[list[str], list[str], list[str], list[str]]
+"""Codes of inputs, outputs, scratch arrays and arguments."""
+
+
 @dataclass(frozen=True)
 class Proved:
     """A loop whose stages threads share out; or the reason why they do not."""
@@ -69,24 +77,74 @@ class Proved:
 
 
 @cache
-def _proved(source: str, keys: tuple[bool, ...], whole: tuple[bool, ...]) -> Proved:
-    """keys: of each array whether its elements are integers; whole: of each number whether it is one."""
+def _proved(source: str, keys: tuple[bool, ...], whole: tuple[bool, ...], sizes: str) -> Proved:
+    """keys: of each array whether its elements are integers; whole: of each number whether it is one.
+
+    sizes: those for which the proof is to hold, as ``_sizes_text`` writes them; empty: for all.
+    """
     try:
         flat = flatten(source)
         integers = [name for name, is_key in zip(flat.params, keys) if is_key]
-        return Proved(flat, tuple(prove(flat, dict(zip(flat.params[len(keys) :], whole)), integers)))
+        known = dict(zip(flat.params, map(_size_of, sizes.split(";")))) if sizes else {}
+        known = {name: size for name, size in known.items() if size is not None}
+        return Proved(flat, tuple(prove(flat, dict(zip(flat.params[len(keys) :], whole)), integers, known)))
     except Refusal as refusal:
         return Proved(None, (), str(refusal))
 
 
-def proof_of(opdef: OpDef, ins: Sequence[str], outs: Sequence[str], work: Sequence[str], args: Sequence[str]) -> Proved:
+def proof_of(
+    opdef: OpDef, ins: Sequence[str], outs: Sequence[str], work: Sequence[str], args: Sequence[str], sizes: str = ""
+) -> Proved:
     """The proof of a record's loop for arrays and arguments of these codes."""
     operands = loop_operands(opdef, ins, outs, work, ABSENT)
     plain = 0 if any(port.variadic for port in opdef.inputs) else len(opdef.inputs)
     keys = tuple(i < plain and code.partition(":")[0] in KEYS for i, code in enumerate(operands))
-    return _proved(loop_source(opdef), keys, tuple(map(_is_whole, args)))
+    return _proved(loop_source(opdef), keys, tuple(map(_is_whole, args)), sizes)
 
 
+def _sizes_text(values: Sequence[Any]) -> str:
+    """The shapes of arrays and the integers among the arguments of a loop."""
+    return ";".join(map(_size_text, values))
+
+
+def _size_text(value: Any) -> str:
+    if isinstance(value, Outline):
+        return "[" + ",".join(map(str, value.shape))
+    if isinstance(value, tuple) and all(isinstance(v, int) for v in value):
+        return "(" + ",".join(map(str, value))
+    return str(int(value)) if isinstance(value, (int, np.integer)) else ""
+
+
+def _size_of(text: str) -> Size | None:
+    if text[:1] in ("[", "("):
+        return tuple(int(n) for n in text[1:].split(",") if n)
+    return int(text) if text else None
+
+
+def _proof(call: Call, sides: Sides) -> tuple[Proved, str]:
+    """The proof of a call's loop, for all sizes if there is one, else for those at hand; and these as text."""
+    proved = proof_of(call.opdef, *sides)
+    if (
+        proved.flat is not None
+        or call.opdef.sizes is not None
+        or not _depends_on_sizes(call.opdef, proved.reason, sides)
+    ):
+        return proved, ""
+    sizes = _sizes_text(_outlines(call, sides))
+    at_hand = proof_of(call.opdef, *sides, sizes)
+    return (at_hand, sizes) if at_hand.flat is not None else (proved, "")
+
+
+def _depends_on_sizes(opdef: OpDef, reason: str, sides: Sides) -> bool:
+    """Sizes at hand may refute a reason: one about places, but not those of a scratch array that all turns use."""
+    assert opdef.loop is not None
+    names, first = opdef.loop.__code__.co_varnames, len(opdef.inputs) + len(opdef.outputs)
+    scratch = names[first : first + len(sides[2])]
+    return OF_PLACES.match(reason) is not None and reason.rpartition(" ")[2] not in scratch
+
+
+OF_PLACES = re.compile("turns (of|may meet)|it divides the number|.* has a step that varies")
+"""The reasons that sizes at hand may refute."""
 KEYS = ("i1", "i2", "i4", "i8", "u1", "u2")
 """Codes of integers."""
 
@@ -109,7 +167,7 @@ def why_not(call: Call) -> str:
         return "its loop takes a list of numbers"
     if "s" in sides[3]:
         return "it draws random numbers, other ones in each run, and a run on a card is recorded once"
-    proved = proof_of(call.opdef, *sides)
+    proved, _ = _proof(call, sides)
     if proved.flat is None:
         return f"its loop runs in order: {proved.reason}"
     if call.opdef.sizes is not None:
@@ -151,14 +209,14 @@ def _size(value: Any) -> int:
     return sum(map(_size, value)) if isinstance(value, tuple) else int(value.size)
 
 
-def _sizes_why_not(opdef: OpDef, sides: tuple[list[str], list[str], list[str], list[str]]) -> str:
+def _sizes_why_not(opdef: OpDef, sides: Sides) -> str:
     """The same for the loop that finds the sizes of the results."""
     ins, _, work, args = sides
     proved = proof_of(lookup(f"g.sizes.{opdef.name}"), ins, ["i8:1", *work], [], args)
     return f"the loop that finds its sizes runs in order: {proved.reason}" if proved.flat is None else ""
 
 
-def _outlines(call: Call, sides: tuple[list[str], list[str], list[str], list[str]]) -> list[Any]:
+def _outlines(call: Call, sides: Sides) -> list[Any]:
     """What is known of the arguments of a loop before it runs."""
     types = [*loop_inputs(call), *(r.type for r in call.node.results)]
     absent = Outline((0,), 4)
@@ -179,18 +237,25 @@ def _choose(call: Call, target: CudaTarget) -> Choice | None:
         return None
     parts = spec_parts(call)
     assert parts is not None
-    return Choice("loop", KernelSpec.make("loop", threads=THREADS, stage=0, **parts))
+    spec = KernelSpec.make("loop", threads=THREADS, stage=0, **parts)
+    return Choice("loop", _with_sizes(spec, _proof(call, codes_of(spec))[1]))
+
+
+def _with_sizes(spec: KernelSpec, sizes: str) -> KernelSpec:
+    """The kernel whose proof holds for these sizes."""
+    params = {name: value for name, value in spec.params if name != "sizes"}
+    return KernelSpec.make(spec.template, **params, **({"sizes": sizes} if sizes else {}))
 
 
 def emit(spec: KernelSpec, target: CudaTarget) -> str:
-    """Source of ``loop{op, ins, outs, work, args, stage}``.
+    """Source of ``loop{op, ins, outs, work, args, stage}``; sizes: those for which alone it was proved.
 
     Parameters: the number of threads, of each shared loop but the outermost how often it turns, of each array the
     address and the dimensions, the arguments that are numbers, the address of the status word if there are errors, and
     for turns that have keys their chain (``keys.py``) and number.
     """
     opdef, sides = lookup(str(spec["op"])), codes_of(spec)
-    proved, number = proof_of(opdef, *sides), spec.int("stage")
+    proved, number = proof_of(opdef, *sides, str(dict(spec.params).get("sizes", ""))), spec.int("stage")
     if proved.flat is None or not 0 <= number < len(proved.stages):
         raise LoweringError(f"the loop of {opdef.name} runs on no card: {proved.reason}", "compile the net again")
     ins, outs, work, args = sides
@@ -243,13 +308,11 @@ def _number(code: str, names: Sequence[str]) -> str:
 def _needs(call: Call, choice: Choice, target: CudaTarget) -> Needs:
     assert choice.spec is not None
     operands, sides = frozenset(range(len(call.node.operands))), codes_of(choice.spec)
-    workspace = scratch_bytes(call) + sum(
-        map(_chain_bytes, _chains(call, proof_of(call.opdef, *sides), sides).values())
-    )
+    workspace = scratch_bytes(call) + sum(map(_chain_bytes, _chains(call, _proof(call, sides)[0], sides).values()))
     return Needs(dense=operands, dense_out=True, workspace=workspace)
 
 
-def _chains(call: Call, proved: Proved, sides: tuple[list[str], list[str], list[str], list[str]]) -> dict[int, int]:
+def _chains(call: Call, proved: Proved, sides: Sides) -> dict[int, int]:
     """The turns of the stages that have keys."""
     assert proved.flat is not None
     values, found = _outlines(call, sides), {}
@@ -269,8 +332,10 @@ def _bind(
 ) -> list[Step]:
     assert choice.spec is not None
     sides = codes_of(choice.spec)
-    proved = proof_of(call.opdef, *sides)
-    assert proved.flat is not None
+    proved, sizes = _proof(call, sides)
+    if proved.flat is None:
+        where = f"{call.node.location}: {call.node.op}"
+        raise LoweringError(f"{where}: its loop runs in order: {proved.reason}", "compile the net for these sizes")
     label = call.node.results[0].name if call.node.results else call.node.op
     placed, values = placed_arrays(call, ins, outs, workspace), _outlines(call, sides)
     arrays: list[Param] = []
@@ -294,7 +359,7 @@ def _bind(
             raise LoweringError(f"{where}: {LOOKING.format(looks)}", "compile the net for these sizes")
         shared = shared_counts(stage, counts)
         total = math.prod(max(n, 1) for n in shared) if stage.fails else math.prod(shared)
-        spec = KernelSpec.make("loop", **{**dict(choice.spec.params), "stage": number})
+        spec = _with_sizes(KernelSpec.make("loop", **{**dict(choice.spec.params), "stage": number}), sizes)
         params: tuple[Param, ...] = (total, *(max(n, 1) for n in shared[1:]), *arrays, *tail)
         if stage.key:
             if not _may_be_keys(proved.flat, stage, counts, values):

@@ -133,6 +133,16 @@ def test_too_many_rows_are_not_compared() -> None:
     assert "its 20000 turns would each be compared with all others" in _reason(ops, inputs, "p m")
 
 
+def test_a_proof_for_the_sizes_at_hand() -> None:
+    ops, x = [operator("FloatToFused8BitRowwiseQuantized", "x", "y")], data(5, 12)
+    plan, _ = answers(ops, {"x": x}, "y")
+    (kernel,) = (k for k in plan.kernels if k.template == "loop")
+    assert kernel["sizes"].startswith("[5,12;[5,20;8;")
+    given = {"x": data(2, 4, 3, 3), "g": data(4), "b": data(4), "m": data(2, 2), "s": np.abs(data(2, 2))}
+    ops = [operator("GroupNormGradient", "d x g b m s", "dx dg db", group=2)]
+    answers(ops, {"d": data(2, 4, 3, 3), **given}, "dx dg db")
+
+
 def test_a_plan_for_other_sizes() -> None:
     ops = [operator("Gather", "x i", "y")]
     plan = emulated_plan(ops, {"x": data(9, 7), "i": np.array([3, 0])}, "y", {})

@@ -234,7 +234,7 @@ def test_turns_of_a_key_run_in_one_thread() -> None:
 
 
 NO_KEYS = {
-    "two keys": "y.flat[ids.flat[i]] += x.flat[i]\n    z.flat[x.flat[i]] += 1",
+    "two keys": "y.flat[ids.flat[i]] += 1\n    z.flat[x.flat[i]] += y.flat[ids.flat[i]]",
     "another element": "y.flat[ids.flat[i - 1]] += x.flat[i]",
     "a key and a neighbour": "y.flat[ids.flat[i]] += y.flat[ids.flat[i] + 1]",
     "a key and the turn": "y.flat[ids.flat[i]] += 1\n    y.flat[i] += 1",
@@ -329,3 +329,65 @@ def test_loops_inside_a_thread_may_turn_as_elements_say() -> None:
     stages = prove(flat, {"n": True})
     values = [Outline((3,), 4), Outline((9,), 4), Outline((3,), 4), 2]
     assert turns(flat, stages, 0, values) == (3, None)
+
+
+def test_a_result_and_sums_over_all_rows_are_loops_of_their_own() -> None:
+    text = """
+    def loop(x, y, sums, n):
+        for i in range(x.size // n):
+            total = 0.0
+            for j in range(n):
+                sums.flat[j] += x.flat[i * n + j]
+                total += x.flat[i * n + j]
+            for j in range(n):
+                y.flat[i * n + j] = x.flat[i * n + j] / total
+    """
+    first, second = proved(text, "n")
+    assert [s.levels[k].target.id for s in (first, second) for k in s.shared] == ["j_0", "i_0"]
+    assert "total" not in ast.unparse(ast.fix_missing_locations(first.node))
+    assert "sums" not in ast.unparse(ast.fix_missing_locations(second.node))
+    with pytest.raises(Refusal):  # what is added up so far is a part of the result
+        proved(text.replace("/ total", "/ sums.flat[j]"), "n")
+
+
+ROWS = """
+    def tail(width, n):
+        return width - n
+
+    def loop(x, y, n):
+        width = y.shape[1]
+        for i in range(y.shape[0]):
+            for j in range(x.shape[1]):
+                y.flat[i * width + j] += x.flat[i * x.shape[1] + j]
+            for k in range(n):
+                y.flat[i * width + tail(width, n) + k] = k
+    """
+
+
+def test_sizes_at_hand_show_that_rows_keep_apart() -> None:
+    with pytest.raises(Refusal, match="of y"):
+        proved(ROWS, "n")
+    for columns, held in ((4, True), (8, True), (12, False)):
+        flat, sizes = flatten(textwrap.dedent(ROWS)), {"x": (3, columns), "y": (3, 8), "n": 4}
+        if held:
+            (stage,) = prove(flat, {"n": True}, sizes=sizes)
+            assert stage.shared == (0,)
+        else:
+            with pytest.raises(Refusal):
+                prove(flat, {"n": True}, sizes=sizes)
+
+
+def test_tests_of_known_sizes_are_decided() -> None:
+    text = """
+    def loop(x, y, n):
+        for i in range(x.size):
+            if (y.size == 1 or n < 2) and not n:
+                y.flat[0] += x.flat[i]
+            else:
+                y.flat[i] = x.flat[i]
+    """
+    sizes = {"x": (6,), "y": (6,), "n": 0}
+    assert prove(flatten(textwrap.dedent(text)), {"n": True}, sizes={**sizes, "n": 3})[0].shared == (0,)
+    for wrong in ({"y": (1,)}, {"n": 0}):
+        with pytest.raises(Refusal):
+            prove(flatten(textwrap.dedent(text)), {"n": True}, sizes={**sizes, **wrong})
