@@ -17,6 +17,10 @@ OPERATORS = (
     # loops
     *("Adam", "BatchGather", "BatchToSpace", "Bucketize", "Gather", "GRUUnit", "HalfToFloat", "LabelCrossEntropy"),
     *("LSTMUnit", "OneHot", "ResizeNearest", "RoIPool", "SpatialBN", "UpsampleBilinear", "Where"),
+    # gradients, updates of rows
+    *("AddGradient", "ConvGradient", "ConvTransposeGradient", "FCGradient", "LayerNormGradient", "MaxPoolGradient"),
+    *("RowWiseSparseAdagrad", "SortedSegmentMeanGradient", "SparseLengthsWeightedSumGradient", "SpatialBNGradient"),
+    *("FloatToFused8BitRowwiseQuantized", "ScatterWeightedSum"),
     # runs of rows, boxes, the largest
     *("ArgMax", "LengthsMean", "RoIAlign", "SortedSegmentMean", "SparseLengthsSum", "TopK", "UnsortedSegmentSum"),
     *("SparseLengthsSum4BitRowwiseSparse", "SparseLengthsMeanFused8BitRowwise"),

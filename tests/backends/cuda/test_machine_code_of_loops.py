@@ -25,6 +25,10 @@ NETS = {
         **{name: data(7) for name in "pabg"},
         "l": data(1), "t": np.ones(1, np.int64),
     }),
+    "rows that occur several times": ([operator("RowWiseSparseAdagrad", "p m i g l", "q n")], {
+        "p": data(5, 3), "m": data(5), "i": IDS, "g": data(6, 3), "l": data(1),
+    }),
+    "the sizes at hand": ([operator("FloatToFused8BitRowwiseQuantized", "x", "y")], {"x": data(5, 12)}),
     "earlier turns": ([operator("LengthsToRanges", "n", "y")], {"n": LENGTHS}),
     "rows": ([operator("SparseLengthsSum", "x i n", "y")], {"x": data(9, 128), **RUNS}),
     "rows of bytes": ([operator("SparseLengthsMeanFused8BitRowwise", "x i n", "y")], {
