@@ -21,7 +21,16 @@ from graphc.ir import GraphcError, LoweringError
 
 COMPILER = ("numba-cuda", "cuda-core", "nvidia-nvvm", "nvidia-nvjitlink")
 """Distributions of the extra ``cuda`` that machine code depends on."""
-MEANING = ("words", "vector_words", "tensor_words", "warpgroup_words", "arrays", "conversions", "worker")
+MEANING = (
+    "words",
+    "vector_words",
+    "tensor_words",
+    "warpgroup_words",
+    "inline_words",
+    "arrays",
+    "conversions",
+    "worker",
+)
 """The modules of this folder that give the words of kernel source their meaning, and all that know Numba."""
 
 Source = tuple[str, int]

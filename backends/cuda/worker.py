@@ -18,7 +18,7 @@ from numba import cuda
 from numba.core.types.functions import BaseFunction
 from numba.cuda import dispatcher, types
 
-from graphc.backends.cuda import arrays, conversions, tensor_words, vector_words, warpgroup_words, words
+from graphc.backends.cuda import arrays, conversions, inline_words, tensor_words, vector_words, warpgroup_words, words
 from graphc.backends.cuda.target import CudaTarget, find
 from graphc.backends.vocabulary import load_source
 from graphc.backends.worker import serve
@@ -32,7 +32,8 @@ def compile_kernel(name: str, source: str, threads: int, target: CudaTarget) -> 
     capability = (*target.capability, "a") if target.arch.endswith("a") else target.capability
     # functions that a kernel calls are compiled for the card of this machine, which may have none
     dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=capability)
-    kernel = load_source(name, source, _vocabulary(), cuda.jit(device=True, forceinline=True))
+    vocabulary = _vocabulary(inline_words.NEEDS_NO_CALLS in source)
+    kernel = load_source(name, source, vocabulary, cuda.jit(device=True, forceinline=True))
     signature = types.void(*[types.int64] * kernel.__code__.co_argcount)
     bounds = (threads, max(RESIDENT // threads, 1))
     ptx, _ = cuda.compile(
@@ -42,9 +43,9 @@ def compile_kernel(name: str, source: str, threads: int, target: CudaTarget) -> 
 
 
 @cache
-def _vocabulary() -> dict[str, Any]:
+def _vocabulary(without_calls: bool) -> dict[str, Any]:
     conversions.register()
-    modules = (words, vector_words, tensor_words, warpgroup_words, arrays)
+    modules = (words, vector_words, tensor_words, warpgroup_words, arrays, *[inline_words] * without_calls)
     return {name: meaning for module in modules for name, meaning in module.namespace().items()}
 
 

@@ -33,6 +33,25 @@ def test_bytes() -> None:
     check(spec, int8_tensor.emit(spec, find(TARGET)), TILES[2], "IGMMA")
 
 
+SWISH = "t0=sigmoid(x0);y=mul(x0,t0)"
+# what nets have behind convolutions, one after another: hard swish, Mish, quotients, the root of one
+OTHERS = """
+t1=add(x0,3.0);t2=max(0.0,t1);t3=min(6.0,t2);t4=div(t3,6.0);t5=mul(x0,t4)
+t6=exp(t5);t7=add(t6,1.0);t8=log(t7);t9=tanh(t8);t10=mul(t5,t9)
+t11=div(t10,x1);t12=div(1.0,t11);t13=sqrt(t12);y=pow(t13,1.5)
+"""
+
+
+@pytest.mark.parametrize(("tile", "text"), [(TILES[0], SWISH), (TILES[6], ";".join(OTHERS.split()))], ids=str)
+def test_no_epilogue_has_products_wait(tile: WarpgroupTile, text: str) -> None:
+    """None of its words is a call of a subroutine, before which the compiler would wait for each product."""
+    kinds = ("same",) if "x1" in text else ()
+    epilogue = Epilogue(text, kinds, ("f2",) * len(kinds))
+    static = {**Product(tile, "f2", True).static(), **epilogue.static(), "y": "f2", "pairs": 1, "bias": 1}
+    spec = KernelSpec.make("conv_tensor", **static)
+    check(spec, conv_tensor.emit(spec, find(TARGET)), tile, "HGMMA")
+
+
 def check(spec: KernelSpec, source: str, tile: WarpgroupTile, name: str) -> None:
     """Four products in the loop, copies ahead and in it; what the compiler says when it adds waits is not there."""
     cubin = compiled(TARGET, spec, source)
