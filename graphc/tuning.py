@@ -211,7 +211,7 @@ def _seconds(segment: NativeSegment, inputs: Sequence[np.ndarray], blob: str) ->
     assert isinstance(executor, CardExecutor)
     found = executor.run(inputs)
     halves = [v.type.dtype is DType.BFLOAT16 for v in segment.graph.outputs]
-    answers = [from_bfloat16(a) if half else np.asarray(a, np.float32) for a, half in zip(found, halves)]
+    answers = [from_bfloat16(np.asarray(a)) if half else np.asarray(a, np.float32) for a, half in zip(found, halves)]
     row = max(1, min(ROW, int(SPAN / max(min(executor.measure_blob(blob, 1, WARM)), 1e-9))))
     executor.measure_blob(blob, row, WARM)
     return median(executor.measure_blob(blob, row, REPEATS)) / row, answers
