@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from graphc.backends.cuda.loops_flat import Body, Flat, Renamer
+from graphc.backends.cuda.loops_flat import Flat, Renamer
 from graphc.backends.cuda.loops_proof import Stage
+from graphc.backends.cuda.loops_rewrite import Body
 from graphc.backends.cuda.loops_scan import contains, has_effect, way_to
 from graphc.backends.cuda.loops_walk import assigned
 

@@ -20,8 +20,9 @@ from dataclasses import dataclass, field
 from itertools import combinations, product
 
 from graphc.backends.cuda.loops_expressions import Atom, Size, Split, Touch, Undecided
-from graphc.backends.cuda.loops_flat import Body, Flat, Refusal, fixed_arrays, stores_in
+from graphc.backends.cuda.loops_flat import Flat, Refusal, fixed_arrays, stores_in
 from graphc.backends.cuda.loops_replay import replay_of
+from graphc.backends.cuda.loops_rewrite import Body
 from graphc.backends.cuda.loops_scan import around, contains, exposed, has_effect, leaves, nest_of, way_to
 from graphc.backends.cuda.loops_split import split
 from graphc.backends.cuda.loops_terms import ZERO, Extraction, Poly, extractions
@@ -89,10 +90,11 @@ def prove(
             _prove_stage(_Given(flat, numbers, keys, sizes or {}), stages[:k], stages[k])
             k += 1
         except Refusal:
-            parts = split(stages[k].node) if isinstance(stages[k].node, ast.For) else []
+            node = stages[k].node
+            parts = split(node) if isinstance(node, ast.For) else []
             if len(parts) < 2:
                 raise
-            body, at = way_to(flat.body, stages[k].node)[-1]
+            body, at = way_to(flat.body, node)[-1]
             assert isinstance(body, list)
             body[at : at + 1] = parts
             stages[k : k + 1] = [Stage(part, nest_of(part)) for part in parts]

@@ -8,7 +8,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 
-from graphc.backends.cuda.loops_flat import Body, base_name, stores_in
+from graphc.backends.cuda.loops_flat import base_name, stores_in
+from graphc.backends.cuda.loops_rewrite import Body
 from graphc.backends.cuda.loops_scan import exposed
 from graphc.backends.cuda.loops_walk import assigned
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Sequence
 
-from graphc.backends.cuda.loops_flat import Body, stores_in
+from graphc.backends.cuda.loops_flat import stores_in
+from graphc.backends.cuda.loops_rewrite import Body
 
 
 def exposed(body: Sequence[ast.stmt]) -> set[str]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Collection, Sequence
 
-from graphc.backends.cuda.loops_flat import Body, base_name
+from graphc.backends.cuda.loops_flat import base_name
+from graphc.backends.cuda.loops_rewrite import Body
 
 SHAPE = ("shape", "size", "ndim", "itemsize", "dtype")
 

@@ -85,8 +85,8 @@ def _proved(source: str, keys: tuple[bool, ...], whole: tuple[bool, ...], sizes:
     try:
         flat = flatten(source)
         integers = [name for name, is_key in zip(flat.params, keys) if is_key]
-        known = dict(zip(flat.params, map(_size_of, sizes.split(";")))) if sizes else {}
-        known = {name: size for name, size in known.items() if size is not None}
+        texts = zip(flat.params, sizes.split(";")) if sizes else ()
+        known = {name: size for name, text in texts if (size := _size_of(text)) is not None}
         return Proved(flat, tuple(prove(flat, dict(zip(flat.params[len(keys) :], whole)), integers, known)))
     except Refusal as refusal:
         return Proved(None, (), str(refusal))
