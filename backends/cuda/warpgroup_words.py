@@ -2,9 +2,10 @@
 
 Their matrices lie in shared memory, where copies have put them, and are read beside the arithmetic; sums are registers.
 A warpgroup is four warps whose first one's number is a multiple of four. All words but ``descriptor`` and ``publish``
-are for all 128 threads of it, at the same place of the source. ``sums`` is a tuple of N / 2 numbers, N a multiple of
-eight up to 256: of element (row, column) of a matrix of sums (64, N) thread t of the warpgroup has those where
-row = 16 (t / 32) + 8 h + t / 4 mod 8 and column = 8 j + 2 (t mod 4) + k, as number 4 j + 2 h + k.
+are for all 128 threads of it, at the same place of the source. ``sums`` is a tuple of N / 2 numbers: of element
+(row, column) of a matrix of sums (64, N) thread t of the warpgroup has those where
+row = 16 (t / 32) + 8 h + t / 4 mod 8 and column = 8 j + 2 (t mod 4) + k, as number 4 j + 2 h + k. N is up to 256: of
+halves a multiple of eight, of bytes 8, 24 or a multiple of sixteen.
 
     zeros_f4(n) zeros_i4(n)     n sums of 0; n is written out
     descriptor(s, deep, down)   a matrix of rows of 32 bytes: each half of eight rows is 128 bytes, row after row, from

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from simt_memory import Fault, SharedMemory
+from simt_memory import MANY, Fault, SharedMemory
 from simt_tensor import TensorWords
 
 from graphc.ir.bfloat16 import from_bfloat16
@@ -25,6 +25,8 @@ SEEN, STORED, PUBLISHED = 0, 1, 2
 STATIC, LARGEST = 48 << 10, 227 << 10
 """Bytes of shared memory that a kernel declares, and that a block is launched with, at most."""
 NEVER = -1
+COLUMNS = {"f": range(8, 257, 8), "i": [8, 16, 24, *range(32, 257, 16)]}
+"""Columns of a product, by the kind of its sums."""
 
 
 class ProxiedMemory(SharedMemory):
@@ -85,8 +87,10 @@ class ProxiedMemory(SharedMemory):
         return self.words.take(place)
 
     def release(self, block: np.ndarray, at: np.ndarray) -> None:
-        """Products have read these words."""
-        np.subtract.at(self.reading, block * self.size + at, 1)
+        """Products have read these words; that they have, other warps know behind a barrier."""
+        place = block * self.size + at
+        np.subtract.at(self.reading, place, 1)
+        self.reader[place] = MANY
 
 
 class Sums:
@@ -236,7 +240,7 @@ class WarpgroupWords(TensorWords):
     def _begin(self, sums: Sums, a: Any, b: Any, *read: Any) -> Sums:
         groups, made = self._warpgroups("a product"), sums.take()
         columns = 2 * len(made.values)
-        if columns % 8 or columns > 256:
+        if columns not in COLUMNS[made.values.dtype.kind]:
             raise Fault(f"a product with {columns} columns")
         if (made.touched[self.mask] > self._fenced[self.mask]).any():
             raise Fault("a product with sums that threads touched, without a fence")

@@ -59,6 +59,12 @@ MISTAKES = [
     (r"wgmma_wait\(sums, 0\)", "sums", "touches sums while products are under way"),
     (r"if left > 4:", "if left > 3:", "outside of what was allocated|under way"),
     (r"ahead, left = i32\(0\), i32\((\d+)\)", r"ahead, left = i32(0), i32(\1 + TURN)", "under way"),
+    # all products waited for, and what they read fetched anew at once: other warps may be behind
+    (
+        r"wgmma_commit\(\)(\s+if left > 4:\s+)to = ring \+ ahead",
+        r"wgmma_commit(); sums = wgmma_wait(sums, 0)\1to = from_",
+        "another one read, without a barrier",
+    ),
 ]
 
 

@@ -96,6 +96,12 @@ MISTAKES = [
     (TOUCHED, WAIT, WAIT + "    st_SUM(y, t, sums[0])\n" + FIRST + WAIT),
     ("that went into a product", FIRST + WAIT, FIRST.replace("sums =", "more =") + WAIT),
     ("that products under way read", WAIT, "    sums = wgmma_wait(sums, 1)\n    barrier()\n    sst(a, t, f4(0.0))\n"),
+    ("that another one read, without a barrier", WAIT, WAIT + "    sst(a, t ^ 128, f4(0.0))\n"),
+    (
+        "that another one read, without a barrier",
+        WAIT,
+        WAIT + "    copy16(a + (t ^ 128) * 16, x, 16)\n    commit()\n    wait(0)\n",
+    ),
     ("a product that not all threads", WAIT, "    if t & 127 > 3:\n        sums = wgmma_KIND(sums, m, n)\n" + WAIT),
     ("a wait for products that not all", WAIT, "    if t & 127 > 3:\n    " + WAIT),
     ("have different descriptors", "descriptor(b, 512, 128)", "descriptor(b + (t & 1) * 16, 512, 128)"),
@@ -125,3 +131,26 @@ def test_a_block_of_whole_warpgroups() -> None:
     memory = DeviceMemory(1 << 12)
     with pytest.raises(Fault, match="not made of warpgroups"):
         simt.launch(memory, "k", source, 1, 64, [0])
+
+
+@pytest.mark.parametrize(("kind", "code", "right", "wrong"), [("f2", "f4", 40, 44), ("u1", "i4", 48, 40)])
+def test_columns_that_products_may_have(kind: str, code: str, right: int, wrong: int) -> None:
+    """Of bytes no odd multiple of eight from 40 on."""
+    source = """
+def k(x):
+    s = shared(1024)
+    for i in range(8):
+        sst(s, i64(thread()) + 128 * i, f4(0.0))
+    publish()
+    barrier()
+    m = descriptor(s, 1024, 128)
+    sums = zeros_CODE(NUMBER)
+    wgmma_fence()
+    sums = wgmma_KIND(sums, m, m)
+    wgmma_commit()
+    sums = wgmma_wait(sums, 0)
+"""
+    source = source.replace("CODE", code).replace("KIND", kind)
+    simt.launch(DeviceMemory(1 << 12), "k", source.replace("NUMBER", str(right // 2)), 1, 128, [0])
+    with pytest.raises(Fault, match=f"a product with {wrong} columns"):
+        simt.launch(DeviceMemory(1 << 12), "k", source.replace("NUMBER", str(wrong // 2)), 1, 128, [0])
