@@ -137,7 +137,11 @@ def _choose_tensor(call: Call, g: Product, matrix: np.ndarray | None, target: Cu
 
 
 def _copied(call: Call, g: Product) -> int:
-    """Bytes for a copy of a single row, which may be a part of a longer one, at any address."""
+    """Bytes for a copy of a single row, which may be a part of a longer one, at any address.
+
+    Of several rows each is whole pieces, and so is what lies before them in a larger value: only along its first
+    dimension of more than one element do values lie side by side there.
+    """
     return -(-call.type(0).nbytes // ALIGNMENT) * ALIGNMENT if g.rows == 1 else 0
 
 
@@ -165,6 +169,7 @@ def _bind(
         rows = Geometry((g.a_row, BLOCK, 0, 0), (g.columns, BLOCK, 0, 0), (g.rows, 1, 1, 1, 1), (*[1] * 6, 0, 0))
         problem, where, steps = _product(call), (workspace.plus(_copied(call, g)), target), []
         if x.address.offset % PIECE:
+            assert g.rows == 1, "there is room for a copy of a single row"
             copy = View(workspace, x.type, x.strides)
             steps.append((copy_task(x, copy),))
             ins = [copy, *ins[1:]]

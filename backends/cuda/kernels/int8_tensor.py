@@ -167,6 +167,7 @@ def _bind(
     pixel = p.group * pieces * PIECE
     row, (h, w) = pixel * p.image[1], p.image
     filled = _is_filled(p) or x.address.offset % PIECE > 0
+    assert not filled or _filled_bytes(p), "there is room for a copy of a single row (fc.py)"
     params: list[Param] = [workspace if filled else x.address, row * h, PIECE, row, pixel, weights.address, p.pixels]
     params += [prod(p.output), p.output[1], h, w, pieces * PIECE, pieces, *p.kernel, maps, packed, steps]
     params += [*p.stride, *p.dilation, *p.heads]

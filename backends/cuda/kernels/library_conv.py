@@ -12,6 +12,7 @@ from dataclasses import replace
 from math import prod
 
 from graphc.backends.conv_call import ConvCall
+from graphc.backends.cuda.kernels.copy import copy_task
 from graphc.backends.cuda.kernels.epilogue import Epilogue
 from graphc.backends.cuda.kernels.images import image_strides
 from graphc.backends.cuda.kernels.library_ending import (
@@ -25,7 +26,6 @@ from graphc.backends.cuda.kernels.library_ending import (
     finish,
     is_asked,
 )
-from graphc.backends.cuda.kernels.relayout import relayout
 from graphc.backends.cuda.kernels.typed import code_of, itemsize, stored
 from graphc.backends.cuda.rules import Rule, Template
 from graphc.backends.cuda.target import CudaTarget
@@ -36,6 +36,8 @@ from graphc.ir.ops._window import window
 from graphc.ir.schedule import Address, Choice, Needs, Step, View
 from graphc.ir.types import PLAIN
 
+LEAST = 16
+"""Bytes: cuDNN takes addresses that are multiples of it."""
 ROOM = 64 << 20
 """Bytes of workspace, unless the operator's ``ws_nbytes_limit`` says otherwise: as in Caffe2."""
 
@@ -87,17 +89,17 @@ def _room(call: Call) -> int:
     return given if isinstance(given, int) and given > 0 else ROOM
 
 
-def _turned(call: Call) -> list[int]:
-    """Bytes of input and result in NHWC order, where they have to be turned."""
-    kind = code_of(call.type(0))
-    if kind == "f4":
-        return []
-    types = (call.type(0), call.node.results[0].type)
+def _rooms(call: Call) -> list[int]:
+    """Bytes for copies of input and result: in NHWC order, where they have to be turned, or at addresses that cuDNN
+    takes, where they may be pieces of larger values, which lie anywhere; that is, of a single image."""
+    kind, types = code_of(call.type(0)), (call.type(0), call.node.results[0].type)
+    if kind == "f4" and types[0].static_shape[0] != 1:
+        return [0, 0]
     return [-(-prod(t.static_shape) * itemsize(kind) // ALIGNMENT) * ALIGNMENT for t in types]
 
 
 def _needs(call: Call, choice: Choice, target: CudaTarget) -> Needs:
-    workspace = sum(_turned(call)) + bare_bytes(call, _known(call)) + _room(call) + ALIGNMENT
+    workspace = sum(_rooms(call)) + bare_bytes(call, _known(call)) + _room(call) + ALIGNMENT
     return Needs(dense=frozenset(range(len(call.node.operands))), dense_out=True, workspace=workspace)
 
 
@@ -108,18 +110,20 @@ def _bind(
     assert choice.spec is not None
     assert x is not None
     assert weights is not None
-    turned, kind, label = _turned(call), code_of(call.type(0)), call.node.results[0].name
-    bare = bare_bytes(call, _known(call))
+    rooms, kind, label = _rooms(call), code_of(call.type(0)), call.node.results[0].name
+    bare, free = bare_bytes(call, _known(call)), workspace.plus(sum(rooms))
     before: list[Step] = []
     behind: list[Step] = []
     if bare:
-        y = bare_result(outs[0], workspace)
+        y = bare_result(outs[0], free)
         behind = finish(call, y, ins, outs[0])
-    if turned:
-        inside, outside = x, y
-        x = _nhwc(inside, workspace)
-        y = _nhwc(outside, workspace.plus(turned[0]))
-        before, behind = [(replace(relayout(inside, x), label=label),)], [(replace(relayout(y, outside), label=label),)]
+    turned = kind != "f4"
+    if turned or x.address.offset % LEAST:
+        inside, x = x, _copy_of(x, workspace, turned)
+        before = [(replace(copy_task(inside, x), label=label),)]
+    if turned or y.address.offset % LEAST:
+        outside, y = y, _copy_of(y, workspace.plus(rooms[0]), turned)
+        behind = [(replace(copy_task(y, outside), label=label),)]
     shape = tuple(call.type(1).static_shape)
     m, c, kh, kw = shape
     filters = (c * kh * kw, 1, kw * c, c) if turned else (c * kh * kw, kh * kw, kw, 1)
@@ -132,7 +136,7 @@ def _bind(
         _image(y, kind),
         bool(choice.spec.int("relu")),
         (*w.stride, *w.dilation, *w.heads, *w.tails),
-        workspace.plus(sum(turned) + bare),
+        free.plus(bare),
         _room(call) + ALIGNMENT,
     )
     flops = 2 * y.type.size * c * kh * kw
@@ -140,8 +144,10 @@ def _bind(
     return [*before, (made.task(label, flops, traffic),), *behind]
 
 
-def _nhwc(view: View, place: Address) -> View:
-    """A value as an image in NHWC order, elsewhere."""
+def _copy_of(view: View, place: Address, turned: bool) -> View:
+    """A value elsewhere, as it is, or as an image in NHWC order."""
+    if not turned:
+        return View(place, view.type, view.strides)
     _, c, h, w = view.type.static_shape
     return View(place, replace(view.type, layout=PLAIN), (h * w * c, 1, w * c, c), dense=False)
 

@@ -22,7 +22,7 @@ from graphc.backends.cuda.tuning import Measured, Tuning
 from graphc.ir.graph import Graph, Node, Value
 from graphc.ir.opdef import Call
 from graphc.ir.reference import evaluate_node
-from graphc.ir.schedule import Address, View
+from graphc.ir.schedule import Address, Choice, View
 from graphc.ir.types import DType, Quant, TensorType
 
 LIBRARY = CudaLibrary(find("cuda:sm_90a"))
@@ -52,20 +52,26 @@ def of_case(case: Case) -> tuple[Call, list[np.ndarray]]:
     return call, [data for data, _ in operands]
 
 
-def run(call: Call, arrays: Sequence[np.ndarray]) -> tuple[str, np.ndarray]:
-    """The rule of a call and its answer on an emulated card."""
-    memory, choice = DeviceMemory(1 << 22), LIBRARY.choose(call)
+def run(
+    call: Call, arrays: Sequence[np.ndarray], choice: Choice | None = None, shift: int = 0
+) -> tuple[str, np.ndarray]:
+    """The rule of a call and its answer on an emulated card.
 
-    def placed(array: np.ndarray, type: TensorType) -> View:
-        address = memory.allocate(array.nbytes)
+    choice: made for other sizes. shift: bytes by which operands and result lie behind an address that is a multiple of
+    256.
+    """
+    memory, choice = DeviceMemory(1 << 22), choice or LIBRARY.choose(call)
+
+    def placed(array: np.ndarray, type: TensorType, shift: int = 0) -> View:
+        address = memory.allocate(array.nbytes + shift) + shift
         memory.view(address, array.nbytes)[:] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
         strides = tuple(int(np.prod(array.shape[i + 1 :])) for i in range(array.ndim))
         return View(Address("arena", address), type, strides)
 
-    ins = [placed(choice.packed.get(i, data), call.type(i)) for i, data in enumerate(arrays)]
+    ins = [placed(choice.packed.get(i, data), call.type(i), 0 if i else shift) for i, data in enumerate(arrays)]
     type = call.node.results[0].type
     answer = np.zeros(type.static_shape, type.dtype.numpy)
-    out = placed(answer, type)
+    out = placed(answer, type, shift)
     work = Address("arena", memory.allocate(max(LIBRARY.needs(call, choice).workspace, 1)))
     for step in LIBRARY.bind(call, choice, ins, [out], work):
         for task in step:
@@ -81,6 +87,22 @@ def test_products_are_exact(case: Case) -> None:
     call, arrays = of_case(case)
     rule, got = run(call, arrays)
     assert rule == ("int8_tensor" if case in TENSOR else "int8_direct")
+    np.testing.assert_array_equal(got, evaluate_node(call.node, arrays)[0])
+
+
+@pytest.mark.parametrize(("compiled", "rows"), [(40, 1), (40, 3), (1, 40), (3, 40), (1, 1)])
+def test_other_rows_than_compiled_for(compiled: int, rows: int) -> None:
+    """A single row may be a piece of a longer one, at any address."""
+    whole, operands = call_of(Case((40, 32), (24, 32), {"relu": 1}, 1 / 2048, 0.5))
+
+    def of_rows(n: int) -> tuple[Call, list[np.ndarray]]:
+        some = [(data[:n] if i in (0, 4) else data, quant) for i, (data, quant) in enumerate(operands)]
+        return int8_call("g.int8_fc", some, whole.node.attrs, (1, 2, 3)), [data for data, _ in some]
+
+    choice = LIBRARY.choose(of_rows(compiled)[0])
+    call, arrays = of_rows(rows)
+    rule, got = run(call, arrays, choice, shift=19 if rows == 1 else 0)
+    assert rule == "int8_tensor"
     np.testing.assert_array_equal(got, evaluate_node(call.node, arrays)[0])
 
 
