@@ -11,6 +11,7 @@ from one_net import nets, reference
 import graphc
 from graphc.backends.cuda.cubin import Cubin
 from graphc.frontends.netdef import Operator
+from graphc.ir.schedule import KernelSpec
 from graphc.plan import Plan
 
 TARGET = "cuda:sm_90a"
@@ -46,9 +47,16 @@ def on_emulated_card(plan: Plan, beside: bool = False) -> EmulatedCard:
     for part in plan.cut.parts:
         if (part.host or part.beside) and not beside:
             raise graphc.LoweringError(f"{part.graph.nodes[0].op} has no kernel on target '{plan.target}'")
-    specs = [spec for spec in plan.codes[plan.code] if not spec.library]
-    sources = {spec.name: plan.code.source(spec) for spec in specs}
-    plan.code.objects = {s.name: Cubin(s.name, b"\x7fELF", s.int("threads"), 0, 0, 0, 0).pack() for s in specs}
+    sources: dict[str, str] = {}
+
+    def load(specs: Sequence[KernelSpec], progress: object = None) -> None:
+        made = [spec for spec in specs if not spec.library]
+        sources.update((spec.name, plan.code.source(spec)) for spec in made)
+        packed = {s.name: Cubin(s.name, b"\x7fELF", s.int("threads"), 0, 0, 0, 0).pack() for s in made}
+        plan.code.objects = {**plan.code.objects, **packed}
+
+    load(plan.codes[plan.code])
+    plan.code.load = load  # a run at other sizes can ask for kernels more
     plan.code.card = EmulatedCard(sources.__getitem__)
     return plan.code.card
 

@@ -32,12 +32,7 @@ def difference(reader: Any, case: Any) -> str | None:
         return None
     if not plan.kernels:
         return None
-    try:
-        return golden.difference(reader, case, run_compiled(plan, case.op, inputs))
-    except graphc.RunError:
-        raise
-    except graphc.GraphcError:
-        return None  # its sizes ask for a kernel that is compiled at the run
+    return golden.difference(reader, case, run_compiled(plan, case.op, inputs))
 
 
 def main(folder: Path, names: list[str]) -> int:
