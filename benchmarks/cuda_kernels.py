@@ -101,8 +101,9 @@ def row(net: str, spec: KernelSpec, cubin: Cubin, tasks: Sequence[Task], target:
     found = count(loop)
     total = sum(found.values())
     mix = {group: sum(found[name] for name in names) / total for group, names in GROUPS.items()}
-    beside = found["HGMMA"] + found["IGMMA"] > 0
-    peak = card.tensors if beside or found["HMMA"] + found["IMMA"] else card.floats
+    warpgroups = found["HGMMA"] + found["IGMMA"]
+    beside = warpgroups > 0 and not cubin.serialized
+    peak = card.tensors if warpgroups + found["HMMA"] + found["IMMA"] else card.floats
     bounds = [max(t.flops / peak, t.nbytes / card.memory) for t in tasks]
     return Row(
         net=net,
@@ -115,7 +116,7 @@ def row(net: str, spec: KernelSpec, cubin: Cubin, tasks: Sequence[Task], target:
         shared=cubin.shared,
         stack=cubin.stack,
         spilled=cubin.spilled,
-        occupancy=cubin.occupancy,
+        occupancy=cubin.occupancy(find(target).shared),
         instructions=sum(count(code).values()),
         loop=total,
         mix=mix,

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 from graphc.backends.load import KernelObject
 
-THREADS, REGISTERS, SHARED, BLOCKS = 2048, 65536, 102400, 32
-"""Of a multiprocessor: threads, registers, bytes of shared memory within reach of static kernels, resident blocks."""
+THREADS, REGISTERS, BLOCKS = 2048, 65536, 32
+"""Of a multiprocessor: threads, registers, resident blocks."""
+SYSTEM_SHARED = 1 << 10
+"""Bytes of shared memory that each block takes besides its own."""
 
 
 @dataclass(frozen=True)
@@ -29,13 +31,15 @@ class Cubin:
     shared: int
     serialized: int = 0
 
-    @property
-    def occupancy(self) -> float:
-        """The share of a multiprocessor's threads that can be resident, as registers and shared memory allow."""
+    def occupancy(self, shared: int) -> float:
+        """The share of a multiprocessor's threads that can be resident, as registers and its shared memory allow.
+
+        shared: bytes that it has, ``CudaTarget.shared``.
+        """
         warps = -(-self.threads // 32)
         registers = warps * (-(-self.registers * 32 // 256) * 256)
         blocks = min(BLOCKS, THREADS // self.threads, REGISTERS // max(registers, 1))
-        blocks = min(blocks, max(SHARED // (self.shared + 1024), 1)) if self.shared else blocks
+        blocks = min(blocks, shared // (self.shared + SYSTEM_SHARED))
         return blocks * self.threads / THREADS
 
     def pack(self) -> KernelObject:

@@ -131,7 +131,7 @@ def _sigmoid(b: Any, a: Any) -> Any:
     """1 / (1 + exp(-a)), infinite below included, without the subroutine that a division with IEEE rounding has.
 
     A quarter of the divisor is at most 2^126, so nothing is flushed to 0 before the end; one step of Newton makes of
-    the instruction's 23 bits what rounding the quotient gives, but for one in millions.
+    the instruction's 23 bits what rounding the quotient gives, or, seldom, a number beside it.
     """
     one, quarter = ir.Constant(F32, 1.0), ir.Constant(F32, 0.25)
     below = b.fadd(one, NUMBA.call(b, "__nv_expf", F32, _minus(b, a)))

@@ -111,7 +111,7 @@ def compiled(kernels: Mapping[str, Source], target: str) -> dict[str, Cubin]:
         assert cubin.code.startswith(b"\x7fELF")
         assert cubin.stack == cubin.spilled == 0, cubin.name
         assert cubin.registers <= REGISTERS, cubin.name
-        assert cubin.occupancy >= OCCUPANCY, cubin.name
+        assert cubin.occupancy(find(target).shared) >= OCCUPANCY, cubin.name
         assert len(cubin.code) <= CODE, cubin.name
     return made
 
