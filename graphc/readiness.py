@@ -107,8 +107,8 @@ def readiness(
             report.problems += [_open_problem(open_inputs), *_without_kernel(graph, library_for(serves_all))]
             return report
         if requests:
-            found = choose_engines(graph, library_for(machine), without_measuring(requests))
-            report.asked = [_asked_row(asked) for asked in found]
+            asked = choose_engines(graph, library_for(machine), without_measuring(requests))
+            report.asked = [_asked_row(one) for one in asked]
             if AUTO in requests.values():
                 report.notes.append(
                     "auto: of what a library does, compiling keeps what it does in less time on the card"
