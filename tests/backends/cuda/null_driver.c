@@ -339,8 +339,15 @@ Result cuLibraryGetKernel(void **made, void *library, const char *name) {
 }
 Result cuKernelGetFunction(void **function, void *kernel) { *function = kernel; return OK; }
 Result cuKernelGetAttribute(int *value, int attribute, void *kernel, int device) { *value = 1024; return OK; }
+static int most_shared(int device) { /* bytes that a block can be launched with, by capability */
+    int minor = from_environment("NULL_MINOR", device, 0);
+    if (from_environment("NULL_MAJOR", device, 9) != 8) return 227 << 10;
+    return minor == 6 || minor == 9 ? 99 << 10 : 163 << 10;
+}
 Result cuKernelSetAttribute(int attribute, int value, Kernel *kernel, int device) {
-    if (attribute == 8) kernel->shared = value; /* most dynamic shared memory */
+    if (attribute != 8) return OK;
+    if (value < 0 || value > most_shared(device)) return INVALID;
+    kernel->shared = value; /* most dynamic shared memory */
     return OK;
 }
 Result cuLaunchKernelEx(unsigned *config, Kernel *kernel, void **parameters, void *extra) {

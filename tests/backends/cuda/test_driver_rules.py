@@ -166,3 +166,24 @@ print(told(d.cuCtxSynchronize()))
         *("SUCCESS", "INVALID_VALUE", "INVALID_VALUE", "SUCCESS", "INVALID_VALUE", "SUCCESS", "SUCCESS"),
         *("INVALID_VALUE", "INVALID_HANDLE", "INVALID_HANDLE", "SUCCESS", "ILLEGAL_ADDRESS", "SUCCESS"),
     ]
+
+
+def test_dynamic_shared_memory(driver: Path, tmp_path: Path) -> None:
+    """As much as a block of the card can have, by NVIDIA's table of capabilities, and a launch no more than was set."""
+    code = """
+import ctypes
+library = made(d.cuLibraryLoadData(b"\\x7fELF", [], [], 0, [], [], 0))
+kernel = made(d.cuLibraryGetKernel(library, b"k"))
+most = d.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+def give(nbytes, card=0): return told(d.cuKernelSetAttribute(most, nbytes, kernel, card))
+def launch(nbytes): return told(d.cuLaunchKernel(int(kernel), 1, 1, 1, 32, 1, 1, nbytes, 0, 0, 0))
+print(launch(48 << 10), launch((48 << 10) + 1), give(227 << 10), launch(227 << 10), launch((227 << 10) + 1))
+print(give((227 << 10) + 1), give(-1), give(163 << 10, 1), give((163 << 10) + 1, 1))
+print(give(99 << 10, 2), give((99 << 10) + 1, 2))
+"""
+    known = {"NULL_DEVICES": "3", "NULL_MAJOR": "9,8,8", "NULL_MINOR": "0,0,9", "NULL_PARAMETERS": "k=0"}
+    assert said(code, driver, tmp_path, **known) == [
+        *("SUCCESS", "INVALID_VALUE", "SUCCESS", "SUCCESS", "INVALID_VALUE"),
+        *("INVALID_VALUE", "INVALID_VALUE", "SUCCESS", "INVALID_VALUE"),
+        *("SUCCESS", "INVALID_VALUE"),
+    ]
