@@ -367,7 +367,7 @@ ROWS = """
 def test_sizes_at_hand_show_that_rows_keep_apart() -> None:
     with pytest.raises(Refusal, match="of y"):
         proved(ROWS, "n")
-    for columns, held in ((4, True), (8, True), (12, False)):
+    for columns, held in ((4, True), (8, True), (9, False), (12, False)):
         flat, sizes = flatten(textwrap.dedent(ROWS)), {"x": (3, columns), "y": (3, 8), "n": 4}
         if held:
             (stage,) = prove(flat, {"n": True}, sizes=sizes)
