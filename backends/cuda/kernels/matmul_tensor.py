@@ -272,7 +272,9 @@ def _task(
     x, w, y = views
     size = itemsize(str(spec["kind"]))
     x_along, w_along = _along_of(spec)
-    lines = (g.a_row if x_along else g.a_step, g.b_column if w_along else g.b_row)
+    # of one row or column there is no next line, and its distance may be no multiple of 16
+    ends = (g.a_row if g.rows > 1 else 0, g.b_column if g.columns > 1 else 0)
+    lines = (ends[0] if x_along else g.a_step, ends[1] if w_along else g.b_row)
     places: list[Param] = []
     for view, at, step, line in ((x, first, steps[0], lines[0]), (w, second, steps[1], lines[1])):
         places += [view.address.plus(size * at), size * step, size * line]

@@ -50,7 +50,7 @@ class TensorWords:
     def copy16(self, s: Any, a: Any, n: Any) -> None:
         lanes = np.flatnonzero(self.mask)
         to, source, count = (self._active(v, np.int64) for v in (s, a, n))
-        if (to % 16).any() or (source[count > 0] % 16).any():
+        if (to % 16).any() or (source % 16).any():  # also where nothing is taken
             raise Fault("a copy of 16 bytes from or to an address that is no multiple of 16")
         if ((count < 0) | (count > 16)).any():
             raise Fault("a copy of 16 bytes that is to take less than none, or more than all")

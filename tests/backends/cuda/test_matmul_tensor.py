@@ -130,6 +130,20 @@ def test_lines_that_are_no_whole_pieces_stay_float32() -> None:
     assert templates(plan) == ["gemm"]
 
 
+@pytest.mark.parametrize(("trans", "sizes"), [((1, 0), (1, 72, 40)), ((0, 0), (24, 72, 1))], ids=str)
+def test_a_vector_as_a_column(
+    trans: tuple[int, int], sizes: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lines are a number each: those behind the only one would lie at addresses that no copy may have. No net has
+    it made halves, but a kernel takes it."""
+    for name in ("PIECE", "FEWEST"):
+        monkeypatch.setattr(half_rule, name, 1)
+    inputs = operands(trans, *sizes)
+    plan, (got,) = answers([matmul(trans)], inputs, "y", {}, 2e-3, HALF)
+    assert "matmul_tensor" in templates(plan)
+    close(got, product(trans, inputs))
+
+
 def test_small_products_of_float32_are_not_worth_making_halves(monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = operands((0, 0), 32, 32, 32)
     monkeypatch.setattr(half_rule, "MANY", 32**3 + 1)
