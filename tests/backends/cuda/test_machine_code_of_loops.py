@@ -25,7 +25,7 @@ NETS = {
         **{name: data(7) for name in "pabg"},
         "l": data(1), "t": np.ones(1, np.int64),
     }),
-    "rows that occur several times": ([operator("RowWiseSparseAdagrad", "p m i g l", "q n")], {
+    "rows that occur several times": ([operator("RowWiseSparseAdagrad", "p m i g l", "p m")], {
         "p": data(5, 3), "m": data(5), "i": IDS, "g": data(6, 3), "l": data(1),
     }),
     "the sizes at hand": ([operator("FloatToFused8BitRowwiseQuantized", "x", "y")], {"x": data(5, 12)}),
