@@ -182,7 +182,11 @@ def _emit_place(s: Lines, product: Product, in_parts: bool) -> None:
         s("own = min(each, steps - begin)")
     else:
         s("begin, own = 0, steps")
-    s(f"part, line = quot(t, {quarter}), rest(t, {quarter})")
+    # a warp's copies take whole sectors of 32 bytes: all pieces of eight pixels where those of a pixel lie behind one
+    # another, else one piece of 32 pixels
+    s(f"near = xc == {PIECE}")
+    s(f"part = t >> 3 & {PIECES - 1} if near else quot(t, {quarter})")
+    s(f"line = (t >> 5) * 8 + (t & 7) if near else rest(t, {quarter})")
     for j in range(tile.pixels // quarter):
         s(f"p = p0 + line + {j * quarter}")
         s("n, q = quot(min(p, pixels - 1), image), rest(min(p, pixels - 1), image)")
