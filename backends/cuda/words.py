@@ -3,7 +3,7 @@
 Kernels address memory as integers: ``a`` is a byte address, ``i`` counts elements. All parameters of a kernel are
 int64; ``i32`` makes index arithmetic short. Compile workers alone import this module; ``namespace`` gives the names.
 Further words stand in ``vector_words.py`` (halves, several elements at once), ``tensor_words.py`` and
-``warpgroup_words.py``.
+``warpgroup_words.py``; kernels with the latter have ``div`` and ``sqrt`` from ``inline_words.py``.
 
     thread() block()                                        numbers of the thread in its block, of the block
     ld_f4(a, i) st_f4(a, i, v)                              global memory; also f8 i1 i2 i4 i8 u1 u2
