@@ -1,4 +1,4 @@
-"""Operators that only move elements: views, Concat, Split, Slice, Transpose, Tile, changes of layout.
+"""Operators that only move elements: views, Concat, Split, Slice, Transpose, Tile, Expand, changes of layout.
 
 The same for every target: ``movement_rules`` gives the rules for a target's ways to copy.
 """
@@ -177,6 +177,15 @@ def _tile(call: Call, ins: Sequence[View], outs: Sequence[View], copier: Copier)
     return [(task,)]
 
 
+def _expand(call: Call, ins: Sequence[View], outs: Sequence[View], copier: Copier) -> list[Step]:
+    """Dimensions that are new, or grew from 1, stand still in the source."""
+    shape, strides, grown = ins[0].type.static_shape, ins[0].strides, outs[0].type.static_shape
+    new = len(grown) - len(shape)
+    kept = tuple(stride if old == size else 0 for old, size, stride in zip(shape, grown[new:], strides))
+    turned = View(ins[0].address, outs[0].type, (0,) * new + kept, False)
+    return [_move(turned, outs[0], copier)] if outs[0].type.size else []
+
+
 def _shuffle(call: Call, ins: Sequence[View], outs: Sequence[View], copier: Copier) -> list[Step]:
     """Output channel c * group + g is channel c of group g: a copy with two dimensions for the channels."""
     (n, c, h, w), group = ins[0].type.static_shape, int(call.arg("group"))
@@ -205,6 +214,7 @@ def movement_rules(copier: Callable[[T], Copier]) -> tuple[Rule[T], ...]:
         ("transpose", ("Transpose",), _permute(_axes), _later_results_unread),
         ("channels", ("NCHW2NHWC", "NHWC2NCHW"), _permute(_channels_order), _later_results_unread),
         ("tile", ("Tile",), _tile, _later_results_unread),
+        ("expand", ("Expand",), _expand, lambda call: True),
         ("shuffle", ("ChannelShuffle",), _shuffle, _images),
     )
     return (

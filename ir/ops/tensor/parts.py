@@ -25,7 +25,6 @@ from graphc.ir.ops._rules import (
     require,
     require_rank,
 )
-from graphc.ir.ops._walk import advance, kept_flags, offset, set_steps, steps_type
 from graphc.ir.types import UNKNOWN, Dim, DType, TensorType
 
 INTS = (DType.INT32, DType.INT64)
@@ -341,44 +340,27 @@ op(
 )
 
 
-def _expand_target(call: Call) -> tuple[int, ...] | None:
+def _expand_target(call: Call) -> Shape | None:
+    """What X is broadcast with, 1 for what is below; None while its rank is unknown."""
+    given = call.arg("shape")
     if call.has(1):
         require(call, 1, INTS)
-        return constant_ints(call, 1)
-    return tuple(call.arg("shape"))
+        given = constant_ints(call, 1)
+        if given is None:
+            return (UNKNOWN,) * call.type(1).size if call.type(1).is_static else None
+    return tuple(bounded(call, max(d, 1), 1, "shape") for d in given)
 
 
 def _expand_infer(call: Call) -> list[TensorType]:
     """Y: X broadcast with a shape by NumPy's rules; X keeps its size where the shape has a number below 1."""
-    x, target = call.type(0), _expand_target(call)
-    if target is None or x.shape is None:
-        return [x.with_shape(None)]
-    shape: Shape = tuple(bounded(call, max(d, 1), 1, "shape") for d in target)
-    return [x.with_shape(broadcast_shapes(call, x.shape, shape))]
+    return [call.type(0).with_shape(broadcast_shapes(call, call.type(0).shape, _expand_target(call)))]
 
 
-def _expand_flags(call: Call) -> list[Any]:
-    rank = call.node.results[0].type.rank or 0
-    return [kept_flags(call.type(0).static_shape, rank)]
-
-
-def _expand_scratch(call: Call) -> list[TensorType]:
-    return [steps_type(call.opdef.infer(call)[0].rank or 0, 1)]
-
-
-def _expand(x: np.ndarray, target: np.ndarray, y: np.ndarray, steps: np.ndarray, kept: Any) -> None:
-    shape = (1,) + y.shape  # noqa: RUF005  # Numba has no unpacking
-    set_steps(steps, 1, shape, kept)
-    run = shape[len(shape) - 1]
-    for row in range(y.size // max(run, 1)):
-        at = offset(steps, 1)
-        if kept[len(shape) - 1]:
-            for j in range(run):
-                y.flat[row * run + j] = x.flat[at + j]
-        else:
-            for j in range(run):
-                y.flat[row * run + j] = x.flat[at]
-        advance(steps, shape)
+def _expand_reference(call: Call, x: np.ndarray, *args: np.ndarray) -> Sequence[np.ndarray]:
+    given = args[0].ravel().tolist() if args else call.arg("shape")
+    target = tuple(bounded(call, max(d, 1), 1, "shape") for d in given)
+    y = call.type(0).with_shape(broadcast_shapes(call, x.shape, target))
+    return [np.broadcast_to(x, y.static_shape).copy()]
 
 
 op(
@@ -387,9 +369,8 @@ op(
     inputs="X shape?",
     outputs="Y",
     args=(Arg("shape", "ints", (), "the shape, where there is no second input"),),
-    loop=_expand,
-    scratch=_expand_scratch,
-    constants=_expand_flags,
+    reference=_expand_reference,
+    call_traits=strings_on_host,
     shape_inputs=(1,),
     doc="X broadcast to a shape.",
 )

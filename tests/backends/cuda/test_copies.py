@@ -47,6 +47,21 @@ def test_elements_of_other_sizes(kind: str) -> None:
     assert y.tobytes() == np.ascontiguousarray(x.T).tobytes()
 
 
+@pytest.mark.parametrize("kind", ["f4", "u1", "i8"])
+@pytest.mark.parametrize("shape", [(4, 1, 5, 1), (4,), (1,), (2, 0, 3, 1)], ids=str)
+def test_a_value_is_repeated_to_a_shape(kind: str, shape: tuple[int, ...]) -> None:
+    x = data(2, 1, 4, kind=kind) if len(shape) != 4 or shape[1] else data(2, 1, 1, kind=kind)
+    given = np.array(shape, np.int64)
+    wide = np.maximum(shape, 1)  # numbers below 1 keep what is there
+    want = np.broadcast_to(x, np.broadcast_shapes(x.shape, tuple(wide)))
+    for op, inputs in (
+        (operator("Expand", "x", "y", shape=list(shape)), {"x": x}),
+        (operator("Expand", "x s", "y"), {"x": x, "s": given}),
+    ):
+        plan = emulated_plan([op], inputs, "y", {})
+        np.testing.assert_array_equal(plan.run(inputs)["y"], want)
+
+
 @pytest.mark.parametrize("kind", ["f4", "i8"])
 @pytest.mark.parametrize("start", [0, 1])
 def test_straight_copies_take_16_bytes_at_once(kind: str, start: int) -> None:

@@ -27,6 +27,9 @@ def test_parts_with_sizes_from_data() -> None:
     assert answer("Append", np.zeros(0, np.float32), x).shape == (2, 3)
     assert "rows of A and B" in refusal("Append", "float[2,3]", "float[1,2]")
     assert types("SplitByLengths", "float[4]", "int32[2]", outputs=2, axis=0) == ["float[?]"] * 2
+    assert types("Expand", "float[2,1]", "int64[3]") == ["float[?,2,?]"]
+    assert types("Expand", "float[2,1]", "int64[?]") == ["float[*]"]
+    assert "do not broadcast" in refusal("Expand", "float[2,3]", shape=[2])
     assert "bool" in refusal("Tile", "bool[2]", tiles=2)
 
 
