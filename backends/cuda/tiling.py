@@ -86,9 +86,11 @@ def _value(name: str, text: str) -> object:
     if name == "cuts":
         return bool(int(text))
     if name in ("kernel", "stride", "blocks"):
-        if not re.fullmatch(r"\d+x\d+", text):
+        if not re.fullmatch(r"\d{1,9}x\d{1,9}", text):
             raise ValueError(f"{name}={text} is no pair of numbers")
         return tuple(map(int, text.split("x")))
+    if not re.fullmatch(r"\d{1,18}", text):
+        raise ValueError(f"{name}={text} is no size")
     return int(text)
 
 

@@ -60,6 +60,8 @@ class CardArray:
         return self.read(self).view(self.dtype).reshape(self.shape)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if copy is False:
+            raise ValueError("an array on a card is copied to be a NumPy array: leave out copy=False")
         return self.numpy() if dtype is None else self.numpy().astype(dtype)
 
     @property

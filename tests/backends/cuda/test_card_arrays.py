@@ -82,6 +82,8 @@ def test_outputs_can_stay_on_the_card(plan: Plan) -> None:
     plan.run({"x": -X, "z": Z}, on_card=True)  # does not write where the first answer lies
     np.testing.assert_array_equal(made.numpy(), want)
     np.testing.assert_array_equal(np.asarray(made), want)
+    with pytest.raises(ValueError, match="leave out copy=False"):
+        made.__array__(copy=False)
     again = plan.run({"x": made, "z": Z})["y"]
     np.testing.assert_array_equal(again, np.maximum(want, 0) + Z)
 

@@ -281,6 +281,7 @@ REFUSED = [
     (table(entries={PROBLEM: entry(tiling="float 7x7x7/4x4, in 1")}), "says 'float 7x7x7/4x4, in 1' for 'conv kind=f4"),
     (table(entries={PROBLEM: entry(tiling=f"{HALF_TILE}, in 1")}), "which no kernel of cuda:sm_90a does"),
     (table(entries={"conv kind=f4": entry()}), "which is no problem of a tiling"),
+    (table(entries={PROBLEM.replace("pixels=30", f"pixels={10**400}"): entry()}), "which is no problem of"),
     ("\xff", "as text"),
 ]
 
