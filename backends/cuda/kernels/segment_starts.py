@@ -1,9 +1,12 @@
 """Where runs of rows begin: for lengths their sums before each, for sorted ids by a search for each run.
 
-Lengths take two launches, in the first of which each thread adds up a stretch of them.
+Lengths take two launches, in the first of which each thread adds up a stretch of them. The same sums give the sizes of
+results (``length_sizes.py``).
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 from graphc.backends.cuda.kernels.each_thread import each_thread
 from graphc.backends.cuda.rules import THREADS, Template, blocks_for
@@ -14,37 +17,70 @@ from graphc.ir.schedule import Address, KernelSpec, Param, Step, Task, View
 
 STRETCH, STRETCHES = 16, 1024
 """Lengths that a thread adds up at least, and the most threads that do."""
+MOST = 2**31 - 1
+"""The largest length."""
+PARTS: tuple[str, ...] = ("lengths", "runs", "clip", "stretch", "parts", "n")
+"""Parameters of what adds up stretches. clip: the most that counts of a length. parts: sum, least and most of each."""
+BOUNDS: tuple[str, ...] = ("low", "high", "longest")
+"""Parameters: between what the sum of all lengths is, and how long a run may be, for the lengths to be good."""
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Lengths in the card's memory and what they have to be (``BOUNDS``); none may be negative."""
+
+    address: Address
+    runs: int
+    low: int = 0
+    high: int = MOST
+    clip: int = MOST
+    longest: int = MOST
+
+    def bounds(self) -> tuple[int, int, int]:
+        """The values of ``BOUNDS``."""
+        return self.low, self.high, self.longest
+
+    def parts(self, parts: Address) -> tuple[Param, ...]:
+        """The values of ``PARTS``, of which the last one is how many threads add up; parts: where the sums go."""
+        stretch = max(STRETCH, -(-self.runs // STRETCHES))
+        return self.address, self.runs, self.clip, stretch, parts, max(1, -(-self.runs // stretch))
 
 
 def emit_parts(spec: KernelSpec, target: CudaTarget) -> str:
-    """Source of ``segment_parts``: the sum and the least of each stretch of lengths; and whether ids are in range."""
+    """Source of ``segment_parts``: the sum, the least and the most of each stretch of lengths."""
     s = Lines()
-    with each_thread(s, spec, ("lengths", "runs", "stretch", "parts", "n"), "t", "n"):
-        s("total, least = 0, 0")
+    with each_thread(s, spec, PARTS, "t", "n"):
+        s("total, least, most = 0, 0, 0")
         with s.block("for i in range(t * stretch, min((t + 1) * stretch, runs)):"):
-            s("total = total + i64(ld_i4(lengths, i))")
-            s("least = min(least, i64(ld_i4(lengths, i)))")
-        s("st_i8(parts, 2 * t, total)")
-        s("st_i8(parts, 2 * t + 1, least)")
+            s("length = min(i64(ld_i4(lengths, i)), clip)")
+            s("total, least, most = total + length, min(least, length), max(most, length)")
+        for k, name in enumerate(("total", "least", "most")):
+            s(f"st_i8(parts, 3 * t + {k}, {name})")
     return s.text()
+
+
+def add_parts(s: Lines) -> None:
+    """Code that sets ``total``, ``most`` of all lengths, ``at``, their sum before stretch t, and ``good``, 0 or 1."""
+    s("at, total, least, most = 0, 0, 0, 0")
+    with s.block("for j in range(n):"):
+        s("part = i64(ld_i8(parts, 3 * j))")
+        s("total = total + part")
+        s("at = at + (part if j < t else 0)")
+        s("least = min(least, i64(ld_i8(parts, 3 * j + 1)))")
+        s("most = max(most, i64(ld_i8(parts, 3 * j + 2)))")
+    s("good = 0 if (least < 0) | (total < low) | (total > high) | (most > longest) else 1")
+    with s.block("if (t == 0) & (good == 0):"):
+        s(f"fail(status, {BAD_RUNS})")
 
 
 def emit_starts(spec: KernelSpec, target: CudaTarget) -> str:
     """Source of ``segment_starts``: where runs begin, and the end of the last; zeros where lengths are wrong."""
     s = Lines()
-    with each_thread(s, spec, ("lengths", "runs", "stretch", "parts", "n", "count", "starts", "status"), "t", "n"):
-        s("at, total, least = 0, 0, 0")
-        with s.block("for j in range(n):"):
-            s("part = i64(ld_i8(parts, 2 * j))")
-            s("total = total + part")
-            s("at = at + (part if j < t else 0)")
-            s("least = min(least, i64(ld_i8(parts, 2 * j + 1)))")
-        s("good = 0 if (least < 0) | (total != count) else 1")
-        with s.block("if (t == 0) & (good == 0):"):
-            s(f"fail(status, {BAD_RUNS})")
+    with each_thread(s, spec, (*PARTS, *BOUNDS, "starts", "status"), "t", "n"):
+        add_parts(s)
         with s.block("for i in range(t * stretch, min((t + 1) * stretch, runs)):"):
             s("st_i8(starts, i, at * good)")
-            s("at = at + i64(ld_i4(lengths, i))")
+            s("at = at + min(i64(ld_i4(lengths, i)), clip)")
         with s.block("if t == 0:"):
             s("st_i8(starts, runs, total * good)")
     return s.text()
@@ -80,7 +116,7 @@ def emit_ids(spec: KernelSpec, target: CudaTarget) -> str:
 
 def room(runs: int) -> int:
     """Bytes of workspace."""
-    return 8 * (runs + 1 + 2 * STRETCHES)
+    return 8 * (runs + 1 + 3 * STRETCHES)
 
 
 def find_starts(kind: str, given: View, runs: int, count: int, workspace: Address, label: str) -> list[Step]:
@@ -93,13 +129,19 @@ def find_starts(kind: str, given: View, runs: int, count: int, workspace: Addres
         return [_step("segment_search", (ids, count, runs, workspace), runs + 1, label)]
     if kind == "unsorted":
         return [_step("segment_ids", (ids, count, runs, status), count, label)]
-    stretch = max(STRETCH, -(-runs // STRETCHES))
-    n = max(1, -(-runs // stretch))
-    sums: tuple[Param, ...] = (ids, runs, stretch, workspace.plus(8 * (runs + 1)), n)
-    return [
-        _step("segment_parts", sums, n, label),
-        _step("segment_starts", (*sums, count, workspace, status), n, label),
-    ]
+    return starts_of(Lengths(ids, runs, count, count), workspace, label)
+
+
+def starts_of(lengths: Lengths, workspace: Address, label: str) -> list[Step]:
+    """The same for lengths; zeros and an error where they are wrong."""
+    sums = lengths.parts(workspace.plus(8 * (lengths.runs + 1)))
+    starts = (*sums, *lengths.bounds(), workspace, Address("status"))
+    return [parts_step(sums, label), _step("segment_starts", starts, int(sums[-1]), label)]
+
+
+def parts_step(sums: tuple[Param, ...], label: str) -> Step:
+    """The step that adds up stretches; sums: values of ``PARTS``."""
+    return _step("segment_parts", sums, int(sums[-1]), label)
 
 
 def _step(template: str, params: tuple[Param, ...], threads: int, label: str) -> Step:

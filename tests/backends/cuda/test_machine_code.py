@@ -87,6 +87,15 @@ FAMILIES = {
     "long reduction": ([operator("ReduceSum", "x", "y", axes=[0, 1])], {"x": data(90, 100)}, {}),
     "transposition": ([operator("Transpose", "x", "y")], {"x": data(40, 70)}, {}),
     "copy": ([operator("Transpose", "x", "y")], {"x": data(4, 5)}, {}),
+    "runs in blocks": (
+        [
+            operator("PackSegments", "n r", "p m", pad_minf=1),
+            operator("PackSegments", "n b", "q"),
+            operator("UnpackSegments", "n r3", "u"),
+        ],
+        {"n": np.ones(9, np.int32), "r": data(9, 3), "b": np.ones((9, 2)), "r3": data(9, 9, 3)},
+        {},
+    ),
     "border": ([operator("PadImage", "x", "y", pad=2, mode="reflect")], IMAGE, {}),
 }
 

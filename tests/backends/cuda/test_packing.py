@@ -1,0 +1,86 @@
+"""Rows moved between runs one after another and blocks of runs, on an emulated card, against NumPy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from emulated import emulated_plan
+from one_net import operator
+
+import graphc
+from graphc.plan import Plan
+
+RNG = np.random.default_rng(5)
+LENGTHS = np.array([0, 3, 1, 9, 0, 5], np.int32)
+COUNT = int(LENGTHS.sum())
+
+
+def packed(rows: np.ndarray, most: int, gap: float) -> tuple[np.ndarray, np.ndarray]:
+    """The block, and where it has rows."""
+    block = np.full((len(LENGTHS), most, *rows.shape[1:]), gap, rows.dtype)
+    there = np.arange(most) < LENGTHS[:, None]
+    for run, (n, end) in enumerate(zip(LENGTHS, np.cumsum(LENGTHS))):
+        block[run, : min(n, most)] = rows[end - n : end][:most]
+    return block, there
+
+
+def plan_of(op: str, inputs: dict[str, np.ndarray], outputs: str = "y", **args: int) -> Plan:
+    """The plan of one operator on all inputs, whole on the card."""
+    return emulated_plan([operator(op, " ".join(inputs), outputs, **args)], inputs, outputs, {})
+
+
+@pytest.mark.parametrize("most", [-1, 4, 12, 0])
+@pytest.mark.parametrize("kind", ["f4", "f2", "f8", "i8", "u1"])
+def test_runs_become_a_block_and_runs_again(kind: str, most: int) -> None:
+    rows = RNG.integers(0, 100, (COUNT, 3)).astype(kind)
+    longest = 9 if most == -1 else most
+    for minf in (0, 1):
+        want, there = packed(rows, longest, -np.inf if minf and kind[0] == "f" else 0)
+        inputs = {"n": LENGTHS, "x": rows}
+        plan = plan_of("PackSegments", inputs, "y m", max_length=most, pad_minf=minf, return_presence_mask=1)
+        got = plan.run(inputs)
+        np.testing.assert_array_equal(got["y"], want)
+        np.testing.assert_array_equal(got["m"], there)
+    inputs = {"n": LENGTHS, "x": want}
+    back = plan_of("UnpackSegments", inputs, max_length=most).run(inputs)["y"]
+    np.testing.assert_array_equal(back, want[there])
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (2,), (5,), (3, 0)], ids=str)
+def test_rows_of_any_width(shape: tuple[int, ...]) -> None:
+    rows = RNG.standard_normal((COUNT, *shape)).astype(np.float32)
+    inputs = {"n": LENGTHS, "x": rows}
+    got = plan_of("PackSegments", inputs, "y m").run(inputs)
+    want, there = packed(rows, 9, 0)
+    np.testing.assert_array_equal(got["y"], want)
+    np.testing.assert_array_equal(got["m"], there)
+
+
+def test_other_lengths_and_sizes_than_those_compiled_for() -> None:
+    inputs = {"n": LENGTHS, "x": np.arange(COUNT, dtype=np.float32)}
+    plan = plan_of("PackSegments", inputs)
+    for lengths in ([2], [], [1] * 40, RNG.integers(0, 2, 20000)):
+        given = np.array(lengths, np.int32)
+        rows = np.arange(given.sum(), dtype=np.float32) + 1
+        got = plan.run({"n": given, "x": rows})["y"]
+        assert got.shape == (len(given), given.max(initial=0))
+        np.testing.assert_array_equal(got[got > 0], rows)
+
+
+def test_wrong_lengths_are_told() -> None:
+    inputs = {"n": LENGTHS, "x": np.ones((COUNT, 2), np.float32)}
+    for most in (-1, 4):
+        plan = plan_of("PackSegments", inputs, max_length=most)
+        for wrong in (LENGTHS + 1, LENGTHS - np.array([1, -1, 0, 0, 0, 0], np.int32), LENGTHS * 0):
+            with pytest.raises(graphc.RunError, match=r"PackSegments\('n', 'x'\) -> 'y'.*LENGTHS"):
+                plan.run(inputs | {"n": wrong.astype(np.int32)})
+        assert plan.run(inputs)["y"].sum() == 2 * np.minimum(LENGTHS, 9 if most == -1 else most).sum()
+
+
+def test_runs_longer_than_their_block_are_told() -> None:
+    inputs = {"n": LENGTHS, "x": np.ones((6, 9, 2), np.float32)}
+    plan = plan_of("UnpackSegments", inputs)
+    for wrong in (LENGTHS - 1, np.maximum(LENGTHS, 10)):
+        with pytest.raises(graphc.RunError, match=r"UnpackSegments\('n', 'x'\) -> 'y'.*LENGTHS"):
+            plan.run(inputs | {"n": wrong})
+    assert plan.run(inputs)["y"].shape == (COUNT, 2)
