@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import math
 import operator
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Union
@@ -17,6 +17,7 @@ from typing import Any, Union
 import numpy as np
 
 from graphc.backends.cuda.loops_flat import Flat, base_name
+from graphc.backends.cuda.loops_known import Atom, Facts, said
 from graphc.backends.cuda.loops_terms import ONE, ZERO, Poly
 
 CASTS = {"int", "np.int64"}
@@ -41,21 +42,11 @@ Size = Union[int, tuple[int, ...]]
 """A number that is known, or the shape of an array."""
 
 
-@dataclass
-class Atom:
-    """same: for all iterations of the stage. whole: an integer. data: it depends on elements. range: from 0 to that."""
-
-    same: bool
-    whole: bool
-    data: bool = False
-    range: Poly | None = None
-
-
 @dataclass(frozen=True)
 class Touch:
     """An access to elements. always: whenever the iteration of its innermost loop runs; loops: atoms of those around.
 
-    part: None for an unknown part of the array.
+    part: None for an unknown part of the array. facts: what holds there.
     """
 
     array: str
@@ -63,6 +54,7 @@ class Touch:
     store: bool
     always: bool
     loops: tuple[str, ...]
+    facts: Facts = field(default_factory=Facts)
 
 
 class Undecided(Exception):
@@ -81,7 +73,8 @@ class Expressions:
     variables the divisors by which they are seen as digits, each a multiple of the one before. careful: undecided tests
     are asked for. reached: nothing before has returned for certain. turned: no loop of the nest is known to be empty.
     turning: what is evaluated is a turn. fixed: arrays that nothing stores into. elements: of atoms that are elements
-    of these, which. sizes: what is known of parameters.
+    of these, which. sizes: what is known of parameters. positive: those that are 1 or more, or have elements.
+    facts: what holds where the evaluation is.
     """
 
     flat: Flat
@@ -96,6 +89,8 @@ class Expressions:
     fixed: frozenset[str] = frozenset()
     elements: dict[str, Part] = field(default_factory=dict)
     sizes: Mapping[str, Size] = field(default_factory=dict)
+    positive: Collection[str] = ()
+    facts: Facts = field(default_factory=Facts)
     reached: bool = True
     turned: bool = True
     turning: bool = False
@@ -108,9 +103,8 @@ class Expressions:
         for name in self.flat.params:
             size = self.sizes.get(name)
             if name in self.numbers:
-                self.names[name] = (
-                    self.atom(name, Atom(True, self.numbers[name])) if size is None else _as_value(size) or ZERO
-                )
+                atom = Atom(True, self.numbers[name], least=1 if name in self.positive else None)
+                self.names[name] = self.atom(name, atom) if size is None else _as_value(size) or ZERO
             else:
                 self.names[name] = Part(name)
 
@@ -127,10 +121,28 @@ class Expressions:
         same = same and all(map(self.is_same, parts))
         return self.atom(f"{stem}#{self._count}", Atom(same, False, data or any(map(self.has_data, parts))))
 
-    def named(self, text: str, parts: Sequence[Value], whole: bool = False, range: Poly | None = None) -> Poly:
-        """The atom of a text whose value follows from parts."""
+    def named(
+        self, text: str, parts: Sequence[Value], whole: bool = False, range: Poly | None = None, kind: str = ""
+    ) -> Poly:
+        """The atom of a text whose value follows from parts; kind: how, if they are numbers."""
         same, data = all(map(self.is_same, parts)), any(map(self.has_data, parts))
-        return self.atom(text, Atom(same, whole, data, range))
+        numbers = tuple(p for p in parts if isinstance(p, Poly)) if kind else ()
+        return self.atom(text, Atom(same, whole, data, range, kind=kind, parts=numbers))
+
+    def entry(self, text: str, base: Sequence[Value], indices: Sequence[Poly], whole: bool) -> Poly:
+        """The atom of one of several numbers, of each of which the same is known."""
+        made = self.named(text, [*base, *indices], whole)
+        if all(isinstance(p, Poly) for p in base):
+            self.atoms[text].kind, self.atoms[text].parts = "item", tuple(p for p in base if isinstance(p, Poly))
+        return made
+
+    def size(self, text: str, part: Part, *indices: Poly) -> Poly:
+        """The atom of a size, or the sizes, of a part of an array."""
+        made = self.named(text, [*part.indices, *indices], whole=True)
+        self.atoms[text].least, self.atoms[text].array = 0, "" if part.indices else part.array
+        if part.array in self.positive:
+            self.atoms[text].least, self.atoms[text].array = 1, ""
+        return made
 
     def is_same(self, value: Value) -> bool:
         """It is the same in all iterations."""
@@ -149,10 +161,14 @@ class Expressions:
 
     @contextmanager
     def sometimes(self) -> Iterator[None]:
-        """What happens inside need not happen."""
-        before, self._always = self._always, False
+        """What happens inside need not happen, and what it shows does not hold after it."""
+        before, facts, self._always = self._always, self.facts, False
         yield
-        self._always = before
+        self._always, self.facts = before, facts
+
+    def learn(self, test: Poly, holds: bool) -> None:
+        """A test has been made: what it says holds from here on."""
+        self.facts = self.facts.also(*said(self.atoms, test, holds))
 
     # ---- expressions ------------------------------------------------------------------------------------------------
 
@@ -177,7 +193,8 @@ class Expressions:
 
     def touch(self, part: Part, store: bool) -> None:
         """Note an access."""
-        self.touches.append(Touch(part.array, part, store, self._always, self._loops))
+        self.facts = self.facts.also(*_not_empty(part), array=part.array if part.flat and part.indices else "")
+        self.touches.append(Touch(part.array, part, store, self._always, self._loops, self.facts))
 
     def value(self, node: ast.expr) -> Value:
         """The value of an expression."""
@@ -207,7 +224,7 @@ class Expressions:
             return Part(base.array, base.indices, True)
         if isinstance(base, Part):
             known = self._known_attribute(base, node.attr)
-            return known if known is not None else self.named(f"{text_of(base)}.{node.attr}", base.indices, whole=True)
+            return known if known is not None else self.size(f"{text_of(base)}.{node.attr}", base)
         return self.fresh(node.attr, [base])
 
     def _known_attribute(self, part: Part, name: str) -> Value | None:
@@ -224,7 +241,7 @@ class Expressions:
             index = self.number(node.slice)
             base = self.value(node.value)
             if isinstance(base, Poly):
-                return self.named(f"{base}[{index}]", [base, index], whole=True)
+                return self.entry(f"{base}[{index}]", [base], [index], whole=True)
         if isinstance(node.slice, ast.Slice):
             base = self.value(node.value)
             if isinstance(base, Part):
@@ -238,9 +255,9 @@ class Expressions:
             k = indices[0].value
             if k is not None and -len(base) <= k < len(base):
                 return base[k]
-            return self.named(f"{text_of(base)}[{indices[0]}]", [*base, *indices], all(map(self._is_integer, base)))
+            return self.entry(f"{text_of(base)}[{indices[0]}]", base, indices, all(map(self._is_integer, base)))
         whole = all(self.atoms[a].whole for a in base.atoms)
-        return self.named(f"({base})[{', '.join(map(str, indices))}]", [base, *indices], whole=whole)
+        return self.entry(f"({base})[{', '.join(map(str, indices))}]", [base], indices, whole)
 
     def _UnaryOp(self, node: ast.UnaryOp) -> Value:
         v = self.number(node.operand)
@@ -248,7 +265,8 @@ class Expressions:
             return -v
         if isinstance(node.op, ast.Not) and v.value is not None:
             return Poly.number(int(not v.value))
-        return self.named(f"{type(node.op).__name__}({v})", [v])
+        kind = type(node.op).__name__
+        return self.named(f"{kind}({v})", [v], kind=kind)
 
     def _BinOp(self, node: ast.BinOp) -> Value:
         first, second = self.value(node.left), self.value(node.right)
@@ -264,8 +282,8 @@ class Expressions:
         if isinstance(node.op, (ast.FloorDiv, ast.Mod)) and (found := self._divided(a, b, type(node.op))) is not None:
             return found
         whole = isinstance(node.op, (ast.FloorDiv, ast.Mod)) and self.is_whole(a) and self.is_whole(b)
-        range = b if isinstance(node.op, ast.Mod) and whole else None
-        return self.named(f"{type(node.op).__name__}({a}, {b})", [a, b], whole, range)
+        range, kind = b if isinstance(node.op, ast.Mod) and whole else None, type(node.op).__name__
+        return self.named(f"{kind}({a}, {b})", [a, b], whole, range, kind if whole else "")
 
     def is_whole(self, p: Poly) -> bool:
         """It is known to be an integer."""
@@ -332,36 +350,50 @@ class Expressions:
     def start(self, variable: str, same: bool, size: Poly | None) -> Poly:
         """The term of a variable of a loop, from 0 on."""
         chain = self.chains.setdefault(variable, [ONE])
-        self.atoms[variable] = Atom(same, True, False, size)
+        self.atoms[variable] = Atom(same, True, False, size, least=0)
         for k in range(len(chain)):
             above = chain[k + 1] if k + 1 < len(chain) else size
             name = next(iter(self.digit(variable, k).atoms))
-            self.atoms[name] = Atom(same, True, False, None if above is None else above.over(chain[k]))
+            if name != variable:
+                size_of = None if above is None else above.over(chain[k])
+                self.atoms[name] = Atom(same, True, False, size_of, kind="digit", parts=tuple(chain))
         return self._from(variable, 0)
 
     def _Compare(self, node: ast.Compare) -> Value:
-        parts = [self.number(node.left), *(self.number(c) for c in node.comparators)]
+        parts = [self.number(node.left), self.number(node.comparators[0])]
+        with self.sometimes():
+            parts += [self.number(c) for c in node.comparators[1:]]
         if (decided := _compared(node.ops, [p.value for p in parts])) is not None:
             return Poly.number(int(decided))
         ops = " ".join(type(o).__name__ for o in node.ops)
-        return self.named(f"{ops}({', '.join(map(str, parts))})", parts)
+        return self.named(f"{ops}({', '.join(map(str, parts))})", parts, kind=ops)
 
     def _BoolOp(self, node: ast.BoolOp) -> Value:
-        parts = [self.number(v) for v in node.values]
-        numbers, both = [p.value for p in parts], isinstance(node.op, ast.And)
+        parts, both = [self.number(node.values[0])], isinstance(node.op, ast.And)
+        with self.sometimes():
+            for value in node.values[1:]:
+                self.learn(parts[-1], both)
+                parts.append(self.number(value))
+        numbers = [p.value for p in parts]
         if None not in numbers:
             ends = [n for n in numbers if bool(n) is not both]
             return Poly.number((ends or numbers)[0 if ends else -1] or 0)
         if both and 0 in numbers:
             return ZERO
-        return self.named(f"{type(node.op).__name__}({', '.join(map(str, parts))})", parts)
+        kind = type(node.op).__name__
+        return self.named(f"{kind}({', '.join(map(str, parts))})", parts, kind=kind)
 
     def _IfExp(self, node: ast.IfExp) -> Value:
         test = self.number(node.test)
         if (known := self.known(test)) is not None:
+            self.learn(test, known)
             return self.value(node.body if known else node.orelse)
         with self.sometimes():
-            a, b = self.value(node.body), self.value(node.orelse)
+            self.learn(test, True)
+            a = self.value(node.body)
+        with self.sometimes():
+            self.learn(test, False)
+            b = self.value(node.orelse)
         return a if a == b else self.either(test, a, b)
 
     def either(self, test: Poly, a: Value, b: Value) -> Value:
@@ -369,7 +401,10 @@ class Expressions:
         if isinstance(a, tuple) and isinstance(b, tuple) and len(a) == len(b):
             return tuple(self.either(test, p, q) for p, q in zip(a, b))
         if isinstance(a, Poly) and isinstance(b, Poly):
-            return self.named(f"({a} if {test} else {b})", [test, a, b], self.is_whole(a) and self.is_whole(b))
+            made = self.named(f"({a} if {test} else {b})", [test, a, b], self.is_whole(a) and self.is_whole(b))
+            (name,) = made.atoms
+            self.atoms[name].kind, self.atoms[name].parts = "either", (a, b)
+            return made
         return self.fresh("either", [test, a, b])
 
     def known(self, test: Poly) -> bool | None:
@@ -390,10 +425,14 @@ class Expressions:
         if name == "len" and values:
             if isinstance(values[0], tuple):
                 return Poly.number(len(values[0]))
-            return self.named(f"len({text_of(values[0])})", [] if isinstance(values[0], Part) else values, whole=True)
+            if isinstance(values[0], Part):
+                return self.size(f"len({text_of(values[0])})", values[0])
+            made = self.named(f"len({text_of(values[0])})", values, whole=True)
+            self.atoms[f"len({text_of(values[0])})"].least = 0
+            return made
         if name in CASTS and isinstance(values[0], (Poly, Part)):
             v = self.as_number(values[0])
-            made = v if self.is_whole(v) else self.named(f"{name}({v})", [v], whole=True)
+            made = v if self.is_whole(v) else self.named(f"{name}({v})", [v], whole=True, kind="int")
             if str(v) in self.elements and made != v:
                 self.elements[str(made)] = self.elements[str(v)]
             return made
@@ -403,7 +442,7 @@ class Expressions:
             if name in ("min", "max") and len(numbers) == len(parts) > 1:
                 return Poly.number(min(numbers) if name == "min" else max(numbers))
             whole = name in ("min", "max", "abs") and all(map(self.is_whole, parts))
-            return self.named(f"{name}({', '.join(map(str, parts))})", parts, whole)
+            return self.named(f"{name}({', '.join(map(str, parts))})", parts, whole, kind=name if whole else "")
         if (found := self._run(name, values)) is not None:
             return found
         reads = [p for i, v in enumerate(values) if i in self.flat.reads[name] for p in _parts(v)]
@@ -466,6 +505,13 @@ def text_of(value: Value) -> str:
     if isinstance(value, Part):
         return value.array + "".join(f"[{p}]" for p in value.indices)
     return str(value) if isinstance(value, Poly) else f"({', '.join(map(text_of, value))})"
+
+
+def _not_empty(part: Part) -> list[Poly]:
+    """The sizes of which an access shows that they are not 0: that of each index, which need not be the last ones."""
+    texts = [f"len({part.array})", *(f"{part.array}.shape[{k}]" for k in range(len(part.indices)))]
+    texts += [f"({part.array}.shape)[{k}]" for k in range(len(part.indices))]
+    return [Poly.atom(text) for text in texts] if part.indices and not part.flat else []
 
 
 def _parts(value: Value) -> list[Part]:

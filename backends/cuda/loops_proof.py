@@ -19,13 +19,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations, product
 
-from graphc.backends.cuda.loops_expressions import Atom, Size, Split, Touch, Undecided
+from graphc.backends.cuda.loops_expressions import Size, Split, Touch, Undecided
 from graphc.backends.cuda.loops_flat import Flat, Refusal, fixed_arrays, stores_in
+from graphc.backends.cuda.loops_known import Atom, Known
 from graphc.backends.cuda.loops_replay import replay_of
 from graphc.backends.cuda.loops_rewrite import Body
 from graphc.backends.cuda.loops_scan import around, contains, exposed, has_effect, leaves, nest_of, way_to
 from graphc.backends.cuda.loops_split import split
-from graphc.backends.cuda.loops_terms import ZERO, Extraction, Poly, extractions
+from graphc.backends.cuda.loops_terms import ZERO, Extraction, Poly, at_least, extractions
 from graphc.backends.cuda.loops_walk import Walk, assigned, is_error, is_zero
 
 CASES = 200
@@ -71,12 +72,17 @@ class Stage:
 
 
 def prove(
-    flat: Flat, numbers: Mapping[str, bool], keys: Collection[str] = (), sizes: Mapping[str, Size] | None = None
+    flat: Flat,
+    numbers: Mapping[str, bool],
+    keys: Collection[str] = (),
+    sizes: Mapping[str, Size] | None = None,
+    positive: Collection[str] = (),
 ) -> list[Stage]:
     """The stages of a loop, in order. numbers: its parameters that are no arrays -> they are integers.
 
     keys: arrays of integers, whose elements may be keys. sizes: shapes of arrays and numbers for which the proof is to
-    hold; none: for all.
+    hold; none: for all. positive: of the other parameters those numbers that are 1 or more, and those arrays that have
+    elements; of the rest it holds for any.
 
     Raises ``Refusal`` with the reason why threads cannot share out the loop.
     """
@@ -87,7 +93,7 @@ def prove(
     k = 0
     while k < len(stages):
         try:
-            _prove_stage(_Given(flat, numbers, keys, sizes or {}), stages[:k], stages[k])
+            _prove_stage(_Given(flat, numbers, keys, sizes or {}, positive), stages[:k], stages[k])
             k += 1
         except Refusal:
             node = stages[k].node
@@ -162,6 +168,7 @@ class _Given:
     numbers: Mapping[str, bool]
     keys: Collection[str]
     sizes: Mapping[str, Size]
+    positive: Collection[str]
 
 
 def _prove_stage(given: _Given, before: Sequence[Stage], stage: Stage) -> None:
@@ -292,9 +299,10 @@ class _Trial:
     def _case(self, shared: tuple[int, ...], decided: dict[str, bool], careful: bool) -> None:
         chains: dict[str, list[Poly]] = {}
         atoms: dict[str, Atom] = {}
+        given = self.given
         for _ in range(12):
-            fixed, given = fixed_arrays(self.flat), self.given
-            walk = Walk(self.flat, given.numbers, decided, chains, careful, atoms, fixed=fixed, sizes=given.sizes)
+            known = {"fixed": fixed_arrays(self.flat), "sizes": given.sizes, "positive": given.positive}
+            walk = Walk(self.flat, given.numbers, decided, chains, careful, atoms, **known)
             try:
                 if self._lead(walk, self.flat.body):
                     self._check(walk, self._turns(walk, shared))
@@ -316,6 +324,7 @@ class _Trial:
                 inside = any(contains(t, self.stage.node) for t in s.body)
                 if known is not None and known is not inside:
                     return False
+                walk.learn(test, inside)
                 return self._lead(walk, s.body if inside else s.orelse)
             self._uniform(walk, s, others)
             if not walk.reached:
@@ -464,13 +473,23 @@ def _ways(walk: Walk, touch: Touch, wanted: Sequence[str]) -> dict[str, set[tupl
     if touch.part is None:
         return {}
     found: dict[str, set[tuple[object, ...]]] = {}
+    known = Known(walk.atoms, touch.facts)
     seen = [(axis, form) for axis, index in enumerate(touch.part.indices) for form in {index, walk.folded(index)}]
     for axis, index in seen:
-        digits = {a: walk.atoms[a].range for a in index.atoms if not walk.atoms[a].same}
-        digits = {a: r if r is not None and walk.is_same(r) else None for a, r in digits.items()}
+        flat = touch.part.flat and axis + 1 == len(touch.part.indices)
+        if not flat and not at_least(index, 0, known.least):
+            continue  # a negative one counts from the end
+        digits = {a: walk.atoms[a] for a in index.atoms if not walk.atoms[a].same}
+        if any(d.kind == "digit" and known.atom(a) is None for a, d in digits.items()):
+            continue  # of a division by what may be negative
+        ranges = {a: d.range for a, d in digits.items()}
+        ranges = {
+            a: r if r is not None and walk.is_same(r) and at_least(r, 1, known.least) else None
+            for a, r in ranges.items()
+        }
         how: Extraction
-        for name, how in extractions(index, digits, [w for w in wanted if w in digits]).items():
-            found.setdefault(name, set()).add((axis, touch.part.flat and axis + 1 == len(touch.part.indices), *how))
+        for name, how in extractions(index, ranges, [w for w in wanted if w in digits], known.least).items():
+            found.setdefault(name, set()).add((axis, flat, *how))
     return found
 
 

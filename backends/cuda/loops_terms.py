@@ -1,11 +1,11 @@
 """Integer terms of kernels' indices: polynomials over atoms, and how a place in memory tells which iteration made it.
 
-An atom is a text: a size, an argument, the number of an iteration. All sizes are 1 or more where anything runs at all.
+An atom is a text: a size, an argument, the number of an iteration. How small terms may be is asked (``Least``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 Monomial = tuple[str, ...]
@@ -91,20 +91,21 @@ class Poly:
 ZERO, ONE = Poly(()), Poly.number(1)
 
 
-def least(p: Poly) -> int:
-    """What it is at least, where atoms are 1 or more; 0 where that is not seen."""
-    return sum(n for _, n in p.terms) if all(n > 0 for _, n in p.terms) else 0
+Least = Callable[[Poly], "int | None"]
+"""What a term is at least; None where that is not known."""
 
 
 Extraction = tuple[str, str, str]
 """How a variable follows from an index: (index - offset) // first % second, third: the offset; texts of terms."""
 
 
-def extractions(index: Poly, digits: Mapping[str, Poly | None], wanted: Sequence[str]) -> dict[str, Extraction]:
+def extractions(
+    index: Poly, digits: Mapping[str, Poly | None], wanted: Sequence[str], least: Least
+) -> dict[str, Extraction]:
     """Of each wanted variable that follows from an index, how.
 
-    digits: all variables of indices, with the number of values where it is known. Anything else is the same for all
-    iterations.
+    digits: all variables of indices, with the number of values, 1 or more, where it is known. Anything else is the same
+    for all iterations.
     """
     split = _split(index, digits)
     if split is None:
@@ -112,13 +113,13 @@ def extractions(index: Poly, digits: Mapping[str, Poly | None], wanted: Sequence
     factors, places = split
     found = {}
     for name in wanted:
-        if name in factors and (how := _follows(name, factors, places, digits)):
+        if name in factors and (how := _follows(name, factors, places, digits, least)):
             found[name] = how
     return found
 
 
 def _split(index: Poly, digits: Mapping[str, Poly | None]) -> tuple[dict[str, Poly], Poly] | None:
-    """The factor of each variable, and the rest; None where variables are multiplied or factors negative."""
+    """The factor of each variable, and the rest; None where variables are multiplied."""
     factors: dict[str, Poly] = {}
     rest = ZERO
     for m, n in index.terms:
@@ -127,14 +128,14 @@ def _split(index: Poly, digits: Mapping[str, Poly | None]) -> tuple[dict[str, Po
             rest = rest + Poly(((m, n),))
             continue
         left = tuple(a for a in m if a not in digits)
-        if len(inside) > 1 or n < 0:
+        if len(inside) > 1:
             return None
         factors[inside[0]] = factors.get(inside[0], ZERO) + Poly(((left, n),))
     return factors, rest
 
 
 def _follows(
-    name: str, factors: Mapping[str, Poly], rest: Poly, digits: Mapping[str, Poly | None]
+    name: str, factors: Mapping[str, Poly], rest: Poly, digits: Mapping[str, Poly | None], least: Least
 ) -> Extraction | None:
     """How a variable follows from an index.
 
@@ -158,42 +159,49 @@ def _follows(
         term = Poly(((m, n),))
         if above is not None and n > 0 and term.over(above) is not None:
             continue
-        if n > 0 and least_quotient(factor, Poly(((m, 1),))) > n:
+        if n > 0 and least_quotient(factor, Poly(((m, 1),)), least) > n:
             constants.append((Poly(((m, 1),)), Poly.number(n + 1)))
         else:
             offset = offset + term
-    if not (_stays_below([*below, *constants], factor) or _fits([*below, *constants], ONE, factor)):
+    if not (_stays_below([*below, *constants], factor) or _fits([*below, *constants], ONE, factor, least)):
         return None
     return str(factor), str(size) if above is not None else "", str(offset)
 
 
-def reaches(a: Poly, b: Poly) -> bool:
+def reaches(a: Poly, b: Poly, least: Least) -> bool:
     """``a`` is certainly at least ``b``."""
-    return least_quotient(a, b) >= 1 or all(n > 0 for _, n in (a - b).terms)
+    return at_least(a - b, 0, least) or (least_quotient(a, b, least) >= 1 and at_least(b, 0, least))
 
 
-def least_quotient(a: Poly, b: Poly) -> int:
+def at_least(p: Poly, n: int, least: Least) -> bool:
+    """A term is certainly at least that number."""
+    found = least(p)
+    return found is not None and found >= n
+
+
+def least_quotient(a: Poly, b: Poly, least: Least) -> int:
     """What ``a / b`` is at least; 0 where that is not seen."""
     quotient = a.over(b)
-    return least(quotient) if quotient is not None else 0
+    return max(least(quotient) or 0, 0) if quotient is not None else 0
 
 
 def _stays_below(parts: Sequence[tuple[Poly, Poly]], limit: Poly) -> bool:
     """The largest sum of variables with these (factor, number of values), all known, is below ``limit``."""
     if limit.value is None or any(f.value is None or n.value is None for f, n in parts):
         return False
-    return sum((f.value or 0) * ((n.value or 0) - 1) for f, n in parts) < limit.value
+    numbers = [(f.value or 0, n.value or 0) for f, n in parts]
+    return all(f >= 0 for f, _ in numbers) and sum(f * (n - 1) for f, n in numbers) < limit.value
 
 
-def _fits(parts: Sequence[tuple[Poly, Poly]], room: Poly, limit: Poly) -> bool:
+def _fits(parts: Sequence[tuple[Poly, Poly]], room: Poly, limit: Poly, least: Least) -> bool:
     """Variables with these (factor, number of values) make numbers that tell them apart and stay below ``limit``.
 
     room: what the ones before make stays below that.
     """
     if not parts:
-        return reaches(limit, room)
+        return reaches(limit, room, least)
     for k, (factor, size) in enumerate(parts):
         # a constant may be smaller than what is below it is spaced: the sum stays below all the same
-        if reaches(factor, room) and _fits([*parts[:k], *parts[k + 1 :]], factor * size, limit):
+        if reaches(factor, room, least) and _fits([*parts[:k], *parts[k + 1 :]], factor * size, limit, least):
             return True
     return False

@@ -6,8 +6,9 @@ import ast
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from graphc.backends.cuda.loops_expressions import Atom, Expressions, Part, Value
+from graphc.backends.cuda.loops_expressions import Expressions, Part, Value
 from graphc.backends.cuda.loops_flat import Refusal
+from graphc.backends.cuda.loops_known import Atom, Facts
 from graphc.backends.cuda.loops_terms import ONE, ZERO, Poly
 
 
@@ -17,9 +18,9 @@ class Walk(Expressions):
     @contextmanager
     def may_skip(self, maybe: bool) -> Iterator[None]:
         """What happens inside need not happen if ``maybe``."""
-        before, self._always = self._always, self._always and not maybe
+        before, facts, self._always = self._always, self.facts, self._always and not maybe
         yield
-        self._always = before
+        self._always, self.facts = before, facts
 
     @staticmethod
     def leaving(body: Sequence[ast.stmt]) -> bool:
@@ -68,7 +69,7 @@ class Walk(Expressions):
 
     def _item(self, value: Value, k: int) -> Value:
         if isinstance(value, Poly):
-            return self.named(f"({value})[{k}]", [value])
+            return self.entry(f"({value})[{k}]", [value], [], all(self.atoms[a].whole for a in value.atoms))
         return self.fresh("item", [value])
 
     def _do_AugAssign(self, s: ast.AugAssign) -> bool:
@@ -98,19 +99,28 @@ class Walk(Expressions):
         test = self.number(s.test)
         known = self.known(test)
         if known is not None:
+            self.learn(test, known)
             return self.run(s.body if known else s.orelse)
         before = dict(self.names)
-        with self.sometimes():
-            self._bound(s.test, holds=True)
-            on = self.run(s.body)
-            after_body, self.names = self.names, dict(before)
-            self._bound(s.test, holds=False)
-            other = self.run(s.orelse)
+        on, after_body, facts = self._branch(s.test, test, True, s.body)
+        self.names = dict(before)
+        other, _, other_facts = self._branch(s.test, test, False, s.orelse)
         if on and other:
             self._join(test, after_body)
         elif on:
             self.names = after_body
+        if on is not other:
+            self.facts = facts if on else other_facts
         return on or other
+
+    def _branch(
+        self, node: ast.expr, test: Poly, holds: bool, body: Sequence[ast.stmt]
+    ) -> tuple[bool, dict[str, Value], Facts]:
+        """Whether what follows a branch may run, and the names and facts then."""
+        with self.sometimes():
+            self.learn(test, holds)
+            self._bound(node, holds)
+            return self.run(body), self.names, self.facts
 
     def _join(self, test: Poly, other: Mapping[str, Value]) -> None:
         """Names after a branch: ``other`` has those after its first way."""
@@ -130,9 +140,11 @@ class Walk(Expressions):
             if isinstance(value, Poly) and all(self.atoms[a].range for a in value.atoms):
                 continue  # an exact term says more
             bounded, limit = self.fresh(name, same=False, data=True), self.number(top)
-            self.atoms[str(bounded)] = Atom(False, True, True, limit)
-            if str(value) in self.elements:
-                self.elements[str(bounded)] = self.elements[str(value)]
+            self.atoms[str(bounded)] = Atom(False, True, True, limit, least=0)
+            if self.is_whole(limit):
+                self.facts = self.facts.also(limit)
+            if (element := str(self.as_number(value))) in self.elements:
+                self.elements[str(bounded)] = self.elements[element]
             self.names[name] = bounded
 
     def _do_While(self, s: ast.While) -> bool:
@@ -164,10 +176,12 @@ class Walk(Expressions):
 
     @contextmanager
     def inside(self, loop: str) -> Iterator[None]:
-        """Within a loop."""
-        before, self._loops = self._loops, (*self._loops, loop)
+        """Within a turn of a loop."""
+        before, facts, self._loops = self._loops, self.facts, (*self._loops, loop)
+        count = self.atoms[loop].range if loop in self.atoms else None
+        self.facts = self.facts.also(*([] if count is None else [count]))
         yield
-        self._loops = before
+        self._loops, self.facts = before, facts
 
     def bounds_of(self, s: ast.For, at_most: bool = False) -> tuple[Poly, Poly | None]:
         """Where a loop begins, and how many turns it has if its step is 1; the most that it may have with at_most."""

@@ -80,14 +80,16 @@ class Proved:
 def _proved(source: str, keys: tuple[bool, ...], whole: tuple[bool, ...], sizes: str) -> Proved:
     """keys: of each array whether its elements are integers; whole: of each number whether it is one.
 
-    sizes: those for which the proof is to hold, as ``_sizes_text`` writes them; empty: for all.
+    sizes: those for which the proof is to hold, as ``_sizes_text`` or ``_signs_text`` writes them; empty: for all.
     """
     try:
         flat = flatten(source)
         integers = [name for name, is_key in zip(flat.params, keys) if is_key]
-        texts = zip(flat.params, sizes.split(";")) if sizes else ()
-        known = {name: size for name, text in texts if (size := _size_of(text)) is not None}
-        return Proved(flat, tuple(prove(flat, dict(zip(flat.params[len(keys) :], whole)), integers, known)))
+        texts = dict(zip(flat.params, sizes.split(";"))) if sizes else {}
+        positive = {name for name, text in texts.items() if text == POSITIVE}
+        known = {n: size for n, text in texts.items() if n not in positive and (size := _size_of(text)) is not None}
+        numbers = dict(zip(flat.params[len(keys) :], whole))
+        return Proved(flat, tuple(prove(flat, numbers, integers, known, positive)))
     except Refusal as refusal:
         return Proved(None, (), str(refusal))
 
@@ -107,6 +109,17 @@ def _sizes_text(values: Sequence[Any]) -> str:
     return ";".join(map(_size_text, values))
 
 
+def _signs_text(values: Sequence[Any]) -> str:
+    """The same with no more than what holds for most sizes: that arrays have elements and numbers are positive."""
+    return ";".join(POSITIVE if _is_positive(v) else _size_text(v) for v in values)
+
+
+def _is_positive(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return bool(value) and all(map(_is_positive, value))
+    return value.size > 0 if isinstance(value, Outline) else isinstance(value, (int, np.integer)) and value > 0
+
+
 def _size_text(value: Any) -> str:
     if isinstance(value, Outline):
         return "[" + ",".join(map(str, value.shape))
@@ -122,17 +135,28 @@ def _size_of(text: str) -> Size | None:
 
 
 def _proof(call: Call, sides: Sides) -> tuple[Proved, str]:
-    """The proof of a call's loop, for all sizes if there is one, else for those at hand; and these as text."""
+    """The proof of a call's loop, for all sizes if there is one, else for those at hand; and these as text.
+
+    Before the sizes themselves it is tried whether signs are enough: such a kernel serves other sizes, too.
+    """
     proved = proof_of(call.opdef, *sides)
-    if (
-        proved.flat is not None
-        or call.opdef.sizes is not None
-        or not _depends_on_sizes(call.opdef, proved.reason, sides)
-    ):
+    if proved.flat is not None or not _depends_on_sizes(call.opdef, proved.reason, sides):
         return proved, ""
-    sizes = _sizes_text(_outlines(call, sides))
-    at_hand = proof_of(call.opdef, *sides, sizes)
-    return (at_hand, sizes) if at_hand.flat is not None else (proved, "")
+    arguments = call.opdef.loop_arguments(call)
+    texts = _of_arguments(len(loop_operands(call.opdef, *sides[:3], ABSENT)), arguments)
+    if call.opdef.sizes is None:
+        values = _outlines(call, sides)
+        texts = [texts[0], _signs_text(values), _sizes_text(values)]
+    for sizes in texts:
+        at_hand = proof_of(call.opdef, *sides, sizes)
+        if at_hand.flat is not None:
+            return at_hand, sizes
+    return proved, ""
+
+
+def _of_arguments(arrays: int, arguments: Sequence[Any]) -> list[str]:
+    """What is known of a loop whose arrays may have any sizes: of its numbers the signs, then they themselves."""
+    return [";" * arrays + text for text in (_signs_text(arguments), _sizes_text(arguments))]
 
 
 def _depends_on_sizes(opdef: OpDef, reason: str, sides: Sides) -> bool:
@@ -145,6 +169,8 @@ def _depends_on_sizes(opdef: OpDef, reason: str, sides: Sides) -> bool:
 
 OF_PLACES = re.compile("turns (of|may meet)|it divides the number|.* has a step that varies")
 """The reasons that sizes at hand may refute."""
+POSITIVE = "+"
+"""What is known of a parameter: it is 1 or more, or has elements."""
 KEYS = ("i1", "i2", "i4", "i8", "u1", "u2")
 """Codes of integers."""
 
@@ -171,7 +197,7 @@ def why_not(call: Call) -> str:
     if proved.flat is None:
         return f"its loop runs in order: {proved.reason}"
     if call.opdef.sizes is not None:
-        return _sizes_why_not(call.opdef, sides)
+        return _sizes_why_not(call, sides)
     values = _outlines(call, sides)
     for number, stage in enumerate(proved.stages):
         try:
@@ -209,11 +235,16 @@ def _size(value: Any) -> int:
     return sum(map(_size, value)) if isinstance(value, tuple) else int(value.size)
 
 
-def _sizes_why_not(opdef: OpDef, sides: Sides) -> str:
+def _sizes_why_not(call: Call, sides: Sides) -> str:
     """The same for the loop that finds the sizes of the results."""
     ins, _, work, args = sides
-    proved = proof_of(lookup(f"g.sizes.{opdef.name}"), ins, ["i8:1", *work], [], args)
-    return f"the loop that finds its sizes runs in order: {proved.reason}" if proved.flat is None else ""
+    opdef, outs = lookup(f"g.sizes.{call.opdef.name}"), ["i8:1", *work]
+    arrays = len(loop_operands(opdef, ins, outs, [], ABSENT))
+    texts = ["", *_of_arguments(arrays, call.opdef.loop_arguments(call))]
+    found = [proof_of(opdef, ins, outs, [], args, text) for text in texts]
+    if any(proved.flat is not None for proved in found):
+        return ""
+    return f"the loop that finds its sizes runs in order: {found[0].reason}"
 
 
 def _outlines(call: Call, sides: Sides) -> list[Any]:

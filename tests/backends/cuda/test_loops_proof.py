@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import ast
 import textwrap
+from dataclasses import dataclass
 
 import pytest
 
+from graphc.backends.cuda.loops_expressions import Size
 from graphc.backends.cuda.loops_flat import Refusal, flatten
 from graphc.backends.cuda.loops_kernel import DependsOnElements, Outline, turns
+from graphc.backends.cuda.loops_known import Atom, Facts, Known
 from graphc.backends.cuda.loops_proof import Stage, prove
 from graphc.backends.cuda.loops_terms import Poly, extractions
 
 
-def proved(text: str, numbers: str = "") -> list[Stage]:
-    """The stages of a loop whose parameters of these names are integers."""
-    return prove(flatten(textwrap.dedent(text)), dict.fromkeys(numbers.split(), True))
+def proved(text: str, numbers: str = "", positive: str = "") -> list[Stage]:
+    """The stages of a loop whose parameters of these names are integers; positive: those that are 1 or more."""
+    return prove(flatten(textwrap.dedent(text)), dict.fromkeys(numbers.split(), True), positive=positive.split())
 
 
-def shared(text: str, numbers: str = "") -> list[list[str]]:
+def shared(text: str, numbers: str = "", positive: str = "") -> list[list[str]]:
     """Of each stage the variables of the loops that threads share out."""
-    return [[s.levels[k].target.id[0] for k in s.shared] for s in proved(text, numbers)]
+    return [[s.levels[k].target.id[0] for k in s.shared] for s in proved(text, numbers, positive)]
 
 
 def test_rows_and_columns() -> None:
@@ -54,7 +57,9 @@ def test_digits_of_a_turn() -> None:
             for j in range(n):
                 y.flat[i // m * n * m + j * m + i % m] = x.flat[i]
     """
-    assert shared(text, "n m") == [["i", "j"]]
+    assert shared(text, "n m", "m") == [["i", "j"]]
+    with pytest.raises(Refusal):  # m may be negative, and its rests with it
+        proved(text, "n m")
 
 
 def test_digits_that_overlap_are_refused() -> None:
@@ -189,13 +194,14 @@ def test_refusals_say_why(reason: str) -> None:
 def test_what_is_a_factor_tells_turns_apart() -> None:
     i, j, n = Poly.atom("i"), Poly.atom("j"), Poly.atom("n")
     digits = {"i": None, "j": n}
-    assert set(extractions(i * n + j, digits, ["i", "j"])) == {"i", "j"}
-    assert set(extractions(i * n + j + j, digits, ["i", "j"])) == set()
-    assert set(extractions(i + j * n, digits, ["i", "j"])) == set()
+    positive = Known({a: Atom(False, True, least=0) for a in "ijn"}, Facts((n,))).least
+    assert set(extractions(i * n + j, digits, ["i", "j"], positive)) == {"i", "j"}
+    assert set(extractions(i * n + j + j, digits, ["i", "j"], positive)) == set()
+    assert set(extractions(i + j * n, digits, ["i", "j"], positive)) == set()
     three = i * Poly.number(3) * n + j + n
-    assert set(extractions(three, digits, ["i", "j"])) == {"i", "j"}
-    assert set(extractions(three + n + n, digits, ["i"])) == {"i"}
-    assert extractions(three + n + n, digits, ["i"]) != extractions(three, digits, ["i"])
+    assert set(extractions(three, digits, ["i", "j"], positive)) == {"i", "j"}
+    assert set(extractions(three + n + n, digits, ["i"], positive)) == {"i"}
+    assert extractions(three + n + n, digits, ["i"], positive) != extractions(three, digits, ["i"], positive)
 
 
 def test_how_often_loops_turn_follows_from_shapes() -> None:
@@ -391,3 +397,110 @@ def test_tests_of_known_sizes_are_decided() -> None:
     for wrong in ({"y": (1,)}, {"n": 0}):
         with pytest.raises(Refusal):
             prove(flatten(textwrap.dedent(text)), {"n": True}, sizes={**sizes, **wrong})
+
+
+@dataclass
+class Meeting:
+    """A loop whose turns meet for some sizes, in which it is refused; near: others of which it is proved for all turns.
+
+    near: sizes, or names of what is positive.
+    """
+
+    text: str
+    meets: dict[str, Size]
+    near: dict[str, Size] | str
+    keys: tuple[str, ...] = ()
+
+
+MEETING = {
+    "a distance of 0": Meeting("for i in range(x.size):\n  y.flat[i * n] = x.flat[i]", {"n": 0}, {"n": 3}),
+    "a sum at one element": Meeting("for i in range(x.size):\n  y.flat[i * n] += x.flat[i]", {"n": 0}, "n"),
+    "a name that does not grow": Meeting(
+        "k = 0\nfor i in range(x.size):\n  y.flat[k] = x.flat[i]\n  k += n", {"n": 0}, {"n": 3}
+    ),
+    "half of 1": Meeting("h = n // 2\nfor i in range(x.size):\n  y.flat[i * h] = x.flat[i]", {"n": 1}, {"n": 3}),
+    "a difference": Meeting("for i in range(x.size):\n  y.flat[i * (n - 3)] = x.flat[i]", {"n": 3}, {"n": 5}),
+    "an array without elements": Meeting(
+        "for i in range(x.size):\n  y.flat[i * z.shape[0]] = x.flat[i]", {"z": (0,)}, {"z": (3,)}
+    ),
+    "rows that shrink": Meeting(
+        "for i in range(x.size):\n  for j in range(n):\n    y.flat[i * (n + m) + j] = x.flat[i]",
+        {"n": 4, "m": -1},
+        {"n": 3, "m": 0},
+    ),
+    "rests of what is negative": Meeting(
+        "for i in range(x.size):\n  y.flat[i % n + (i // n) * n * n] = x.flat[i]", {"n": -2}, {"n": 3}
+    ),
+    "an index from the end": Meeting(
+        "for i in range(x.shape[0]):\n  y[i - n] = x[i]", {"n": 1, "x": (5,), "y": (4,)}, {"n": 0}
+    ),
+    "keys times 0": Meeting("for i in range(x.size):\n  y.flat[x.flat[i] * n] += 1", {"n": 0}, {"n": 3}, keys=("x",)),
+}
+
+
+def with_parameters(text: str) -> str:
+    """A loop over arrays x, y, z and numbers n, m."""
+    return "def loop(x, y, z, n, m):\n" + textwrap.indent(text, "    ")
+
+
+@pytest.mark.parametrize("name", MEETING)
+def test_turns_that_meet_where_a_number_is_not_positive(name: str) -> None:
+    case = MEETING[name]
+    text, numbers = with_parameters(case.text), {"n": True, "m": True}
+    for sizes in ({}, case.meets):  # neither for all sizes nor for those in which turns meet
+        try:
+            (stage,) = prove(flatten(text), numbers, case.keys, sizes)
+        except Refusal:
+            continue
+        assert 0 not in stage.shared
+    near, positive = (case.near, ()) if isinstance(case.near, dict) else ({}, case.near.split())
+    (stage,) = prove(flatten(text), numbers, case.keys, near, positive)
+    assert 0 in stage.shared
+
+
+def test_keys_may_not_count_from_the_end() -> None:
+    text = "for i in range(x.size):\n  y[x.flat[i]] = 3 * y[x.flat[i]] + 1"
+    with pytest.raises(Refusal, match="of y"):
+        prove(flatten(with_parameters(text)), {}, ["x"])
+    tested = "for i in range(x.size):\n  k = x.flat[i]\n  if k < 0 or k >= n:\n    return 1\n  y[k] = 3 * y[k] + 1"
+    (stage,) = prove(flatten(with_parameters(tested)), {"n": True}, ["x"])
+    assert stage.key == "x"
+    with pytest.raises(Refusal, match="of y"):
+        prove(flatten(with_parameters(tested.replace("k < 0", "k < -1"))), {"n": True}, ["x"])
+
+
+POSITIVE = {
+    "an error before": "if n <= 0:\n  return 1\nfor i in range(x.size):\n  y.flat[i * n] = x.flat[i]",
+    "a branch around": "if n > 0 and m > 0:\n  for i in range(x.size):\n    y.flat[i * n * m] = x.flat[i]",
+    "the other branch": "if n < 1 or not m > 2:\n  return 1\nfor i in range(x.size):\n  y.flat[i * n * (m - 2)] = i",
+    "a branch inside": "for i in range(x.size):\n  if 0 < n:\n    y.flat[i * n] = x.flat[i]",
+    "at least 1": "k = max(n, 1)\nfor i in range(x.size):\n  y.flat[i * k] = x.flat[i]",
+    "one of two": "k = n if n > 0 else 1\nfor i in range(x.size):\n  y.flat[i * k] = x.flat[i]",
+    "a loop inside": "for i in range(x.size):\n  for j in range(n):\n    y.flat[i * n] = x.flat[i]",
+    "a loop up to a quotient": "for i in range(x.size // n):\n  y.flat[i * n] = x.flat[i]",
+    "a loop up to a product": "for i in range(x.size * n):\n  y.flat[i * x.size] = n",
+    "the array stored into": "for i in range(x.size):\n  y.flat[i * y.shape[1]] = x.flat[i]",
+    "sizes with names": "rows, columns = z.shape\nfor i in range(rows):\n  y.flat[i * columns] = z[i, 0]",
+    "rows and columns of an array": "for i in range(x.size):\n  y.flat[i * z.shape[1]] = x.flat[i] + z[i, 0]",
+    "an array that is read": "for i in range(x.size):\n  y.flat[i * z.shape[1]] = x.flat[i] + z.flat[0]",
+}
+UNKNOWN = {
+    "an error for less": "if n < 0:\n  return 1\nfor i in range(x.size):\n  y.flat[i * n] = x.flat[i]",
+    "a branch beside": "for i in range(x.size):\n  if n > 0:\n    z.flat[i] = n\n  y.flat[i * n] = x.flat[i]",
+    "one of both": "if n > 0 or m > 0:\n  for i in range(x.size):\n    y.flat[i * n] = x.flat[i]",
+    "a loop beside": "for i in range(x.size):\n  for j in range(n):\n    z.flat[i] = 1\n  y.flat[i * n] = x.flat[i]",
+    "a loop up to a product of two": "for i in range(n * m):\n  y.flat[i * n] = 1",
+    "an array that may be read": "for i in range(x.size):\n  y.flat[i * z.shape[1]] = z.flat[0] if m else 1",
+    "a row, which may be empty": "for i in range(x.size):\n  y.flat[i * z.shape[1]] = z[i]",
+    "an array read behind a test": "for i in range(x.size):\n  y.flat[i * z.shape[1]] = m > 0 and z.flat[0] > 0",
+}
+
+
+@pytest.mark.parametrize("name", [*POSITIVE, *UNKNOWN])
+def test_what_shows_that_a_number_is_positive(name: str) -> None:
+    flat, numbers = flatten(with_parameters({**POSITIVE, **UNKNOWN}[name])), {"n": True, "m": True}
+    if name in POSITIVE:
+        assert 0 in prove(flat, numbers)[-1].shared
+    else:
+        with pytest.raises(Refusal, match="of y"):
+            prove(flat, numbers)
