@@ -3,6 +3,7 @@
 from graphc.backends.cuda.kernels import (
     batch_norm,
     broadcast_gradient,
+    by_length,
     conv,
     conv_computed,
     conv_depthwise,
@@ -53,6 +54,7 @@ from graphc.backends.movement import movement_rules
 RULES: tuple[Rule, ...] = (
     *batch_norm.RULES,
     *broadcast_gradient.RULES,
+    *by_length.RULES,
     *conv.RULES,
     *conv_computed.RULES,
     *conv_depthwise.RULES,
@@ -93,6 +95,7 @@ RULES: tuple[Rule, ...] = (
 )
 TEMPLATES: tuple[Template, ...] = (
     *batch_norm.TEMPLATES,
+    *by_length.TEMPLATES,
     *conv.TEMPLATES,
     *conv_depthwise.TEMPLATES,
     *conv_depthwise_blocked.TEMPLATES,

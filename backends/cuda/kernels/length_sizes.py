@@ -43,8 +43,10 @@ def _of_block(call: Call, lengths: View) -> Lengths:
 
 
 SIZES: dict[str, tuple[str, int, Callable[[Call, View], Lengths]]] = {
+    "LengthsRangeFill": ("total", 0, _any),
     "LengthsTile": ("total", 1, _any),
     "LengthsToSegmentIds": ("total", 0, _any),
+    "LengthsToWeights": ("total", 0, _any),
     "PackSegments": ("most", 0, _of_rows),
     "UnpackSegments": ("total", 0, _of_block),
 }

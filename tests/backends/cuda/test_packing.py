@@ -1,4 +1,4 @@
-"""Rows moved between runs one after another and blocks of runs, on an emulated card, against NumPy."""
+"""Rows moved between runs one after another and blocks, and what lengths say, on an emulated card, against NumPy."""
 
 from __future__ import annotations
 
@@ -84,3 +84,55 @@ def test_runs_longer_than_their_block_are_told() -> None:
         with pytest.raises(graphc.RunError, match=r"UnpackSegments\('n', 'x'\) -> 'y'.*LENGTHS"):
             plan.run(inputs | {"n": wrong})
     assert plan.run(inputs)["y"].shape == (COUNT, 2)
+
+
+@pytest.mark.parametrize("kind", ["f4", "u1", "i8"])
+@pytest.mark.parametrize("width", [1, 2, 3, 0])
+def test_rows_are_repeated(kind: str, width: int) -> None:
+    inputs = {"x": RNG.integers(0, 100, (6, width)).astype(kind), "n": LENGTHS}
+    got = plan_of("LengthsTile", inputs).run(inputs)["y"]
+    np.testing.assert_array_equal(got, np.repeat(inputs["x"], LENGTHS, axis=0))
+
+
+def said(op: str, n: np.ndarray) -> np.ndarray:
+    """What an operator says of lengths."""
+    ids, starts = np.repeat(np.arange(len(n)), n), np.cumsum(n) - n
+    if op == "LengthsToSegmentIds":
+        return ids
+    if op == "LengthsRangeFill":
+        return np.arange(n.sum()) - starts[ids]
+    if op == "LengthsToWeights":
+        return (1 / n[ids] ** 0.5).astype(np.float32)
+    return np.stack([starts, n], 1) if op == "LengthsToRanges" else starts
+
+
+OF_LENGTHS = ["LengthsToSegmentIds", "LengthsRangeFill", "LengthsToWeights", "LengthsToRanges", "LengthsToOffsets"]
+
+
+@pytest.mark.parametrize("op", OF_LENGTHS)
+def test_what_lengths_say(op: str) -> None:
+    plan = plan_of(op, {"n": LENGTHS})
+    for lengths in (LENGTHS, [0, 0], [], [7], RNG.integers(0, 3, 20000)):
+        n = np.array(lengths, np.int32)
+        np.testing.assert_allclose(plan.run({"n": n})["y"], said(op, n), rtol=1e-6 * (op == "LengthsToWeights"))
+    for wrong in ([-1, 3], [3, -1], [0] * 5000 + [-1, 1]):
+        with pytest.raises(graphc.RunError, match=rf"{op}\('n'\) -> 'y'.*length"):
+            plan.run({"n": np.array(wrong, np.int32)})
+
+
+@pytest.mark.parametrize("op", OF_LENGTHS[3:])
+def test_starts_are_below_the_largest_number(op: str) -> None:
+    plan = plan_of(op, {"n": LENGTHS})
+    for last in (1, 2):
+        n = {"n": np.array([2**30, 2**30 - 2, last], np.int32)}
+        if last == 1:
+            assert plan.run(n)["y"].ravel()[-(1 + (op == "LengthsToRanges"))] == 2**31 - 2
+        else:
+            with pytest.raises(graphc.RunError, match="LENGTHS"):
+                plan.run(n)
+
+
+def test_the_last_offset_is_the_sum() -> None:
+    n = {"n": LENGTHS}
+    got = plan_of("LengthsToOffsets", n, include_last_offset=1).run(n)["y"]
+    np.testing.assert_array_equal(got, np.append(0, np.cumsum(LENGTHS)))
