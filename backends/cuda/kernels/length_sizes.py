@@ -87,9 +87,10 @@ def _bind(
     assert given is not None
     assert choice.spec is not None
     lengths = made(call, given)
-    sums = lengths.parts(workspace)
-    params = (*sums, *lengths.bounds(), outs[0].address, outs[0].type.size, Address("status"))
-    return [parts_step(sums, label), (Task(choice.spec, params, 1, label, int(sums[-1]), 24 * int(sums[-1])),)]
+    dims = (outs[0].address, outs[0].type.size, Address("status"))
+    params = (*lengths.parts(workspace), *lengths.bounds(), *dims)
+    task = Task(choice.spec, params, 1, label, lengths.threads, 24 * lengths.threads)
+    return [parts_step(lengths, workspace, label), (task,)]
 
 
 RULES = (Rule("length_sizes", tuple(f"g.sizes.{name}" for name in SIZES), _choose, _needs, _bind),)

@@ -40,10 +40,19 @@ class Lengths:
         """The values of ``BOUNDS``."""
         return self.low, self.high, self.longest
 
+    @property
+    def stretch(self) -> int:
+        """How many a thread adds up."""
+        return max(STRETCH, -(-self.runs // STRETCHES))
+
+    @property
+    def threads(self) -> int:
+        """How many threads add up."""
+        return max(1, -(-self.runs // self.stretch))
+
     def parts(self, parts: Address) -> tuple[Param, ...]:
-        """The values of ``PARTS``, of which the last one is how many threads add up; parts: where the sums go."""
-        stretch = max(STRETCH, -(-self.runs // STRETCHES))
-        return self.address, self.runs, self.clip, stretch, parts, max(1, -(-self.runs // stretch))
+        """The values of ``PARTS``; parts: where the sums go."""
+        return self.address, self.runs, self.clip, self.stretch, parts, self.threads
 
 
 def emit_parts(spec: KernelSpec, target: CudaTarget) -> str:
@@ -134,14 +143,14 @@ def find_starts(kind: str, given: View, runs: int, count: int, workspace: Addres
 
 def starts_of(lengths: Lengths, workspace: Address, label: str) -> list[Step]:
     """The same for lengths; zeros and an error where they are wrong."""
-    sums = lengths.parts(workspace.plus(8 * (lengths.runs + 1)))
-    starts = (*sums, *lengths.bounds(), workspace, Address("status"))
-    return [parts_step(sums, label), _step("segment_starts", starts, int(sums[-1]), label)]
+    parts = workspace.plus(8 * (lengths.runs + 1))
+    starts = (*lengths.parts(parts), *lengths.bounds(), workspace, Address("status"))
+    return [parts_step(lengths, parts, label), _step("segment_starts", starts, lengths.threads, label)]
 
 
-def parts_step(sums: tuple[Param, ...], label: str) -> Step:
-    """The step that adds up stretches; sums: values of ``PARTS``."""
-    return _step("segment_parts", sums, int(sums[-1]), label)
+def parts_step(lengths: Lengths, parts: Address, label: str) -> Step:
+    """The step that adds up stretches."""
+    return _step("segment_parts", lengths.parts(parts), lengths.threads, label)
 
 
 def _step(template: str, params: tuple[Param, ...], threads: int, label: str) -> Step:
