@@ -24,7 +24,8 @@ from graphc.backends.vocabulary import load_source
 from graphc.backends.worker import serve
 
 RESIDENT = 512
-"""Threads of a multiprocessor for which there have to be registers: 128 each."""
+"""Threads of a multiprocessor for which there have to be registers: 128 each. A kernel that would spill with these gets
+those of half as many threads, 255, unless one block has more threads than that."""
 
 
 def compile_kernel(name: str, source: str, threads: int, target: CudaTarget) -> dict[str, Any]:
@@ -35,11 +36,13 @@ def compile_kernel(name: str, source: str, threads: int, target: CudaTarget) -> 
     vocabulary = _vocabulary(inline_words.NEEDS_NO_CALLS in source)
     kernel = load_source(name, source, vocabulary, cuda.jit(device=True, forceinline=True))
     signature = types.void(*[types.int64] * kernel.__code__.co_argcount)
-    bounds = (threads, max(RESIDENT // threads, 1))
+    blocks = max(RESIDENT // threads, 1)
     ptx, _ = cuda.compile(
-        kernel, signature, cc=capability, abi="numba", device=False, output="ptx", launch_bounds=bounds
+        kernel, signature, cc=capability, abi="numba", device=False, output="ptx", launch_bounds=(threads, blocks)
     )
-    return _link(name, _renamed(ptx, name), target)
+    ptx = _renamed(ptx, name)
+    made = _link(name, ptx, target)
+    return _link(name, _for_fewer_blocks(ptx), target) if made["spilled"] and blocks > 1 else made
 
 
 @cache
@@ -72,6 +75,11 @@ def _renamed(ptx: str, name: str) -> str:
     found = re.search(r"\.entry\s+(\S+?)\s*\(", ptx)
     assert found is not None
     return ptx.replace(found.group(1), name)
+
+
+def _for_fewer_blocks(ptx: str) -> str:
+    """The text with registers for half as many blocks on a multiprocessor."""
+    return re.sub(r"(?<=\.minnctapersm )\d+", lambda blocks: str(int(blocks[0]) // 2), ptx)
 
 
 def _link(name: str, ptx: str, target: CudaTarget) -> dict[str, Any]:
