@@ -30,9 +30,14 @@ def _of_rows(call: Call, lengths: View) -> Lengths:
     return Lengths(lengths.address, lengths.type.size, rows, rows)
 
 
+def _among_rows(call: Call, lengths: View) -> Lengths:
+    """They divide the first rows of the first input."""
+    return Lengths(lengths.address, lengths.type.size, high=call.type(0).static_shape[0])
+
+
 def clip(call: Call) -> int:
-    """How many rows of a run an operator with max_length takes at most."""
-    given = int(call.arg("max_length"))
+    """How many rows of a run an operator takes at most: with max_length so many."""
+    given = int(call.arg("max_length")) if call.opdef.has_arg("max_length") else -1
     return Lengths.clip if given == -1 else given
 
 
@@ -42,12 +47,19 @@ def _of_block(call: Call, lengths: View) -> Lengths:
     return Lengths(lengths.address, lengths.type.size, high=ALL, clip=clip(call), longest=most)
 
 
+def _of_steps(call: Call, lengths: View) -> Lengths:
+    """None is longer than the first dimension of the first input."""
+    return Lengths(lengths.address, lengths.type.size, high=ALL, longest=call.type(0).static_shape[0])
+
+
 SIZES: dict[str, tuple[str, int, Callable[[Call, View], Lengths]]] = {
     "LengthsRangeFill": ("total", 0, _any),
     "LengthsTile": ("total", 1, _any),
     "LengthsToSegmentIds": ("total", 0, _any),
     "LengthsToWeights": ("total", 0, _any),
+    "PackRNNSequence": ("most", 1, _among_rows),
     "PackSegments": ("most", 0, _of_rows),
+    "UnpackRNNSequence": ("total", 1, _of_steps),
     "UnpackSegments": ("total", 0, _of_block),
 }
 """Operator -> which number its sizes are, which input the lengths are, and what they have to be."""

@@ -1,4 +1,4 @@
-"""PackSegments and UnpackSegments: rows of runs from one after another into a block with gaps, and back.
+"""Runs of rows from one after another into a block with gaps, and back. A block's first dimension is the run, or time.
 
 First the card finds where the runs begin. Then a thread takes up to eight neighbouring bytes of a row of the block.
 """
@@ -6,6 +6,7 @@ First the card finds where the runs begin. Then a thread takes up to eight neigh
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 import numpy as np
 
@@ -20,24 +21,27 @@ from graphc.ir.opdef import Call
 from graphc.ir.schedule import Address, Choice, KernelSpec, Needs, Step, Task, View
 from graphc.ir.types import DType
 
-PARAMS: tuple[str, ...] = ("total", "width", "most", "starts", "block_", "flat", "mask", "gap")
-"""total: words of the block. width: of a row. most: rows of a run in the block. gap: the bits of a word in a gap."""
+PARAMS: tuple[str, ...] = ("total", "width", "inner", "starts", "block_", "flat", "mask", "gap")
+"""total: words of the block. width: of a row. inner: second dimension of the block. gap: bits of a word in a gap."""
 KINDS = {"u1": np.uint8, "u2": np.uint16, "i4": np.int32, "i8": np.int64}
 MINUS_INFINITY: dict[DType | None, np.generic] = {
     DType.FLOAT: np.float32(-np.inf),
     DType.DOUBLE: np.float64(-np.inf),
     DType.FLOAT16: np.float16(-np.inf),
 }
-SERVED = ("PackSegments", "UnpackSegments")
+SERVED = ("PackRNNSequence", "PackSegments", "UnpackRNNSequence", "UnpackSegments")
 
 
 def emit(spec: KernelSpec, target: CudaTarget) -> str:
-    """Source of ``packing{itemsize, pack, mask}``; itemsize: bytes of a word, 0 where rows have none and there is only
-    the mask of rows to write. Parameters: ``PARAMS``."""
+    """Source of ``packing{itemsize, pack, time, mask}``; parameters: ``PARAMS``.
+
+    itemsize: bytes of a word, 0 where rows have none and there is only the mask of rows to write. time: the first
+    dimension of the block is time.
+    """
     s, size, pack = Lines(), spec.int("itemsize"), spec.int("pack")
     with each_thread(s, spec, PARAMS):
         s("k = quot(i, width)")
-        s("run, j = quot(k, most), rest(k, most)")
+        s(f"{'j, run' if spec.int('time') else 'run, j'} = quot(k, inner), rest(k, inner)")
         s("first = i64(ld_i8(starts, run))")
         s("taken = j < i64(ld_i8(starts, run + 1)) - first")
         if size:
@@ -70,7 +74,8 @@ def word_of(nbytes: int, *views: View) -> int:
 def _gap(call: Call, size: int) -> int:
     """The number whose bits are those of a word in a gap: of zeros, or of minus infinity."""
     least = MINUS_INFINITY.get(call.type(1).dtype)
-    if least is None or not call.arg("pad_minf") or not size:
+    wanted = call.opdef.has_arg("pad_minf") and call.arg("pad_minf")
+    if least is None or not size or not wanted:
         return 0
     return int(np.full(8 // least.itemsize, least).view(KINDS[CODES[size]])[0])
 
@@ -82,49 +87,49 @@ def is_movable(call: Call, data: int, lengths: int) -> bool:
 
 
 def _choose(call: Call, target: CudaTarget) -> Choice | None:
-    if not is_movable(call, 1, 0):
+    if not is_movable(call, *_ports(call)):
         return None
-    packs = int(call.node.op.removeprefix("g.fill.") == "PackSegments")
-    return Choice("packing", KernelSpec.make("packing", itemsize=4, pack=packs, mask=0, threads=THREADS))
+    name = call.node.op.removeprefix("g.fill.")
+    how = {"pack": int(name.startswith("Pack")), "time": int(name.endswith("RNNSequence"))}
+    return Choice("packing", KernelSpec.make("packing", itemsize=4, mask=0, threads=THREADS, **how))
+
+
+def _ports(call: Call) -> tuple[int, int]:
+    """Which inputs are the rows, and their lengths."""
+    return (0, 1) if call.node.op.endswith("RNNSequence") else (1, 0)
 
 
 def _needs(call: Call, choice: Choice, target: CudaTarget) -> Needs:
-    return Needs(dense=frozenset(range(len(call.node.operands))), dense_out=True, workspace=room(call.type(0).size))
+    return Needs(
+        dense=frozenset(range(len(call.node.operands))), dense_out=True, workspace=room(call.type(_ports(call)[1]).size)
+    )
 
 
 def _bind(
     call: Call, choice: Choice, ins: Sequence[View | None], outs: Sequence[View], workspace: Address, target: CudaTarget
 ) -> list[Step]:
-    given, x, label = ins[0], ins[1], call.node.results[0].name
+    (x, given), label = (ins[i] for i in _ports(call)), call.node.results[0].name
     assert given is not None
     assert x is not None
     assert choice.spec is not None
     require_reach(x, *outs)
     packs = bool(choice.spec.int("pack"))
     block, flat = (outs[0], x) if packs else (x, outs[0])
-    runs, most = block.type.static_shape[:2]
-    rows = flat.type.static_shape[0]
-    lengths = Lengths(given.address, runs, rows, rows)
+    time, (outer, inner), rows = choice.spec.int("time"), block.type.static_shape[:2], flat.type.static_shape[0]
+    runs, most = (inner, outer) if time else (outer, inner)
+    lengths = Lengths(given.address, runs, 0 if time else rows, rows)
     if not packs:
         lengths = Lengths(given.address, runs, rows, rows, clip(call), most)
-    nbytes = _row_bytes(block, flat)
+    nbytes = prod(flat.type.static_shape[1:]) * (flat.type.dtype.itemsize if flat.type.dtype else 4)
     size, masks = word_of(nbytes, block, flat), outs[1:] if packs else ()
     width = nbytes // size if size else 1
-    total = runs * most * width if size or masks else 0
+    total = outer * inner * width if size or masks else 0
     mask = masks[0].address if masks else 0
     spec = choice.spec.but(itemsize=size, mask=int(bool(masks)))
-    params = (total, width, most, workspace, block.address, flat.address, mask, _gap(call, size))
+    params = (total, width, inner, workspace, block.address, flat.address, mask, _gap(call, size))
     steps = starts_of(lengths, workspace, label)
     task = Task(spec, params, blocks_for(total), label, 0, x.type.nbytes + sum(v.type.nbytes for v in outs))
     return [*steps, (task,)] if task.units else steps
-
-
-def _row_bytes(block: View, flat: View) -> int:
-    """Bytes of a row, of which there may be none."""
-    n = 1
-    for d in flat.type.static_shape[1:]:
-        n *= d
-    return n * (flat.type.dtype.itemsize if flat.type.dtype else 4)
 
 
 RULES = (

@@ -92,6 +92,7 @@ FAMILIES = {
             operator("PackSegments", "n r", "p m", pad_minf=1),
             operator("PackSegments", "n b", "q"),
             operator("UnpackSegments", "n r3", "u"),
+            operator("PackRNNSequence", "r n", "s"),
             operator("LengthsTile", "r n", "t"),
             *(operator(f"LengthsTo{name}", "n", name) for name in ("SegmentIds", "Weights", "Ranges", "Offsets")),
             operator("LengthsRangeFill", "n", "f"),

@@ -46,6 +46,21 @@ def test_runs_become_a_block_and_runs_again(kind: str, most: int) -> None:
     np.testing.assert_array_equal(back, want[there])
 
 
+@pytest.mark.parametrize("kind", ["f4", "i8"])
+def test_blocks_whose_first_dimension_is_time(kind: str) -> None:
+    rows = RNG.integers(1, 100, (COUNT, 3)).astype(kind)
+    want = packed(rows, 9, 0)[0]
+    inputs = {"x": np.append(rows, rows[:2], axis=0), "n": LENGTHS}  # rows behind the last run are left
+    plan = plan_of("PackRNNSequence", inputs)
+    got = plan.run(inputs)["y"]
+    np.testing.assert_array_equal(got, want.swapaxes(0, 1))
+    back = plan_of("UnpackRNNSequence", {"x": got, "n": LENGTHS})
+    np.testing.assert_array_equal(back.run({"x": got, "n": LENGTHS})["y"], rows)
+    for which, given, wrong in ((plan, inputs["x"], LENGTHS + 1), (back, got, LENGTHS + 1), (back, got, LENGTHS - 1)):
+        with pytest.raises(graphc.RunError, match="LENGTHS"):
+            which.run({"x": given, "n": wrong.astype(np.int32)})
+
+
 @pytest.mark.parametrize("shape", [(), (1,), (2,), (5,), (3, 0)], ids=str)
 def test_rows_of_any_width(shape: tuple[int, ...]) -> None:
     rows = RNG.standard_normal((COUNT, *shape)).astype(np.float32)
