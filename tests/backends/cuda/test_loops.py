@@ -109,10 +109,11 @@ def _reason(ops: list[Operator], inputs: dict[str, np.ndarray], outputs: str) ->
 
 def test_lengths_that_each_thread_adds_up() -> None:
     n = np.array([2, 0, 4, 3], np.int32)
-    plan, (y,) = answers([operator("LengthsToRanges", "n", "y")], {"n": n}, "y")
-    assert y.tolist() == [[0, 2], [2, 0], [2, 4], [6, 3]]
+    inputs = {"x": np.arange(9, dtype=np.float32), "n": n}
+    plan, (y,) = answers([operator("LengthsPad", "x n", "y", target_length=4)], inputs, "y")
+    assert y.reshape(4, 4).tolist() == [[0, 1, -1, -1], [-1] * 4, [2, 3, 4, 5], [6, 7, 8, -1]]
     with pytest.raises(graphc.RunError, match="look at 160000 elements"):
-        plan.run({"n": np.repeat(n, 20000)})
+        plan.run({"x": np.zeros(9 * 20000, np.float32), "n": np.repeat(n, 20000)})
 
 
 @pytest.mark.parametrize("count", [7, 60])
