@@ -29,7 +29,7 @@ NETS = {
         "p": data(5, 3), "m": data(5), "i": IDS, "g": data(6, 3), "l": data(1),
     }),
     "the sizes at hand": ([operator("FloatToFused8BitRowwiseQuantized", "x", "y")], {"x": data(5, 12)}),
-    "earlier turns": ([operator("LengthsToRanges", "n", "y")], {"n": LENGTHS}),
+    "earlier turns": ([operator("LengthsPad", "x n", "y", target_length=9)], {"x": data(6, 3), "n": LENGTHS}),
     "rows": ([operator("SparseLengthsSum", "x i n", "y")], {"x": data(9, 128), **RUNS}),
     "rows of bytes": ([operator("SparseLengthsMeanFused8BitRowwise", "x i n", "y")], {
         "x": np.ones((9, 40), np.uint8), **RUNS
