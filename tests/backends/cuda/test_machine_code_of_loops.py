@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from emulated import emulated_plan
 from one_net import operator
-from test_machine_code import compiled, compiler, data, sources
+from test_machine_code import REGISTERS, compiled, compiler, data, sources
 
-from graphc.backends.cuda.target import TARGETS
+from graphc.backends.cache import KernelCache
+from graphc.backends.cuda.compile import compile_kernels
+from graphc.backends.cuda.target import TARGETS, find
 
 __all__ = ["compiler"]  # the fixture that skips these tests without the extra
 
@@ -54,11 +56,24 @@ NETS = {
         operator("SpatialBN", "x s b", "y m v sm sv"),
         operator("SpatialBNGradient", "x s dy k l", "dx ds db"),
     ], {"x": data(3, 4, 5, 5), "dy": data(3, 4, 5, 5), **{name: data(4) for name in "sbkl"}}),
+    "gradients": ([
+        operator("AffineChannelGradient", "d z s", "dx ds db", is_learnable=1),
+        operator("LpPoolGradient", "p q e", "dp", kernel=2, stride=2),
+        operator("PReluGradient", "x z d a", "dz da"),
+    ], {
+        **{name: data(2, 4, 6, 6) for name in "xdzp"}, **{name: data(2, 4, 3, 3) for name in "qe"},
+        **{name: data(4) for name in "sa"},
+    }),
+    "blocks of pixels": ([operator("BatchToSpace", "x", "y", block_size=2)], {"x": data(4, 3, 5, 5)}),
     "the largest": (
         [operator("ArgMax", "x", "a", axis=1), operator("TopK", "x", "y z", k=3)],
         {"x": data(4, 50)},
     ),
 }  # fmt: skip
+COLUMNS = (
+    [operator("Im2Col", "x", "c", kernel=3, order="NHWC"), operator("Col2Im", "d d", "y", kernel=1, order="NHWC")],
+    {"x": data(2, 6, 7, 3), "d": data(2, 6, 7, 3)},
+)
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -69,3 +84,15 @@ def test_they_fit_the_registers(target: str) -> None:
         kernels |= sources(emulated_plan(ops, inputs, outputs, {}, target))
     assert len(kernels) >= 12
     compiled(kernels, target)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_what_would_spill_has_more_registers(target: str) -> None:
+    """128 are too few for a kernel that tells orders, borders and steps apart in one nest of loops."""
+    ops, inputs = COLUMNS
+    kernels = sources(emulated_plan(ops, inputs, "c y", {}, target))
+    made = compile_kernels(kernels, find(target), KernelCache.default())
+    assert (max(cubin.registers for cubin in made.values()) > REGISTERS) == (target == "cuda:sm_90a")
+    for cubin in made.values():
+        assert cubin.stack == cubin.spilled == 0, cubin.name
+        assert cubin.registers * cubin.threads <= 1 << 16, cubin.name
