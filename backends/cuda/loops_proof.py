@@ -335,11 +335,14 @@ class _Trial:
         """Evaluate a statement that all threads run; stages in it only change what is known."""
         if any(contains(s, other) for other in others):
             self._refuse_stale(walk, s)
-            if isinstance(s, ast.If) and (known := walk.known(walk.number(s.test))) is not None:
-                for t in s.body if known else s.orelse:
-                    self._uniform(walk, t, others)
-            else:
-                walk.forget([s])
+            if isinstance(s, ast.If):
+                known = walk.known(walk.number(s.test))
+                for body, holds in ((s.body, True), (s.orelse, False)):
+                    if known in (None, holds):
+                        self._branch(walk, body, others, known is None)
+                if known is not None:
+                    return
+            walk.forget([s])
             return
         at = len(walk.touches)
         walk.reached = walk.run([s]) and walk.reached
@@ -348,6 +351,14 @@ class _Trial:
                 raise Refusal(f"'while {ast.unparse(s.test)}' runs before anything is shared out")
             if touch.loops or touch.part is None:
                 self.stage.before.add(touch.array)
+
+    def _branch(self, walk: Walk, body: Sequence[ast.stmt], others: Sequence[ast.stmt], maybe: bool) -> None:
+        """Evaluate the statements of a branch that all threads may run."""
+        reached = walk.reached
+        with walk.may_skip(maybe):
+            for s in body:
+                self._uniform(walk, s, others)
+        walk.reached = walk.reached or (maybe and reached)
 
     def _refuse_stale(self, walk: Walk, s: ast.stmt) -> None:
         """What was read before must not be stored: the kernels of later stages read it again."""

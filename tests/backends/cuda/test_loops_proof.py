@@ -181,6 +181,8 @@ REFUSED = {
     "runs before anything": "n = 3\nwhile x.flat[n]:\n    n += 1\nfor i in range(x.size):\n    y.flat[i] = n",
     "turns depends on elements": "for i in range(x.flat[0]):\n    y.flat[i] = 1",
     "'k' leaves a loop": "for i in range(x.size):\n    k = i\n    y.flat[i] = k\ny.flat[0] = k",
+    "x is read before a stage": "low = 0\nif x.size > 3:\n    for i in range(x.size):\n        y.flat[i] = i\n    "
+    "low = x.flat[0]\nfor i in range(x.size):\n    x.flat[i] = low",
     "y is read before a stage": "n = y.flat[0]\nfor i in range(x.size):\n    y.flat[i] = n",
 }
 
