@@ -161,3 +161,4 @@ def test_a_convolution_that_writes_blocks_of_halves(tile: conv_tile.Tile) -> Non
     spec = conv.make_spec(tile, (3, 3), bias=True, epilogue=epilogue, blocks=(1, 8), y="f2")
     cubin = compiled("cuda:sm_90a", spec, conv.emit(spec, find("cuda:sm_90a")))
     assert cubin.stack == cubin.spilled == 0
+    assert cubin.registers <= REGISTERS
