@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import golden
 from emulated import TARGET, on_emulated_card
+from simt_memory import Fault
 
 import graphc
 from graphc.ir.ops.unsupported import refusal
@@ -32,7 +33,10 @@ def difference(reader: Any, case: Any) -> str | None:
         return None
     if not plan.kernels:
         return None
-    return golden.difference(reader, case, run_compiled(plan, case.op, inputs))
+    try:
+        return golden.difference(reader, case, run_compiled(plan, case.op, inputs))
+    except Fault as fault:
+        return str(fault)
 
 
 def main(folder: Path, names: list[str]) -> int:
