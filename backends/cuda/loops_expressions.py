@@ -17,8 +17,8 @@ from typing import Any, Union
 import numpy as np
 
 from graphc.backends.cuda.loops_flat import Flat, base_name
-from graphc.backends.cuda.loops_known import Atom, Facts, said
-from graphc.backends.cuda.loops_terms import ONE, ZERO, Poly
+from graphc.backends.cuda.loops_known import Atom, Facts, Known, said
+from graphc.backends.cuda.loops_terms import ONE, ZERO, Poly, at_least
 
 CASTS = {"int", "np.int64"}
 """Conversions that leave integers as they are."""
@@ -74,7 +74,7 @@ class Expressions:
     are asked for. reached: nothing before has returned for certain. turned: no loop of the nest is known to be empty.
     turning: what is evaluated is a turn. fixed: arrays that nothing stores into. elements: of atoms that are elements
     of these, which. sizes: what is known of parameters. positive: those that are 1 or more, or have elements.
-    facts: what holds where the evaluation is.
+    facts: what holds where the evaluation is. integers: arrays whose elements are integers.
     """
 
     flat: Flat
@@ -90,6 +90,7 @@ class Expressions:
     elements: dict[str, Part] = field(default_factory=dict)
     sizes: Mapping[str, Size] = field(default_factory=dict)
     positive: Collection[str] = ()
+    integers: Collection[str] = ()
     facts: Facts = field(default_factory=Facts)
     reached: bool = True
     turned: bool = True
@@ -189,7 +190,7 @@ class Expressions:
         """An element that nothing stores: one atom wherever it is read."""
         name = f"{text_of(part)}{'.flat' if part.flat else ''}"
         self.elements[name] = part
-        return self.atom(name, Atom(self.is_same(part), False, True))
+        return self.atom(name, Atom(self.is_same(part), part.array in self.integers, True))
 
     def touch(self, part: Part, store: bool) -> None:
         """Note an access."""
@@ -273,6 +274,8 @@ class Expressions:
         if isinstance(node.op, ast.Add) and isinstance(first, tuple):
             return (*first, second) if isinstance(second, tuple) else self.fresh("joined", [*first, second])
         a, b = self.as_number(first), self.as_number(second)
+        if isinstance(node.op, (ast.FloorDiv, ast.Mod)):
+            self._not_zero(b)
         if isinstance(node.op, ast.Add):
             return a + b
         if isinstance(node.op, ast.Sub):
@@ -284,6 +287,12 @@ class Expressions:
         whole = isinstance(node.op, (ast.FloorDiv, ast.Mod)) and self.is_whole(a) and self.is_whole(b)
         range, kind = b if isinstance(node.op, ast.Mod) and whole else None, type(node.op).__name__
         return self.named(f"{kind}({a}, {b})", [a, b], whole, range, kind if whole else "")
+
+    def _not_zero(self, divisor: Poly) -> None:
+        """A division shows that a size is not 0."""
+        size = divisor.value is None and self.is_whole(divisor)
+        if size and at_least(divisor, 0, Known(self.atoms, self.facts).least):
+            self.facts = self.facts.also(divisor)
 
     def is_whole(self, p: Poly) -> bool:
         """It is known to be an integer."""

@@ -80,9 +80,9 @@ def prove(
 ) -> list[Stage]:
     """The stages of a loop, in order. numbers: its parameters that are no arrays -> they are integers.
 
-    keys: arrays of integers, whose elements may be keys. sizes: shapes of arrays and numbers for which the proof is to
-    hold; none: for all. positive: of the other parameters those numbers that are 1 or more, and those arrays that have
-    elements; of the rest it holds for any.
+    keys: the arrays of integers, whose elements may be keys. sizes: shapes of arrays and numbers for which the proof is
+    to hold; none: for all. positive: of the other parameters those numbers that are 1 or more, and those arrays that
+    have elements; of the rest it holds for any.
 
     Raises ``Refusal`` with the reason why threads cannot share out the loop.
     """
@@ -301,7 +301,12 @@ class _Trial:
         atoms: dict[str, Atom] = {}
         given = self.given
         for _ in range(12):
-            known = {"fixed": fixed_arrays(self.flat), "sizes": given.sizes, "positive": given.positive}
+            known = {
+                "fixed": fixed_arrays(self.flat),
+                "sizes": given.sizes,
+                "positive": given.positive,
+                "integers": given.keys,
+            }
             walk = Walk(self.flat, given.numbers, decided, chains, careful, atoms, **known)
             try:
                 if self._lead(walk, self.flat.body):

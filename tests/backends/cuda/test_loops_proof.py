@@ -464,6 +464,9 @@ def test_keys_may_not_count_from_the_end() -> None:
     text = "for i in range(x.size):\n  y[x.flat[i]] = 3 * y[x.flat[i]] + 1"
     with pytest.raises(Refusal, match="of y"):
         prove(flatten(with_parameters(text)), {}, ["x"])
+    direct = "for i in range(x.size):\n  if x.flat[i] < 0 or x.flat[i] >= n:\n    return 1\n  y[x.flat[i]] += 1"
+    (stage,) = prove(flatten(with_parameters(direct)), {"n": True}, ["x"])
+    assert stage.key == "x"
     tested = "for i in range(x.size):\n  k = x.flat[i]\n  if k < 0 or k >= n:\n    return 1\n  y[k] = 3 * y[k] + 1"
     (stage,) = prove(flatten(with_parameters(tested)), {"n": True}, ["x"])
     assert stage.key == "x"
@@ -481,6 +484,7 @@ POSITIVE = {
     "a loop inside": "for i in range(x.size):\n  for j in range(n):\n    y.flat[i * n] = x.flat[i]",
     "a loop up to a quotient": "for i in range(x.size // n):\n  y.flat[i * n] = x.flat[i]",
     "a loop up to a product": "for i in range(x.size * n):\n  y.flat[i * x.size] = n",
+    "a size that divides": "for i in range(x.size):\n  y.flat[i % z.size + i // z.size * z.size * 2] = 1",
     "the array stored into": "for i in range(x.size):\n  y.flat[i * y.shape[1]] = x.flat[i]",
     "sizes with names": "rows, columns = z.shape\nfor i in range(rows):\n  y.flat[i * columns] = z[i, 0]",
     "rows and columns of an array": "for i in range(x.size):\n  y.flat[i * z.shape[1]] = x.flat[i] + z[i, 0]",
