@@ -450,7 +450,7 @@ def _ids_to_lengths(ids: Array, data: Array, y: Array) -> Any:
     if bad_ids(ids, y.shape[0]):
         return 1
     for i in range(ids.size):
-        y[ids.flat[i]] += 1
+        y.flat[ids.flat[i]] += 1
     return 0
 
 

@@ -273,11 +273,11 @@ def spread_rows(scalars: Array, grads: Array, ids: Array, y: Array, counts: Arra
     if outside(ids, grads.shape[0]):
         return 1
     for i in range(ids.shape[0] if how == MEAN else 0):
-        counts[ids[i]] += 1
+        counts.flat[ids[i]] += 1
     for i in range(ids.shape[0]):
         weight = np.float32(1)
         if how == MEAN:
-            weight = np.float32(1.0 / counts[ids[i]])
+            weight = np.float32(1.0 / counts.flat[ids[i]])
         elif how == WEIGHTED:
             weight = np.float32(scalars[i])
         put_row(y, i, grads, np.int64(ids[i]), row_size(y), weight)
