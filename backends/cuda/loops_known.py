@@ -6,7 +6,7 @@ argument nothing is known but what tests around the place say, or who asks for t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from graphc.backends.cuda.loops_terms import ONE, ZERO, Monomial, Poly
@@ -140,7 +140,7 @@ def _quotient(numbers: Sequence[int]) -> int | None:
     return 0 if numbers[0] >= 0 and numbers[1] >= 1 else None
 
 
-_COMPUTED = {
+_COMPUTED: dict[str, Callable[[Sequence[int]], int | None]] = {
     "FloorDiv": _quotient,
     "Mod": lambda numbers: 0 if numbers[1] >= 1 else None,
     "digit": lambda numbers: 0 if min(numbers) >= 1 else None,

@@ -301,13 +301,18 @@ class _Trial:
         atoms: dict[str, Atom] = {}
         given = self.given
         for _ in range(12):
-            known = {
-                "fixed": fixed_arrays(self.flat),
-                "sizes": given.sizes,
-                "positive": given.positive,
-                "integers": given.keys,
-            }
-            walk = Walk(self.flat, given.numbers, decided, chains, careful, atoms, **known)
+            walk = Walk(
+                self.flat,
+                given.numbers,
+                decided,
+                chains,
+                careful,
+                atoms,
+                fixed=fixed_arrays(self.flat),
+                sizes=given.sizes,
+                positive=given.positive,
+                integers=given.keys,
+            )
             try:
                 if self._lead(walk, self.flat.body):
                     self._check(walk, self._turns(walk, shared))

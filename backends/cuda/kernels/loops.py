@@ -117,7 +117,7 @@ def _signs_text(values: Sequence[Any]) -> str:
 def _is_positive(value: Any) -> bool:
     if isinstance(value, tuple):
         return bool(value) and all(map(_is_positive, value))
-    return value.size > 0 if isinstance(value, Outline) else isinstance(value, (int, np.integer)) and value > 0
+    return value.size > 0 if isinstance(value, Outline) else isinstance(value, (int, np.integer)) and int(value) > 0
 
 
 def _size_text(value: Any) -> str:
