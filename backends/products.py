@@ -35,6 +35,11 @@ class Product:
         steady = all(x == (i * a, i * b) for i, x in enumerate(self.batches))
         return (a, b) if steady else None
 
+    @property
+    def groups(self) -> list[tuple[tuple[int, int], ...]]:
+        """The batches of each task: all in one where their matrices lie at constant distances, else one each."""
+        return [self.batches] if self.regular else [(one,) for one in self.batches]
+
 
 def product_of(call: Call) -> Product:
     """The product that a call computes."""

@@ -317,9 +317,8 @@ def bind(
     shape, label = call.node.results[0].type.static_shape, call.node.results[0].name
     channels = (math.prod(shape[2:-1]), shape[1] if len(shape) > 1 else 1)
     regular = g.regular
-    groups = [g.batches] if regular else [(x,) for x in g.batches]
     tasks = []
-    for i, batch in enumerate(groups):
+    for i, batch in enumerate(g.groups):
         (first, where), size = batch[0], g.rows * g.columns
         place = (a.address.plus(4 * first), panels.plus(4 * places[where]), outs[0].address.plus(4 * i * size))
         step = (regular[0], panel if regular[1] else 0) if regular else (0, 0)

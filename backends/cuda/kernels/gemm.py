@@ -118,9 +118,8 @@ def bind(
     assert w is not None
     extra: list[Param] = [v.address for v in ins[2:3] if v is not None and choice.spec.int("bias")]
     extra += Epilogue.of_spec(choice.spec).params(call, ins)
-    groups = [g.batches] if g.regular else [(one,) for one in g.batches]
     label = call.node.results[0].name
-    return [tuple(_task(choice.spec, g, group, i, (x, w, y), extra, label) for i, group in enumerate(groups))]
+    return [tuple(_task(choice.spec, g, group, i, (x, w, y), extra, label) for i, group in enumerate(g.groups))]
 
 
 def _task(
@@ -133,7 +132,7 @@ def _task(
     label: str,
 ) -> Task:
     """The launch of some products that lie at constant distances; number: of the first one."""
-    steps = g.regular if len(batch) > 1 and g.regular else (0, 0)
+    steps = g.regular or (0, 0)
     (first, second), size = batch[0], g.rows * g.columns
     places = [v.address.plus(itemsize(code_of(v.type)) * at) for v, at in zip(views, (first, second, 0))]
     sizes = (g.rows, g.inner, g.columns, g.a_row, g.a_step, g.b_row, g.b_column)

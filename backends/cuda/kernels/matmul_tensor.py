@@ -252,10 +252,9 @@ def _bind(
     require_reach(x, w, y)
     same = [v for v in ins[call.n_inputs :] if v is not None]
     spec = single(choice.spec) if g.columns % 2 else fitting(choice.spec, [y, *same])
-    groups = [g.batches] if g.regular else [(one,) for one in g.batches]
     extra = Epilogue.of_spec(spec).params(call, ins, BLOCK)
     label = call.node.results[0].name
-    return [tuple(_task(spec, g, group, i, (x, w, y), extra, label) for i, group in enumerate(groups))]
+    return [tuple(_task(spec, g, group, i, (x, w, y), extra, label) for i, group in enumerate(g.groups))]
 
 
 def _task(
@@ -268,7 +267,7 @@ def _task(
     label: str,
 ) -> Task:
     """The launch of some products that lie at constant distances; number: of the first one."""
-    (first, second), steps, tile = batch[0], g.regular if len(batch) > 1 and g.regular else (0, 0), _tile_of(spec)
+    (first, second), steps, tile = batch[0], g.regular or (0, 0), _tile_of(spec)
     x, w, y = views
     size = itemsize(str(spec["kind"]))
     x_along, w_along = _along_of(spec)

@@ -11,9 +11,6 @@ from graphc.backends.cuda.kernels.tensor_tile import TensorTile, tilings_of
 from graphc.backends.cuda.target import CudaTarget
 from graphc.backends.cuda.tiling import Problem, Tiling
 
-DYNAMIC_SHARED = 227 << 10
-"""Bytes of shared memory that a block can be launched with on these cards."""
-
 
 @dataclass(frozen=True)
 class WarpgroupTile(TensorTile):
