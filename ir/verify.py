@@ -20,6 +20,7 @@ from graphc.ir.attrs import Attr
 from graphc.ir.engine import CHOSEN
 from graphc.ir.errors import VerifyError
 from graphc.ir.excerpt import excerpt
+from graphc.ir.fpmath import FPMATH, is_tf32
 from graphc.ir.graph import Graph, Node, Value, clone_attr
 from graphc.ir.infer import infer_node
 from graphc.ir.opdef import Call, Port, Trait, n_epilogue_operands
@@ -177,6 +178,9 @@ class _NodeCheck:
             if name == PRECISION:
                 self.precision()
                 continue
+            if name == FPMATH and self.rules.internal:
+                self.fpmath()
+                continue
             if name == CHOSEN and self.rules.internal:
                 continue
             try:
@@ -193,6 +197,12 @@ class _NodeCheck:
             self.fail(str(e))
         if not self.rules.internal:
             self.fail(f"it cannot have a precision of its own in a graph of stage {self.graph.stage}")
+
+    def fpmath(self) -> None:
+        try:
+            is_tf32(self.node)
+        except ValueError as e:
+            self.fail(str(e))
 
     def epilogue(self, value: Attr) -> None:
         if not self.rules.internal or Trait.EPILOGUE not in self.node.opdef.traits_of(Call(self.node)):
