@@ -22,7 +22,7 @@ _DROPPED = 13
 
 
 def is_tf32(node: Node) -> bool:
-    """The node multiplies numbers in TF32; raises ``ValueError`` for an attribute or an operator that has no such mode."""
+    """The node multiplies in TF32; raises ``ValueError`` for another mode, and for an operator that has none."""
     given = node.attrs.get(FPMATH)
     if given is None:
         return False
