@@ -14,6 +14,9 @@ there; thread 4 g + t is (g, t).
                         a: rows g, g + 8 of columns 2 t and on, then of columns 2 t + 8 and on; b: rows 2 t and on,
                         2 t + 8 and on of column g; c: columns 2 t and 2 t + 1 of rows g and g + 8
     mma_u1              the same for A (16, 32) of uint8, B (32, 8) of int8, four to a register, sums in int32
+    mma_tf              the same for A (16, 8), B (8, 8) of TF32, one to a register, sums in float32: a: rows g, g + 8
+                        of column t, then of column t + 4; b: rows t, t + 4 of column g
+    tf32(v)             the bits of a float32 rounded to TF32, of two equally near numbers the one further from 0
 """
 
 from __future__ import annotations
@@ -32,6 +35,7 @@ SHAPES = {
     "mma_f2": ("m16n8k16", "f32.f16.f16.f32"),
     "mma_bf": ("m16n8k16", "f32.bf16.bf16.f32"),
     "mma_u1": ("m16n8k32", "s32.u8.s8.s32"),
+    "mma_tf": ("m16n8k8", "f32.tf32.tf32.f32"),
 }
 
 
@@ -70,6 +74,10 @@ def _mma(name: str, sums: Any, letter: str) -> Build:
     return build
 
 
+def _tf32(b: Any, v: Any) -> Any:
+    return b.call(ir.InlineAsm(ir.FunctionType(I32, [I32]), "cvt.rna.tf32.f32 $0, $1;", "=r,r"), [v])
+
+
 @intrinsic  # type: ignore[untyped-decorator]
 def wait(context: Any, n: Any) -> Any:
     """Until at most ``n`` groups of copies of this thread are under way; n is written out in the source."""
@@ -86,10 +94,11 @@ def wait(context: Any, n: Any) -> Any:
 def namespace() -> dict[str, Any]:
     """All words of this module."""
     i4, i8, f4 = types.int32, types.int64, types.float32
-    sums = {"mma_f2": (f4, F32, "f"), "mma_bf": (f4, F32, "f"), "mma_u1": (i4, I32, "r")}
+    sums = {"mma_u1": (i4, I32, "r")}
     products = {
         name: word(types.UniTuple(numba, 4), (*[i4] * 6, *[numba] * 4), _mma(name, llvm, letter))
-        for name, (numba, llvm, letter) in sums.items()
+        for name in SHAPES
+        for numba, llvm, letter in [sums.get(name, (f4, F32, "f"))]
     }
     return products | {
         "copy16": word(types.none, (i8, i8, i8), _copy16),
@@ -97,4 +106,5 @@ def namespace() -> dict[str, Any]:
         "wait": wait,
         "matrices": word(types.UniTuple(i4, 4), (i8,), _matrices("")),
         "turned_matrices": word(types.UniTuple(i4, 4), (i8,), _matrices(".trans")),
+        "tf32": word(i4, (i4,), _tf32),
     }

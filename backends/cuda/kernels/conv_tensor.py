@@ -1,7 +1,7 @@
-"""Convolution and FC of halves on tensor cores, with sums in float32 (``tensor_product.py``).
+"""Convolution and FC of halves or TF32 on tensor cores, with sums in float32 (``tensor_product.py``).
 
-Images are blocked: the eight channels of a pixel that a block has are one piece of 16 bytes, and a result's two
-neighbouring maps go to memory at once. FC is the same on a matrix, whose rows are pixels of one image each.
+Images are blocked: the eight channels of a pixel that a block has are one piece of 16 bytes, of float32 two. A result's
+two neighbouring maps go to memory at once. FC is the same on a matrix, whose rows are pixels of one image each.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from graphc.backends.cuda.kernels.tensor_parts import JOIN, emit_totals, join_sp
 from graphc.backends.cuda.kernels.tensor_product import NAMES, Product, emit_sums, pack
 from graphc.backends.cuda.kernels.tensor_tile import TensorTile
 from graphc.backends.cuda.kernels.tilings import decide
-from graphc.backends.cuda.kernels.typed import code_of, itemsize, stored
+from graphc.backends.cuda.kernels.typed import code_of, itemsize, multiplied, stored
 from graphc.backends.cuda.rules import Rule, Template, is_floating, require_reach
 from graphc.backends.cuda.target import BLOCK, CudaTarget
 from graphc.backends.cuda.tiling import Problem
@@ -143,7 +143,7 @@ def make_choice(call: Call, rule: str, problem: Problem, window: bool, target: C
 
 
 def packed_weights(weights: np.ndarray, groups: int, choice: Choice) -> np.ndarray:
-    """float32 weights (M, taps, C / groups) as the kernel of a choice reads them."""
+    """float32 weights (M, taps, C / groups) as the kernel of a choice reads them, rounded to what it multiplies."""
     assert choice.spec is not None
     product = Product.of_spec(choice.spec)
     return pack(stored(weights, product.kind), groups, product)
@@ -157,7 +157,7 @@ def problem_of(call: Call) -> Problem | None:
     w, y = c.window, call.node.results[0].type
     sizes = (c.result[0] * c.result[2] * c.result[3], c.result[1] // w.group, c.shape[1] // w.group, w.group)
     moves, others = (two(w.kernel), two(w.stride)), len(Epilogue.of_call(call).same)
-    kind, blocks = code_of(call.type(1)), (c.block_in, c.block_out)
+    kind, blocks = multiplied(call), (c.block_in, c.block_out)
     return Problem("conv", kind, code_of(y), *sizes, *moves, blocks, others, cuts=True)
 
 
@@ -172,11 +172,11 @@ def _choose(call: Call, target: CudaTarget) -> Choice | None:
 
 
 def _on_tensor_cores(call: Call, c: ConvCall) -> bool:
-    """Values and weights are halves of one kind, and groups whole blocks."""
+    """Values and weights are halves of one kind, or multiplied as TF32, and groups whole blocks."""
     x, weights, maps = call.type(0), call.type(1), c.result[1]
     whole = c.window.group == 1 or (c.shape[1] // c.window.group % BLOCK == maps // c.window.group % BLOCK == 0)
-    halves = x.dtype is weights.dtype and code_of(x) != "f4"
-    return halves and whole and c.block_in == c.block_out == BLOCK
+    served = x.dtype is weights.dtype and multiplied(call) != "f4"
+    return served and whole and c.block_in == c.block_out == BLOCK
 
 
 def _is_flat(w: Window) -> bool:

@@ -20,7 +20,7 @@ from graphc.backends.cuda.kernels.images import Geometry
 from graphc.backends.cuda.kernels.tensor_parts import workspace_of
 from graphc.backends.cuda.kernels.tensor_tile import PIECE
 from graphc.backends.cuda.kernels.tilings import decide
-from graphc.backends.cuda.kernels.typed import code_of, itemsize, several, stored
+from graphc.backends.cuda.kernels.typed import TF32, code_of, itemsize, multiplied, several, stored
 from graphc.backends.cuda.rules import THREADS, Rule, Template, blocks_for, is_floating
 from graphc.backends.cuda.target import ALIGNMENT, BLOCK, CudaTarget
 from graphc.backends.cuda.tiling import Problem
@@ -87,7 +87,7 @@ def _choose(call: Call, target: CudaTarget) -> Choice | None:
     matrix = None if weights is None else matrix_of(weights, g).T
     if _has_few_rows(g, kind):
         return _choose_rows(call, matrix)
-    if kind != "f4":
+    if _kind(call, g) != "f4":
         return _choose_tensor(call, g, matrix, target)
     tiling = decide(_product(call), target)
     if tiling is None or not isinstance(tiling.tile, Tile):
@@ -113,9 +113,15 @@ def problem_of(call: Call) -> Problem | None:
 
 def _product(call: Call) -> Problem:
     """The product as a convolution of pixels."""
-    g, kind, y = product_of(call), code_of(call.type(0)), code_of(call.node.results[0].type)
-    others = len(Epilogue.of_call(call).same)
+    g, y = product_of(call), code_of(call.node.results[0].type)
+    kind, others = _kind(call, g), len(Epilogue.of_call(call).same)
     return Problem("fc", kind, y, g.rows, g.columns, g.inner, others=others, cuts=kind != "f4")
+
+
+def _kind(call: Call, g: Product) -> str:
+    """The code of what is multiplied: not TF32 where rows are no whole pieces, which tensor cores cannot load."""
+    kind = multiplied(call)
+    return code_of(call.type(0)) if kind == TF32 and g.inner * itemsize(kind) % PIECE else kind
 
 
 def _choose_rows(call: Call, matrix: np.ndarray | None) -> Choice:
@@ -128,7 +134,7 @@ def _choose_rows(call: Call, matrix: np.ndarray | None) -> Choice:
 
 def _choose_tensor(call: Call, g: Product, matrix: np.ndarray | None, target: CudaTarget) -> Choice | None:
     """Tensor cores, where rows are whole pieces; matrix: (columns, inner)."""
-    if g.inner % BLOCK:
+    if g.inner * itemsize(multiplied(call)) % PIECE:
         return None
     choice = conv_tensor.make_choice(call, "fc", _product(call), False, target)
     if choice is not None and matrix is not None:

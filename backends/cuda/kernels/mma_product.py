@@ -53,9 +53,15 @@ def end(s: Lines, tile: TensorTile, kind: str) -> None:
 
 
 def multiply(s: Lines, tile: TensorTile, kind: str) -> None:
-    """Code that adds the products of the matrices ``a0`` .. of pixels and ``b0`` .. of maps to the sums."""
+    """Code that adds the products of the matrices ``a0`` .. of pixels and ``b0`` .. of maps to the sums.
+
+    For ``tf`` those of pixels are rounded first; those of maps are, as they were packed so.
+    """
     for i in range(tile.warp_pixels // 16):
         left = ", ".join(f"a{i}[{k}]" for k in range(4))
+        if kind == "tf":
+            s(f"r0, r1, r2, r3 = {', '.join(f'tf32(a{i}[{k}])' for k in range(4))}")
+            left = "r0, r1, r2, r3"
         for j in range(tile.warp_maps // 8):
             right = ", ".join(f"b{j // 2}[{j % 2 * 2 + k}]" for k in range(2))
             sums = ", ".join(f"c{i}_{j}_{k}" for k in range(4))

@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 
 from graphc.backends.cuda.kernels import mma_product, warpgroup_product
-from graphc.backends.cuda.kernels.tensor_tile import ITEMSIZES, PIECE, PIECES, ROW, TensorTile
+from graphc.backends.cuda.kernels.tensor_tile import BESIDE, ITEMSIZES, PIECE, PIECES, ROW, TensorTile, pieces_of
 from graphc.backends.cuda.kernels.warpgroup_tile import WarpgroupTile
 from graphc.backends.lines import Lines
 from graphc.ir.schedule import KernelSpec
@@ -32,14 +32,15 @@ NAMES = (
     *("x", "xn", "xc", "xr", "xp", "weights", "pixels", "image", "ow", "h", "w", "channels", "pieces", "kh", "kw"),
     *("maps", "packed", "steps", "sh", "sw", "dh", "dw", "pt", "pl"),
 )
-"""xn .. xp: bytes to the next image, piece of channels, row, pixel of X. image: pixels of an image of the result.
+"""xn .. xp: bytes to the next image, block of channels (one piece, or ``BESIDE``), row, pixel of X. image: pixels of an
+image of the result.
 channels, pieces, maps: of a group. packed: maps of a group with padding, as the weights have them."""
 
 
 @dataclass(frozen=True)
 class Product:
-    """What the code depends on. kind: of elements, f2, bf or u1. window: windows are more than single pixels inside the
-    image.
+    """What the code depends on. kind: of elements, f2, bf, u1 or tf. window: windows are more than single pixels inside
+    the image.
 
     What is outside of the image is 0; for u1 it is what the 16 bytes at the kernel's parameter ``filling`` say.
     """
@@ -66,7 +67,16 @@ class Product:
 
     def pieces(self, channels: int) -> int:
         """Pieces of so many channels."""
-        return -(-channels * self.itemsize // PIECE)
+        return pieces_of(self.kind, channels)
+
+    @property
+    def beside(self) -> int:
+        """Pieces of a block of channels."""
+        return BESIDE.get(self.kind, 1)
+
+    def blocks(self, pieces: str) -> str:
+        """Whole blocks before a piece, or of so many pieces, as an expression."""
+        return pieces if self.beside == 1 else f"({pieces} >> 1)"
 
     def packed(self, maps: int, taps: int, channels: int) -> tuple[int, int]:
         """Steps, and maps with padding, of packed weights of a group."""
@@ -183,15 +193,19 @@ def _emit_place(s: Lines, product: Product, in_parts: bool) -> None:
     else:
         s("begin, own = 0, steps")
     # a warp's copies take whole sectors of 32 bytes: all pieces of eight pixels where those of a pixel lie behind one
-    # another, else one piece of 32 pixels
-    s(f"near = xc == {PIECE}")
-    s(f"part = t >> 3 & {PIECES - 1} if near else quot(t, {quarter})")
-    s(f"line = (t >> 5) * 8 + (t & 7) if near else rest(t, {quarter})")
+    # another, else one block of 16 or 32 pixels
+    s(f"near = xc == {product.beside * PIECE}")
+    part, line = f"quot(t, {quarter})", f"rest(t, {quarter})"
+    if product.beside == 2:
+        part, line = f"quot(t, {2 * quarter}) * 2 + (t >> 3 & 1)", f"(rest(t, {2 * quarter}) >> 4) * 8 + (t & 7)"
+    s(f"part = t >> 3 & {PIECES - 1} if near else {part}")
+    s(f"line = (t >> 5) * 8 + (t & 7) if near else {line}")
+    within = f" + (part & 1) * {PIECE}" if product.beside == 2 else ""
     for j in range(tile.pixels // quarter):
         s(f"p = p0 + line + {j * quarter}")
         s("n, q = quot(min(p, pixels - 1), image), rest(min(p, pixels - 1), image)")
         s("row, column = quot(q, ow) * sh - pt, rest(q, ow) * sw - pl")
-        s(f"x{j} = x + n * xn + group * pieces * xc + row * xr + column * xp")
+        s(f"x{j} = x + n * xn + group * {product.blocks('pieces')} * xc + row * xr + column * xp{within}")
         s(f"row{j}, column{j} = i32(row if p < pixels else {2 * FAR}), i32(column)")
     _emit_piece(s, product)
     s(f"wide = weights + ((group * steps + begin) * packed + m0) * {ROW} + t * {PIECE}")
@@ -205,15 +219,15 @@ def _emit_piece(s: Lines, product: Product) -> None:
     s("size, turn = i32(channels), i32(pieces)")
     if not product.window:
         s(f"first = part + begin * {PIECES}")
-        s("piece, at = i32(first), first * xc")
+        s(f"piece, at = i32(first), {product.blocks('first')} * xc")
         return
     s(f"tap = part + begin * {PIECES}")
     s("first, tap = rest(tap, pieces), quot(tap, pieces)")
     s("r, q = quot(tap, kw) * dh, rest(tap, kw) * dw")
-    s("at = first * xc + r * xr + q * xp")
+    s(f"at = {product.blocks('first')} * xc + r * xr + q * xp")
     s(f"piece, r, q = i32(first), i32(r if r < kh * dh else {FAR}), i32(q)")
     s("lines, broad, tall, side, fall = i32(h), i32(w), i32(kh * dh), i32(kw * dw), i32(dh)")
-    s("next_tap, next_row = xp * dw - pieces * xc, xr * dh - kw * dw * xp")
+    s(f"next_tap, next_row = xp * dw - {product.blocks('pieces')} * xc, xr * dh - kw * dw * xp")
 
 
 def _emit_copies(s: Lines, product: Product) -> None:
@@ -221,7 +235,8 @@ def _emit_copies(s: Lines, product: Product) -> None:
     tile, size, line = product.tile, product.itemsize, LINES[product.tile.by]
     quarter, each = tile.threads // PIECES, PIECE // size
     within = f"i32(min(size - piece * {each}, {each}))"
-    s(f"count = i32({within if product.window else f'max({within}, 0)'} * {size})")
+    filled = product.window and product.beside == 1  # else pieces may begin behind the last channel
+    s(f"count = i32({within if filled else f'max({within}, 0)'} * {size})")
     for j in range(tile.pixels // quarter):
         if product.window:
             s(f"has = within(row{j} + r, lines) & within(column{j} + q, broad)")
@@ -237,7 +252,7 @@ def _emit_copies(s: Lines, product: Product) -> None:
         with s.block(f"if t < {rest}:") if j == whole else nullcontext():
             s(f"copy16(to + map_at + {offset}, wide + {offset}, 16)")
     s(f"wide = wide + packed * {ROW}")
-    s(f"piece, at = i32(piece + {PIECES}), at + {PIECES} * xc")
+    s(f"piece, at = i32(piece + {PIECES}), at + {PIECES // product.beside} * xc")
     if product.window:
         with s.block("while piece >= turn:"):
             s("piece, q, at = i32(piece - turn), i32(q + dw), at + next_tap")

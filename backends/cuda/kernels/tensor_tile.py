@@ -22,8 +22,10 @@ PIECE, PIECES = 16, 4
 """Bytes of a piece; pieces of a step."""
 ROW = PIECE * PIECES
 """Bytes of a pixel or map that a step multiplies."""
-ITEMSIZES = {"f2": 2, "bf": 2, "u1": 1}
-"""Bytes of an element of X, by its kind."""
+ITEMSIZES = {"f2": 2, "bf": 2, "u1": 1, "tf": 4}
+"""Bytes of an element of X, by its kind; tf: float32 that is multiplied as TF32."""
+BESIDE = {"tf": 2}
+"""Pieces of a block of channels, where it is not one: they lie behind one another, and a tap has whole blocks."""
 STATIC_SHARED = 48 << 10
 """Bytes of shared memory that a kernel can declare; more have to be asked for at the launch."""
 
@@ -126,10 +128,15 @@ class Size:
     groups: int
 
 
+def pieces_of(kind: str, channels: int) -> int:
+    """Pieces of so many channels of a kind."""
+    beside = BESIDE.get(kind, 1)
+    return -(-channels * ITEMSIZES[kind] // (PIECE * beside)) * beside
+
+
 def size_of(problem: Problem) -> Size:
     """That of a problem: the channels of a tap are filled up to whole pieces."""
-    each = PIECE // ITEMSIZES[problem.kind]
-    pieces = -(-problem.channels // each) * problem.kernel[0] * problem.kernel[1]
+    pieces = pieces_of(problem.kind, problem.channels) * problem.kernel[0] * problem.kernel[1]
     return Size(problem.pixels, problem.maps, -(-pieces // PIECES), problem.groups)
 
 
@@ -159,7 +166,7 @@ def candidates(problem: Problem, target: CudaTarget) -> list[Tiling]:
 
 
 def tilings_of(tiles: Sequence[TensorTile], problem: Problem) -> list[Tiling]:
-    """Tiles of products on tensor cores, with every number of parts; none where elements are no halves or bytes."""
+    """Tiles of products on tensor cores, with every number of parts; none for kinds that they do not multiply."""
     if problem.kind not in ITEMSIZES:
         return []
     return [Tiling(tile, parts) for tile in tiles for parts in (PARTS if problem.cuts else PARTS[:1])]

@@ -8,11 +8,15 @@ from __future__ import annotations
 import numpy as np
 
 from graphc.backends.cuda.target import BLOCK
+from graphc.ir.fpmath import is_tf32, to_tf32
+from graphc.ir.opdef import Call
 from graphc.ir.precision import rounded
 from graphc.ir.types import DType, TensorType
 
 CODES = {DType.FLOAT: "f4", DType.FLOAT16: "f2", DType.BFLOAT16: "bf"}
 DTYPES = {code: dtype for dtype, code in CODES.items()}
+TF32 = "tf"
+"""The code of float32 that is multiplied as TF32 (``ir/fpmath.py``)."""
 
 
 def code_of(type: TensorType) -> str:
@@ -21,9 +25,14 @@ def code_of(type: TensorType) -> str:
     return CODES[type.dtype]
 
 
+def multiplied(call: Call) -> str:
+    """The code of what a product multiplies: that of operand 0, or ``TF32``."""
+    return TF32 if is_tf32(call.node) else code_of(call.type(0))
+
+
 def itemsize(code: str) -> int:
     """Bytes of an element."""
-    return 4 if code == "f4" else 2
+    return 4 if code in ("f4", TF32) else 2
 
 
 def several(code: str, count: int) -> str:
@@ -54,6 +63,8 @@ def blocks_of(channels: int, block: int) -> int:
 
 
 def stored(numbers: np.ndarray, code: str) -> np.ndarray:
-    """float32 numbers as words of a code load them: float32, or bits of halves."""
+    """float32 numbers as words of a code load them: float32, for ``tf`` rounded to TF32, or bits of halves."""
+    if code == TF32:
+        return to_tf32(numbers)
     made = np.ascontiguousarray(rounded(np.asarray(numbers, np.float32), DTYPES[code]))
     return made if code == "f4" else made.view(np.uint16)

@@ -8,6 +8,7 @@ import numpy as np
 from simt_memory import DeviceMemory, Fault, SharedMemory
 
 from graphc.ir.bfloat16 import from_bfloat16
+from graphc.ir.fpmath import to_tf32
 
 WARP = 32
 QUARTERS = np.arange(4)
@@ -112,6 +113,15 @@ class TensorWords:
 
     def mma_bf(self, *registers: Any) -> tuple[np.ndarray, ...]:
         return self._product(lambda bits: from_bfloat16(bits.view(np.uint16)), *registers)
+
+    def mma_tf(self, *registers: Any) -> tuple[np.ndarray, ...]:
+        for v in registers[:6]:
+            if (self._active(v, np.int32) & 0x1FFF).any():
+                raise Fault("a product of numbers that are not rounded to TF32")
+        return self._product(lambda bits: bits.view(np.float32), *registers)
+
+    def tf32(self, v: Any) -> np.ndarray:
+        return self._whole(to_tf32(self._active(v, np.int32).view(np.float32)).view(np.int32))
 
     def mma_u1(self, *registers: Any) -> tuple[np.ndarray, ...]:
         kinds = (np.uint8, np.int8)
