@@ -10,6 +10,7 @@ there; thread 4 g + t is (g, t).
     matrices(s)         four 8 x 8 matrices of 16 bits: row r of matrix q begins at the address of thread 8 q + r;
                         register q of (g, t) holds elements 2 t and 2 t + 1 of row g
     turned_matrices(s)  the same, but register q of (g, t) holds element g of rows 2 t and 2 t + 1
+    register(s)         32 bits at an address that is a multiple of 4
     mma_f2 mma_bf       (a0, .. a3, b0, b1, c0, .. c3): C + A B, A (16, 16), B (16, 8), sums in float32;
                         a: rows g, g + 8 of columns 2 t and on, then of columns 2 t + 8 and on; b: rows 2 t and on,
                         2 t + 8 and on of column g; c: columns 2 t and 2 t + 1 of rows g and g + 8
@@ -27,7 +28,7 @@ from llvmlite import ir
 from numba.cuda import cgutils, types
 from numba.cuda.extending import intrinsic
 
-from graphc.backends.cuda.words import CONVERGENT, F32, I32, Build, word
+from graphc.backends.cuda.words import CONVERGENT, F32, I32, SHARED, Build, pointer, word
 
 MMA = "mma.sync.aligned.{}.row.col.{} {{$0,$1,$2,$3}}, {{$4,$5,$6,$7}}, {{$8,$9}}, {{$10,$11,$12,$13}};"
 LDMATRIX = "ldmatrix.sync.aligned.m8n8.x4{}.shared.b16 {{$0,$1,$2,$3}}, [$4];"
@@ -106,5 +107,6 @@ def namespace() -> dict[str, Any]:
         "wait": wait,
         "matrices": word(types.UniTuple(i4, 4), (i8,), _matrices("")),
         "turned_matrices": word(types.UniTuple(i4, 4), (i8,), _matrices(".trans")),
+        "register": word(i4, (i8,), lambda b, s: b.load(pointer(b, s, I32(0), I32, SHARED))),
         "tf32": word(i4, (i4,), _tf32),
     }

@@ -1,9 +1,15 @@
-"""MatMul and BatchMatMul of computed halves on tensor cores, with sums in float32: the loop of ``tensor_product.py``.
+"""MatMul and BatchMatMul of computed matrices on tensor cores, with sums in float32: the loop of ``tensor_product.py``.
 
-Rows of the result are its pixels, columns its maps. Copies take 16 bytes of an operand at once, as it lies in memory:
-eight numbers of a sum, or the same one of eight sums. In the first case a stage has the operand as ``mma_product.py``
-has it; in the second, 32 lines, one for each number of the sum, which ``ldmatrix`` turns. Their pieces are exchanged by
-the line's number, so that the eight lines of a matrix lie in different banks.
+Operands are halves, or float32 that is multiplied as TF32 (``ir/fpmath.py``), which is rounded where it is loaded from
+shared memory. Rows of the result are its pixels, columns its maps. Copies take 16 bytes of an operand at once, as it
+lies in memory: eight halves or four floats of a sum, or the same one of as many sums. In the first case a stage has the
+operand as ``mma_product.py`` has it. In the second it has a line for each number of the sum. Lines of halves are turned
+by ``ldmatrix``; of floats each register is a load of its own. Pieces of a line are exchanged by its number, so that the
+eight lines of a matrix of halves lie in different banks, and so do the eight neighbouring numbers of four lines that
+the threads of a warp load of floats. A copy's eight neighbouring threads write 128 bytes of a line, which is all banks.
+
+Where lines turn out to be no whole pieces, at other sizes than those compiled for, ``gemm.py`` multiplies: in float32,
+which for TF32 is more exact than what was asked for.
 """
 
 from __future__ import annotations
@@ -15,9 +21,9 @@ from graphc.backends.cuda.kernels import gemm, mma_product
 from graphc.backends.cuda.kernels.conv_tensor import emit_call, emit_put, fitting, single
 from graphc.backends.cuda.kernels.epilogue import Epilogue
 from graphc.backends.cuda.kernels.tensor_product import emit_ring
-from graphc.backends.cuda.kernels.tensor_tile import PIECE, PIECES, ROW, TensorTile
+from graphc.backends.cuda.kernels.tensor_tile import ITEMSIZES, PIECE, PIECES, ROW, TensorTile
 from graphc.backends.cuda.kernels.tilings import decide
-from graphc.backends.cuda.kernels.typed import code_of, itemsize
+from graphc.backends.cuda.kernels.typed import TF32, code_of, itemsize, multiplied
 from graphc.backends.cuda.rules import Rule, Template, blocks_for, is_floating, require_reach
 from graphc.backends.cuda.target import BLOCK, CudaTarget
 from graphc.backends.cuda.tiling import Problem
@@ -26,8 +32,6 @@ from graphc.backends.products import Product, product_of
 from graphc.ir.opdef import Call
 from graphc.ir.schedule import Address, Choice, KernelSpec, Param, Static, Step, Task, View
 
-STEP = PIECES * BLOCK
-"""Products of a sum in a step."""
 NAMES = ("x", "x_batch", "x_line", "w", "w_batch", "w_line", "y", "rows", "inner", "columns", "first")
 """x_batch, w_batch: bytes from one product of the launch to the next; x_line, w_line: from a line of an operand, as it
 lies in memory, to the next one. first: the launch's first product."""
@@ -35,12 +39,14 @@ lies in memory, to the next one. first: the launch's first product."""
 
 @dataclass(frozen=True)
 class Side:
-    """An operand in a tile. name: ``x`` or ``w``. width: its rows or columns. along: a piece is of one sum.
+    """An operand in a tile. name: ``x`` or ``w``. kind: of its elements. width: its rows or columns. along: a piece is
+    of one sum.
 
     start: bytes of a stage before it. first, end: names of the block's first row or column, and of their number.
     """
 
     name: str
+    kind: str
     width: int
     along: bool
     start: int
@@ -48,13 +54,32 @@ class Side:
     end: str
 
     @property
-    def pieces(self) -> int:
-        """Pieces of a line in a stage, where a piece is of several sums."""
-        return self.width // BLOCK
+    def own(self) -> str:
+        """The letter of its registers."""
+        return {"x": "a", "w": "b"}[self.name]
 
-    def exchange(self, line: str) -> str:
-        """What the piece's number is exchanged by in a line of several sums."""
-        return f"({line} & 7)" if self.pieces >= 8 else f"({line} >> 1 & 3)"
+    @property
+    def size(self) -> int:
+        """Bytes of an element."""
+        return ITEMSIZES[self.kind]
+
+    @property
+    def each(self) -> int:
+        """Elements of a piece."""
+        return PIECE // self.size
+
+    @property
+    def line(self) -> int:
+        """Bytes of a line in a stage, where a piece is of several sums."""
+        return self.width * self.size
+
+    def exchanged(self, piece: str, line: str) -> str:
+        """Where the piece of a line of several sums lies in it, in bytes."""
+        if self.kind == TF32:
+            by = f"({line} & 3) << 1"
+        else:
+            by = f"{line} & 7" if self.width >= 64 else f"{line} >> 1 & 3"
+        return f"((({piece}) ^ ({by})) << 4)"
 
     def emit_place(self, s: Lines, threads: int) -> None:
         """Which pieces thread ``t`` copies, from where, and to where in a stage."""
@@ -62,14 +87,15 @@ class Side:
         if self.along:
             s(f"line = {self.first} + (t >> 2)")
             s(f"{o}0 = {o} + batch * {o}_batch + line * {o}_line + (t & 3) * {PIECE}")
-            s(f"{o}_left, {o}_k, {o}_end = i32({self.end} - line), i32(t & 3), i32(inner >> 3)")
+            s(f"{o}_left, {o}_k, {o}_end = i32({self.end} - line), i32(t & 3), i32(quot(inner, {self.each}))")
             s(f"{o}_to = i32({self.start} + (t >> 2) * {ROW} + (((t & 3) ^ (t >> 3 & 3)) << 4))")
             return
-        s(f"line, piece = quot(t, {self.pieces}), rest(t, {self.pieces})")
-        s(f"{o}0 = {o} + batch * {o}_batch + line * {o}_line + ({self.first} + piece * {BLOCK}) * 2")
-        s(f"{o}_k = i32(line)")
-        s(f"{o}_end = i32(inner if {self.first} + piece * {BLOCK} < {self.end} else 0)")
-        s(f"{o}_to = i32({self.start} + line * {2 * self.width} + ((piece ^ {self.exchange('line')}) << 4))")
+        pieces = self.width // self.each
+        s(f"line, piece = quot(t, {pieces}), rest(t, {pieces})")
+        s(f"place = {self.first} + piece * {self.each}")
+        s(f"{o}0 = {o} + batch * {o}_batch + line * {o}_line + place * {self.size}")
+        s(f"{o}_k, {o}_end = i32(line), i32(inner if place < {self.end} else 0)")
+        s(f"{o}_to = i32({self.start} + line * {self.line} + {self.exchanged('piece', 'line')})")
 
     def emit_copies(self, s: Lines, threads: int) -> None:
         """Begin to copy this thread's pieces of the next step to ``to``."""
@@ -82,31 +108,59 @@ class Side:
                 s(f"copy16({place}, {o}0 + {skip} * {o}_line, {PIECE} if {o}_lines > {skip} else 0)")
             s(f"{o}_k, {o}0 = i32({o}_k + {PIECES}), {o}0 + {ROW}")
             return
-        lines = threads // self.pieces
-        for j in range(STEP // lines):
-            place = f"to + {o}_to + {j * lines * 2 * self.width}"
+        lines, step = threads * self.each // self.width, step_of(self.kind)
+        for j in range(step // lines):
+            place = f"to + {o}_to + {j * lines * self.line}"
             s(f"copy16({place}, {o}0 + {j * lines} * {o}_line, {PIECE} if {o}_k + {j * lines} < {o}_end else 0)")
-        s(f"{o}_k, {o}0 = i32({o}_k + {STEP}), {o}0 + {STEP} * {o}_line")
+        s(f"{o}_k, {o}0 = i32({o}_k + {step}), {o}0 + {step} * {o}_line")
 
-    def emit_matrices(self, s: Lines, own: str, first: str, count: int) -> None:
-        """Where the matrices begin that a thread turns; own: ``a`` or ``b``, first: the warp's first row or column.
+    def emit_starts(self, s: Lines, first: str, count: int) -> None:
+        """Where in a stage the numbers begin that a thread loads; first: the warp's first row or column.
 
-        Of four matrices two lie side by side; of pixels the second one is the next eight, of maps the next of the sum.
+        Pieces of floats are exchanged by up to 6: numbers 32 further have the same places in the next eight pieces.
         """
-        side, down = ("lane >> 3 & 1", "lane >> 4") if own == "a" else ("lane >> 4", "lane >> 3 & 1")
+        if self.along:
+            return
+        if self.kind == TF32:
+            for q in range(min(2 * count, 4)):
+                piece = f"quot({first}, {self.each}) + (lane >> 4) + {2 * q}"
+                place = f"(lane & 3) * {self.line} + {self.exchanged(piece, 'lane')} + (lane >> 2 & 3) * {self.size}"
+                s(f"{self.own}{q}_from = i32({self.start} + {place})")
+            return
+        # of four matrices two lie side by side; of pixels the second one is the next eight, of maps the next of the sum
+        side, down = ("lane >> 3 & 1", "lane >> 4") if self.own == "a" else ("lane >> 4", "lane >> 3 & 1")
         s(f"line = (lane & 7) + ({down}) * 8")
         for i in range(count):
-            s(f"piece = quot({first}, {BLOCK}) + ({side}) + {2 * i}")
-            place = f"line * {2 * self.width} + ((piece ^ {self.exchange('line')}) << 4)"
-            s(f"{own}{i}_from = i32({self.start} + {place})")
+            piece = f"quot({first}, {self.each}) + ({side}) + {2 * i}"
+            s(f"{self.own}{i}_from = i32({self.start} + line * {self.line} + {self.exchanged(piece, 'line')})")
 
-    def emit_loads(self, s: Lines, own: str, half: int, count: int) -> None:
-        """Load the matrices of half a step."""
+    def emit_loads(self, s: Lines, half: int, count: int) -> None:
+        """Load the matrices of half a step; those of maps are rounded here, others by ``mma_product.multiply``."""
+        own = self.own
         for i in range(count):
             if self.along:
                 s(f"{own}{i} = matrices(from_ + {own}{half}_at + {i * 16 * ROW})")
+            elif self.kind != TF32:
+                s(f"{own}{i} = turned_matrices(from_ + {own}{i}_from + {half * 16 * self.line})")
             else:
-                s(f"{own}{i} = turned_matrices(from_ + {own}{i}_from + {half * 16 * 2 * self.width})")
+                s(f"{own}{i} = {', '.join(self._registers(half, i))}")
+            if self.kind == TF32 and own == "b":
+                s(f"b{i} = {', '.join(f'tf32(b{i}[{k}])' for k in range(4))}")
+
+    def _registers(self, half: int, i: int) -> list[str]:
+        """Loads of four registers of floats, in the order in which ``matrices`` has them."""
+        places = [(k >> 1, k & 1) if self.own == "a" else (k & 1, k >> 1) for k in range(4)]
+        found = []
+        for down, side in places:
+            further, q = divmod(2 * i + side, 4)
+            skipped = (half * 8 + down * 4) * self.line + further * 8 * PIECE
+            found.append(f"register(from_ + {self.own}{q}_from + {skipped})")
+        return found
+
+
+def step_of(kind: str) -> int:
+    """Products of a sum in a step."""
+    return ROW // ITEMSIZES[kind]
 
 
 @dataclass(frozen=True)
@@ -120,10 +174,8 @@ class Plain:
         """Where matrices begin; ``line_at`` and ``map_at`` are of copies that are not made here."""
         s("line, part = t >> 2, t & 3")
         mma_product.arrange(s, tile)
-        if not self.x.along:
-            self.x.emit_matrices(s, "a", f"down * {tile.warp_pixels}", tile.warp_pixels // 16)
-        if not self.w.along:
-            self.w.emit_matrices(s, "b", f"across * {tile.warp_maps}", tile.warp_maps // 16)
+        self.x.emit_starts(s, f"down * {tile.warp_pixels}", tile.warp_pixels // 16)
+        self.w.emit_starts(s, f"across * {tile.warp_maps}", tile.warp_maps // 16)
 
     def zeros(self, s: Lines, tile: TensorTile, kind: str) -> None:
         """Code that makes all sums 0."""
@@ -138,8 +190,8 @@ class Plain:
     def end(self, s: Lines, tile: TensorTile, kind: str) -> None:
         """Load matrices, and multiply them."""
         for half in range(2):
-            self.x.emit_loads(s, "a", half, tile.warp_pixels // 16)
-            self.w.emit_loads(s, "b", half, tile.warp_maps // 16)
+            self.x.emit_loads(s, half, tile.warp_pixels // 16)
+            self.w.emit_loads(s, half, tile.warp_maps // 16)
             mma_product.multiply(s, tile, kind)
 
     def finish(self, s: Lines, tile: TensorTile) -> None:
@@ -152,16 +204,16 @@ def emit(spec: KernelSpec, target: CudaTarget) -> str:
 
     x_along, w_along: a piece of the operand is of one sum. pairs: two columns lie at a multiple of their size.
     """
-    s, epilogue, tile = Lines(), Epilogue.of_spec(spec), _tile_of(spec)
-    x = Side("x", tile.pixels, bool(spec.int("x_along")), 0, "p0", "rows")
-    w = Side("w", tile.maps, bool(spec.int("w_along")), tile.pixels * ROW, "m0", "columns")
+    s, epilogue, tile, kind = Lines(), Epilogue.of_spec(spec), _tile_of(spec), str(spec["kind"])
+    x = Side("x", kind, tile.pixels, bool(spec.int("x_along")), 0, "p0", "rows")
+    w = Side("w", kind, tile.maps, bool(spec.int("w_along")), tile.pixels * ROW, "m0", "columns")
 
     def place() -> None:
         s(f"down, across = quot(rows + {tile.pixels - 1}, {tile.pixels}), quot(columns + {tile.maps - 1}, {tile.maps})")
         s("u = i64(block())")
         s(f"m0, u = rest(u, across) * {tile.maps}, quot(u, across)")
         s(f"p0, batch = rest(u, down) * {tile.pixels}, quot(u, down)")
-        s(f"own = quot(inner + {STEP - 1}, {STEP})")
+        s(f"own = quot(inner + {step_of(kind) - 1}, {step_of(kind)})")
         for side in (x, w):
             side.emit_place(s, tile.threads)
 
@@ -171,7 +223,7 @@ def emit(spec: KernelSpec, target: CudaTarget) -> str:
 
     emit_put(s, spec, epilogue)
     with s.block(f"def {spec.name}({', '.join([*NAMES, *epilogue.arguments()])}):"):
-        emit_ring(s, tile, str(spec["kind"]), Plain(x, w), (place, copies))
+        emit_ring(s, tile, kind, Plain(x, w), (place, copies))
         s(f"group, maps, yc = 0, columns, {BLOCK}")
         for i in range(tile.warp_pixels // 16):
             for half in range(2):
@@ -202,8 +254,8 @@ def problem_of(call: Call) -> Problem | None:
         return None
     x_along, w_along = _along(g)
     op = f"matmul_{'n' if x_along else 't'}{'t' if w_along else 'n'}"
-    kind, y, others = code_of(call.type(0)), code_of(call.node.results[0].type), len(Epilogue.of_call(call).same)
-    return Problem(op, kind, y, g.rows, g.columns, g.inner, len(g.batches), others=others)
+    y, others = code_of(call.node.results[0].type), len(Epilogue.of_call(call).same)
+    return Problem(op, multiplied(call), y, g.rows, g.columns, g.inner, len(g.batches), others=others)
 
 
 def _choose(call: Call, target: CudaTarget) -> Choice | None:
@@ -220,10 +272,12 @@ def _choose(call: Call, target: CudaTarget) -> Choice | None:
 
 
 def _is_served(call: Call, g: Product) -> bool:
-    """Halves of one kind whose lines are whole pieces; no vector along columns that the epilogue takes for rows."""
-    halves = code_of(call.type(0)) == code_of(call.type(1)) != "f4"
+    """Halves of one kind, or float32 that is multiplied as TF32, whose lines are whole pieces; no vector along columns
+    that the epilogue takes for rows."""
+    kind, codes = multiplied(call), {code_of(call.type(i)) for i in range(2)}
+    served = codes == {"f4"} if kind == TF32 else codes == {kind} != {"f4"}
     vectors = "channel" in Epilogue.of_call(call).kinds
-    return halves and _has_pieces(g, _along(g)) and not (vectors and call.node.results[0].type.rank != 2)
+    return served and _has_pieces(g, _along(g), kind) and not (vectors and call.node.results[0].type.rank != 2)
 
 
 def _along(g: Product) -> tuple[int, int]:
@@ -231,10 +285,10 @@ def _along(g: Product) -> tuple[int, int]:
     return int(g.a_step == 1), int(g.b_row == 1)
 
 
-def _has_pieces(g: Product, along: tuple[int, int]) -> bool:
+def _has_pieces(g: Product, along: tuple[int, int], kind: str) -> bool:
     """Lines of both operands, and so all their matrices, begin at multiples of 16 bytes where the first one does."""
     lines = (g.inner if along[0] else g.rows, g.inner if along[1] else g.columns)
-    return along == _along(g) and all(line % BLOCK == 0 for line in lines)
+    return along == _along(g) and all(line * ITEMSIZES[kind] % PIECE == 0 for line in lines)
 
 
 def _bind(
@@ -244,7 +298,8 @@ def _bind(
     assert choice.spec is not None
     assert x is not None
     assert w is not None
-    if not _has_pieces(g, _along_of(choice.spec)) or x.address.offset % PIECE or w.address.offset % PIECE:
+    kind = str(choice.spec["kind"])
+    if not _has_pieces(g, _along_of(choice.spec), kind) or x.address.offset % PIECE or w.address.offset % PIECE:
         # other sizes than those compiled for, or a row that is a piece of a longer one
         other = gemm.choose(call, target)
         assert other is not None

@@ -94,7 +94,8 @@ class SharedMemory:
     """Words of 32 bits of some blocks. Uninitialised ones are NaN, as floats and as halves.
 
     Copies that run beside the arithmetic (``send``) land when their thread waits for them (``land``); until then nobody
-    may touch their target. conflicts: how often a warp that loads matrices has to go through a bank again.
+    may touch their target. conflicts: how often a warp that loads matrices or registers, or eight threads that copy,
+    have to go through a bank again (``meet``).
     """
 
     def __init__(self, blocks: int, words: int = 12288) -> None:
@@ -111,6 +112,11 @@ class SharedMemory:
         if self.end > self.size:
             raise Fault("a block has 48 KiB of static shared memory")
         return address
+
+    def meet(self, banks: np.ndarray) -> None:
+        """Note conflicts: along the last dimension are the banks of accesses at once, all to different places."""
+        found = np.sort(banks)
+        self.conflicts += int((found[..., 1:] == found[..., :-1]).sum())
 
     def barrier(self, blocks: np.ndarray) -> None:
         """What was stored in some blocks may be read by others."""
