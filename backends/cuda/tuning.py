@@ -63,7 +63,8 @@ class Tuning:
         if not isinstance(plain, dict) or plain.get("format") != FORMAT:
             raise GraphcError(f"{name} is no table of tilings: its format is not {FORMAT}", REMEDY)
         if plain.get("version") != VERSION:
-            raise GraphcError(f"{name} has version {plain.get('version')!r}, this graphc reads {VERSION}", REMEDY)
+            version = repr(plain.get("version"))[:20]
+            raise GraphcError(f"{name} has version {version}, this graphc reads {VERSION}", REMEDY)
         try:
             return _of_plain(plain)
         except ValueError as error:

@@ -22,6 +22,7 @@ from graphc.cli.quantize import quantize_command
 from graphc.cli.run import run
 from graphc.cli.tune import tune_command
 from graphc.ir import GraphcError
+from graphc.tables import printable
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -72,7 +73,7 @@ def main() -> None:
         click.echo("interrupted", err=True)
         sys.exit(130)
     except GraphcError as error:
-        click.echo(f"graphc: {error}", err=True)
+        click.echo("\n".join(map(printable, f"graphc: {error}".split("\n"))), err=True)
         sys.exit(2)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone: say nothing more

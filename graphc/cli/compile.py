@@ -36,6 +36,7 @@ from graphc.cli.options import (
 from graphc.compiler import Progress as Report
 from graphc.compiler import compile as compile_net
 from graphc.plan import Plan
+from graphc.runtime.atomic import require_place
 
 
 @click.command("compile")
@@ -84,6 +85,7 @@ def compile_command(
     graphc compile predict_net.pb --init init_net.pb --half --target cuda:sm_90a --tune -o plan.pkl
     """
     measure = tune_request(tune, tune_seconds)
+    require_place(output)
     start = time.perf_counter()
     with progress_bars() as report:
         plan = compile_net(

@@ -21,6 +21,7 @@ from graphc.cli.options import (
     seconds_option,
 )
 from graphc.compiler import compile_graph, import_model
+from graphc.runtime.atomic import require_place
 from graphc.tuning import tuning_of
 from graphc.tuning_file import write_tuning
 from graphc.tuning_text import gains
@@ -63,6 +64,7 @@ def tune_command(
     graphc tune predict_net.pb --init init_net.pb --half --target cuda:sm_90a -o tuning.json
     graphc compile predict_net.pb --init init_net.pb --half --target cuda:sm_90a --tuning tuning.json -o plan.pkl
     """
+    require_place(output)
     with progress_bars() as report:
         plan = compile_graph(
             import_model(net, init_net, parse_inputs(inputs)),

@@ -19,13 +19,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     Raises ``FileError`` where the folder, the disk or a folder or device of that name forbids it.
     """
     target = Path(path)
-    if target.exists() and not target.is_file():
-        raise FileError(f"cannot write {target}: it is a folder or a device", "give the name of a file")
-    try:
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=target.name[:100], suffix=".tmp")
-    except OSError as error:
-        remedy = "check that the folder exists and is writable"
-        raise FileError(f"cannot write {target}: {error.strerror}", remedy) from None
+    handle, name = _beside(target)
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
@@ -38,6 +32,24 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     except BaseException:  # interrupted, too
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def require_place(path: str | os.PathLike[str]) -> None:
+    """Raise the ``FileError`` that ``replacing`` would: for before the work whose result the file is to hold."""
+    handle, name = _beside(Path(path))
+    os.close(handle)
+    os.unlink(name)
+
+
+def _beside(target: Path) -> tuple[int, str]:
+    """A new file in the folder of the target, open; raises ``FileError``."""
+    try:
+        if target.exists() and not target.is_file():
+            raise FileError(f"cannot write {target}: it is a folder or a device", "give the name of a file")
+        return tempfile.mkstemp(dir=target.parent, prefix=target.name[:100], suffix=".tmp")
+    except OSError as error:
+        remedy = "check that the folder exists and is writable"
+        raise FileError(f"cannot write {target}: {error.strerror}", remedy) from None
 
 
 def replace_all(folder: Path, contents: Mapping[str, bytes]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from graphc.backends.cuda.target import find
 from graphc.backends.cuda.tiling import Problem
 from graphc.backends.cuda.tuning import Tuning
 from graphc.cli.app import graphc as command
+from graphc.cli.app import main
 from graphc.cuda_code import CudaCode
 from graphc.ir.schedule import KernelSpec
 from graphc.ir.schedule_text import print_schedule
@@ -273,6 +275,12 @@ REFUSED = [
     (table()[:-20], "is no JSON, or is truncated"),
     ("[1]", "is no table of tilings"),
     (table(version=2), "has version 2, this graphc reads 1"),
+    (table(version=10**4000), "has version 10000000000000000000, this"),
+    (table().replace('"a card"', "[" * 900 + "]" * 900), "target and card are texts"),
+    (table().replace("1e-05", "[" * 900 + "]" * 900), "an entry has two texts and two times"),
+    (table().replace("1e-05", "NaN"), "an entry has two texts and two times"),
+    (table().replace("1e-05", "1e999"), "an entry has two texts and two times"),
+    (table().replace("1e-05", "[" * 10**5), "is no JSON, or is truncated"),
     (table(target="cuda:sm_80"), "was measured for 'cuda:sm_80', the target is 'cuda:sm_90a'"),
     (table(more=1), "it has the keys card, entries, format, more, target, version"),
     (table(entries=[]), "entries an object"),
@@ -354,6 +362,38 @@ def test_a_full_disk(card: ClockedCard, monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setenv("GRAPHC_CACHE_DIR", "/dev/null/cache")
     with pytest.raises(graphc.FileError, match="cannot make /dev/null/cache"):
         compiled(tune=True)
+
+
+@pytest.mark.parametrize("name", ["tune", "compile"])
+def test_a_place_for_the_result_is_looked_for_before_the_work(
+    card: ClockedCard, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for file, net in zip(("predict.pb", "init.pb"), nets(OPS, {"x": X}, "y", WEIGHTS)):
+        Path(file).write_bytes(net)
+    net = ["predict.pb", "--init", "init.pb", "--input", "x=1,12,5,6", "--target", TARGET]
+    asked = ["--tune"] if name == "compile" else []
+    monkeypatch.setattr(sys, "argv", ["graphc", name, *net, *asked, "-o", "none/result"])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 2
+    assert "cannot write none/result: No such file or directory" in capsys.readouterr().err
+    assert not card.timed
+
+
+def test_an_error_does_not_write_on_the_terminal_what_a_table_says(
+    card: ClockedCard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Escape sequences, and halves of a character, which no encoding has."""
+    monkeypatch.chdir(tmp_path)
+    for file, net in zip(("predict.pb", "init.pb"), nets(OPS, {"x": X}, "y", WEIGHTS)):
+        Path(file).write_bytes(net)
+    Path("tuning.json").write_text(table(target="\x1b[31mX\ud800"))
+    net = ["predict.pb", "--init", "init.pb", "--input", "x=1,12,5,6", "--target", TARGET, "-o", "plan.pkl"]
+    monkeypatch.setattr(sys, "argv", ["graphc", "compile", *net, "--tuning", "tuning.json"])
+    with pytest.raises(SystemExit):
+        main()
+    assert "compile with --target \ufffd[31mX\ufffd, or measure" in capsys.readouterr().err
 
 
 def test_a_damaged_entry_is_measured_again(card: ClockedCard, tmp_path: Path) -> None:
