@@ -10,7 +10,7 @@ from simt_memory import DeviceMemory, Fault, SharedMemory
 from graphc.ir.bfloat16 import from_bfloat16
 from graphc.ir.fpmath import to_tf32
 
-WARP = 32
+WARP = BANKS = 32
 QUARTERS = np.arange(4)
 
 
@@ -64,6 +64,8 @@ class TensorWords:
             found = self.memory.load(source[some] + k, np.dtype(np.uint8), self.number[lanes[some]])
             values.view(np.uint8)[some, k] = found
         words = to[:, None] // 4 + QUARTERS
+        eights = self.mask.reshape(-1, 8).all(1)
+        self.shared_memory.meet(self._spread(s, np.int64).reshape(-1, 8)[eights] // 16 % 8)
         block, threads = (np.repeat(v[lanes], 4) for v in (self.local_block, self.tid))
         self.shared_memory.send(block, words.reshape(-1), threads)
         self._flying.append((lanes, self._groups[lanes], words, values))
@@ -92,6 +94,15 @@ class TensorWords:
         found = np.ascontiguousarray(rows.swapaxes(2, 3)).view(np.int32).reshape(-1, 4, WARP)
         return tuple(self._whole(np.ascontiguousarray(found[:, q]).reshape(-1)) for q in range(4))
 
+    def register(self, s: Any) -> np.ndarray:
+        self._require_whole_warps("a load of a register")
+        at = self._active(s, np.int64)
+        if (at % 4).any():
+            raise Fault("a register at an address that is no multiple of 4")
+        self.shared_memory.meet(at.reshape(-1, WARP) // 4 % BANKS)
+        words = self.shared_memory.load(self.local_block[self.mask], at // 4, self.tid[self.mask])
+        return self._whole(words.view(np.int32))
+
     def _rows_of_matrices(self, s: Any) -> np.ndarray:
         """The words of four matrices by warp, matrix, and row."""
         self._require_whole_warps("a load of matrices")
@@ -99,8 +110,7 @@ class TensorWords:
         if (at % 16).any():
             raise Fault("a row of a matrix at an address that is no multiple of 16")
         rows = at.reshape(-1, 4, 8)
-        banks = np.sort(rows // 16 % 8, axis=2)
-        self.shared_memory.conflicts += int((banks[:, :, 1:] == banks[:, :, :-1]).sum())
+        self.shared_memory.meet(rows // 16 % 8)
         words = (rows[..., None] // 4 + QUARTERS).reshape(-1, 4, WARP)  # a row is read by the threads that get it
         shape = words.shape
         block, threads = (
@@ -116,7 +126,8 @@ class TensorWords:
 
     def mma_tf(self, *registers: Any) -> tuple[np.ndarray, ...]:
         for v in registers[:6]:
-            if (self._active(v, np.int32) & 0x1FFF).any():
+            bits = self._active(v, np.int32)
+            if ((bits & 0x1FFF != 0) & ~np.isnan(bits.view(np.float32))).any():
                 raise Fault("a product of numbers that are not rounded to TF32")
         return self._product(lambda bits: bits.view(np.float32), *registers)
 
