@@ -41,9 +41,9 @@ def compiled(target: str, spec: KernelSpec, source: str) -> Cubin:
     return compile_kernels({spec.name: (source, spec.int("threads"))}, find(target), store)[spec.name]
 
 
-def half_convolution(product: Product) -> tuple[KernelSpec, Emit]:
+def convolution(product: Product) -> tuple[KernelSpec, Emit]:
     """A convolution with bias, a sum with another value, and Relu."""
-    kind = product.kind
+    kind = "f4" if product.kind == "tf" else product.kind
     epilogue = Epilogue("t0=add(x0,x1);y=max(0.0,t0)", ("same",), (kind,))
     static = {**product.static(), **epilogue.static(), "y": kind, "pairs": 1, "bias": 1}
     return KernelSpec.make("conv_tensor", **static), conv_tensor.emit
@@ -57,9 +57,11 @@ def byte_convolution(product: Product) -> tuple[KernelSpec, Emit]:
 
 
 PRODUCTS = [
-    (Product(TILES[3], "f2", window=False), half_convolution),
-    (Product(TILES[0], "bf", window=True), half_convolution),
-    (Product(TILES[8], "f2", window=True), half_convolution),
+    (Product(TILES[3], "f2", window=False), convolution),
+    (Product(TILES[0], "bf", window=True), convolution),
+    (Product(TILES[8], "f2", window=True), convolution),
+    (Product(TILES[0], "tf", window=True), convolution),
+    (Product(TILES[3], "tf", window=False), convolution),
     (Product(TILES[3], "u1", window=True), byte_convolution),
 ]
 
@@ -77,7 +79,7 @@ def test_a_step_has_the_products_loads_and_copies_of_its_source(target: str) -> 
         assert cubin.stack == cubin.spilled == 0
         assert cubin.registers <= REGISTERS
         assert cubin.shared == tile.ring
-        halves = 2  # a step is two products deep, of halves and of bytes
+        halves = 2  # a step is two products deep, of numbers of any size
         products = tile.warp_pixels // 16 * (tile.warp_maps // 8) * halves
         loads = (tile.warp_pixels + tile.warp_maps) // 16 * halves
         copies = (tile.pixels + tile.maps) * PIECES // tile.threads

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import simt
@@ -56,6 +58,29 @@ def test_products_of_halves() -> None:
     np.testing.assert_allclose(product("f2", x, w), expected(x, w), atol=1e-5)
     x, w = (to_bfloat16(v.astype(np.float32)) for v in (x, w))
     np.testing.assert_allclose(product("bf", x, w), expected(from_bfloat16(x), from_bfloat16(w)), atol=1e-5)
+
+
+def rounding(source: str) -> str:
+    """The kernel with every number that is multiplied rounded first."""
+    return re.sub(r"([pq]\[\d\])(?=[,)])", r"tf32(\1)", source)
+
+
+def test_products_of_tf32_are_those_of_rounded_numbers() -> None:
+    r = np.random.default_rng(4)
+    x, w = r.standard_normal((16, 8)).astype(np.float32), r.standard_normal((8, 8)).astype(np.float32)
+    x[0], w[0] = 1 + 2**-11, 1 + 2**-12  # in the middle, and below it
+    x[0, :2] *= -1
+    a, b = (np.round(v.astype(np.float64) / 2.0 ** (e := np.floor(np.log2(np.abs(v))) - 10)) * 2.0**e for v in (x, w))
+    a[0], b[0] = np.sign(x[0]) * (1 + 2**-10), 1
+    got = product("tf", x, w, rounding(PRODUCT))
+    np.testing.assert_allclose(got, expected(a, b), atol=1e-6)
+    assert np.abs(got - expected(x, w)).max() > 1e-4
+
+
+def test_numbers_that_are_not_rounded_are_not_multiplied_as_tf32() -> None:
+    x, w = np.full((16, 8), 1 + 2**-20, np.float32), np.ones((8, 8), np.float32)
+    with pytest.raises(Fault, match="not rounded to TF32"):
+        product("tf", x, w)
 
 
 def test_products_of_bytes_are_exact() -> None:
