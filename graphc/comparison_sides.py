@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from graphc.backends.cpu.target import targets
+from graphc.backends.cuda.target import TARGETS, is_cuda
 from graphc.benchmark import random_arrays, random_inputs
-from graphc.compiler import PRECISIONS, compile_graph, import_model
+from graphc.compiler import compile_graph, import_model
 from graphc.input_shapes import assume_input_shapes
 from graphc.ir import DType, Graph, GraphcError, TensorType, evaluate
 from graphc.ir.bfloat16 import from_bfloat16
@@ -20,6 +21,7 @@ from graphc.ir.infer import infer_types
 from graphc.ir.quant_array import array_quant
 from graphc.native_segment import NativeSegment
 from graphc.plan import Plan, load
+from graphc.precisions import PRECISIONS
 
 REFERENCE = "reference"
 LEVELS = {"O0": 0, "O1": 1, "O2": 2}
@@ -126,8 +128,8 @@ def parse_side(text: str, init: str | None, inputs: Mapping[str, np.ndarray]) ->
 
     FILE: a plan; a predict net, then ``+`` and its init net unless ``init`` is that; or a folder with
     ``predict_net.pb`` and ``init_net.pb``. Options of a net: ``reference`` (NumPy, operator by operator, as imported),
-    the name of a target, ``O0`` to ``O2``, ``half``, ``bf16``. A plan takes none: it is what it was compiled to. Raises
-    ``GraphcError``.
+    the name of a target, ``O0`` to ``O2``, ``half``, ``bf16``, ``tf32``. A plan takes none: it is what it was compiled
+    to. Raises ``GraphcError``.
     """
     file, options = _split(text)
     net, its_init = _files(file, init)
@@ -216,7 +218,7 @@ def _kind(option: str) -> str:
         return "level"
     if option in PRECISIONS:
         return "precision"
-    if option == "native" or option in targets():
+    if option == "native" or option in targets() or is_cuda(option):
         return "target"
-    known = (REFERENCE, "native", *targets(), *LEVELS, *PRECISIONS)
+    known = (REFERENCE, "native", *targets(), *TARGETS, *LEVELS, *PRECISIONS)
     raise GraphcError(f"'{option}' is no option of a net to compare", f"options: {', '.join(known)}")

@@ -16,19 +16,17 @@ from graphc.frontends.netdef.order import require_order
 from graphc.input_shapes import assume_input_shapes
 from graphc.ir import DType, Graph, GraphcError, LoweringError, TensorType
 from graphc.ir.ops.unsupported import require_runnable
-from graphc.passes import LEVELS, Dce, Half, Pass, Pipeline, parse_pipeline, run_pipeline, with_block, with_devices
+from graphc.passes import LEVELS, Pass, Pipeline, parse_pipeline, run_pipeline, with_block, with_devices
 from graphc.passes.choose_engines import choose_engines
 from graphc.passes.manager import Callback
 from graphc.plan import Plan, require_threads
 from graphc.plan_inputs import IMAGE_RANK
+from graphc.precisions import Precision, precision_passes, require_card
 from graphc.targets import Target, beside, find, library_for, machine_code, with_tuning
 from graphc.tuning import measure_tilings, notes_on
 from graphc.tuning_file import TuningFile
 
 InputSpec = Mapping[str, "tuple[int, ...] | TensorType | np.ndarray"]
-PRECISIONS = {"float": "float", "float16": "float16", "half": "float16", "bfloat16": "bfloat16", "bf16": "bfloat16"}
-"""What a user may call a precision, and its element type."""
-Precision = str | Mapping[str, str]
 Progress = Callable[[str, int, int], None]
 """``progress(stage, done, total)``"""
 
@@ -86,23 +84,28 @@ def optimise(
     pipeline: Sequence[Pass | str] | str | None = None,
     callback: Callback | None = None,
 ) -> Graph:
-    """Run a pipeline over an imported graph in place: that of ``-O<level>``, or the one given as passes or text."""
-    run_pipeline(graph, chosen_pipeline(pipeline, level, target), callback)
+    """Run a pipeline over an imported graph in place: that of ``-O<level>``, or the one given as passes or text.
+
+    Raises ``GraphcError`` for passes that are for cards where the target is none.
+    """
+    passes = chosen_pipeline(pipeline, level, target)
+    require_card(passes, target)
+    run_pipeline(graph, passes, callback)
     graph.stage = "optimised"
     return graph
 
 
 def chosen_pipeline(
-    pipeline: Sequence[Pass | str] | str | None, level: int, target: Target, halves: bool = False
+    pipeline: Sequence[Pass | str] | str | None, level: int, target: Target, blocked: bool = False
 ) -> Pipeline:
     """The passes of a level for a target, or those given, as objects or text; raises ``GraphcError``.
 
-    halves: passes that bring the net into half precision follow, which decides how values lie on some targets.
+    blocked: passes that bring the net into a precision follow, for which values lie in blocks on any target.
     """
     if pipeline is None:
         if level not in LEVELS:
             raise GraphcError(f"there is no level {level}", f"levels: {', '.join(map(str, LEVELS))}")
-        passes = with_block(LEVELS[level], target.block(halves))
+        passes = with_block(LEVELS[level], target.block(blocked))
         return with_devices(passes) if is_cuda(target.name) else passes
     if isinstance(pipeline, str):
         return parse_pipeline(pipeline)
@@ -113,24 +116,6 @@ def chosen_pipeline(
             f"the pipeline has {strange[0]!r} in it", "give passes, or their names: pipeline='infer_types,dce'"
         )
     return tuple(q for p in pipeline for q in (parse_pipeline(p) if isinstance(p, str) else (p,)))
-
-
-def half_passes(precision: Precision, target: Target) -> Pipeline:
-    """The passes behind a pipeline that bring a net into a precision (see ``compile``); raises ``GraphcError``.
-
-    On cards matrices that are both computed are multiplied in halves, too.
-    """
-    wanted = dict(precision) if isinstance(precision, Mapping) else {"*": precision}
-    for name, kind in wanted.items():
-        if kind not in PRECISIONS or not isinstance(name, str) or any(c in name for c in ";,{}"):
-            raise GraphcError(
-                f"the precision of '{name}' is {kind!r}",
-                f"give one of {', '.join(PRECISIONS)}, or a dict of them by blob: precision={{'*': 'bfloat16'}}",
-            )
-    rest = PRECISIONS[wanted.pop("*", "float")]
-    requests = ";".join(f"{name}:{PRECISIONS[kind]}" for name, kind in wanted.items())
-    # without the float32 weights that nobody reads any more
-    return (Half(rest, requests, is_cuda(target.name)), Dce()) if requests or rest != "float" else ()
 
 
 def compile(
@@ -161,13 +146,13 @@ def compile(
     process). max_memory: bytes, or text such as ``"64M"``, that the arena may have, where values
     between operators lie; weights, inputs and outputs lie outside of it. To keep to it, values may be computed twice.
     precision: ``"float"``, ``"float16"`` (or ``"half"``), ``"bfloat16"`` (``"bf16"``), of weights and of values between
-    operators; or a dict of these by the blob that an operator computes, ``"*"`` for all others
-    (``docs/half-precision.md``). engine: who computes operators on a card: ``"default"``, graphc's kernels;
-    ``"CUDNN"``, NVIDIA's libraries where they can; ``"net"``, these where the NetDef names them; ``"auto"``, where they
-    are faster on this machine's card; or a dict by blob, ``"*"`` for all others (``docs/cuda.md``). tuning: which tiles
-    kernels of a card have, instead of those that a model says: a ``Tuning``, or the path of one. tune: measure them on
-    this machine's card; as a number, what is not measured after so many seconds is left to the model. Raises
-    ``GraphcError`` and its kinds.
+    operators; ``"tf32"``, of what convolutions and products multiply on a card; or a dict of these by the blob that an
+    operator computes, ``"*"`` for all others (``docs/half-precision.md``). engine: who computes operators on a card:
+    ``"default"``, graphc's kernels; ``"CUDNN"``, NVIDIA's libraries where they can; ``"net"``, these where the NetDef
+    names them; ``"auto"``, where they are faster on this machine's card; or a dict by blob, ``"*"`` for all others
+    (``docs/cuda.md``). tuning: which tiles kernels of a card have, instead of those that a model says: a ``Tuning``, or
+    the path of one. tune: measure them on this machine's card; as a number, what is not measured after so many seconds
+    is left to the model. Raises ``GraphcError`` and its kinds.
     """
     graph = import_model(predict_net, init_net, inputs)
     return compile_graph(
@@ -213,7 +198,7 @@ def compile_graph(
     _require_static_inputs(graph)
     report = progress or (lambda stage, done, total: None)
     report("optimise", 0, 1)
-    behind = half_passes(precision, machine)
+    behind = precision_passes(precision, machine)
     optimise(graph, machine, level, (*chosen_pipeline(pipeline, level, machine, bool(behind)), *behind))
     report("optimise", 1, 1)
     code = machine_code(library_for(machine), beside=beside(target))

@@ -36,6 +36,7 @@ from graphc.passes.pipelines import O2 as O2
 from graphc.passes.pipelines import with_block as with_block
 from graphc.passes.pipelines import with_devices as with_devices
 from graphc.passes.pipelines import with_native_int8 as with_native_int8
+from graphc.passes.tf32 import Tf32 as Tf32
 
 PASSES: tuple[type[Pass], ...] = (
     InferTypes,
@@ -55,6 +56,7 @@ PASSES: tuple[type[Pass], ...] = (
     FuseElementwise,
     AssignLayout,
     Half,
+    Tf32,
 )
 """Every pass, in the order in which they are usually run."""
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from graphc.ir import DType, Graph, GraphcError, Node, Value, infer_node
@@ -13,6 +11,7 @@ from graphc.passes.base import Pass, nets
 from graphc.passes.half_rule import Row, has_weights, is_small, reads_and_writes_floats, row_of
 from graphc.passes.half_weights import bfloat16_weights
 from graphc.passes.matching import unused_but_first
+from graphc.passes.precision_requests import Requests
 
 RULE = (
     "Conv (blocked, constant weights, 16 maps or more), FC, on cards MatMul and BatchMatMul of large computed "
@@ -43,61 +42,21 @@ class Half(Pass):
     matrices: bool = False
 
     def run(self, graph: Graph) -> bool:
-        wanted = _Wanted(self.precision, self.requests)
+        wanted = Requests(self.precision, self.requests, KINDS)
         changed = [_Assignment(net, wanted, self.matrices).run() for net in nets(graph)]
-        wanted.require_met(graph)
+        wanted.require_met(graph, _refusal)
         if any(changed):
             graph.stage = "optimised"
         return any(changed)
 
 
-class _Wanted:
-    """What was asked for. met: the requests that an operator has taken, or has already."""
-
-    def __init__(self, precision: str, requests: str) -> None:
-        self.default = _dtype(precision)
-        pairs = [r.rpartition(":") for r in requests.split(";") if r]
-        self.requests = {name: _dtype(kind) for name, _, kind in pairs}
-        self.met: set[str] = set()
-
-    def precision(self, node: Node) -> DType:
-        """That of a node which the rule covers."""
-        for name in _names(node):
-            if name in self.requests:
-                self.met.add(name)
-                return self.requests[name]
-        return self.default
-
-    def is_requested(self, node: Node) -> bool:
-        """A precision is requested for the node itself."""
-        return any(name in self.requests for name in _names(node))
-
-    def require_met(self, graph: Graph) -> None:
-        """Raise ``GraphcError`` for the first request that no operator has taken."""
-        names = {name: node for node in graph.walk() for name in _names(node)}
-        for name, dtype in self.requests.items():
-            node = names.get(name)
-            if node is None:
-                near = difflib.get_close_matches(name, names, 3)
-                raise GraphcError(
-                    f"a precision is requested for '{name}', which no operator computes",
-                    f"near names: {', '.join(near)}" if near else "graphc dump lists the blobs",
-                )
-            if name not in self.met and dtype is not DType.FLOAT and PRECISION not in node.attrs:
-                raise GraphcError(f"{node.location}: {node.op} has no form in {dtype.text}", f"there is one of {RULE}")
+KINDS = tuple(d.text for d in (*HALVES, DType.FLOAT))
 
 
-def _dtype(text: str) -> DType:
-    known = {d.text: d for d in (*HALVES, DType.FLOAT)}
-    if text not in known:
-        raise GraphcError(f"'{text}' is no precision", f"precisions: {', '.join(known)}")
-    return known[text]
-
-
-def _names(node: Node) -> Iterator[str]:
-    """The blobs that a node computes, and the names of the operators of the net that it stands for."""
-    yield from (r.name for r in node.results)
-    yield from (origin.name for origin in node.location.origins if origin.name)
+def _refusal(node: Node, name: str, kind: str) -> GraphcError | None:
+    if PRECISION in node.attrs:
+        return None
+    return GraphcError(f"{node.location}: {node.op} has no form in {kind}", f"there is one of {RULE}")
 
 
 @dataclass
@@ -105,7 +64,7 @@ class _Assignment:
     """One net. chosen: precisions of the nodes that the rule covers. forms: values in other precisions, once made."""
 
     graph: Graph
-    wanted: _Wanted
+    wanted: Requests
     matrices: bool
     chosen: dict[Node, DType] = field(default_factory=dict)
     forms: dict[tuple[Value, DType], Value] = field(default_factory=dict)
@@ -140,7 +99,7 @@ class _Assignment:
             row = row_of(node)
             fits = row and reads_and_writes_floats(node) and unused_but_first(self.graph, node)
             if row and fits and (self.matrices or not row.matrices) and row.covers(node, self.is_half):
-                dtype = self.wanted.precision(node)
+                dtype = DType.parse(self.wanted.take(node))
                 if dtype is not DType.FLOAT:
                     self.chosen[node] = dtype
         for node in reversed(self.graph.nodes):
@@ -155,7 +114,7 @@ class _Assignment:
             users = {user for result in node.results for user in result.users}
             if any(user in before or (user in self.chosen and has_weights(user)) for user in users):
                 before.add(node)
-            elif node in self.chosen and is_small(node) and not self.wanted.is_requested(node):
+            elif node in self.chosen and is_small(node) and not self.wanted.names(node):
                 last.add(node)
         return frozenset(last)
 

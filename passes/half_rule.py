@@ -88,19 +88,38 @@ def _is_one_of(names: tuple[str, ...]) -> Callable[[Node], bool]:
 # ---- conditions ------------------------------------------------------------------------------------------------------
 
 
+def is_blocked(node: Node) -> bool:
+    """The first result lies in blocks of channels."""
+    return node.results[0].type.layout != PLAIN
+
+
+def has_known_weights(node: Node) -> bool:
+    """Operand 1 is a float32 weight with elements, the bias a weight if there is one."""
+    weight, bias = node.operands[1], node.operands[2] if Call(node).has(2) else None
+    known = weight is not None and weight.data is not None and weight.type.dtype is DType.FLOAT
+    return known and (bias is None or bias.is_constant)
+
+
+def has_many_maps(node: Node) -> bool:
+    """The first result has ``FEWEST`` numbers a pixel or a row, or more."""
+    return _count(node.results[0]) >= FEWEST
+
+
+def has_many_channels(node: Node) -> bool:
+    """Operand 0 has ``FEWEST`` numbers a pixel or a row, or more."""
+    return _count(node.operands[0]) >= FEWEST
+
+
 def _wide_and_blocked(node: Node, is_half: IsHalf) -> bool:
-    return _blocked_of_many_maps(node, is_half) and _count(node.operands[0]) >= FEWEST
+    return _blocked_of_many_maps(node, is_half) and has_many_channels(node)
 
 
 def _blocked_of_many_maps(node: Node, is_half: IsHalf) -> bool:
-    return node.results[0].type.layout != PLAIN and _of_many_maps(node, is_half)
+    return is_blocked(node) and _of_many_maps(node, is_half)
 
 
 def _of_many_maps(node: Node, is_half: IsHalf) -> bool:
-    """Operand 1 is a float32 weight with elements, the bias a weight if there is one; many maps."""
-    weight, bias = node.operands[1], node.operands[2] if Call(node).has(2) else None
-    known = weight is not None and weight.data is not None and weight.type.dtype is DType.FLOAT
-    return known and (bias is None or bias.is_constant) and _count(node.results[0]) >= FEWEST
+    return has_known_weights(node) and has_many_maps(node)
 
 
 def _count(value: Value | None) -> int:
@@ -115,18 +134,31 @@ def _inputs(node: Node) -> list[Value]:
     return [v for v in node.operands if v is not None and v.type.dtype is DType.FLOAT and not v.is_constant]
 
 
-def _computed(node: Node, is_half: IsHalf) -> bool:
-    """Both operands are computed, of halves anyhow or with so much to multiply that it is worth making halves of them;
-    lines are whole pieces, and sums and columns not few."""
+def multiplies_computed(node: Node, piece: int) -> bool:
+    """Both operands are computed, matrices or batches of them, and of known sizes: lines are whole pieces of so many
+    elements, and sums and columns not few."""
     operands, call, y = node.operands[:2], Call(node), node.results[0].type
     if not y.is_static or any(v is None or v.is_constant or not v.type.is_static for v in operands):
         return False
     (a, b), columns = ([*v.type.static_shape] for v in operands if v is not None), y.static_shape[-1:]
     if min(len(a), len(b)) < 2 or (call.node.op == "MatMul" and max(len(a), len(b)) > 2):
         return False
-    inner = a[-2] if call.arg("trans_a") else a[-1]
-    whole = a[-1] % PIECE == b[-1] % PIECE == 0 and inner >= FEWEST and columns[0] >= FEWEST
-    return whole and (_all_half(node, is_half) or y.size * inner >= MANY)
+    whole = a[-1] % piece == b[-1] % piece == 0
+    return whole and _summed(node) >= FEWEST and columns[0] >= FEWEST
+
+
+def _summed(node: Node) -> int:
+    """The products that an element of a product of matrices is the sum of."""
+    x = node.operands[0]
+    assert x is not None
+    return x.type.static_shape[-2 if Call(node).arg("trans_a") else -1]
+
+
+def _computed(node: Node, is_half: IsHalf) -> bool:
+    """Both operands are computed, of halves anyhow or with so much to multiply that it is worth making halves."""
+    if not multiplies_computed(node, PIECE):
+        return False
+    return _all_half(node, is_half) or node.results[0].type.size * _summed(node) >= MANY
 
 
 def _all_half(node: Node, is_half: IsHalf) -> bool:
