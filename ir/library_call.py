@@ -16,8 +16,10 @@ CONVOLUTION, PRODUCT = "cudnn", "cublaslt"
 """The libraries, each with the one operation that it is asked for."""
 WINDOW = 8
 """Numbers of a convolution's window: stride, dilation, padding before and behind, each down and across."""
-KINDS = ("f4", "f2", "bf")
-"""Element types: float32, float16, bfloat16."""
+TF32 = "tf"
+"""float32 that a library may round to TF32 before it multiplies (``ir/fpmath.py``)."""
+KINDS = ("f4", "f2", "bf", TF32)
+"""Element types: float32, float16, bfloat16, and float32 operands of a product in TF32."""
 ALIGNMENT = 256
 """Bytes: of what lies in the workspace, and to spare in it so that the runtime can round its beginning up."""
 
@@ -34,7 +36,7 @@ class Operand:
 
 @dataclass(frozen=True)
 class LibraryCall:
-    """One call: y = relu(x * w + bias), sums in float32; bias and relu are optional.
+    """One call: y = relu(x * w + bias), sums in float32; bias and relu are optional. x and w are of one kind.
 
     ``CONVOLUTION``: x (N, C, H, W), w (M, C / groups, kh, kw), y (N, M, OH, OW), and ``window``. ``PRODUCT``: x
     (batch, rows, inner), w (batch, inner, columns), y (batch, rows, columns), and an empty ``window``. bias: (M,) or

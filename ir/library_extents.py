@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from graphc.ir.errors import PlanError
-from graphc.ir.library_call import ALIGNMENT, CONVOLUTION, LibraryCall, Operand
+from graphc.ir.library_call import ALIGNMENT, CONVOLUTION, TF32, LibraryCall, Operand
 from graphc.ir.schedule import Address
 
-SIZES = {"f4": 4, "f2": 2, "bf": 2}
+SIZES = {"f4": 4, "f2": 2, "bf": 2, TF32: 4}
 """Bytes of an element."""
 WRITABLE = ("arena", "out")
 """Spaces that a call may write to."""
@@ -66,11 +66,13 @@ def _workspace(call: LibraryCall) -> Span:
 
 
 def _require_sizes(call: LibraryCall) -> None:
-    """There are elements, and no stride leads backwards; operands of one type, bias and result of one."""
+    """There are elements, and no stride leads backwards; operands of one type, bias and result of one, which is float32
+    where operands are rounded to TF32."""
     for name, o in _named(call).items():
         if min(o.shape) < 1 or min(o.strides) < 0:
             raise ValueError(f"the {name} has the shape {o.shape}, strides {o.strides}")
-    if call.x.kind != call.w.kind or (call.bias is not None and call.bias.kind != call.y.kind):
+    agree = call.x.kind == call.w.kind and (call.bias is None or call.bias.kind == call.y.kind)
+    if not agree or call.y.kind == TF32 or (call.x.kind == TF32 and call.y.kind != "f4"):
         raise ValueError(f"element types {', '.join(o.kind for o in call.operands)}")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from graphc.ir.errors import GraphcError, RunError
-from graphc.ir.library_call import ALIGNMENT, LibraryCall, Operand
+from graphc.ir.library_call import ALIGNMENT, TF32, LibraryCall, Operand
 from graphc.runtime.library_use import INSTALL, Enqueue, goes_with, rounded_up
 
 
@@ -63,8 +63,10 @@ class CublasLt:
         return layout, turned
 
     def _product(self, made: ExitStack, call: LibraryCall, turn_w: bool, turn_x: bool) -> int:
-        """cublasLt's description of the operation."""
-        product: int = self._lt.matmul_desc_create(self._computes.COMPUTE_32F, self._type("f4"))
+        """cublasLt's description of the operation; float32 is rounded to TF32 only where the call says so."""
+        computes = self._computes
+        compute = computes.COMPUTE_32F_FAST_TF32 if call.x.kind == TF32 else computes.COMPUTE_32F
+        product: int = self._lt.matmul_desc_create(compute, self._type("f4"))
         made.callback(self._lt.matmul_desc_destroy, product)
         names, endings = self._lt.MatmulDescAttribute, self._lt.Epilogue
         ending = {
@@ -109,7 +111,7 @@ class CublasLt:
         return found  # which begins with the algorithm
 
     def _type(self, kind: str) -> int:
-        names = {"f4": "CUDA_R_32F", "f2": "CUDA_R_16F", "bf": "CUDA_R_16BF"}
+        names = {"f4": "CUDA_R_32F", TF32: "CUDA_R_32F", "f2": "CUDA_R_16F", "bf": "CUDA_R_16BF"}
         return int(self._types[names[kind]])
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from graphc.ir.errors import GraphcError, RunError
-from graphc.ir.library_call import ALIGNMENT, LibraryCall, Operand
+from graphc.ir.library_call import ALIGNMENT, TF32, LibraryCall, Operand
 from graphc.runtime.library_use import INSTALL, Enqueue, goes_with, rounded_up
 
 
@@ -68,8 +68,8 @@ def _let_go(plan: _Plan) -> None:
 
 def describe(cudnn: Any, call: LibraryCall, handle: Any = None) -> tuple[Any, list[Any]]:
     """cuDNN's graph of a call, and its tensors in the order of the call's operands. It needs no card."""
-    kinds = {"f4": cudnn.data_type.FLOAT, "f2": cudnn.data_type.HALF, "bf": cudnn.data_type.BFLOAT16}
     wide = cudnn.data_type.FLOAT
+    kinds = {"f4": wide, TF32: wide, "f2": cudnn.data_type.HALF, "bf": cudnn.data_type.BFLOAT16}
     graph = cudnn.pygraph(
         io_data_type=kinds[call.y.kind], intermediate_data_type=wide, compute_data_type=wide, handle=handle
     )
@@ -95,7 +95,10 @@ def describe(cudnn: Any, call: LibraryCall, handle: Any = None) -> tuple[Any, li
 
 
 def choose(cudnn: Any, graph: Any, call: LibraryCall) -> None:
-    """Have the heuristics choose a kernel within the workspace; float32 is not rounded to TF32."""
+    """Have the heuristics choose a kernel within the workspace; float32 is rounded to TF32 only where the call says so.
+
+    Kernels for float32 that have the note are those that round.
+    """
     graph.build_operation_graph()
     graph.create_execution_plans([cudnn.heur_mode.A, cudnn.heur_mode.FALLBACK])
     if call.x.kind == "f4":

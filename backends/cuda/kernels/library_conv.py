@@ -1,8 +1,8 @@
 """Convolutions that cuDNN does, where a user asks for it (``ir/engine.py``), with bias and Relu.
 
-float32 stays in NCHW order and is computed without TF32; any other epilogue is graphc's own kernel behind it. Halves
-lie in blocks of channels, which cuDNN does not know: they are turned to NHWC order before and back behind, in the
-workspace.
+float32 in NCHW order stays there. Halves, and float32 in nets of halves or of TF32, lie in blocks of channels, which
+cuDNN does not know: they are turned to NHWC order before and back behind, in the workspace. An epilogue of float32 that
+cuDNN does not do is graphc's own kernel behind it.
 """
 
 from __future__ import annotations
@@ -20,13 +20,12 @@ from graphc.backends.cuda.kernels.library_ending import (
     NOTHING,
     RELU,
     bare_bytes,
-    bare_result,
     emit,
     ending_refused,
     finish,
     is_asked,
 )
-from graphc.backends.cuda.kernels.typed import code_of, itemsize, stored
+from graphc.backends.cuda.kernels.typed import code_of, itemsize, multiplied, stored
 from graphc.backends.cuda.rules import Rule, Template
 from graphc.backends.cuda.target import CudaTarget
 from graphc.backends.weights import elements
@@ -66,16 +65,22 @@ def refused(call: Call) -> str:
 def _choose(call: Call, target: CudaTarget) -> Choice | None:
     if not is_asked(call) or refused(call):
         return None
-    known, kind, has_bias = _known(call), code_of(call.type(0)), call.has(2)
+    known, kind, last, has_bias = _known(call), multiplied(call), code_of(call.type(0)), call.has(2)
     relu = RELU in known and Epilogue.of_call(call).text == RELU
-    kinds = ",".join([kind] * (4 if has_bias else 3))
+    kinds = ",".join([kind, kind, *([last] if has_bias else []), last])
     choice = Choice("library_conv", library_spec(CONVOLUTION, kinds, bias=has_bias, relu=relu), {}, FIRST)
     weights, bias = elements(call, 1), elements(call, 2) if has_bias else None
-    if kind != "f4" and weights is not None:
-        choice.packed[1] = stored(weights.transpose(0, 2, 3, 1), kind)
-    if bias is not None and code_of(call.type(2)) != kind:
-        choice.packed[2] = stored(bias, kind)
+    if weights is not None and (_is_turned(call) or kind != code_of(call.type(1))):
+        choice.packed[1] = stored(weights.transpose(0, 2, 3, 1) if _is_turned(call) else weights, kind)
+    if bias is not None and code_of(call.type(2)) != last:
+        choice.packed[2] = stored(bias, last)
     return choice
+
+
+def _is_turned(call: Call) -> bool:
+    """cuDNN is asked in NHWC order: for halves, and where input or result lies in blocks of channels."""
+    types = (call.type(0), call.node.results[0].type)
+    return code_of(types[0]) != "f4" or any(t.layout != PLAIN for t in types)
 
 
 def _known(call: Call) -> tuple[str, ...]:
@@ -91,11 +96,13 @@ def _room(call: Call) -> int:
 
 def _rooms(call: Call) -> list[int]:
     """Bytes for copies of input and result: in NHWC order, where they have to be turned, or at addresses that cuDNN
-    takes, where they may be pieces of larger values, which lie anywhere; that is, of a single image."""
+    takes, where they may be pieces of larger values, which lie anywhere; that is, of a single image. A bare result has
+    its own place."""
     kind, types = code_of(call.type(0)), (call.type(0), call.node.results[0].type)
-    if kind == "f4" and types[0].static_shape[0] != 1:
+    if not _is_turned(call) and types[0].static_shape[0] != 1:
         return [0, 0]
-    return [-(-prod(t.static_shape) * itemsize(kind) // ALIGNMENT) * ALIGNMENT for t in types]
+    x, y = (-(-prod(t.static_shape) * itemsize(kind) // ALIGNMENT) * ALIGNMENT for t in types)
+    return [x, 0 if bare_bytes(call, _known(call)) else y]
 
 
 def _needs(call: Call, choice: Choice, target: CudaTarget) -> Needs:
@@ -110,30 +117,30 @@ def _bind(
     assert choice.spec is not None
     assert x is not None
     assert weights is not None
-    rooms, kind, label = _rooms(call), code_of(call.type(0)), call.node.results[0].name
+    rooms, turned, label = _rooms(call), _is_turned(call), call.node.results[0].name
+    kind, *_, last = str(choice.spec["kinds"]).split(",")
     bare, free = bare_bytes(call, _known(call)), workspace.plus(sum(rooms))
     before: list[Step] = []
     behind: list[Step] = []
-    if bare:
-        y = bare_result(outs[0], free)
-        behind = finish(call, y, ins, outs[0])
-    turned = kind != "f4"
     if turned or x.address.offset % LEAST:
         inside, x = x, _copy_of(x, workspace, turned)
         before = [(replace(copy_task(inside, x), label=label),)]
-    if turned or y.address.offset % LEAST:
+    if bare:
+        y = _copy_of(y, free, turned)
+        behind = finish(call, y, ins, outs[0])
+    elif turned or y.address.offset % LEAST:
         outside, y = y, _copy_of(y, workspace.plus(rooms[0]), turned)
         behind = [(replace(copy_task(y, outside), label=label),)]
     shape = tuple(call.type(1).static_shape)
     m, c, kh, kw = shape
     filters = (c * kh * kw, 1, kw * c, c) if turned else (c * kh * kw, kh * kw, kw, 1)
-    bias = [Operand(kind, (m,), (1,), v.address) for v in ins[2:3] if v is not None and choice.spec.int("bias")]
+    bias = [Operand(last, (m,), (1,), v.address) for v in ins[2:3] if v is not None and choice.spec.int("bias")]
     made = LibraryCall(
         CONVOLUTION,
         _image(x, kind),
         Operand(kind, shape, filters, weights.address),
         bias[0] if bias else None,
-        _image(y, kind),
+        _image(y, last),
         bool(choice.spec.int("relu")),
         (*w.stride, *w.dilation, *w.heads, *w.tails),
         free.plus(bare),

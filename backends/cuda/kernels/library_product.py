@@ -16,7 +16,7 @@ from graphc.backends.cuda.kernels.library_ending import (
     finish,
     is_asked,
 )
-from graphc.backends.cuda.kernels.typed import code_of, stored
+from graphc.backends.cuda.kernels.typed import TF32, code_of, multiplied, stored
 from graphc.backends.cuda.rules import Rule, Template
 from graphc.backends.cuda.target import CudaTarget
 from graphc.backends.products import OPERATORS, product_of
@@ -58,15 +58,17 @@ def _choose(call: Call, target: CudaTarget) -> Choice | None:
     relu = Epilogue.of_call(call).text == RELU
     spec = library_spec(PRODUCT, ",".join(_kinds(call)), bias=_has_bias(call), relu=relu)
     choice = Choice("library_product", spec, {}, FIRST)
+    if multiplied(call) == TF32 and (weights := elements(call, 1)) is not None:
+        choice.packed[1] = stored(weights, TF32)
     if _has_bias(call) and (bias := elements(call, 2)) is not None:
         choice.packed[2] = stored(bias, _kinds(call)[-1])
     return choice
 
 
 def _kinds(call: Call) -> list[str]:
-    """Codes of both operands, the bias if there is one, and the result, which share theirs."""
+    """Codes of both operands, of the bias if there is one, and of the result; both of a pair are one."""
     y = code_of(call.node.results[0].type)
-    return [code_of(call.type(0)), code_of(call.type(1)), *([y] if _has_bias(call) else []), y]
+    return [*[multiplied(call)] * 2, *([y] if _has_bias(call) else []), y]
 
 
 def _has_bias(call: Call) -> bool:

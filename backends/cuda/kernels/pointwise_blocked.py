@@ -87,11 +87,11 @@ def _strides(view: View, full: tuple[int, ...], mode: str) -> tuple[int, ...]:
     return (plain[0], plain[1] * BLOCK, *plain[2:])
 
 
-def _bind(
-    call: Call, choice: Choice, ins: Sequence[View | None], outs: Sequence[View], workspace: Address, target: CudaTarget
+def bind_blocked(
+    text: str, operands: Sequence[View], shapes: Sequence[tuple[int, ...]], y: View, label: str
 ) -> list[Step]:
-    assert choice.spec is not None
-    y, operands, shapes = outs[0], views(call, ins), full_shapes(call) or []
+    """The steps that compute a text: shapes are those under which the operands, blocked or plain, broadcast with the
+    blocked result."""
     n, c, h, w = y.type.static_shape
     require_reach(y, *operands)
     modes = [_mode(v, full, c) for v, full in zip(operands, shapes)]
@@ -102,10 +102,18 @@ def _bind(
         if mode == "m":
             plain = operand_strides(v, full)
             params += [plain[1], sum((d - 1) * stride for d, stride in zip(full, plain))]
-    text, codes = str(choice.spec["body"]), [code_of(v.type) for v in (y, *operands)]
+    codes = [code_of(v.type) for v in (y, *operands)]
     spec, total = make_spec(text, "".join(modes), codes, len(made.sizes)), nest.elements(made)
     flops, traffic = y.type.size * text.count("("), sum(v.type.nbytes for v in (y, *operands))
-    return [(Task(spec, tuple(params), blocks_for(total), call.node.results[0].name, flops, traffic),)]
+    return [(Task(spec, tuple(params), blocks_for(total), label, flops, traffic),)]
+
+
+def _bind(
+    call: Call, choice: Choice, ins: Sequence[View | None], outs: Sequence[View], workspace: Address, target: CudaTarget
+) -> list[Step]:
+    assert choice.spec is not None
+    shapes = full_shapes(call) or []
+    return bind_blocked(str(choice.spec["body"]), views(call, ins), shapes, outs[0], call.node.results[0].name)
 
 
 TEMPLATES = (Template("pointwise_blocked", emit),)
