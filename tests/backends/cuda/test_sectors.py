@@ -12,6 +12,7 @@ from one_net import operator
 from simt_tensor import TensorWords
 from test_half_layers import data, halves, image
 from test_int8_products import of_case, run
+from test_tf32_layers import tf32
 from tiles import TILES, use_only
 
 from graphc.backends.cuda.kernels import tensor_tile
@@ -64,6 +65,17 @@ def test_blocks_of_halves(tile: TensorTile, taken: Callable[[], float]) -> None:
     halves(
         [first, operator("Conv", "r w", "y", kernel=1)], {"x": data(1, 4, 8, 16)}, weights | {"w": data(64, 32, 1, 1)}
     )
+    assert taken() == 1
+
+
+@pytest.mark.parametrize("tile", [TILES[3]], ids=str, indirect=True)
+def test_blocks_and_rows_of_floats(tile: TensorTile, taken: Callable[[], float]) -> None:
+    """A block of eight float32 is two pieces, and a sector: both of each of 16 neighbouring pixels."""
+    first, weights = image(32)
+    ops = [first, operator("Conv", "r w", "y", kernel=3, pad=1)]
+    tf32(ops, {"x": data(1, 4, 6, 32)}, weights | {"w": data(64, 32, 3, 3)})
+    assert taken() == 1
+    tf32([operator("FC", "x w b", "y")], {"x": data(64, 128)}, {"w": data(64, 128), "b": data(64)})
     assert taken() == 1
 
 
