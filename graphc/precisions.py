@@ -54,5 +54,5 @@ def require_card(passes: Sequence[Pass], target: Target) -> None:
     if any(isinstance(p, Tf32) for p in passes) and not is_cuda(target.name):
         raise GraphcError(
             f"TF32 is what cards multiply, and the target '{target.name}' is a CPU",
-            "give a card (--target cuda:sm_90a), or another precision: float, float16, bfloat16",
+            "name a card as the target (cuda:sm_90a), or ask for another precision: float, float16, bfloat16",
         )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from graphc.ir import Call, Graph, GraphcError, LoweringError, Node
-from graphc.ir.device import wants_host
+from graphc.ir.device import COPIES, wants_host
 from graphc.ir.engine import CHOSEN, CUDNN, DEFAULT, prefers
 from graphc.ir.schedule import Choice
 from graphc.passes.assume_sizes import assume_sizes, types_restored
@@ -20,6 +20,9 @@ SERVED = (
     "cuDNN and cublasLt are asked for Conv of images with weights of the net, FC, MatMul and BatchMatMul, of one "
     "element type; in halves with nothing but a bias and a Relu behind, and behind a Conv no Relu without a bias"
 )
+
+MOVES = ("g.reorder", "g.convert", *COPIES)
+"""What stands behind an operator under the name of its result: the same numbers elsewhere. Nobody asks for these."""
 
 
 class Kernels(Protocol):
@@ -55,7 +58,7 @@ def choose_engines(graph: Graph, card: Kernels, requests: Mapping[str, str]) -> 
     found = []
     with types_restored(graph):
         assume_sizes(graph)
-        for node in graph.nodes:
+        for node in _operators(graph):
             name = next((r.name for r in node.results if r.name in requests), ALL)
             if _is_wanted(node, requests.get(name, DEFAULT)):
                 found.append(_ask(node, card))
@@ -104,5 +107,9 @@ def _require_known(graph: Graph, requests: Mapping[str, str]) -> None:
 
 
 def _names(graph: Graph) -> Iterator[str]:
-    for node in graph.nodes:
+    for node in _operators(graph):
         yield from (r.name for r in node.results)
+
+
+def _operators(graph: Graph) -> Iterator[Node]:
+    return (node for node in graph.nodes if node.op not in MOVES)

@@ -37,12 +37,13 @@ def compare_command(
 
     A and B are FILE or FILE@OPTION,...: a plan; a predict net, whose init net is --init or follows a plus sign; or a
     folder with predict_net.pb and init_net.pb. A net's options: reference (NumPy, operator by operator), a target
-    (avx512, avx2, portable ...), O0, O1 or O2, half or bf16. Outputs are marked with *. Exit code 0: compared; 1: the
-    tolerance is exceeded; 2: bad input.
+    (avx512, avx2, portable, cuda:sm_90a ...), O0, O1 or O2, half, bf16 or tf32. Outputs are marked with *. Exit code 0:
+    compared; 1: the tolerance is exceeded; 2: bad input.
 
     \b
     graphc compare net.pb@reference net.pb --init init.pb --inputs in.npz --tolerance 1e-4
     graphc compare net.pb net.pb@bf16 --init init.pb --random --tolerance 0.02
+    graphc compare net.pb@cuda:sm_90a net.pb@cuda:sm_90a,tf32 --init init.pb --random
     graphc compare net.pb+init.pb@avx2,O0 plan.pkl --inputs in.npz --json
     graphc compare squeezenet/ int8/ --inputs in.npz
     """

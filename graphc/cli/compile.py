@@ -16,7 +16,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from graphc.backends.cuda.target import is_cuda
 from graphc.cli.options import (
     engine_option,
-    half_options,
     init_option,
     input_option,
     json_option,
@@ -27,6 +26,7 @@ from graphc.cli.options import (
     parse_inputs,
     parse_precisions,
     pipeline_option,
+    precision_flags,
     precision_option,
     target_option,
     threads_option,
@@ -47,7 +47,7 @@ from graphc.runtime.atomic import require_place
 @threads_option
 @level_options
 @pipeline_option
-@half_options
+@precision_flags
 @precision_option
 @engine_option
 @tuning_options
@@ -83,6 +83,7 @@ def compile_command(
     graphc compile predict_net.pb --init init_net.pb --input data=1,3,227,227 --target avx2 -o plan.pkl
     graphc compile predict_net.pb --init init_net.pb --bf16 --precision conv1=float -o plan.pkl
     graphc compile predict_net.pb --init init_net.pb --half --target cuda:sm_90a --tune -o plan.pkl
+    graphc compile predict_net.pb --init init_net.pb --tf32 --precision conv2=float --target cuda:sm_90a -o plan.pkl
     """
     measure = tune_request(tune, tune_seconds)
     require_place(output)

@@ -11,6 +11,7 @@ import click
 import numpy as np
 
 from graphc.ir import DType, FileError, TensorType
+from graphc.precisions import FLOAT, PRECISIONS
 
 Command = Callable[..., Any]
 
@@ -52,7 +53,7 @@ precision_option = click.option(
     "requests",
     multiple=True,
     metavar="BLOB=KIND",
-    help="Precision of the operator that computes a blob: float, float16 or bfloat16. Repeatable.",
+    help="Precision of the operator that computes a blob: float, float16, bfloat16, or on a card tf32. Repeatable.",
 )
 pipeline_option = click.option(
     "--pipeline", help="Passes instead of a level, e.g. infer_types,canonicalize,fold_constants."
@@ -76,12 +77,16 @@ def level_options(command: Command) -> Command:
     return command
 
 
-def half_options(command: Command) -> Command:
-    """``--half``, ``--bf16``; float32 without them."""
-    kinds = {"bf16": "bfloat16", "half": "float16"}
-    for flag, kind in kinds.items():
-        text = f"Weights and activations in {kind}, sums in float32."
-        command = click.option(f"--{flag}", "precision", flag_value=kind, default="float", help=text)(command)
+def precision_flags(command: Command) -> Command:
+    """``--half``, ``--bf16``, ``--tf32``; float32 without them."""
+    texts = {
+        "tf32": "Convolutions and products multiply float32 rounded to TF32 on a card's tensor cores.",
+        "bf16": "Weights and activations in bfloat16, sums in float32.",
+        "half": "Weights and activations in float16, sums in float32.",
+    }
+    for flag, text in texts.items():
+        kind = PRECISIONS[flag]
+        command = click.option(f"--{flag}", "precision", flag_value=kind, default=FLOAT, help=text)(command)
     return command
 
 

@@ -7,7 +7,6 @@ import click
 from graphc.cli.compile import progress_bars
 from graphc.cli.options import (
     engine_option,
-    half_options,
     init_option,
     input_option,
     json_option,
@@ -17,6 +16,7 @@ from graphc.cli.options import (
     parse_inputs,
     parse_precisions,
     pipeline_option,
+    precision_flags,
     precision_option,
     seconds_option,
 )
@@ -34,7 +34,7 @@ from graphc.tuning_text import gains
 @click.option("--target", required=True, help="The card: cuda:sm_80, cuda:sm_90a.")
 @level_options
 @pipeline_option
-@half_options
+@precision_flags
 @precision_option
 @engine_option
 @seconds_option
