@@ -9,11 +9,13 @@ what is read and written is blocked (``typed.py``).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from math import prod
 
 import numpy as np
 
 from graphc.backends.conv_call import ConvCall
+from graphc.backends.cuda.kernels import tile_sums
 from graphc.backends.cuda.kernels.conv_tile import Tile
 from graphc.backends.cuda.kernels.epilogue import Epilogue
 from graphc.backends.cuda.kernels.images import Geometry, image_strides
@@ -95,24 +97,10 @@ def emit_sums(s: Lines, tile: Tile, spec: KernelSpec, begin: str = "0", end: str
     s(f"a, b = shared({2 * tile.depth * tile.maps}), shared({2 * tile.depth * tile.pixels})")
     s("t = thread()")
     _emit_place(s, tile, spec)
-    for i in range(tile.own_maps):
-        s("; ".join(f"c{i}_{j} = f4(0.0)" for j in range(tile.own_pixels)))
-    _emit_fetch(s, tile, spec, begin)
-    _emit_keep(s, tile, "0")
-    s("barrier()")
-    s(f"side, k0 = 0, {begin} + {tile.depth}")
-    with s.block(f"while k0 < {end}:"):
-        _emit_fetch(s, tile, spec, "k0")
-        emit_products(s, tile)
-        s("side = 1 - side")
-        _emit_keep(s, tile, "side")
-        s("barrier()")
-        s(f"k0 = k0 + {tile.depth}")
-    if _blocks(spec)[1] == 1:
-        emit_products(s, tile)
-        return
-    with s.block("if depth > 0:"):  # always: or the compiler moves products behind the conditions of their stores
-        emit_products(s, tile)
+    # always true: or the compiler moves products behind the conditions of their stores
+    condition = "" if _blocks(spec)[1] == 1 else "depth > 0"
+    fetch, keep = partial(_emit_fetch, s, tile, spec), partial(_emit_keep, s, tile)
+    tile_sums.emit_sums(s, tile, fetch, keep, (begin, end), tile_sums.plain(tile), condition)
 
 
 def _emit_place(s: Lines, tile: Tile, spec: KernelSpec) -> None:
@@ -169,27 +157,6 @@ def _emit_keep(s: Lines, tile: Tile, side: str) -> None:
         s(f"sst4(a, {side} * {tile.depth * tile.maps} + (t + {j * threads}) * 4, {parts})")
     for j in range(tile.depth * tile.pixels // threads):
         s(f"sst(b, {side} * {tile.depth * tile.pixels} + t + {j * threads}, x{j})")
-
-
-def emit_products(s: Lines, tile: Tile) -> None:
-    """Code that adds the products of the tiles of ``side`` at ``a`` and ``b`` to the sums ``c<i>_<j>`` of thread ``t``,
-    which are groups of four neighbours.
-    """
-    across = tile.pixels // tile.own_pixels
-    s(f"at = side * {tile.depth * tile.maps} + quot(t, {across}) * 4")
-    s(f"bt = side * {tile.depth * tile.pixels} + rest(t, {across}) * 4")
-    s("k = 0")
-    with s.block(f"while k < {tile.depth}:"):
-        for g in range(tile.own_maps // 4):
-            parts = ", ".join(f"a_{4 * g + i}" for i in range(4))
-            s(f"{parts} = sld4(a, at + k * {tile.maps} + {g * 4 * tile.maps // tile.own_maps})")
-        for g in range(tile.own_pixels // 4):
-            parts = ", ".join(f"b_{4 * g + j}" for j in range(4))
-            s(f"{parts} = sld4(b, bt + k * {tile.pixels} + {g * 4 * across})")
-        for i in range(tile.own_maps):
-            for j in range(tile.own_pixels):
-                s(f"c{i}_{j} = fma(a_{i}, b_{j}, c{i}_{j})")
-        s("k = k + 1")
 
 
 def _emit_results(s: Lines, tile: Tile, epilogue: Epilogue, bias: bool) -> None:

@@ -12,10 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 
-from graphc.backends.cuda.kernels.conv import emit_products, tile_of
+from graphc.backends.cuda.kernels.conv import tile_of
 from graphc.backends.cuda.kernels.conv_tile import Tile
 from graphc.backends.cuda.kernels.counting import counting
 from graphc.backends.cuda.kernels.epilogue import Epilogue
+from graphc.backends.cuda.kernels.tile_sums import emit_products, emit_zeros, plain
 from graphc.backends.cuda.rules import Template, blocks_for
 from graphc.backends.cuda.target import CudaTarget
 from graphc.backends.lines import Lines
@@ -148,7 +149,7 @@ def emit(spec: KernelSpec, target: CudaTarget) -> str:
             made.fetch(s, "a", made.tile.maps, "m0", "rows", *made.first)
             made.fetch(s, "b", made.tile.pixels, "n0", "columns", *made.second)
             s("barrier()")
-            emit_products(s, made.tile)
+            emit_products(s, made.tile, plain(made.tile))
             s("barrier()")
         made.store(s)
     return s.text()
@@ -207,8 +208,7 @@ class _Source:
         s("end = min(begin + each, inner)")
         s("image_from, result_from = group * channels * ic_s, group * maps * rc_s")
         s("filter_from = group * maps * fm_s")
-        for i in range(tile.own_maps):
-            s("; ".join(f"c{i}_{j} = f4(0.0)" for j in range(tile.own_pixels)))
+        emit_zeros(s, tile)
 
     @property
     def spec_taps(self) -> int:

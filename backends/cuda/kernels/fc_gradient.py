@@ -42,7 +42,7 @@ def _bias(call: Call) -> Reduction:
 def _choose(call: Call, target: CudaTarget) -> Choice | None:
     if not is_float32(call) or not all(call.type(i).size for i in (X, W, DY)):
         return None
-    return Choice("fc_gradient", gemm.bare_spec(_products(call)[0][0]))
+    return Choice("fc_gradient", gemm.bare_spec(_products(call)[0][0], target))
 
 
 def _needs(call: Call, choice: Choice, target: CudaTarget) -> Needs:
@@ -54,9 +54,9 @@ def _bind(
 ) -> list[Step]:
     views, names = [v for v in ins[:3] if v is not None], [r.name for r in call.node.results]
     require_reach(*views)
-    tasks = [gemm.bare_task(g, (views[a], views[b], outs[y]), names[y]) for g, a, b, y in _products(call)]
+    products = [gemm.bare_step(g, (views[a], views[b], outs[y]), names[y], target) for g, a, b, y in _products(call)]
     bias = sum_steps(_bias(call), outs[1].address, views[DY].address, workspace, target, names[1])
-    return [(*tasks, *bias[0]), *bias[1:]]
+    return [(*sum(products, ()), *bias[0]), *bias[1:]]
 
 
 RULES = (Rule("fc_gradient", ("FCGradient", "FCTransposedGradient"), _choose, _needs, _bind),)
