@@ -1,7 +1,7 @@
 """An emulated card with NVIDIA's libraries: stand-ins for the Python modules, which compute in NumPy.
 
 They take descriptions as the real modules do, and do what is described: cuDNN's graphs of tensors with strides,
-cublasLt's matrices that count columns first.
+cublasLt's matrices that count columns first. float32 operands are rounded to TF32 wherever that is allowed.
 """
 
 from __future__ import annotations
@@ -18,11 +18,14 @@ from emulated_card import EmulatedCard
 from simt_memory import DeviceMemory
 
 from graphc.ir.bfloat16 import from_bfloat16, to_bfloat16
+from graphc.ir.fpmath import to_tf32
 from graphc.ir.library_call import LibraryCall
 from graphc.runtime.card import Launch, Move, Request, Transfer, Work
 from graphc.runtime.libraries import LIBRARIES
 
 STREAM = 77
+COMPUTE_32F, COMPUTE_32F_FAST_TF32 = 68, 77
+"""cublasLt's types of sums."""
 
 
 class LibraryCard(EmulatedCard):
@@ -113,12 +116,12 @@ class Tensor:
 
 
 class Graph:
-    """``cudnn.pygraph``. alive: those that somebody has."""
+    """``cudnn.pygraph``. alive: those that somebody has. exact: kernels that use tensor cores are left out."""
 
     alive: WeakSet[Graph] = WeakSet()
 
     def __init__(self, memory: DeviceMemory, log: list[Any]) -> None:
-        self.memory, self.log, self.steps = memory, log, [log]
+        self.memory, self.log, self.exact = memory, log, False
         Graph.alive.add(self)
 
     def tensor(self, name: str, dim: Sequence[int], stride: Sequence[int], data_type: Kind) -> Tensor:
@@ -135,7 +138,13 @@ class Graph:
     ) -> Tensor:
         pads = [(0, 0), (0, 0), *zip(pre_padding, post_padding)]
         made = Tensor()
-        made.make = lambda of: convolution(np.pad(of(image), pads), of(weight), stride, dilation)
+        rounds = image.kind is weight.kind is Kind.FLOAT
+
+        def make(of: Any) -> np.ndarray:
+            x, w = (to_tf32(of(t)) if rounds and not self.exact else of(t) for t in (image, weight))
+            return convolution(np.pad(x, pads), w, stride, dilation)
+
+        made.make = make
         return made
 
     def bias(self, input: Tensor, bias: Tensor) -> Tensor:
@@ -158,6 +167,7 @@ class Graph:
         self.log.append(("create_execution_plans", *modes))
 
     def deselect_numeric_notes(self, notes: list[str]) -> None:
+        self.exact = "TENSOR_CORE" in notes
         self.log.append(("without", *notes))
 
     def deselect_workspace_greater_than(self, nbytes: int) -> None:
@@ -283,8 +293,9 @@ class Lt(ModuleType):
         return self._new("layout", kind={0: "f4", 2: "f2", 14: "bf"}[type], shape=(rows, cols), ld=ld)
 
     def matmul_desc_create(self, compute: int, scale: int) -> int:
-        assert (compute, scale) == (68, 0)
-        return self._new("product")
+        assert compute in (COMPUTE_32F, COMPUTE_32F_FAST_TF32)
+        assert scale == 0
+        return self._new("product", compute=compute)
 
     def matmul_preference_create(self) -> int:
         return self._new("preference")
@@ -316,8 +327,9 @@ class Lt(ModuleType):
         assert (c, c_of, number_at(algorithm, 8), workspace % 256) == (d, d_of, 42, 0)
         self.memory.view(workspace, room)[:64] = 0xFF
         facts, out = self.things[product], self.things[d_of]
-        left = self._matrices(a, a_of, facts[Names.TRANSA])
-        right = self._matrices(b, b_of, facts[Names.TRANSB])
+        rounds = facts["compute"] == COMPUTE_32F_FAST_TF32
+        left = self._matrices(a, a_of, facts[Names.TRANSA], rounds)
+        right = self._matrices(b, b_of, facts[Names.TRANSB], rounds)
         y = np.einsum("bij,bjk->bik", left, right, dtype=np.float64)
         if facts[Names.EPILOGUE] & Endings.BIAS:
             address = facts[Names.BIAS_POINTER]
@@ -329,10 +341,11 @@ class Lt(ModuleType):
         write(self.memory, d, out["kind"], strides, y)
         self.log.append(("matmul", stream))
 
-    def _matrices(self, address: int, of: int, turned: int) -> np.ndarray:
+    def _matrices(self, address: int, of: int, turned: int, rounds: bool) -> np.ndarray:
         facts = self.things[of]
         shape = (facts[Names.BATCH_COUNT], *facts["shape"])
         found = read(self.memory, address, facts["kind"], shape, (facts[Names.STRIDED_BATCH_OFFSET], 1, facts["ld"]))
+        found = to_tf32(found) if rounds and facts["kind"] == "f4" else found
         return found.transpose(0, 2, 1) if turned else found
 
 
@@ -342,7 +355,8 @@ def install(patch: pytest.MonkeyPatch, memory: DeviceMemory) -> tuple[list[Any],
     lt = Lt(memory, log)
     math, bindings, blas = ModuleType("nvmath"), ModuleType("nvmath.bindings"), ModuleType("nvmath.bindings.cublas")
     math.__dict__.update(CudaDataType={"CUDA_R_32F": 0, "CUDA_R_16F": 2, "CUDA_R_16BF": 14}, bindings=bindings)
-    blas.__dict__.update(ComputeType=SimpleNamespace(COMPUTE_32F=68))
+    computes = SimpleNamespace(COMPUTE_32F=COMPUTE_32F, COMPUTE_32F_FAST_TF32=COMPUTE_32F_FAST_TF32)
+    blas.__dict__.update(ComputeType=computes)
     bindings.__dict__.update(cublas=blas, cublasLt=lt)
     modules = {"cudnn": cudnn_module(memory, log), "nvmath": math, "nvmath.bindings": bindings}
     modules |= {"nvmath.bindings.cublas": blas, "nvmath.bindings.cublasLt": lt}

@@ -53,8 +53,7 @@ def plan_of(ops: list[Any] = OPS, outputs: str = "y", **options: Any) -> Plan:
 
 def on_card(plan: Plan, patch: pytest.MonkeyPatch) -> tuple[LibraryCard, list[Any], Any]:
     """The plan on a card with libraries; what these are asked; cublasLt's stand-in."""
-    on_emulated_card(plan)
-    card = LibraryCard({spec.name: source for spec, source in plan.kernels.items()}.__getitem__)
+    card = LibraryCard(on_emulated_card(plan)._source)
     plan.code.card = card
     return card, *install(patch, card.memory)
 
