@@ -41,7 +41,7 @@ MOST = 16
 """Tilings of a problem that are measured at most."""
 WARM, REPEATS = 5, 20
 """How often a tiling is timed before it counts, and how often then."""
-SLACK = {"f4": 1e-4, "f2": 1e-2, "bf": 5e-2, "u1": 0.0}
+SLACK = {"f4": 1e-4, "tf": 1e-4, "f2": 1e-2, "bf": 5e-2, "u1": 0.0}
 """How far answers of tilings may differ, as a share of the largest, by what is multiplied; sums of bytes are exact."""
 SPAN, ROW = 2e-3, 20
 """Seconds that are timed at once, about, and runs in a row at most."""

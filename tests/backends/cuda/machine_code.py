@@ -9,9 +9,12 @@ INSTRUCTIONS = {0x23C: "HMMA", 0x237: "IMMA", 0x83B: "LDSM", 0xFAE: "LDGSTS", 0x
     0x9F0: "HGMMA",
     0x9F1: "IGMMA",
     0x9C5: "WARPGROUP",
+    0x984: "LDS",
 }
 """The lowest 12 bits of an instruction -> its name; STL and LDL go to a thread's stack. WARPGROUP: fences and waits of
-the products of four warps, HGMMA and IGMMA."""
+the products of four warps, HGMMA and IGMMA. LDS: loads of shared memory to a register."""
+NO_REGISTER = 0xFF
+"""The number of the register that holds nothing, in the third byte: loads to it stand before the copies LDGSTS."""
 
 
 def instructions(code: bytes) -> Counter[str]:
@@ -23,5 +26,7 @@ def instructions(code: bytes) -> Counter[str]:
     for name, _, _, _, offset, length in sections:
         if code[text + name :].startswith(b".text"):
             for at in range(offset, offset + length, 16):
-                found[INSTRUCTIONS.get(struct.unpack_from("<Q", code, at)[0] & 0xFFF, "others")] += 1
+                word = struct.unpack_from("<Q", code, at)[0]
+                known = INSTRUCTIONS.get(word & 0xFFF, "others")
+                found["others" if known == "LDS" and word >> 16 & 0xFF == NO_REGISTER else known] += 1
     return found

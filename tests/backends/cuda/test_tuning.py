@@ -208,7 +208,10 @@ def test_parts_of_sums_on_tensor_cores(card: ClockedCard, precision: str, monkey
         np.testing.assert_allclose(plan.run({"x": x})["y"], want, rtol=0, atol=tolerance * np.abs(want).max())
 
 
-def test_products_of_computed_halves(card: ClockedCard, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("precision", "kind"), [("float16", "f2"), ("tf32", "tf")])
+def test_products_of_computed_matrices(
+    precision: str, kind: str, card: ClockedCard, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """B is transposed, which is another problem than not; four warps together (wgmma) do neither."""
     monkeypatch.setattr(half_rule, "MANY", 0)
     inputs = {"a": data(3, 24, 40), "b": data(3, 56, 40)}
@@ -216,10 +219,10 @@ def test_products_of_computed_halves(card: ClockedCard, monkeypatch: pytest.Monk
     predict, _ = nets(ops, inputs, "y", {})
     graph = graphc.import_model(predict, None, inputs)
     card.fast = is_tile(HALF_TILE)
-    plan = graphc.compile_graph(graph, target=TARGET, prepare=False, tune=True, precision={"y": "float16"})
+    plan = graphc.compile_graph(graph, target=TARGET, prepare=False, tune=True, precision={"y": precision})
     assert chosen(plan) == {"y": f"{HALF_TILE}, in 1 measured"}
     (problem,) = graphc.tuning_of(plan).entries
-    assert problem.startswith("matmul_nt kind=f2 y=f4 pixels=24 maps=56 channels=40 groups=3 ")
+    assert problem.startswith(f"matmul_nt kind={kind} y=f4 pixels=24 maps=56 channels=40 groups=3 ")
     assert {spec.template for spec in card.timed} == {"matmul_tensor"}
     (want,) = reference(ops, inputs, "y", {})
     np.testing.assert_allclose(plan.run(inputs)["y"], want, rtol=0, atol=3e-3 * np.abs(want).max())
