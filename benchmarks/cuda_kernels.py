@@ -9,9 +9,9 @@ and the share of its threads that can be resident. ``products``, ``shared ld``, 
 of the main loop, the innermost one with the most products. ``bound``: the time that the card needs at least, the larger
 of flops by its arithmetic and bytes by its memory. ``by code``: the same with the share of products that the main loop
 has, the blocks in whole rounds on all multiprocessors, and their warps on the schedulers of these: what this code could
-reach if nothing ever waited. Products of four warps (HGMMA, IGMMA) run beside other instructions, whose share costs
-nothing then. Both are calculated, nothing is measured: where values stay in the card's cache, even the
-bound is too high.
+reach if nothing ever waited. Products on tensor cores take several clocks, in which other instructions are issued: of a
+warp (HMMA, IMMA) whichever takes longer counts, of four warps (HGMMA, IGMMA) the products. Both are calculated, nothing
+is measured: where values stay in the card's cache, even the bound is too high.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from roofline import Dot, roofline_svg
 import graphc
 from graphc.backends.cuda.cubin import Cubin
 from graphc.backends.cuda.instructions import PRODUCTS, count, main_loop, read
-from graphc.backends.cuda.target import find
+from graphc.backends.cuda.target import CudaTarget, find
 from graphc.ir.schedule import KernelSpec, Task
 from graphc.plan import Plan
 from graphc.zoo.architectures import ARCHITECTURES
@@ -39,7 +39,8 @@ from graphc.zoo.netdef import write_nets
 
 @dataclass(frozen=True)
 class Card:
-    """NVIDIA's figures of a card: FLOP/s in float32 and on tensor cores in half precision, bytes/s of its memory."""
+    """NVIDIA's figures of a card: FLOP/s in float32 and on tensor cores in half precision (in TF32 half as many),
+    bytes/s of its memory."""
 
     name: str
     floats: float
@@ -61,6 +62,8 @@ GROUPS = {
 }
 SCHEDULERS = 4
 """Of a multiprocessor."""
+PRODUCT = 16 * 8 * 16
+"""Multiply-adds of halves in the time of an HMMA or IMMA: of TF32 it does half as many, of bytes twice."""
 LIGHT = 0.05
 """A main loop with fewer products than this is not one of products: its flops are no bound."""
 
@@ -101,9 +104,9 @@ def row(net: str, spec: KernelSpec, cubin: Cubin, tasks: Sequence[Task], target:
     found = count(loop)
     total = sum(found.values())
     mix = {group: sum(found[name] for name in names) / total for group, names in GROUPS.items()}
-    warpgroups = found["HGMMA"] + found["IGMMA"]
-    beside = warpgroups > 0 and not cubin.serialized
-    peak = card.tensors if warpgroups + found["HMMA"] + found["IMMA"] else card.floats
+    on_tensor_cores = any(found[name] for name in ("HGMMA", "IGMMA", "HMMA", "IMMA"))
+    peak = card.tensors if on_tensor_cores else card.floats
+    peak = peak / 2 if spec.get("kind", "") == "tf" else peak
     bounds = [max(t.flops / peak, t.nbytes / card.memory) for t in tasks]
     return Row(
         net=net,
@@ -123,8 +126,21 @@ def row(net: str, spec: KernelSpec, cubin: Cubin, tasks: Sequence[Task], target:
         flops=sum(t.flops for t in tasks),
         nbytes=sum(t.nbytes for t in tasks),
         bound=1e6 * sum(bounds),
-        by_code=1e6 * sum(reachable(t, cubin, 1.0 if beside else mix["products"], peak, card) for t in tasks),
+        by_code=1e6 * sum(reachable(t, cubin, rate(found, cubin, find(target)), peak, card) for t in tasks),
     )
+
+
+def rate(found: Counter[str], cubin: Cubin, target: CudaTarget) -> float:
+    """The share of the peak that the instructions of a main loop leave to its products, if nothing waits."""
+    if found["HGMMA"] + found["IGMMA"] and not cubin.serialized:
+        return 1.0
+    total, products = sum(found.values()), found["HMMA"] + found["IMMA"]
+    if not products:
+        return sum(found[name] for name in PRODUCTS) / total
+    needed, taken = (
+        SCHEDULERS * PRODUCT / r for r in (max(target.products, target.warpgroup_products), target.products)
+    )
+    return products * needed / max(products * taken, total)
 
 
 def reachable(task: Task, cubin: Cubin, share: float, peak: float, card: Card) -> float:
@@ -210,7 +226,7 @@ def main() -> None:
     parser.add_argument("--net", action="append", default=[], help=f"of {', '.join(ARCHITECTURES)}, or a folder")
     parser.add_argument("--batch", type=int, default=0, help="images; 1, or those of the folder, if not given")
     parser.add_argument("--target", choices=CARDS, default="cuda:sm_90a")
-    parser.add_argument("--precision", default="float", help="float, float16 or bfloat16")
+    parser.add_argument("--precision", default="float", help="float, tf32, float16 or bfloat16")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     parser.add_argument("--svg", type=Path, help="write the roofline picture to this file")
     options = parser.parse_args()

@@ -1,13 +1,15 @@
 """Kernels and nets on a card, by its own clock, in turns with cuBLAS, cuDNN and torch.compile where PyTorch is there.
 
-    python benchmarks/on_card.py [--only memory gemm conv nets int8] [--turns 7] [--repeats 20] [--tune] [--json FILE]
+    python benchmarks/on_card.py [--only memory gemm conv nets tf32 int8] [--turns 7] [--repeats 20] [--tune]
+        [--json FILE]
 
 Every figure is the median over turns of the median over repetitions, each between two CUDA events around the replay of
 a CUDA graph; graphc and its peer take turns. Copies between host and card are left out on both sides.
 
 memory: float32 elementwise operators and reductions, ``share`` of the speed of a copy within the card's memory.
 gemm, conv: a product of float16 matrices and ResNet-50's convolutions, batch 32. nets: float16, batches 1 and 64.
-int8: ResNet-50 quantised, batch 64, beside graphc's own float16. For these ``ratio`` is the peer's time by graphc's: 1
+tf32: the product and the nets in TF32, beside PyTorch's that may use it. int8: ResNet-50 quantised, batch 64, beside
+graphc's own float16. For these ``ratio`` is the peer's time by graphc's: 1
 is as fast, 2 twice as fast. The time of a convolution or product is that of its kernel, without changes of layout and
 precision around it, which a net makes once at its ends.
 
@@ -38,7 +40,7 @@ from graphc.runtime.nvidia import NvidiaCard
 from graphc.zoo.architectures import ARCHITECTURES
 from graphc.zoo.layers import Net as Described
 
-PARTS = ("memory", "gemm", "conv", "nets", "int8")
+PARTS = ("memory", "gemm", "conv", "nets", "tf32", "int8")
 NETS = ("squeezenet1_1", "resnet50")
 BATCHES = (1, 64)
 CONV_BATCH = 32
@@ -176,6 +178,12 @@ def torch_clock(make: Callable[[Any], Callable[[], object]]) -> Clock | None:
     return clock
 
 
+def peer_dtype(torch: Any, precision: str) -> Any:
+    """PyTorch's element type for a precision; products of float32 that it makes from now on may be in TF32, or not."""
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    return torch.float16 if precision == "float16" else torch.float32
+
+
 def compared(part: str, case: str, settings: Settings, mine: Clock, peer: Clock | None) -> Row:
     """A row of both sides, or of graphc alone."""
     if peer is None:
@@ -210,17 +218,18 @@ def memory(settings: Settings) -> list[Row]:
     return rows
 
 
-def gemm(settings: Settings) -> list[Row]:
+def gemm(settings: Settings, precision: str = "float16") -> list[Row]:
     """A product of square matrices, beside cuBLAS."""
     x, w = data(SIDE, SIDE), data(SIDE, SIDE) / SIDE
     ops = [Operator("FC", ["x", "w", "b"], ["y"])]
-    plan = compile_ops(ops, {"x": x}, {"w": w, "b": np.zeros(SIDE, np.float32)}, settings, "float16")
+    plan = compile_ops(ops, {"x": x}, {"w": w, "b": np.zeros(SIDE, np.float32)}, settings, precision)
 
     def make(torch: Any) -> Callable[[], object]:
-        a, b = (torch.from_numpy(m).cuda().half() for m in (x, w))
+        dtype = peer_dtype(torch, precision)
+        a, b = (torch.from_numpy(m).cuda().to(dtype) for m in (x, w))
         return lambda: a @ b.T
 
-    return [compared("gemm", f"{SIDE} cubed", settings, heaviest(plan, {"x": x}), torch_clock(make))]
+    return [compared("gemm", f"{SIDE} cubed, {precision}", settings, heaviest(plan, {"x": x}), torch_clock(make))]
 
 
 def conv(settings: Settings) -> list[Row]:
@@ -258,7 +267,7 @@ def conv(settings: Settings) -> list[Row]:
     return rows
 
 
-def nets(settings: Settings) -> list[Row]:
+def nets(settings: Settings, precision: str = "float16") -> list[Row]:
     """Whole nets, beside torch.compile."""
     rows = []
     for name in NETS:
@@ -266,18 +275,24 @@ def nets(settings: Settings) -> list[Row]:
         for batch in BATCHES:
             x = data(batch, *net.shapes["data"][1:])
             pair, options = (files.predict_net, files.init_net), {"target": settings.target, "tune": settings.tune}
-            plan = graphc.compile(*pair, inputs={"data": x}, precision="float16", **options)
+            plan = graphc.compile(*pair, inputs={"data": x}, precision=precision, **options)
 
             def make(torch: Any, net: Described = net, x: np.ndarray = x) -> Callable[[], object]:
                 function = importlib.import_module("formats.torch_function")
-                forward = function.make_forward(net, torch.float16, channels_last=True, device="cuda")
+                dtype = peer_dtype(torch, precision)
+                forward = function.make_forward(net, dtype, channels_last=True, device="cuda")
                 run = torch.compile(forward, mode="max-autotune-no-cudagraphs", dynamic=False)
-                given = torch.from_numpy(x).cuda().half()
+                given = torch.from_numpy(x).cuda().to(dtype)
                 return lambda: run(given)
 
-            mine, case = whole(plan, {"data": x}), f"{name}, batch {batch}"
+            mine, case = whole(plan, {"data": x}), f"{name}, batch {batch}, {precision}"
             rows.append(compared("nets", case, settings, mine, torch_clock(make)))
     return rows
+
+
+def tf32(settings: Settings) -> list[Row]:
+    """The product and the nets in TF32."""
+    return gemm(settings, "tf32") + nets(settings, "tf32")
 
 
 def int8(settings: Settings) -> list[Row]:
