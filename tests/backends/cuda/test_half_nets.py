@@ -1,4 +1,4 @@
-"""Nets in half precision on an emulated card, beside the reference interpreter in float32."""
+"""Nets in half precision, and in TF32, on an emulated card, beside the reference interpreter in float32."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ NETS = [
     ("squeezenet_v1.1", (slice(3, 4), slice(None), slice(None, None, 2), slice(None, None, 2)), "float16", 2e-3),
     ("squeezenet_v1.1", (slice(3, 4), slice(None), slice(None, None, 2), slice(None, None, 2)), "bfloat16", 2e-2),
     ("resnet50_small", (slice(1), slice(None), slice(193), slice(193)), "float16", 2e-3),
+    ("squeezenet_v1.1", (slice(3, 4), slice(None), slice(None, None, 2), slice(None, None, 2)), "tf32", 2e-3),
 ]
 
 
