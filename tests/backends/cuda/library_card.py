@@ -116,12 +116,13 @@ class Tensor:
 
 
 class Graph:
-    """``cudnn.pygraph``. alive: those that somebody has. exact: kernels that use tensor cores are left out."""
+    """``cudnn.pygraph``. alive: those that somebody has. left_out: notes of kernels that are not to be used."""
 
     alive: WeakSet[Graph] = WeakSet()
 
     def __init__(self, memory: DeviceMemory, log: list[Any]) -> None:
-        self.memory, self.log, self.exact = memory, log, False
+        self.memory, self.log = memory, log
+        self.left_out: set[str] = set()
         Graph.alive.add(self)
 
     def tensor(self, name: str, dim: Sequence[int], stride: Sequence[int], data_type: Kind) -> Tensor:
@@ -138,10 +139,11 @@ class Graph:
     ) -> Tensor:
         pads = [(0, 0), (0, 0), *zip(pre_padding, post_padding)]
         made = Tensor()
-        rounds = image.kind is weight.kind is Kind.FLOAT
+        floats, left_out = image.kind is weight.kind is Kind.FLOAT, self.left_out
 
         def make(of: Any) -> np.ndarray:
-            x, w = (to_tf32(of(t)) if rounds and not self.exact else of(t) for t in (image, weight))
+            rounds = floats and "TENSOR_CORE" not in left_out
+            x, w = (to_tf32(of(t)) if rounds else of(t) for t in (image, weight))
             return convolution(np.pad(x, pads), w, stride, dilation)
 
         made.make = make
@@ -167,7 +169,7 @@ class Graph:
         self.log.append(("create_execution_plans", *modes))
 
     def deselect_numeric_notes(self, notes: list[str]) -> None:
-        self.exact = "TENSOR_CORE" in notes
+        self.left_out.update(notes)
         self.log.append(("without", *notes))
 
     def deselect_workspace_greater_than(self, nbytes: int) -> None:
