@@ -161,6 +161,31 @@ def test_every_layout(reads: int, writes: int, fpmath: bool, monkeypatch: pytest
     np.testing.assert_allclose(plan.run({"x": image})["y"], want, rtol=0, atol=EXACT * np.abs(want).max())
 
 
+@pytest.mark.parametrize(
+    ("op", "shapes", "arguments"),
+    [
+        ("MatMul", ((5, 24), (24, 20)), {}),
+        ("MatMul", ((24, 8), (20, 24)), {"trans_a": 1, "trans_b": 1}),
+        ("BatchMatMul", ((3, 5, 16), (3, 20, 16)), {"trans_b": 1}),
+    ],
+)
+def test_products_of_computed_matrices(op: str, shapes: Any, arguments: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = {name: RANDOM.standard_normal(shape).astype(np.float32) for name, shape in zip("ab", shapes)}
+    ops = [operator(op, "a b", "y", **arguments)]
+    predict, _ = nets(ops, inputs, "y", {})
+    graph = graphc.import_model(predict, None, inputs)
+    plan = graphc.compile_graph(graph, target=TARGET, prepare=False, precision="tf32", engine="CUDNN")
+    assert rounded(plan) == {"y"}
+    on_card(plan, monkeypatch)
+    got, (want,), (exact,) = (
+        plan.run(inputs)["y"],
+        run_graph(plan.graph, [*inputs.values()]),
+        reference(ops, inputs, "y"),
+    )
+    np.testing.assert_allclose(got, want, rtol=0, atol=EXACT * np.abs(want).max())
+    assert np.abs(got - exact).max() > 20 * EXACT * np.abs(exact).max()
+
+
 def reordered(graph: Graph, value: Value, block: int) -> Value:
     """The value in blocks of channels, or plain."""
     if value.type.layout == Layout(block):
