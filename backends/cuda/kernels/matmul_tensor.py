@@ -303,6 +303,7 @@ def _bind(
         # other sizes than those compiled for, or a row that is a piece of a longer one
         other = gemm.choose(call, target)
         assert other is not None
+        assert not gemm.needs(call, other, target).workspace, "sums are cut of what is float32 throughout"
         return gemm.bind(call, other, ins, outs, workspace, target)
     require_reach(x, w, y)
     same = [v for v in ins[call.n_inputs :] if v is not None]
