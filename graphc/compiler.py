@@ -96,16 +96,16 @@ def optimise(
 
 
 def chosen_pipeline(
-    pipeline: Sequence[Pass | str] | str | None, level: int, target: Target, blocked: bool = False
+    pipeline: Sequence[Pass | str] | str | None, level: int, target: Target, tensors: bool = False
 ) -> Pipeline:
     """The passes of a level for a target, or those given, as objects or text; raises ``GraphcError``.
 
-    blocked: passes that bring the net into a precision follow, for which values lie in blocks on any target.
+    tensors: passes follow that bring the net into a precision of tensor cores, which decides how values lie on cards.
     """
     if pipeline is None:
         if level not in LEVELS:
             raise GraphcError(f"there is no level {level}", f"levels: {', '.join(map(str, LEVELS))}")
-        passes = with_block(LEVELS[level], target.block(blocked))
+        passes = with_block(LEVELS[level], target.block(tensors))
         return with_devices(passes) if is_cuda(target.name) else passes
     if isinstance(pipeline, str):
         return parse_pipeline(pipeline)

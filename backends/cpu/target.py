@@ -29,8 +29,8 @@ class CpuTarget:
     l2: int = 1 << 20
     l3: int = 16 << 20
 
-    def block(self, halves: bool) -> int:
-        """Channels of a block of values, in half precision or not."""
+    def block(self, tensors: bool) -> int:
+        """Channels of a block of values; tensors: in a net that cards would have for their tensor cores."""
         return self.lanes
 
 

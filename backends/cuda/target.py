@@ -9,7 +9,7 @@ from graphc.ir import GraphcError
 
 PREFIX = "cuda:"
 BLOCK = 8
-"""Channels of a block of values in nets of half precision: 16 bytes, as much as a thread loads at once."""
+"""Channels of a block of values in nets for tensor cores: of halves 16 bytes, as much as a thread loads at once."""
 
 
 ALIGNMENT = 256
@@ -41,9 +41,9 @@ class CudaTarget:
         """Text form, stored in plans: ``cuda:sm_90a``."""
         return PREFIX + self.arch
 
-    def block(self, halves: bool) -> int:
-        """Channels of a block of values in a net of half precision or of float32, whose values are plain."""
-        return BLOCK if halves else 1
+    def block(self, tensors: bool) -> int:
+        """Channels of a block of values in a net for tensor cores, or of others, whose values are plain."""
+        return BLOCK if tensors else 1
 
     def serves(self, major: int, minor: int) -> bool:
         """Machine code of this target runs on a card of this compute capability."""
