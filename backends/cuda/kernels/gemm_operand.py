@@ -61,6 +61,12 @@ class Operand:
         return self.depth * self.pitch
 
     @property
+    def busy(self) -> str:
+        """The condition that a thread has something to load, empty where all have."""
+        loads = self.depth * self.width // self.each
+        return f"t < {loads}" if loads < self.threads else ""
+
+    @property
     def beside(self) -> int:
         """Neighbouring threads that load from one line."""
         return (RUN if self.along else self.width) // self.each
@@ -98,13 +104,20 @@ class Operand:
             names, found = self._names(j), f"{o}_found"
             s(f"k = i32({k0} + {o}_k + {further})")
             s("; ".join(f"{name} = f4(0.0)" for name in names))
-            with s.block("if k < i32(end):"):
+            with s.block("if k < i32(end):" if not self.busy else f"if (k < i32(end)) & ({self.busy}):"):
                 place = f"{o}_at{skip} + k" if self.along else f"{o}_at{skip} + k * i32({o}_line)"
                 s(f"{found} = ld{several(self.code, self.each)}({o}_base, i32({place}))")
                 s("; ".join(f"{name} = {lane(found, i, self.each)}" for i, name in enumerate(names)))
 
     def emit_keep(self, s: Lines, side: str) -> None:
         """Store what was loaded into a side of shared memory."""
+        if self.busy:
+            with s.block(f"if {self.busy}:"):
+                self._emit_stores(s, side)
+        else:
+            self._emit_stores(s, side)
+
+    def _emit_stores(self, s: Lines, side: str) -> None:
         for j, (further, skip) in enumerate(self.spots):
             names = self._names(j)
             place = f"{side} * {self.floats} + {self.name}_to + {further * self.pitch + skip}"
