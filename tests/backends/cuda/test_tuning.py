@@ -228,6 +228,22 @@ def test_products_of_computed_matrices(
     np.testing.assert_allclose(plan.run(inputs)["y"], want, rtol=0, atol=3e-3 * np.abs(want).max())
 
 
+def test_products_of_computed_floats(card: ClockedCard) -> None:
+    """Tiles by FFMA, and sums in parts, with what follows."""
+    inputs = {"a": data(12, 700), "b": data(20, 700), "r": data(12, 20)}
+    ops = [operator("MatMul", "a b", "p", trans_b=1), operator("Add", "p r", "y")]
+    predict, _ = nets(ops, inputs, "y", {})
+    graph = graphc.import_model(predict, None, inputs)
+    card.fast = lambda spec: spec.template == "gemm_join" or is_tile(OTHER_TILE)(spec)
+    plan = graphc.compile_graph(graph, target=TARGET, prepare=False, tune=True)
+    assert chosen(plan)["y"].startswith(str(OTHER_TILE))
+    (problem,) = graphc.tuning_of(plan).entries
+    assert problem.startswith("gemm_nt kind=f4 y=f4 pixels=20 maps=12 channels=700 groups=1 ")
+    assert {spec.template for spec in card.timed} >= {"gemm"}
+    (want,) = reference(ops, inputs, "y", {})
+    np.testing.assert_allclose(plan.run(inputs)["y"], want, rtol=0, atol=4e-6 * np.abs(want).max())
+
+
 def test_inputs_of_an_operator_alone_are_whole(card: ClockedCard, monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks that are not full of channels are filled by the reorder in front, in memory that is counted."""
     with_more_channels(monkeypatch)
