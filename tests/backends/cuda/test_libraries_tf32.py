@@ -97,13 +97,13 @@ def rounded(plan: Plan) -> set[str]:
     ids=["tf32", "float"],
 )
 def test_blocked_images(precision: Any, blobs: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a bias and a Relu, with other endings, of channels that do not fill their blocks, at three batches."""
+    """With a bias and a Relu, with other endings, of channels that do not fill their blocks, at two batches."""
     plan = compiled(precision, X[:1], engine="CUDNN")
     assert sorted(label for label, _ in calls(plan)) == sorted("prswnbgm")
     assert rounded(plan) == blobs
     assert all(check_memory(schedule).ok for schedule in plan.schedules)
     _, log, _ = on_card(plan, monkeypatch)
-    for batch in (1, 2, 3):
+    for batch in (1, 3):
         got = plan.run({"x": X[:batch]})
         want = dict(zip(plan.graph.output_names, run_graph(plan.graph, [X[:batch]])))
         exact = dict(zip(OUTPUTS.split(), reference(OPS, {"x": X[:batch]}, OUTPUTS, WEIGHTS)))
@@ -113,13 +113,17 @@ def test_blocked_images(precision: Any, blobs: set[str], monkeypatch: pytest.Mon
             np.testing.assert_allclose(got[name], exact[name], rtol=0, atol=ROUNDED * scale, err_msg=name)
         for name in blobs & {*OUTPUTS.split()}:
             assert np.abs(got[name] - exact[name]).max() > 20 * EXACT * float(np.abs(exact[name]).max()), name
-    asked = 3 * 7  # convolutions
+    asked = 2 * 7  # convolutions
     assert log.count(("create_execution_plans", "A", "FALLBACK")) == asked
-    assert log.count(("without", "TENSOR_CORE")) == asked - 3 * len(blobs - {"m"})
+    assert log.count(("without", "TENSOR_CORE")) == asked - 2 * len(blobs - {"m"})
 
 
-@pytest.mark.parametrize("engine", ["CUDNN", {"c": "CUDNN"}], ids=["all", "one"])
-def test_float32_between_halves(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("precision", "kind", "engine"),
+    [("float", "f4", "CUDNN"), ("float", "f4", {"c": "CUDNN"}), ("tf32", "tf", {"*": "CUDNN", "c": "CUDNN"})],
+    ids=["all", "one", "tf32"],
+)
+def test_float32_between_halves(precision: str, kind: str, engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Values in blocks of channels need not be halves. g.convert behind c has the name c, too, and is not meant."""
     ops = [
         *OPS[:1],
@@ -128,9 +132,9 @@ def test_float32_between_halves(engine: Any, monkeypatch: pytest.MonkeyPatch) ->
         operator("Conv", "i square bias", "c", kernel=3, pad=1),
         operator("Conv", "c wide", "y", kernel=1),
     ]
-    plan = compiled({"*": "float16", "c": "float", "y": "float16"}, ops=ops, outputs="y", engine=engine)
+    plan = compiled({"*": "float16", "c": precision, "y": "float16"}, ops=ops, outputs="y", engine=engine)
     kinds = {label: call.x.kind for label, call in calls(plan)}
-    assert kinds == ({"h": "f2", "c": "f4"} if engine == "CUDNN" else {"c": "f4"})
+    assert kinds == ({"c": kind} if engine == {"c": "CUDNN"} else {"h": "f2", "c": kind})
     on_card(plan, monkeypatch)
     (want,) = run_graph(plan.graph, [X])
     np.testing.assert_allclose(plan.run({"x": X})["y"], want, rtol=0, atol=2e-3 * np.abs(want).max())
