@@ -161,8 +161,10 @@ class CardExecutor:
         self._status[:] = 0
         given = frozenset(i for i, array in enumerate(inputs) if isinstance(array, CardArray))
         wait = self._returned > self._status_start
+        replay = self._replay(given)
+        self._runs_on = True  # also where an interrupt ends the wait
+        replay(first, wait)
         self._runs_on = not wait
-        self._replay(given)(first, wait)
         if self._status.any():
             index = int(np.flatnonzero(self._status)[0])
             raise RunError(self.schedule.checks[index].message(int(self._status[index])))

@@ -35,6 +35,9 @@ FATAL = (
 """Ends of the names of errors after which a process can do nothing more on the card: its memory there is lost."""
 
 
+FORKED = "the process was forked from one that uses the card (multiprocessing: take 'spawn' in place of 'fork')"
+"""Why a card is lost; CUDA calls it not initialized."""
+
 STAGING = 1 << 24
 """Bytes of pinned memory at most through which weights go to the card, and what is looked at comes back."""
 
@@ -54,6 +57,16 @@ class _Shared:
 
 _CARDS: defaultdict[int, _Shared] = defaultdict(_Shared)
 """By number, as this process counts its cards."""
+
+
+def _lose_all() -> None:
+    """In a forked process: CUDA does not follow there, and a turn may be that of a thread which did not follow, too."""
+    for shared in _CARDS.values():
+        shared.lost = FORKED
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_lose_all)
 
 
 class _Piece:
@@ -143,9 +156,9 @@ class NvidiaCard:
         if not nbytes:
             return _Piece(None, 0, self._shared, None)
         with self._told(f"allocating {nbytes} bytes"):
-            if self._shared.returned:  # whoever read it may be still at it
+            if returned := len(self._shared.returned):  # whoever read it may be still at it
                 self._require_done(*self._driver.cuCtxSynchronize())
-                self._shared.returned.clear()
+                del self._shared.returned[:returned]  # what came back meanwhile was not waited for
             order = self._stream if stream is None else self._theirs(stream.handle)
             return _Piece(self._device.allocate(nbytes, stream=order), nbytes, self._shared, stream)
 
@@ -167,6 +180,7 @@ class NvidiaCard:
     def upload(self, place: CardMemory, array: np.ndarray) -> None:
         """Copy an array to the card, by way of pinned memory that is kept."""
         data = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        self._require_not_lost()
         with self._staged:
             for start, staging in self._pieces(data.size):
                 staging[:] = data[start : start + staging.size]
@@ -177,6 +191,7 @@ class NvidiaCard:
     def download(self, address: int, nbytes: int, behind: int | None = None) -> np.ndarray:
         """Copy bytes from the card, by way of pinned memory that is kept."""
         data = np.empty(nbytes, np.uint8)
+        self._require_not_lost()
         with self._staged:
             for start, staging in self._pieces(nbytes):
                 with self._told("a copy"):
@@ -271,6 +286,7 @@ class NvidiaCard:
 
     def wait(self, what: str = "a run") -> None:
         """Wait for the stream, while other threads may hand in work."""
+        self._require_not_lost()
         try:
             with self._current():
                 self._stream.sync()
@@ -364,12 +380,9 @@ class NvidiaCard:
     @contextmanager
     def _told(self, what: str, hint: str = "") -> Iterator[None]:
         """A turn at the card, whose errors are told as ``RunError``."""
+        self._require_not_lost()
         with self._turn:
-            if self._shared.lost:
-                raise RunError(
-                    f"{self.name} cannot be used any more in this process: {self._shared.lost}",
-                    f"start a new process, or {ON_THE_CPU}",
-                )
+            self._require_not_lost()  # by whoever had the turn
             try:
                 with self._current():
                     yield
@@ -377,6 +390,13 @@ class NvidiaCard:
                 raise
             except Exception as error:  # cuda.core has kinds of its own for what the driver answers
                 raise self._error(what, hint, error) from error
+
+    def _require_not_lost(self) -> None:
+        if self._shared.lost:
+            raise RunError(
+                f"{self.name} cannot be used any more in this process: {self._shared.lost}",
+                f"start a new process, or {ON_THE_CPU}",
+            )
 
     def _error(self, what: str, hint: str, error: Exception) -> GraphcError:
         """What a user is told of an error of the driver."""
@@ -402,7 +422,8 @@ def _open(number: int) -> tuple[Any, Any]:
     except RuntimeError as error:  # cuda.bindings finds no driver
         raise RunError(f"this machine has no NVIDIA driver: {error}", ON_THE_CPU) from None
     if int(failed):
-        raise RunError(f"the NVIDIA driver finds no card that it can use: {failed.name}", ON_THE_CPU)
+        why = FORKED if failed.name == "CUDA_ERROR_NOT_INITIALIZED" else failed.name
+        raise RunError(f"the NVIDIA driver finds no card that it can use: {why}", ON_THE_CPU)
     if version < DRIVER:
         has, needs = (f"{v // 1000}.{v % 1000 // 10}" for v in (version, DRIVER))
         raise RunError(f"the NVIDIA driver is for CUDA {has}, the kernels need {needs}", f"update it, or {ON_THE_CPU}")

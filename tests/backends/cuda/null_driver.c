@@ -7,8 +7,9 @@
    of both.
 
    Refused as by a real driver: calls without a context, streams of another context, memory that is nobody's, freed or too
-   short, freeing twice, and while a stream records what its mode forbids. Stricter than one: pinned memory is given back
-   at once, also while copies use it; memory cannot be allocated or freed in a recording; unknown functions fail.
+   short, freeing twice, everything in a forked process, and while a stream records what its mode forbids. Stricter than
+   one: pinned memory is given back at once, also while copies use it; memory cannot be allocated or freed in a recording;
+   unknown functions fail.
 
    NULL_MAJOR, NULL_MINOR: capability of the devices, "9,8" for two. NULL_MEMORY: bytes of each. NULL_PINNED: most bytes
    of one piece of pinned memory. NULL_FAULT: a kernel whose name has this in it fails when it runs; the next wait tells,
@@ -23,7 +24,7 @@
 
 typedef int Result;
 typedef uint64_t Address;
-enum { OK = 0, INVALID = 1, OUT_OF_MEMORY = 2, NO_DEVICE = 100, INVALID_DEVICE = 101, INVALID_CONTEXT = 201,
+enum { OK = 0, INVALID = 1, OUT_OF_MEMORY = 2, NOT_INITIALIZED = 3, NO_DEVICE = 100, INVALID_DEVICE = 101, INVALID_CONTEXT = 201,
        INVALID_HANDLE = 400, NOT_FOUND = 500, NOT_READY = 600, ILLEGAL_ADDRESS = 700, LAUNCH_FAILED = 719,
        NOT_SUPPORTED = 801, UNSUPPORTED = 900, INVALIDATED, MERGE, UNMATCHED, UNJOINED, ISOLATION, IMPLICIT,
        CAPTURED_EVENT, WRONG_THREAD };
@@ -69,7 +70,9 @@ static int64_t from_environment(const char *name, int device, int64_t otherwise)
 }
 static int devices(void) { return (int)from_environment("NULL_DEVICES", 0, 1); }
 static Context *current(void) { return depth ? stack[depth - 1] : 0; }
-static Result ready(void) { return !current() ? INVALID_CONTEXT : current()->lost; }
+static int forked; /* from a process that uses the driver, which cannot be used then */
+static void after_fork(void) { forked = 1; mutex = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER; }
+static Result ready(void) { return forked ? NOT_INITIALIZED : !current() ? INVALID_CONTEXT : current()->lost; }
 
 /* ---- doing what was handed in ---- */
 static void push(List *list, Item item) {
@@ -182,7 +185,11 @@ static Result take(void *handle, Item item, int here) {
 }
 
 /* ---- devices and contexts ---- */
-Result cuInit(unsigned flags) { return devices() ? OK : NO_DEVICE; }
+Result cuInit(unsigned flags) {
+    static int called;
+    if (!called++) pthread_atfork(0, 0, after_fork);
+    return forked ? NOT_INITIALIZED : devices() ? OK : NO_DEVICE;
+}
 Result cuDriverGetVersion(int *version) { *version = (int)from_environment("NULL_VERSION", 0, 13000); return OK; }
 Result cuDeviceGetCount(int *n) { *n = devices(); return OK; }
 Result cuDeviceGet(int *device, int ordinal) { *device = ordinal; return ordinal < devices() ? OK : INVALID_DEVICE; }
@@ -540,7 +547,8 @@ Result cuEventElapsedTime(float *ms, Event *start, Event *end) { return cuEventE
 
 /* ---- how the bindings find all this ---- */
 static const struct { Result number; const char *name; } ERRORS[] = {
-    {INVALID, "INVALID_VALUE"}, {OUT_OF_MEMORY, "OUT_OF_MEMORY"}, {NO_DEVICE, "NO_DEVICE"}, {INVALID_DEVICE, "INVALID_DEVICE"},
+    {INVALID, "INVALID_VALUE"}, {OUT_OF_MEMORY, "OUT_OF_MEMORY"}, {NOT_INITIALIZED, "NOT_INITIALIZED"},
+    {NO_DEVICE, "NO_DEVICE"}, {INVALID_DEVICE, "INVALID_DEVICE"},
     {INVALID_CONTEXT, "INVALID_CONTEXT"}, {INVALID_HANDLE, "INVALID_HANDLE"}, {NOT_FOUND, "NOT_FOUND"}, {NOT_READY, "NOT_READY"},
     {ILLEGAL_ADDRESS, "ILLEGAL_ADDRESS"}, {LAUNCH_FAILED, "LAUNCH_FAILED"}, {NOT_SUPPORTED, "NOT_SUPPORTED"},
     {UNSUPPORTED, "STREAM_CAPTURE_UNSUPPORTED"}, {INVALIDATED, "STREAM_CAPTURE_INVALIDATED"}, {MERGE, "STREAM_CAPTURE_MERGE"},
