@@ -57,6 +57,16 @@ FAMILIES = {
     "depthwise": ([operator("Conv", "x w", "y", kernel=3, group=6)], IMAGE, {"w": data(6, 1, 3, 3)}),
     "transposed": ([operator("ConvTranspose", "x w", "y", kernel=2, stride=2)], IMAGE, {"w": data(6, 4, 2, 2)}),
     "product": ([operator("MatMul", "x w", "y")], {"x": data(9, 40), "w": data(40, 9)}, {}),
+    "large products": (
+        [
+            operator("MatMul", "x w", "y"),
+            operator("Add", "y x", "z"),
+            operator("MatMul", "x w", "u", trans_a=1, trans_b=1),
+            operator("MatMul", "o p", "v", trans_b=1),
+        ],
+        {"x": data(2048, 2048), "w": data(2048, 2048), "o": data(2001, 2001), "p": data(2001, 2001)},
+        {},
+    ),
     "FC": ([operator("FC", "x w b", "y")], {"x": data(3, 20)}, {"w": data(9, 20), "b": data(9)}),
     "pooling": ([operator("MaxPool", "x", "y", kernel=2), operator("AveragePool", "y", "z", kernel=2)], IMAGE, {}),
     "softmax": ([operator("Softmax", "x", "y")], {"x": data(3, 40)}, {}),
