@@ -118,7 +118,7 @@ def _has_whole_groups(node: Node) -> bool:
 def _has_whole_rows(node: Node) -> bool:
     weight, maps = node.operands[1], (node.results[0].type.shape or (0,))[-1]
     assert weight is not None
-    return isinstance(maps, int) and weight.type.size // maps % PIECE == 0
+    return isinstance(maps, int) and maps > 0 and weight.type.size // maps % PIECE == 0
 
 
 ANY: tuple[Reason, ...] = (
