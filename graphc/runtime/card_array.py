@@ -111,8 +111,8 @@ def card_array(name: str, value: Any, stream: int, read: Callable[[CardArray], n
     """An array for which ``is_on_card`` holds, without a copy.
 
     name: what errors call it. stream: the handle of the one that is going to read it; an array that speaks DLPack has
-    that stream wait for its elements. Raises ``RunError`` for elements that are not row-major, masked, or of a type
-    that NumPy lacks.
+    that stream wait for its elements. Raises ``RunError`` for elements that are not row-major, masked, of a type
+    that NumPy lacks, or in another order of bytes.
     """
     if isinstance(value, CardArray):
         return value
@@ -147,6 +147,8 @@ def _from_interface(told: dict[str, Any], owner: object, read: Callable[[CardArr
     shape, dtype = tuple(int(d) for d in told["shape"]), np.dtype(told["typestr"])
     if told.get("mask") is not None:
         raise RunError("it is masked", "give a plain array")
+    if not dtype.isnative:
+        raise RunError(f"its elements ({dtype.str}) are not in this machine's order of bytes", "convert it")
     strides = told.get("strides")
     _require_dense(shape, None if strides is None else [int(s) / dtype.itemsize for s in strides])
     # arrays that do not name a stream, PyTorch's among them, have their work on the default one
@@ -161,7 +163,7 @@ def _require_dense(shape: tuple[int, ...], strides: Sequence[float] | None) -> N
     if strides is None or 0 in shape:
         return
     wanted = [math.prod(shape[k + 1 :]) for k in range(len(shape))]
-    if any(d > 1 and s != w for d, s, w in zip(shape, strides, wanted)):
+    if len(strides) != len(shape) or any(d > 1 and s != w for d, s, w in zip(shape, strides, wanted)):
         raise RunError(
             f"its elements are not in row-major order (shape {shape}, strides {tuple(strides)} elements)",
             "make a contiguous copy: tensor.contiguous(), cupy.ascontiguousarray(array)",

@@ -134,6 +134,8 @@ def test_a_stream_is_waited_for() -> None:
     ("more", "message", "remedy"),
     [
         ({"strides": (16, 192, 64, 4)}, "not in row-major order", "contiguous"),
+        ({"strides": (16, 4)}, "not in row-major order", "contiguous"),
+        ({"typestr": ">f4"}, "not in this machine's order of bytes", "convert"),
         ({"typestr": "<f8"}, "has dtype float64, the plan takes float32", "astype"),
         ({"shape": (2, 48)}, r"has shape \(2, 48\), the plan takes 4 dimensions", ""),
         ({"mask": X}, "masked", "plain array"),
