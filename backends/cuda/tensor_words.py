@@ -18,6 +18,7 @@ there; thread 4 g + t is (g, t).
     mma_tf              the same for A (16, 8), B (8, 8) of TF32, one to a register, sums in float32: a: rows g, g + 8
                         of column t, then of column t + 4; b: rows t, t + 4 of column g
     tf32(v)             the bits of a float32 rounded to TF32, of two equally near numbers the one further from 0
+    round_tf32(s)       the same for four float32 at a shared address, a multiple of 16, where they are
 """
 
 from __future__ import annotations
@@ -79,6 +80,16 @@ def _tf32(b: Any, v: Any) -> Any:
     return b.call(ir.InlineAsm(ir.FunctionType(I32, [I32]), "cvt.rna.tf32.f32 $0, $1;", "=r,r"), [v])
 
 
+def _round_tf32(b: Any, s: Any) -> Any:
+    four = ir.VectorType(I32, 4)
+    place = b.bitcast(pointer(b, s, I32(0), I32, SHARED), ir.PointerType(four, SHARED))
+    loaded = b.load(place, align=16)
+    rounded = ir.Constant(four, ir.Undefined)
+    for k in range(4):
+        rounded = b.insert_element(rounded, _tf32(b, b.extract_element(loaded, I32(k))), I32(k))
+    return b.store(rounded, place, align=16)
+
+
 @intrinsic  # type: ignore[untyped-decorator]
 def wait(context: Any, n: Any) -> Any:
     """Until at most ``n`` groups of copies of this thread are under way; n is written out in the source."""
@@ -109,4 +120,5 @@ def namespace() -> dict[str, Any]:
         "turned_matrices": word(types.UniTuple(i4, 4), (i8,), _matrices(".trans")),
         "register": word(i4, (i8,), lambda b, s: b.load(pointer(b, s, I32(0), I32, SHARED))),
         "tf32": word(i4, (i4,), _tf32),
+        "round_tf32": word(types.none, (i8,), _round_tf32),
     }

@@ -16,6 +16,7 @@ halves a multiple of eight, of bytes 8, 24 or a multiple of sixteen.
     wgmma_f2 wgmma_bf           (sums, a, b): begin to add A B' to the sums, A (64, 16) and B (N, 16) by descriptors,
                                 both the same in all threads
     wgmma_u1                    the same for A (64, 32) of uint8, B (N, 32) of int8, sums in int32
+    wgmma_tf                    the same for A (64, 8) and B (N, 8) of TF32, which float32 has been rounded to
     wgmma_commit()              products since the last one are a group
     wgmma_wait(sums, n)         until at most the last n groups are under way, n is written out: the sums again, which
                                 nobody may touch while products with them are under way
@@ -35,8 +36,9 @@ SHAPES = {
     "wgmma_f2": ("k16.f32.f16.f16", ", 1, 1, 0, 0"),
     "wgmma_bf": ("k16.f32.bf16.bf16", ", 1, 1, 0, 0"),
     "wgmma_u1": ("k32.s32.u8.s8", ""),
+    "wgmma_tf": ("k8.f32.tf32.tf32", ", 1, 1"),
 }
-"""Depth and types of a product; that halves are neither negated nor transposed."""
+"""Depth and types of a product; that operands are not negated, nor halves transposed."""
 ADDRESS = 0x3FFFF
 """The bits of a shared address that a descriptor has, in units of 16 bytes."""
 

@@ -181,7 +181,7 @@ class Plain:
         """Code that makes all sums 0."""
         mma_product.zeros(s, tile, kind)
 
-    def landed(self, s: Lines) -> None:
+    def landed(self, s: Lines, tile: TensorTile, kind: str) -> None:
         """The barrier suffices."""
 
     def begin(self, s: Lines, tile: TensorTile, kind: str) -> None:

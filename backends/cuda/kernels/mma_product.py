@@ -34,7 +34,7 @@ def zeros(s: Lines, tile: TensorTile, kind: str) -> None:
         s("; ".join(f"{name} = {zero}" for name in tile.sums[i : i + 4]))
 
 
-def landed(s: Lines) -> None:
+def landed(s: Lines, tile: TensorTile, kind: str) -> None:
     """Code behind the wait for this thread's copies: the barrier suffices."""
 
 

@@ -110,8 +110,8 @@ class Way(Protocol):
     def zeros(self, s: Lines, tile: TensorTile, kind: str) -> None:
         """Code that makes all sums 0."""
 
-    def landed(self, s: Lines) -> None:
-        """Code behind the wait for this thread's copies."""
+    def landed(self, s: Lines, tile: TensorTile, kind: str) -> None:
+        """Code behind the wait for this thread's copies to the stages from ``ring + stage`` on."""
 
     def begin(self, s: Lines, tile: TensorTile, kind: str) -> None:
         """Code before the next copies, which may begin to multiply."""
@@ -165,7 +165,7 @@ def emit_ring(
     s(f"stage, ahead, left = i32(0), i32({tile.ahead * tile.stage}), i32(own)")
     with s.block("while left > 0:"):
         s(f"wait({tile.ahead // together - 1})")
-        way.landed(s)
+        way.landed(s, tile, kind)
         s("barrier()")
         s("from_ = ring + stage")
         way.begin(s, tile, kind)

@@ -12,6 +12,7 @@ products.
 from __future__ import annotations
 
 from graphc.backends.cuda.kernels.tensor_tile import PIECE, PIECES, ROW, TensorTile
+from graphc.backends.cuda.kernels.typed import TF32
 from graphc.backends.lines import Lines
 
 LINE = PIECE
@@ -37,8 +38,16 @@ def zeros(s: Lines, tile: TensorTile, kind: str) -> None:
     s(f"sums = zeros_{'i4' if kind == 'u1' else 'f4'}({len(tile.sums)})")
 
 
-def landed(s: Lines) -> None:
-    """Code behind the wait for this thread's copies: products have to see them behind the barrier."""
+def landed(s: Lines, tile: TensorTile, kind: str) -> None:
+    """Code behind the wait for this thread's copies: products have to see them behind the barrier.
+
+    What is multiplied as TF32 is rounded where it lies, pixels' pieces here, those of maps when they were packed:
+    products would cut off what TF32 does not have.
+    """
+    copies, each = tile.pixels * PIECES // tile.threads, tile.threads // PIECES * LINE
+    places = [step * tile.stage + j * each for step in range(tile.together) for j in range(copies)]
+    for place in places if kind == TF32 else ():
+        s(f"round_tf32(ring + stage + line_at + {place})")
     s("publish()")
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from graphc.backends.cuda.kernels.tensor_tile import BESIDE, TensorTile, tilings_of
+from graphc.backends.cuda.kernels.tensor_tile import TensorTile, tilings_of
 from graphc.backends.cuda.target import CudaTarget
 from graphc.backends.cuda.tiling import Problem, Tiling
 
@@ -45,9 +45,6 @@ TILES = (
 
 
 def candidates(problem: Problem, target: CudaTarget) -> list[Tiling]:
-    """Every tile, with every number of parts, on cards that have the instruction; none for ``matmul_tensor.py``.
-
-    Nor for TF32: the products read shared memory, where copies have left numbers that are not rounded.
-    """
-    served = target.warpgroup_products and not problem.op.startswith("matmul") and problem.kind not in BESIDE
+    """Every tile, with every number of parts, on cards that have the instruction; none for ``matmul_tensor.py``."""
+    served = target.warpgroup_products and not problem.op.startswith("matmul")
     return tilings_of(TILES, problem) if served else []

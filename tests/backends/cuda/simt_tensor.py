@@ -14,6 +14,12 @@ WARP = BANKS = 32
 QUARTERS = np.arange(4)
 
 
+def require_tf32(bits: np.ndarray) -> None:
+    """Raise ``Fault`` where a number has bits that TF32 does not have."""
+    if ((bits & 0x1FFF != 0) & ~np.isnan(bits.view(np.float32))).any():
+        raise Fault("a product of numbers that are not rounded to TF32")
+
+
 class TensorWords:
     """What copies, loads of matrices and products do for some blocks side by side."""
 
@@ -126,13 +132,21 @@ class TensorWords:
 
     def mma_tf(self, *registers: Any) -> tuple[np.ndarray, ...]:
         for v in registers[:6]:
-            bits = self._active(v, np.int32)
-            if ((bits & 0x1FFF != 0) & ~np.isnan(bits.view(np.float32))).any():
-                raise Fault("a product of numbers that are not rounded to TF32")
+            require_tf32(self._active(v, np.int32))
         return self._product(lambda bits: bits.view(np.float32), *registers)
 
     def tf32(self, v: Any) -> np.ndarray:
         return self._whole(to_tf32(self._active(v, np.int32).view(np.float32)).view(np.int32))
+
+    def round_tf32(self, s: Any) -> None:
+        at, kept = self._active(s, np.int64), (self.local_block[self.mask], self.tid[self.mask])
+        if (at % 16).any():
+            raise Fault("numbers to be rounded at an address that is no multiple of 16")
+        words = at[:, None] // 4 + QUARTERS
+        block, threads = (np.repeat(v, 4) for v in kept)
+        found = self.shared_memory.load(block, words.reshape(-1), threads)
+        rounded = to_tf32(found.view(np.float32)).view(found.dtype)
+        self.shared_memory.store(block, words.reshape(-1), rounded, threads)
 
     def mma_u1(self, *registers: Any) -> tuple[np.ndarray, ...]:
         kinds = (np.uint8, np.int8)

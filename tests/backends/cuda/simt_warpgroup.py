@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from simt_memory import MANY, Fault, SharedMemory
-from simt_tensor import TensorWords
+from simt_tensor import TensorWords, require_tf32
 
 from graphc.ir.bfloat16 import from_bfloat16
 
@@ -139,6 +139,12 @@ class Sums:
         return self.values[number]
 
 
+def _of_tf32(found: np.ndarray) -> np.ndarray:
+    """The numbers of a matrix, which have to be rounded."""
+    require_tf32(found.view(np.int32))
+    return found.view(np.float32)
+
+
 class WarpgroupWords(TensorWords):
     """What products of warpgroups do for some blocks side by side."""
 
@@ -233,6 +239,9 @@ class WarpgroupWords(TensorWords):
 
     def wgmma_bf(self, sums: Sums, a: Any, b: Any) -> Sums:
         return self._begin(sums, a, b, *[lambda v: from_bfloat16(v.view(np.uint16))] * 2)
+
+    def wgmma_tf(self, sums: Sums, a: Any, b: Any) -> Sums:
+        return self._begin(sums, a, b, *[_of_tf32] * 2)
 
     def wgmma_u1(self, sums: Sums, a: Any, b: Any) -> Sums:
         return self._begin(sums, a, b, lambda v: v.astype(np.float32), lambda v: v.view(np.int8).astype(np.float32))

@@ -68,7 +68,6 @@ def test_blocks_of_halves(tile: TensorTile, taken: Callable[[], float]) -> None:
     assert taken() == 1
 
 
-@pytest.mark.parametrize("tile", [TILES[3]], ids=str, indirect=True)
 def test_blocks_and_rows_of_floats(tile: TensorTile, taken: Callable[[], float]) -> None:
     """A block of eight float32 is two pieces, and a sector: both of each of 16 neighbouring pixels."""
     first, weights = image(32)

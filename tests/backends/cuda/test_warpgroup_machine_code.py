@@ -19,10 +19,14 @@ REGISTERS = 128
 __all__ = ["compiler"]  # the fixture that skips where there is no compiler
 
 
-@pytest.mark.parametrize(("tile", "kind", "window"), [(TILES[0], "f2", True), (TILES[3], "bf", False)], ids=str)
-def test_halves(tile: WarpgroupTile, kind: str, window: bool) -> None:
-    epilogue = Epilogue("t0=add(x0,x1);y=max(0.0,t0)", ("same",), (kind,))
-    static = {**Product(tile, kind, window).static(), **epilogue.static(), "y": kind, "pairs": 1, "bias": 1}
+FLOATS = [(TILES[0], "f2", True), (TILES[3], "bf", False), (TILES[0], "tf", True)]
+
+
+@pytest.mark.parametrize(("tile", "kind", "window"), FLOATS, ids=str)
+def test_floats(tile: WarpgroupTile, kind: str, window: bool) -> None:
+    code = "f4" if kind == "tf" else kind
+    epilogue = Epilogue("t0=add(x0,x1);y=max(0.0,t0)", ("same",), (code,))
+    static = {**Product(tile, kind, window).static(), **epilogue.static(), "y": code, "pairs": 1, "bias": 1}
     spec = KernelSpec.make("conv_tensor", **static)
     check(spec, conv_tensor.emit(spec, find(TARGET)), tile, "HGMMA")
 

@@ -8,6 +8,7 @@ import simt
 from simt_memory import DeviceMemory, Fault
 
 from graphc.ir.bfloat16 import from_bfloat16, to_bfloat16
+from graphc.ir.fpmath import to_tf32
 
 ROWS, COLUMNS = 128, 32
 """Of the product: two warpgroups of 64 rows."""
@@ -61,6 +62,24 @@ def test_products_of_halves() -> None:
     x, w = (to_bfloat16(v.astype(np.float32)) for v in (x, w))
     want = 2 * from_bfloat16(x).astype(np.float64) @ from_bfloat16(w).T
     np.testing.assert_allclose(product("bf", x, w), want, atol=1e-4)
+
+
+def test_products_of_tf32_are_those_of_numbers_rounded_in_place() -> None:
+    r = np.random.default_rng(5)
+    x, w = (r.standard_normal((n, 8)).astype(np.float32) for n in (ROWS, COLUMNS))
+    with pytest.raises(Fault, match="not rounded to TF32"):
+        product("tf", x, w)
+    rounded = "    wait(0)\n    round_tf32(a + t * 16)\n    if t < 64:\n        round_tf32(b + t * 16)\n"
+    got = product("tf", x, w, (PRODUCT + STORES).replace("    wait(0)\n", rounded))
+    np.testing.assert_allclose(got, 2 * to_tf32(x).astype(np.float64) @ to_tf32(w).T, atol=1e-5)
+    assert np.abs(got - 2 * x.astype(np.float64) @ w.T).max() > 1e-4
+
+
+def test_what_is_rounded_behind_the_publication_is_not_there_for_products() -> None:
+    x, w = np.ones((ROWS, 8), np.float32), np.ones((COLUMNS, 8), np.float32)
+    late = (PRODUCT + STORES).replace("    publish()\n", "    publish()\n    round_tf32(a + t * 16)\n")
+    with pytest.raises(Fault, match="was not published"):
+        product("tf", x, w, late)
 
 
 def test_products_of_bytes_are_exact() -> None:
