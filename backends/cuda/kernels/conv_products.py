@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 
 from graphc.backends.cuda.kernels.conv import tile_of
 from graphc.backends.cuda.kernels.conv_tile import Tile
-from graphc.backends.cuda.kernels.counting import counting
 from graphc.backends.cuda.kernels.epilogue import Epilogue
-from graphc.backends.cuda.kernels.tile_sums import emit_products, emit_zeros, plain
+from graphc.backends.cuda.kernels.tile_share import Share
+from graphc.backends.cuda.kernels.tile_sums import emit_sums
 from graphc.backends.cuda.rules import Template, blocks_for
 from graphc.backends.cuda.target import CudaTarget
 from graphc.backends.lines import Lines
@@ -145,12 +146,7 @@ def emit(spec: KernelSpec, target: CudaTarget) -> str:
     s, made = Lines(), _Source(spec)
     with s.block(f"def {spec.name}({', '.join(made.parameters())}):"):
         made.begin(s)
-        with counting(s, "k0", "begin", "end", made.tile.depth):
-            made.fetch(s, "a", made.tile.maps, "m0", "rows", *made.first)
-            made.fetch(s, "b", made.tile.pixels, "n0", "columns", *made.second)
-            s("barrier()")
-            emit_products(s, made.tile, plain(made.tile))
-            s("barrier()")
+        emit_sums(s, made.tile, partial(made.fetch, s), partial(made.keep, s), ("begin", "end"), made.pitches)
         made.store(s)
     return s.text()
 
@@ -172,7 +168,18 @@ class _Source:
             "image": ((True, self._filter_column), (False, self._result_over)),
             "filter": ((True, self._result_at), (True, self._image_at)),
         }
-        self.first, self.second = loads[self.form]
+        self.loads = [load for _, load in loads[self.form]]
+        names = ("left", "a", self.tile.maps), ("right", "b", self.tile.pixels)
+        self.shares = [
+            Share(*name, self.tile.depth, self.tile.threads, along, 1)
+            for name, (along, _) in zip(names, loads[self.form])
+        ]
+
+    @property
+    def pitches(self) -> tuple[int, int]:
+        """Floats of a line of each tile in shared memory."""
+        left, right = (share.pitch for share in self.shares)
+        return left, right
 
     def parameters(self) -> list[str]:
         """The kernel's."""
@@ -188,10 +195,10 @@ class _Source:
         ]
 
     def begin(self, s: Lines) -> None:
-        """The block's tile, its group and piece, and sums of nothing."""
+        """The block's tile, its group and piece, and what this thread loads of the operands' tiles."""
         tile, taps = self.tile, self.spec_taps
-        s(f"a, b = shared({tile.depth * tile.maps}), shared({tile.depth * tile.pixels})")
-        s("t, side = thread(), 0")
+        s(f"a, b = {', '.join(f'shared({2 * share.floats})' for share in self.shares)}")
+        s("t = thread()")
         for name, sizes in (("pixels_in", "inside"), ("pixels_out", "out")):
             s(f"{name} = {' * '.join(f'{sizes}{k}' for k in self.axes)}")
         s({
@@ -208,30 +215,33 @@ class _Source:
         s("end = min(begin + each, inner)")
         s("image_from, result_from = group * channels * ic_s, group * maps * rc_s")
         s("filter_from = group * maps * fm_s")
-        emit_zeros(s, tile)
+        for share in self.shares:
+            share.emit_place(s)
 
     @property
     def spec_taps(self) -> int:
         """Elements of the window."""
         return prod(self.kernel)
 
-    def fetch(self, s: Lines, to: str, width: int, first: str, bound: str, along: bool, load: Load) -> None:
-        """Load a tile of ``width`` rows or columns; along: neighbouring threads load along the sum."""
-        depth, threads = self.tile.depth, self.tile.threads
-        for j in range(depth * width // threads):
-            s(f"e = t + {j * threads}")
-            by = depth if along else width
-            s(f"{'row, lane' if along else 'lane, row'} = e & {by - 1}, quot(e, {by})")
-            s(f"k, at = k0 + row, {first} + lane")
-            s("v = f4(0.0)")
-            with s.block(f"if (k < end) & (at < {bound}):"):
-                condition, value = load(s, "k", "at")
-                if condition:
-                    with s.block(f"if {condition}:"):
-                        s(f"v = {value}")
-                else:
-                    s(f"v = {value}")
-            s(f"sst({to}, row * {width} + lane, v)")
+    def fetch(self, s: Lines, k0: str) -> None:
+        """Load this thread's share of the tiles that begin at product ``k0`` into registers."""
+        for share, load, (first, bound) in zip(self.shares, self.loads, (("m0", "rows"), ("n0", "columns"))):
+            for j, (further, skip) in enumerate(share.spots):
+                (to,) = share.names(j)
+                s(f"k, at = {k0} + {share.name}_k + {further}, {first} + {share.name}_lane + {skip}")
+                s(f"{to} = f4(0.0)")
+                with s.block(f"if (k < end) & (at < {bound}):"):
+                    condition, value = load(s, "k", "at")
+                    if condition:
+                        with s.block(f"if {condition}:"):
+                            s(f"{to} = {value}")
+                    else:
+                        s(f"{to} = {value}")
+
+    def keep(self, s: Lines, side: str) -> None:
+        """Store what was loaded into a side of shared memory."""
+        for share in self.shares:
+            share.emit_keep(s, side)
 
     def _tap(self, s: Lines, number: str, channel: str) -> None:
         """The channel, and the place in the window ``tap<axis>``, of a number that counts both; ``tap``: flat."""
