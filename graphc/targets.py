@@ -26,8 +26,13 @@ Target = CpuTarget | CudaTarget
 
 def find(name: str) -> Target:
     """The target called ``name`` (``native``, ``avx2``, ``cuda:sm_90a``, ``cuda:sm_90a+avx2`` ...), a card without the
-    CPU beside it; raises ``GraphcError``."""
-    return cuda.find(name.partition("+")[0]) if cuda.is_cuda(name) else cpu.find(name)
+    CPU beside it; raises ``GraphcError``, also for that CPU."""
+    if not cuda.is_cuda(name):
+        return cpu.find(name)
+    card, plus, host = name.partition("+")
+    if plus:
+        cpu.find(host)  # whether the net has work for it or not
+    return cuda.find(card)
 
 
 def with_tuning(target: Target, tuning: TuningFile) -> CudaTarget:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -315,3 +316,14 @@ def test_the_report_lists_what_stays() -> None:
     assert "operators that stay on the CPU: " in str(report)
     assert report.to_dict()["on_cpu"][0].keys() == {"operator", "blob", "reason", "remedy"}
     assert not readiness(*files, types, "native").on_cpu
+
+
+@pytest.mark.parametrize(
+    "name", ["cuda:sm_90a+nope", "cuda:sm_90a+", "cuda:sm_90a+cuda:sm_80", "cuda:sm_90a+avx2+avx2"]
+)
+def test_a_cpu_that_is_none_is_an_error_also_where_it_has_no_work(name: str) -> None:
+    with pytest.raises(graphc.GraphcError, match=f"unknown target '{re.escape(name.partition('+')[2])}'"):
+        find(name)
+    predict, _ = nets([operator("Relu", "x", "y")], {"x": X}, "y", {})
+    with pytest.raises(graphc.GraphcError, match="unknown target"):
+        graphc.compile(predict, None, inputs={"x": X.shape}, target=name)
