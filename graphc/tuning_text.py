@@ -1,17 +1,29 @@
-"""Tilings as text for people: which one each operator has, and what measuring them was good for."""
+"""Tilings for people and programs: which one each operator has, and what measuring them was good for."""
 
 from __future__ import annotations
 
 from graphc.backends.cuda.tuning import Tuning
+from graphc.native_segment import NativeSegment
 from graphc.plan import Plan
 from graphc.tables import aligned, printable
-from graphc.tuning import layers
+from graphc.tuning import Layer, layers
 
 
 def tiling_lines(plan: Plan) -> list[str]:
     """A table of the operators whose kernels have a tiling, and who chose it; nothing where there are none."""
-    rows = [(layer.blob, str(layer.tiling), "measured" if layer.tuned else "model") for layer in layers(plan)]
+    rows = [_row(layer) for layer in layers(plan)]
     return aligned([("result", "tiling", "chosen by"), *rows]) if rows else []
+
+
+def tilings(plan: Plan) -> list[list[dict[str, str]]]:
+    """The same as plain data: a list for each of the plan's schedules, in their order."""
+    graphs = [s.graph for s in plan.segments if isinstance(s, NativeSegment) and s.bound]
+    found, names = layers(plan), ("result", "tiling", "chosen_by")
+    return [[dict(zip(names, _row(layer))) for layer in found if layer.graph is graph] for graph in graphs]
+
+
+def _row(layer: Layer) -> tuple[str, str, str]:
+    return layer.blob, str(layer.tiling), "measured" if layer.tuned else "model"
 
 
 def gains(tuning: Tuning) -> str:

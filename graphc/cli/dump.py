@@ -40,7 +40,7 @@ from graphc.passes.place_devices import place_devices
 from graphc.plan import Plan, load
 from graphc.tables import commented, graph_table, printable
 from graphc.targets import find, library_for
-from graphc.tuning_text import tiling_lines
+from graphc.tuning_text import tiling_lines, tilings
 
 FORMATS = ("text", "dot", "svg", "html", "json")
 ENGINE_STAGES = ("optimised", "scheduled", "kernels")
@@ -151,9 +151,11 @@ def _show_schedule(plan: Plan, stage: str, form: str) -> str:
         kernels = {str(spec): source for spec, source in plan.kernels.items()}
         return json.dumps(kernels, indent=1) if form == "json" else "\n".join(f"# {k}\n{v}" for k, v in kernels.items())
     if form == "json":
-        return json.dumps(
-            [{"schedule": print_schedule(s), "arena_bytes": s.arena_bytes} for s in plan.schedules], indent=1
-        )
+        plain = [
+            {"schedule": print_schedule(s), "arena_bytes": s.arena_bytes, "tilings": mine}
+            for s, mine in zip(plan.schedules, tilings(plan))
+        ]
+        return json.dumps(plain, indent=1)
     texts = [print_schedule(s) + "\n" + commented(memory_table(s, check_memory(s))) for s in plan.schedules]
     return "\n\n".join([*texts, *filter(None, [commented(tiling_lines(plan))])])
 

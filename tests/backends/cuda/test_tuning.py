@@ -447,6 +447,9 @@ def test_commands(card: ClockedCard, tmp_path: Path, monkeypatch: pytest.MonkeyP
     shown = run("dump", "plan.pkl", "--stage", "scheduled")
     assert [line.split()[-1] for line in shown.splitlines() if str(OTHER_TILE) in line] == ["measured"] * 3
     assert run("dump", "tuned.pkl", "--stage", "scheduled") == shown
+    (plain,) = json.loads(run("dump", "tuned.pkl", "--stage", "scheduled", "--format", "json"))
+    tiling = {"tiling": f"{OTHER_TILE}, in 1", "chosen_by": "measured"}
+    assert plain["tilings"] == [{"result": blob} | tiling for blob in "cdy"]
     for arguments, message in (
         (["compile", *net, "--tune-seconds", "1", "-o", "p"], "--tune-seconds is for --tune"),
         (["quantize", "predict.pb", "--tune", "-o", "folder"], "are for plans: -o FILE.pkl"),
