@@ -18,6 +18,7 @@ from graphc.cli.options import (
     target_option,
 )
 from graphc.readiness import readiness
+from graphc.tables import printable
 
 
 @click.command()
@@ -48,5 +49,6 @@ def check(
     graphc check predict_net.pb --init init_net.pb --target cuda:sm_90a --engine CUDNN
     """
     report = readiness(net, init_net, parse_inputs(inputs), target, parse_engines(engines))
-    click.echo(json.dumps(report.to_dict(), indent=1) if as_json else str(report))
+    text = "\n".join(map(printable, str(report).split("\n")))
+    click.echo(json.dumps(report.to_dict(), indent=1) if as_json else text)
     sys.exit(0 if report.ok else 1)
