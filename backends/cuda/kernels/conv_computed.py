@@ -33,8 +33,8 @@ def _choose(call: Call, target: CudaTarget) -> Choice | None:
     if not is_float32(call) or not 3 <= (call.type(0).rank or 0) <= 2 + MOST_DIMENSIONS:
         return None
     (form, sweep), epilogue = _sweep(call), Epilogue.of_call(call)
-    bias = call.has(2)
-    return Choice("conv_computed", make_spec(form, sweep, bias, epilogue), {}, SLOWER * prod(call.type(0).static_shape))
+    spec = make_spec(form, sweep, call.has(2), epilogue, target)
+    return Choice("conv_computed", spec, {}, SLOWER * prod(call.type(0).static_shape))
 
 
 def _bind(

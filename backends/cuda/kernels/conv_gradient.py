@@ -31,8 +31,8 @@ def _sweep(call: Call) -> Sweep:
     return Sweep.of(transposed_window(call), dy, x) if transposed else Sweep.of(window(call), x, dy)
 
 
-def _filter_spec(sweep: Sweep) -> KernelSpec:
-    return make_spec("filter", sweep, False, NOTHING)
+def _filter_spec(sweep: Sweep, target: CudaTarget) -> KernelSpec:
+    return make_spec("filter", sweep, False, NOTHING, target)
 
 
 def _bias(call: Call) -> Reduction | None:
@@ -54,7 +54,7 @@ def _choose(call: Call, target: CudaTarget) -> Choice | None:
     rank = call.type(0).rank or 0
     if not is_float32(call) or not 3 <= rank <= 5 or not all(call.type(i).size for i in range(3)):
         return None
-    return Choice("conv_gradient", _filter_spec(_sweep(call)))
+    return Choice("conv_gradient", _filter_spec(_sweep(call), target))
 
 
 def _room(nbytes: int) -> int:
@@ -63,7 +63,7 @@ def _room(nbytes: int) -> int:
 
 def _pieces_bytes(call: Call, target: CudaTarget) -> int:
     sweep = _sweep(call)
-    pieces, _ = pieces_of(sweep, _filter_spec(sweep), target)
+    pieces, _ = pieces_of(sweep, _filter_spec(sweep, target), target)
     return _room(4 * pieces * sweep.filter_size) if pieces > 1 else 0
 
 
@@ -80,15 +80,14 @@ def _bind(
     sweep, names = _sweep(call), [r.name for r in call.node.results]
     form, transposed = BARE[call.node.op]
     image, result = (dy, x) if transposed else (x, dy)
-    spec, bias = _filter_spec(sweep), _bias(call)
+    spec, bias = _filter_spec(sweep, target), _bias(call)
     cut = pieces_of(sweep, spec, target)
     to = workspace if cut[0] > 1 else outs[0].address
     tasks = [make_task(spec, sweep, (image, filters, result, to), [], names[0], cut)]
     if call.n_outputs > (1 if call.arg("no_bias") else 2):
         dx = outs[-1].address
-        tasks.append(
-            make_task(make_spec(form, sweep, False, NOTHING), sweep, (image, filters, result, dx), [], names[-1])
-        )
+        bare = make_spec(form, sweep, False, NOTHING, target)
+        tasks.append(make_task(bare, sweep, (image, filters, result, dx), [], names[-1]))
     steps: list[Step] = [tuple(tasks)]
     if cut[0] > 1:
         made = _joined(sweep, cut[0])

@@ -20,6 +20,7 @@ from graphc.backends.cuda.kernels.tile_share import Share
 from graphc.backends.cuda.kernels.tile_sums import emit_sums
 from graphc.backends.cuda.rules import Template, blocks_for
 from graphc.backends.cuda.target import CudaTarget
+from graphc.backends.cuda.tiling import Problem
 from graphc.backends.lines import Lines
 from graphc.ir.ops._window import Window
 from graphc.ir.schedule import Address, KernelSpec, Param, Static, Task
@@ -34,7 +35,8 @@ AXES = ("inside", "out", "stride", "dilation", "head")
 """A value for each spatial dimension, the outermost first."""
 STRIDES = ("in", "ic", "ip", "rn", "rc", "rp", "fm", "fc", "ft")
 """Of image, channel and pixel of the image and of the result; of map, channel and tap of the filter."""
-TILES = (Tile(64, 64, 16, 4, 4), Tile(32, 32, 8, 4, 4))
+TILES = (Tile(128, 64, 8, 8, 4, 1.0), Tile(64, 64, 16, 4, 4, 0.7), Tile(32, 32, 8, 4, 4, 0.5))
+"""Their rates are shares of the products in the loop: places are worked out for each element that a tile fetches."""
 PIECES, PIECE = 64, 512
 """Into how many pieces a filter's sums are cut at most, and the elements of a piece at least."""
 
@@ -95,19 +97,26 @@ class Sweep:
         return (*found, depth, *((1, self.channels) if self.last else (self.taps, 1)))
 
 
-def make_spec(form: str, sweep: Sweep, bias: bool, epilogue: Epilogue) -> KernelSpec:
-    """The kernel that computes a form; the tile is the one with less to do, of equal ones the larger."""
-    rows, columns, _ = sweep.product(form)
-    tile = min(TILES, key=lambda t: -(-rows // t.maps) * -(-columns // t.pixels) * t.maps * t.pixels)
+def make_spec(form: str, sweep: Sweep, bias: bool, epilogue: Epilogue, target: CudaTarget) -> KernelSpec:
+    """The kernel that computes a form; the tile is the one of the least predicted time, of equal ones the larger."""
+    rows, columns, inner = sweep.product(form)
+    problem = Problem(form, "f4", "f4", columns, rows, inner, sweep.group)
+    tile = min(TILES, key=lambda t: t.clocks(problem, _cut(form, sweep, t, target)[0], target))
     kernel = "x".join(map(str, sweep.kernel))
     static: dict[str, Static] = {**tile.static(), "bias": int(bias), "threads": tile.threads, **epilogue.static()}
     return KernelSpec.make("conv_products", form=form, kernel=kernel, **static)
 
 
 def pieces_of(sweep: Sweep, spec: KernelSpec, target: CudaTarget) -> tuple[int, int]:
-    """Into how many pieces sums are cut so that the card is busy, and the elements of one."""
-    rows, columns, inner = sweep.product(str(spec["form"]))
-    tile = tile_of(spec)
+    """Into how many pieces a kernel cuts the sums, so that the card is busy, and the elements of one."""
+    return _cut(str(spec["form"]), sweep, tile_of(spec), target)
+
+
+def _cut(form: str, sweep: Sweep, tile: Tile, target: CudaTarget) -> tuple[int, int]:
+    """Only those of a filter are cut."""
+    rows, columns, inner = sweep.product(form)
+    if form != "filter":
+        return 1, inner
     blocks = -(-rows // tile.maps) * -(-columns // tile.pixels) * sweep.group
     pieces = max(1, min(2 * target.processors // max(blocks, 1), inner // PIECE, PIECES))
     each = -(-inner // (pieces * tile.depth)) * tile.depth
@@ -312,13 +321,14 @@ class _Source:
 
     def store(self, s: Lines) -> None:
         """The results of a thread."""
-        per_row = self.tile.pixels // self.tile.own_pixels
-        for j in range(self.tile.own_pixels):
-            s(f"column = n0 + rest(t, {per_row}) * 4 + {j}")
+        tile = self.tile
+        per_row, per_column = tile.pixels // tile.own_pixels, tile.maps // tile.own_maps
+        for j in range(tile.own_pixels):
+            s(f"column = n0 + rest(t, {per_row}) * 4 + {j // 4 * 4 * per_row + j % 4}")
             with s.block("if column < columns:"):
                 self._column_place(s)
-                for i in range(self.tile.own_maps):
-                    s(f"m = m0 + quot(t, {per_row}) * 4 + {i}")
+                for i in range(tile.own_maps):
+                    s(f"m = m0 + quot(t, {per_row}) * 4 + {i // 4 * 4 * per_column + i % 4}")
                     with s.block("if m < rows:"):
                         self._store_one(s, f"c{i}_{j}")
 

@@ -9,6 +9,8 @@ import pytest
 from emulated import answers, emulated_plan
 from one_net import operator
 
+from graphc.backends.cuda.kernels import conv_products
+from graphc.backends.cuda.kernels.conv_tile import Tile
 from graphc.frontends.netdef import Operator
 from graphc.plan import Plan
 
@@ -52,6 +54,18 @@ def test_sums_over_many_pixels_are_cut() -> None:
     ops = [operator("ConvGradient", "x w dy", "dw db", kernel=3)]
     plan, _ = answers(ops, {"x": x, "w": w, "dy": data(3, 4, 28, 28)}, "dw db", tolerance=4e-6)
     assert len(plan.code.card.launches) == 3  # pieces of the filter, their sums, and the bias
+
+
+@pytest.mark.parametrize("tile", conv_products.TILES, ids=str)
+def test_every_tile(tile: Tile, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More rows and columns than a tile has, in all three products."""
+    monkeypatch.setattr(conv_products, "TILES", (tile,))
+    x, w = data(1, 130, 12, 12), data(131, 130, 1, 2)
+    plan, (y,) = answers([operator("Conv", "x w", "y", kernels=[1, 2])], {"x": x, "w": w}, "y")
+    (spec,) = plan.kernels
+    assert {(name, value) for name, value in tile.static().items()} <= set(spec.params)
+    given = {"x": x, "w": w, "dy": data(*y.shape)}
+    answers([operator("ConvGradient", "x w dy", "dw dx", kernels=[1, 2], no_bias=1)], given, "dw dx")
 
 
 @pytest.mark.parametrize("order", ["NCHW", "NHWC"])

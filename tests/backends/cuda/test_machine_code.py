@@ -67,6 +67,16 @@ FAMILIES = {
         {"x": data(2048, 2048), "w": data(2048, 2048), "o": data(2001, 2001), "p": data(2001, 2001)},
         {},
     ),
+    "gradients of a convolution": (
+        [
+            operator("Conv", "x w b", "c", kernel=3, pad=1),
+            operator("Add", "c r", "y"),
+            operator("ConvGradient", "x w r", "dw db", kernel=3, pad=1),
+            operator("ConvTranspose", "x w b", "t", kernel=3, pad=1),
+        ],
+        {"x": data(8, 128, 30, 30), "w": data(128, 128, 3, 3), "b": data(128), "r": data(8, 128, 30, 30)},
+        {},
+    ),
     "FC": ([operator("FC", "x w b", "y")], {"x": data(3, 20)}, {"w": data(9, 20), "b": data(9)}),
     "pooling": ([operator("MaxPool", "x", "y", kernel=2), operator("AveragePool", "y", "z", kernel=2)], IMAGE, {}),
     "softmax": ([operator("Softmax", "x", "y")], {"x": data(3, 40)}, {}),
