@@ -86,10 +86,10 @@ def optimise(
 ) -> Graph:
     """Run a pipeline over an imported graph in place: that of ``-O<level>``, or the one given as passes or text.
 
-    Raises ``GraphcError`` for passes that are for cards where the target is none.
+    Raises ``GraphcError`` for a graph or passes that are for cards where the target is none.
     """
     passes = chosen_pipeline(pipeline, level, target)
-    require_card(passes, target)
+    require_card(graph, passes, target)
     run_pipeline(graph, passes, callback)
     graph.stage = "optimised"
     return graph

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set
 
 from graphc.backends.cuda.target import is_cuda
-from graphc.ir import GraphcError
-from graphc.ir.fpmath import TF32
+from graphc.ir import Graph, GraphcError
+from graphc.ir.fpmath import FPMATH, TF32
 from graphc.passes import Dce, Half, Pass, Pipeline, Tf32
 from graphc.targets import Target
 
@@ -19,7 +19,7 @@ Precision = str | Mapping[str, str]
 def precision_passes(precision: Precision, target: Target) -> Pipeline:
     """The passes behind a pipeline that bring a net into a precision (see ``compile``); raises ``GraphcError``.
 
-    On cards matrices that are both computed are multiplied in halves, too. None where all is to be float32, unless that
+    Cards have tensor cores, which the rule of halves goes by. None where all is to be float32, unless that
     is asked of operators by name, which a pass has to know.
     """
     wanted = _precisions(precision)
@@ -49,9 +49,11 @@ def _options(wanted: Mapping[str, str], kinds: Set[str]) -> tuple[str, str]:
     return told.pop("*"), ";".join(f"{name}:{kind}" for name, kind in told.items())
 
 
-def require_card(passes: Sequence[Pass], target: Target) -> None:
-    """Raise ``GraphcError`` for passes that are for cards where the target is none."""
-    if any(isinstance(p, Tf32) for p in passes) and not is_cuda(target.name):
+def require_card(graph: Graph, passes: Sequence[Pass], target: Target) -> None:
+    """Raise ``GraphcError`` for a graph or passes that are for cards where the target is none."""
+    if is_cuda(target.name):
+        return
+    if any(isinstance(p, Tf32) for p in passes) or any(FPMATH in node.attrs for node in graph.walk()):
         raise GraphcError(
             f"TF32 is what cards multiply, and the target '{target.name}' is a CPU",
             "name a card as the target (cuda:sm_90a), or ask for another precision: float, float16, bfloat16",

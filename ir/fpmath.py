@@ -34,8 +34,11 @@ def is_tf32(node: Node) -> bool:
 
 
 def to_tf32(array: np.ndarray) -> np.ndarray:
-    """float32 numbers rounded to TF32, as float32; what is too large becomes infinite, NaN stays NaN."""
+    """float32 numbers rounded to TF32, as float32; what is too large becomes infinite.
+
+    NaN becomes one that has all its bits in TF32: without the others some would be infinite.
+    """
     bits = np.ascontiguousarray(array, np.float32).view(np.uint32)
     half, kept = np.uint32(1 << _DROPPED - 1), np.uint32(0xFFFFFFFF << _DROPPED & 0xFFFFFFFF)
     rounded = ((bits + half) & kept).view(np.float32)
-    return np.where(np.isnan(array), array, rounded).reshape(array.shape)
+    return np.where(np.isnan(array), np.float32(np.nan), rounded).reshape(array.shape)

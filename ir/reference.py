@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from graphc.ir.errors import RunError
-from graphc.ir.fpmath import FPMATH, to_tf32
+from graphc.ir.fpmath import is_tf32, to_tf32
 from graphc.ir.graph import Constant, Graph, Node, Value, clone_attr
 from graphc.ir.infer import infer_node
 from graphc.ir.loops import run_loop
@@ -53,7 +53,7 @@ def evaluate_node(node: Node, arrays: Sequence[Array | None]) -> list[Array]:
     """
     if PRECISION in node.attrs:
         return _evaluate_half(node, arrays)
-    if FPMATH in node.attrs:
+    if is_tf32(node):
         arrays = [to_tf32(a) if a is not None and i < 2 else a for i, a in enumerate(arrays)]
     epilogue = node.attrs.get("epilogue")
     n = len(arrays) - n_epilogue_operands(node)

@@ -105,6 +105,14 @@ def test_targets_that_are_no_cards(precision: graphc.compiler.Precision, target:
     assert "cuda:sm_90a" in raised.value.help
 
 
+def test_a_graph_in_tf32_is_for_cards() -> None:
+    """Its text says what is multiplied; a CPU would answer otherwise, and say nothing."""
+    graph = compiled("tf32").graph
+    again = parse(print_graph(graph), constant_arrays(graph))
+    with pytest.raises(GraphcError, match="the target 'portable' is a CPU"):
+        graphc.compile_graph(again, target="portable", pipeline="")
+
+
 @pytest.mark.parametrize(
     ("precision", "level", "message"),
     [
@@ -151,6 +159,8 @@ def test_command_line(tmp_path: Path) -> None:
     on_cpu = run(*compile_, "--tf32", "--target", "portable", code=2)
     assert "the target 'portable' is a CPU" in on_cpu.stderr
     card = ("--target", CARDS[0])
+    both = run(*compile_, *card, "--tf32", "--half", code=2)
+    assert "--tf32 and --half are different precisions" in both.stderr
     refused = run(*compile_, *card, "--half", "--precision", "conv1=tf32", code=2)
     assert "cannot multiply in TF32: it reads an image as it is" in refused.stderr
     unknown = run("tune", NET, "--init", INIT, *card, "--tf32", "--precision", "conv4=tf32", "-o", plan, code=2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from functools import wraps
 from typing import Any
 
 import click
@@ -78,16 +79,24 @@ def level_options(command: Command) -> Command:
 
 
 def precision_flags(command: Command) -> Command:
-    """``--half``, ``--bf16``, ``--tf32``; float32 without them."""
+    """``--half``, ``--bf16``, ``--tf32``, of which one is the command's ``precision``; float32 without them."""
     texts = {
         "tf32": "Convolutions and products multiply float32 rounded to TF32 on a card's tensor cores.",
         "bf16": "Weights and activations in bfloat16, sums in float32.",
         "half": "Weights and activations in float16, sums in float32.",
     }
+
+    @wraps(command)
+    def with_precision(**given: Any) -> Any:
+        flags = [flag for flag in texts if given.pop(flag)]
+        if len(flags) > 1:
+            raise click.UsageError(f"{' and '.join(f'--{f}' for f in flags)} are different precisions: give one of them")
+        return command(precision=PRECISIONS[flags[0]] if flags else FLOAT, **given)
+
+    wrapped: Command = with_precision
     for flag, text in texts.items():
-        kind = PRECISIONS[flag]
-        command = click.option(f"--{flag}", "precision", flag_value=kind, default=FLOAT, help=text)(command)
-    return command
+        wrapped = click.option(f"--{flag}", is_flag=True, help=text)(wrapped)
+    return wrapped
 
 
 def tuning_options(command: Command) -> Command:
