@@ -114,7 +114,7 @@ def bind_text(text: str, ins: Sequence[View], shapes: Sequence[tuple[int, ...]],
     flops, traffic = total * text.count("("), out.type.nbytes + sum(v.type.nbytes for v in ins)
     codes = [code_of(v.type) for v in (out, *ins)]
     if nest.is_flat(made):
-        modes = "".join("v" if inner else "b" for inner in made.inner[1:]) if made.sizes else "b" * len(ins)
+        modes = "".join("v" if inner or not made.sizes else "b" for inner in made.inner[1:])
         spec = flat_spec(text, modes, codes)
         return [(Task(spec, (total, *addresses), blocks_for(-(-total // EACH)), label, flops, traffic),)]
     spec = nested_spec(text, len(ins), len(made.sizes), codes)
