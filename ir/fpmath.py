@@ -1,8 +1,9 @@
 """Floating-point math mode: products of float32 whose operands a card rounds to TF32, where a user asks for it.
 
-A node with the attribute ``fpmath`` multiplies so (oneDNN's name for it). TF32 is float32 with 10 bits of the
-significand instead of 23: operands 0 and 1 are rounded to the nearest such number, of two equally near ones to the one
-further from 0 (PTX: ``cvt.rna.tf32.f32``); products are exact, sums float32. Values stay float32 everywhere else.
+A node with the attribute ``fpmath`` multiplies so (oneDNN's name for it); operands 0 and 1 are float32. TF32 is float32
+with 10 bits of the significand instead of 23: the operands are rounded to the nearest such number, of two equally near
+ones to the one further from 0 (PTX: ``cvt.rna.tf32.f32``); products are exact, sums float32. Values stay float32
+everywhere else.
 """
 
 from __future__ import annotations

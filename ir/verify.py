@@ -203,6 +203,8 @@ class _NodeCheck:
             is_tf32(self.node)
         except ValueError as e:
             self.fail(str(e))
+        if any(v is not None and v.type.dtype is not DType.FLOAT for v in self.node.operands[:2]):
+            self.fail("of operands that are not of float32 it cannot multiply in tf32")
 
     def epilogue(self, value: Attr) -> None:
         if not self.rules.internal or Trait.EPILOGUE not in self.node.opdef.traits_of(Call(self.node)):

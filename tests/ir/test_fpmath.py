@@ -205,6 +205,19 @@ def test_operators_that_multiply_otherwise(op: str) -> None:
         verify(with_mode(graph, b"tf32"))
 
 
+def test_operands_are_float32() -> None:
+    """Halves have fewer bits than TF32; what a kernel would make of them nobody says."""
+    graph = parse("""graph "g" stage=optimised {
+      input %x : float16[3,7]
+      input %w : float16[7,5]
+      %y : float[3,5] = MatMul(%x, %w) {precision="float"}
+      output %y
+    }""")
+    verify(graph)
+    with pytest.raises(VerifyError, match="of operands that are not of float32 it cannot multiply in tf32"):
+        verify(with_mode(graph, b"tf32"))
+
+
 def test_others_have_none() -> None:
     assert not is_tf32(Node("Relu", [], []))
     assert {*CASES, "Conv2D"} == set(OPERATORS)

@@ -275,7 +275,7 @@ def _is_served(call: Call, g: Product) -> bool:
     """Halves of one kind, or float32 that is multiplied as TF32, whose lines are whole pieces; no vector along columns
     that the epilogue takes for rows."""
     kind, codes = multiplied(call), {code_of(call.type(i)) for i in range(2)}
-    served = codes == {"f4"} if kind == TF32 else codes == {kind} != {"f4"}
+    served = kind == TF32 or codes == {kind} != {"f4"}
     vectors = "channel" in Epilogue.of_call(call).kinds
     return served and _has_pieces(g, _along(g), kind) and not (vectors and call.node.results[0].type.rank != 2)
 
