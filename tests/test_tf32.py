@@ -130,6 +130,7 @@ def test_a_graph_in_tf32_is_for_cards() -> None:
             "Conv -> 'conv2' cannot multiply in TF32: its result does not lie in blocks of channels",
         ),
         ({"conv22": "tf32"}, 2, "'conv22', which no operator computes"),
+        ({"conv22": "float"}, 2, "'conv22', which no operator computes"),
         ({"*": "half", "conv22": "tf32"}, 2, "'conv22', which no operator computes"),
         ("tf16", 2, "the precision of '\\*' is 'tf16'"),
     ],

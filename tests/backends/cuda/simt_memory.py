@@ -94,8 +94,8 @@ class SharedMemory:
     """Words of 32 bits of some blocks. Uninitialised ones are NaN, as floats and as halves.
 
     Copies that run beside the arithmetic (``send``) land when their thread waits for them (``land``); until then nobody
-    may touch their target. conflicts: how often a warp that loads matrices or registers, or eight threads that copy,
-    have to go through a bank again (``meet``).
+    may touch their target. conflicts: how often a warp that loads matrices or registers, or eight threads that copy
+    or round, have to go through a bank again (``meet``).
     """
 
     def __init__(self, blocks: int, words: int = 12288) -> None:

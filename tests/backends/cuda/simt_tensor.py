@@ -142,6 +142,8 @@ class TensorWords:
         at, kept = self._active(s, np.int64), (self.local_block[self.mask], self.tid[self.mask])
         if (at % 16).any():
             raise Fault("numbers to be rounded at an address that is no multiple of 16")
+        eights = self.mask.reshape(-1, 8).all(1)
+        self.shared_memory.meet(self._spread(s, np.int64).reshape(-1, 8)[eights] // 16 % 8)
         words = at[:, None] // 4 + QUARTERS
         block, threads = (np.repeat(v, 4) for v in kept)
         found = self.shared_memory.load(block, words.reshape(-1), threads)

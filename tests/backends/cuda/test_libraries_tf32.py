@@ -22,6 +22,7 @@ from test_library_extents import MATRICES, at_addresses
 import graphc
 from graphc.ir import Graph, Layout, Node, TensorType, Value, infer_node
 from graphc.ir.engine import CHOSEN, CUDNN
+from graphc.ir.fpmath import to_tf32
 from graphc.ir.library_call import LibraryCall, read_call
 from graphc.ir.library_extents import spans
 from graphc.ir.memory_check import check_memory
@@ -116,6 +117,16 @@ def test_blocked_images(precision: Any, blobs: set[str], monkeypatch: pytest.Mon
     asked = 2 * 7  # convolutions
     assert log.count(("create_execution_plans", "A", "FALLBACK")) == asked
     assert log.count(("without", "TENSOR_CORE")) == asked - 2 * len(blobs - {"m"})
+
+
+def test_weights_come_rounded() -> None:
+    """To the nearest number: a library may cut off what TF32 does not have."""
+    plan = compiled({"*": "tf32", "r": "float"}, engine="CUDNN")
+    (segment,) = plan.segments
+    _, constants = segment.bound
+    for label, call in calls(plan):
+        numbers = constants[call.w.place.index].view(np.float32)
+        assert np.array_equal(numbers, to_tf32(numbers)) == (call.w.kind == "tf" or label == "p"), label
 
 
 @pytest.mark.parametrize(
@@ -242,6 +253,13 @@ def in_tf32(call: LibraryCall) -> LibraryCall:
 
 
 CALLS = {"cudnn": in_tf32(CALL), "cublaslt": in_tf32(MATRICES)}
+
+
+@pytest.mark.parametrize("library", CALLS)
+def test_numbers_in_tf32_have_four_bytes(library: str) -> None:
+    call = CALLS[library]
+    x, w = (replace(o, kind="f4") for o in (call.x, call.w))
+    assert spans(call) == spans(replace(call, x=x, w=w))
 
 
 def test_the_real_front_end_leaves_kernels_out() -> None:

@@ -20,7 +20,7 @@ from graphc.ir.library_extents import spans
 from graphc.ir.memory_check import check_memory
 from graphc.ir.schedule import Address, Param, Schedule, Task
 
-ITEMS = {"f4": 4, "f2": 2, "bf": 2}
+ITEMS = {"f4": 4, "f2": 2, "bf": 2, "tf": 4}
 
 
 def library_tasks(schedule: Schedule) -> Iterator[tuple[int, Task]]:

@@ -175,6 +175,24 @@ def test_a_row_that_is_part_of_a_longer_one(monkeypatch: pytest.MonkeyPatch) -> 
         np.testing.assert_allclose(plan.run(inputs)["y"], want, rtol=0, atol=TOLERANCE * np.abs(want).max())
 
 
+def test_a_column_that_is_part_of_a_longer_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same of the other operand, where it has one line; in front of a single result the Relu stays in its place."""
+    ops = [
+        operator("Concat", "p b", "c i", axis=1),
+        operator("Slice", "c", "s", starts=[0, 3], ends=[-1, -1]),
+        operator("MatMul", "a s", "m", trans_b=1),
+        operator("Relu", "m", "y"),
+    ]
+    inputs = {"a": data(40, 32), "p": data(48, 3), "b": data(48, 32)}
+    plan, _ = answers(ops, inputs, "y", {}, TOLERANCE, "tf32")
+    assert "matmul_tensor" in templates(plan)
+    let_compile(plan, monkeypatch)
+    for rows in (1, 5):
+        inputs |= {"a": data(rows, 32), "p": data(1, 3), "b": np.abs(data(1, 32)) * data(1, 32).round()}
+        (want,) = reference(ops, inputs, "y", {})
+        np.testing.assert_allclose(plan.run(inputs)["y"], want, rtol=0, atol=TOLERANCE * np.abs(want).max())
+
+
 @pytest.mark.parametrize("target", TARGETS)
 def test_machine_code(target: str) -> None:
     """Nothing spilled; as many products, loads and copies as the kernel's text has words, ``turns`` times in the loop
