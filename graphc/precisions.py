@@ -19,8 +19,8 @@ Precision = str | Mapping[str, str]
 def precision_passes(precision: Precision, target: Target) -> Pipeline:
     """The passes behind a pipeline that bring a net into a precision (see ``compile``); raises ``GraphcError``.
 
-    Cards have tensor cores, which the rule of halves goes by. None where all is to be float32, unless that
-    is asked of operators by name, which a pass has to know.
+    Cards have tensor cores, which the rule of halves goes by. None where all is to be float32, unless that is asked of
+    operators by name, which a pass has to know.
     """
     wanted = _precisions(precision)
     kinds = set(wanted.values())

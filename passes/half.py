@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from graphc.ir import DType, Graph, GraphcError, Node, Value, infer_node
+from graphc.ir import Attr, DType, Graph, GraphcError, Layout, Node, TensorType, Value, infer_node
 from graphc.ir.opdef import n_epilogue_operands
 from graphc.ir.precision import HALVES, PRECISION, rounded
 from graphc.passes.base import Pass, nets
-from graphc.passes.half_rule import Row, has_weights, is_small, reads_and_writes_floats, row_of
+from graphc.passes.half_rule import (
+    Row,
+    has_weights,
+    is_small,
+    reads_and_writes_floats,
+    row_for_tensor_cores,
+    row_of,
+)
 from graphc.passes.half_weights import bfloat16_weights
 from graphc.passes.matching import unused_but_first
 from graphc.passes.precision_requests import Requests
@@ -25,9 +32,10 @@ class Half(Pass):
 
     precision: ``float16`` or ``bfloat16`` for all that the rule names, ``float`` for those alone that are requested.
     requests: ``name:precision;...`` by the blob that an operator computes, or its name; ``float`` keeps one out.
-    matrices: the target multiplies halves that are computed: MatMul and BatchMatMul of two computed operands, too.
+    tensor_cores: the target has some. So MatMul and BatchMatMul of two computed operands are in half precision, too,
+    and a Conv that reads a plain image in long sums has that made halves, in blocks, by one ``g.reorder``.
     Handles what the table of ``passes/half_rule.py`` covers: Conv with constant weights and a blocked result, FC with
-    constant weights, both of 16 maps or more; products of computed ``matrices`` that are halves or large; pools,
+    constant weights, both of 16 maps or more; products of computed matrices that are halves or large; pools,
     pointwise operators and views that read the result of such a one, Concat of nothing else. A Conv or FC with few
     weights whose result nobody of these reads stays float32 unless it is requested: errors made last are the largest
     part of an answer's. Refuses everything else (softmax, losses, normalisation that is not folded, LRN, resizing),
@@ -39,11 +47,11 @@ class Half(Pass):
 
     precision: str = "bfloat16"
     requests: str = ""
-    matrices: bool = False
+    tensor_cores: bool = False
 
     def run(self, graph: Graph) -> bool:
         wanted = Requests(self.precision, self.requests, KINDS)
-        changed = [_Assignment(net, wanted, self.matrices).run() for net in nets(graph)]
+        changed = [_Assignment(net, wanted, self.tensor_cores).run() for net in nets(graph)]
         wanted.require_met(graph, _refusal)
         if any(changed):
             graph.stage = "optimised"
@@ -65,9 +73,9 @@ class _Assignment:
 
     graph: Graph
     wanted: Requests
-    matrices: bool
+    tensor_cores: bool
     chosen: dict[Node, DType] = field(default_factory=dict)
-    forms: dict[tuple[Value, DType], Value] = field(default_factory=dict)
+    forms: dict[tuple[Value, TensorType], Value] = field(default_factory=dict)
 
     def run(self) -> bool:
         """True iff any node got a precision."""
@@ -98,7 +106,7 @@ class _Assignment:
                 continue
             row = row_of(node)
             fits = row and reads_and_writes_floats(node) and unused_but_first(self.graph, node)
-            if row and fits and (self.matrices or not row.matrices) and row.covers(node, self.is_half):
+            if row and fits and (self.tensor_cores or not row.matrices) and row.covers(node, self.is_half):
                 dtype = DType.parse(self.wanted.take(node))
                 if dtype is not DType.FLOAT:
                     self.chosen[node] = dtype
@@ -120,7 +128,9 @@ class _Assignment:
 
     def row(self, node: Node) -> Row | None:
         """What the rule says of a node that is chosen; None for others."""
-        return row_of(node) if node in self.chosen else None
+        if node not in self.chosen:
+            return None
+        return (row_for_tensor_cores if self.tensor_cores else row_of)(node)
 
     def is_half(self, value: Value) -> bool:
         """The value comes from an operator that is chosen."""
@@ -140,7 +150,8 @@ class _Assignment:
             if value is None or value.type.dtype not in (DType.FLOAT, *HALVES):
                 continue
             if row.inputs != "any" and (i == 0 or row.moves or (i == 1 and row.matrices)):
-                node.set_operand(i, self.form(value, dtype if row.inputs == "half" else DType.FLOAT, node))
+                layout = node.results[0].type.layout if row.blocks else None
+                node.set_operand(i, self.form(value, dtype if row.inputs == "half" else DType.FLOAT, node, layout))
             elif i == 1 and row.weights:
                 node.set_operand(i, self.weight(value, dtype, maps_last=node.op == "FCTransposed"))
             elif i >= epilogue and value.type.shape != node.results[0].type.shape:
@@ -154,25 +165,31 @@ class _Assignment:
             if value is not None and value.type.dtype in HALVES and value.producer in self.chosen:
                 node.set_operand(i, self.form(value, DType.FLOAT, node))
 
-    def form(self, value: Value, dtype: DType, before: Node | None) -> Value:
-        """The value in a precision: itself, or the g.convert of it in front of its first reader (None: at the end)."""
-        if value.type.dtype is dtype or value.type.dtype not in (DType.FLOAT, *HALVES):
+    def form(self, value: Value, dtype: DType, before: Node | None, layout: Layout | None = None) -> Value:
+        """The value in a precision, and a layout where one is given: itself, or the g.convert or g.reorder of it in
+        front of its first reader (None: at the end)."""
+        old, type = value.type, replace(value.type, dtype=dtype, layout=layout or value.type.layout)
+        if type == old or old.dtype not in (DType.FLOAT, *HALVES):
             return value
-        if (value, dtype) not in self.forms:
-            result = Value(replace(value.type, dtype=dtype), value.name)
-            node = Node("g.convert", [value], [result], {PRECISION: dtype.text.encode()})
+        if (value, type) not in self.forms:
+            result = Value(type, value.name)
+            attrs: dict[str, Attr] = {PRECISION: dtype.text.encode()}
+            if type.layout != old.layout:
+                attrs["layout"] = type.layout.text.encode()
+            node = Node("g.reorder" if "layout" in attrs else "g.convert", [value], [result], attrs)
             node.location = value.producer.location if value.producer else node.location
             self.graph.append(node) if before is None else self.graph.insert_before(before, node)
-            self.forms[value, dtype] = result
-        return self.forms[value, dtype]
+            self.forms[value, type] = result
+        return self.forms[value, type]
 
     def weight(self, value: Value, dtype: DType, maps_last: bool) -> Value:
         """The weight rounded to a precision."""
-        if (value, dtype) not in self.forms:
+        type = replace(value.type, dtype=dtype)
+        if (value, type) not in self.forms:
             assert value.data is not None
             taken, name = {c.name for c in self.graph.constants}, f"{value.name}_{dtype.text}"
             unique = next(n for n in (name, *(f"{name}_{i}" for i in range(2, len(taken) + 3))) if n not in taken)
             is_brain = dtype is DType.BFLOAT16
             data = bfloat16_weights(value.data, maps_last) if is_brain else rounded(value.data, dtype)
-            self.forms[value, dtype] = self.graph.add_constant(unique, data, replace(value.type, dtype=dtype))
-        return self.forms[value, dtype]
+            self.forms[value, type] = self.graph.add_constant(unique, data, type)
+        return self.forms[value, type]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import prod
 
 from graphc.ir import PLAIN, Call, DType, Node, Trait, Value
+from graphc.ir.device import wants_host
 from graphc.passes.matching import broadcast_kind, traits_of
 
 IsHalf = Callable[[Value], bool]
@@ -24,6 +26,8 @@ MANY = 1 << 28
 """Multiply-adds from which a product of computed float32 matrices takes longer than making halves of these."""
 PIECE = 8
 """Halves that tensor cores load at once: lines of matrices are multiples of it."""
+LONG = 64
+"""Products of a result from which a convolution has an image of few channels brought to blocks."""
 SMALL = 1 << 15
 """Bytes of float32 weights up to which the last operator with weights before an answer stays float32."""
 
@@ -34,9 +38,9 @@ class Row:
 
     includes: an operator is of this kind; the first row that includes it holds. covers: it runs in half precision.
     inputs: ``half`` or ``float``, what operand 0 (of a kind that moves, all) is converted to; ``any``: read as it is.
-    weights: operand 1 becomes halves. matrices: so does operand 1 as it is computed, on targets that have products of
-    computed halves. moves: the result is of the operands' type; of other kinds it is a half where
-    somebody in half precision reads it, else float32.
+    weights: operand 1 becomes halves. matrices: so does operand 1 as it is computed, on targets with tensor cores.
+    moves: the result is of the operands' type; of other kinds it is a half where somebody in half precision reads it,
+    else float32. blocks: operand 0 is brought to the result's blocks of channels.
     """
 
     kind: str
@@ -46,11 +50,22 @@ class Row:
     weights: bool = False
     matrices: bool = False
     moves: bool = False
+    blocks: bool = False
 
 
 def row_of(node: Node) -> Row | None:
     """What the rule says of an operator; None for those that it never covers."""
     return next((row for row in TABLE if row.includes(node)), None)
+
+
+def row_for_tensor_cores(node: Node) -> Row | None:
+    """What the rule says of an operator on a target with tensor cores, for all that the CPU is not wanted for.
+
+    Tensor cores multiply images in blocks. To convert one, and to multiply the channels that fill up its blocks, takes
+    less time than long sums in float32.
+    """
+    row = row_of(node)
+    return IMAGE_IN_BLOCKS if row is IMAGE and not wants_host(node) and _products(node) >= LONG else row
 
 
 def reads_and_writes_floats(node: Node) -> bool:
@@ -129,6 +144,12 @@ def _count(value: Value | None) -> int:
     return count if isinstance(count, int) else 0
 
 
+def _products(node: Node) -> int:
+    """The products that a result of a convolution on constant weights is the sum of."""
+    weight = node.operands[1]
+    return prod(weight.type.static_shape[1:]) if weight is not None and weight.is_constant else 0
+
+
 def _inputs(node: Node) -> list[Value]:
     """The float operands that are no weights."""
     return [v for v in node.operands if v is not None and v.type.dtype is DType.FLOAT and not v.is_constant]
@@ -188,6 +209,7 @@ def _any_half_all_simple(node: Node, is_half: IsHalf) -> bool:
 
 
 IMAGE = Row("image", _reads_image, _blocked_of_many_maps, inputs="float")
+IMAGE_IN_BLOCKS = replace(IMAGE, inputs="half", weights=True, blocks=True)
 CONVOLUTION = Row("convolution", _is_one_of(CONVOLUTIONS), _wide_and_blocked, inputs="half", weights=True)
 PRODUCT = Row("product", _is_one_of(PRODUCTS), _of_many_maps, inputs="half", weights=True)
 
@@ -201,4 +223,5 @@ TABLE = (
     Row("view", _has_trait(Trait.VIEW), _first_half, inputs="half", moves=True),
     Row("pointwise", _has_trait(Trait.POINTWISE), _any_half_all_simple, inputs="any"),
 )
-"""The rule. Biases, operands of epilogues that are no images, and whatever no row covers stay float32."""
+"""The rule; targets with tensor cores have another row for images (``row_for_tensor_cores``). Biases, operands of
+epilogues that are no images, and whatever no row covers stay float32."""

@@ -37,7 +37,7 @@ def _plain(graph: Graph, value: Value, before: Node) -> Value:
     """A blocked value in plain layout: what it was made from, or the ``g.reorder`` of it."""
     made = value.producer
     source = made.operands[0] if made is not None and made.op == "g.reorder" else None
-    if source is not None and source.type.layout == PLAIN:
+    if source is not None and source.type == replace(value.type, layout=PLAIN):
         return source
     return graph.insert_before(before, _reorder(value, PLAIN, before)).results[0]
 

@@ -65,6 +65,42 @@ def test_convolutions_and_what_follows_them(net: Net, check: Check, random: Rand
     assert all(weights[n] is DType.FLOAT for n in weights if n.startswith(("b", "fb", "w0")))
 
 
+def window(b: Builder, random: Random, x: Value, name: str, kernel: int = 5, maps: int = 16) -> None:
+    """Two convolutions, of which the first reads an image as it is, in sums of ``3 * kernel * kernel`` products."""
+    w = b.constant(f"{name}_w", 0.2 * random(maps, 3, kernel, kernel))
+    y = b.op("Conv", [x, w], {"kernel": kernel, "pad": 2, "stride": 2}, name)
+    b.output(conv(b, random, y, 600, f"{name}_last"))
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("float16", HALF), ("bfloat16", BF16)])
+def test_images_in_blocks_for_tensor_cores(
+    net: Net, check: Check, random: Random, precision: str, tolerance: float
+) -> None:
+    graph, b = net
+    x = b.input("x", "float[2,3,9,7]")
+    for name in ("first", "second", "asked", "host"):
+        window(b, random, x, name)
+    window(b, random, x, "short", kernel=3)
+    window(b, random, x, "narrow", maps=15)
+    next(n for n in graph.nodes if n.results[0].name == "host").device = "cpu:0"
+    check(Half(precision, "asked:float", tensor_cores=True), prepared(graph), {"x": random(2, 3, 9, 7)}, tolerance)
+    (moved,) = (n for n in graph.nodes if n.op == "g.reorder" and n.operands[0] is x)
+    assert str(moved.results[0].type) == f"{precision}[2,3,9,7]{{nchw4c}}"
+    assert [n.results[0].name for n in moved.results[0].users] == ["first", "second"]
+    kinds = {n.results[0].name: n.operands[1].type.dtype for n in graph.nodes if n.op == "Conv" and n.operands[1]}
+    floats = {name for name, kind in kinds.items() if kind is DType.FLOAT}
+    assert floats == {"asked", "host", "short", "narrow", "narrow_last"}
+
+
+def test_an_image_of_halves_for_tensor_cores(net: Net, check: Check, random: Random) -> None:
+    graph, b = net
+    row = b.op("FC", [b.input("x", "float[2,16]"), b.constant("fc", random(75, 16)), b.constant("fb", random(75))])
+    image = b.node("Reshape", [row], {"shape": [2, 3, 5, 5]}, ["image", "old"]).results[0]
+    window(b, random, image, "y")
+    check(Half("float16", "", tensor_cores=True), prepared(graph), {"x": random(2, 16)}, HALF)
+    assert types(graph)[1:5] == ["FC:float16", "Reshape:float16", "g.reorder:float16", "Conv:float16"]
+
+
 @pytest.mark.parametrize("behind", ["Softmax", "Relu", "Flatten"])
 def test_last_weights_stay_float_where_they_are_few(net: Net, random: Random, behind: str) -> None:
     graph, b = net

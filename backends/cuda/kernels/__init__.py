@@ -85,6 +85,7 @@ RULES: tuple[Rule, ...] = (
     *pool_blocked.RULES,
     *pool_sweep.RULES,
     *reduce.RULES,
+    *relayout.RULES,
     *roi.RULES,
     *search.RULES,
     *segment_count.RULES,

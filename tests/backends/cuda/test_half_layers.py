@@ -77,6 +77,56 @@ def test_convolution(case) -> None:
     assert used == ["conv", "conv_tensor", "relayout"]
 
 
+# shape, kernel, stride, pad, dilation, precision, templates; sums of 64 products or more, and shorter ones
+BLOCKED, AS_IT_IS = ["relayout", "conv_tensor", "conv_tensor", "relayout"], ["conv", "conv_tensor", "relayout"]
+IMAGES = [
+    ((2, 3, 15, 18), 7, 2, 3, 1, "float16", BLOCKED),
+    ((1, 3, 13, 11), 7, 2, 3, 1, "bfloat16", BLOCKED),
+    ((1, 1, 17, 16), 8, 1, 0, 2, "float16", BLOCKED),
+    ((2, 4, 9, 9), 4, 3, 1, 1, "float16", BLOCKED),
+    ((1, 3, 9, 9), 3, 2, 1, 1, "float16", AS_IT_IS),
+]
+
+
+def of_an_image(case) -> list[str]:
+    """The templates of a net that begins with a convolution of an image."""
+    shape, kernel, stride, pad, dilation, precision, _ = case
+    weights = {"w": data(33, shape[1], kernel, kernel), "b": data(33), "s": data(33), "v": data(24, 33, 1, 1)}
+    ops = [
+        operator("Conv", "x w b", "c", kernel=kernel, stride=stride, pad=pad, dilation=dilation),
+        operator("Mul", "c s", "m", broadcast=1, axis=1),
+        operator("Relu", "m", "r"),
+        operator("Conv", "r v", "y", kernel=1),
+    ]
+    return halves(ops, {"x": data(*shape)}, weights, precision)
+
+
+@pytest.mark.parametrize("case", IMAGES, ids=str)
+def test_an_image_of_few_channels(case) -> None:
+    """It becomes halves in blocks where sums are long."""
+    assert of_an_image(case) == case[-1]
+
+
+def test_an_image_that_several_read_runs_other_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two convolutions share what is in blocks, one is asked to stay float32; the image itself is an output, too."""
+    weights = {"a": data(16, 3, 5, 5), "b": data(24, 3, 7, 7), "c": data(16, 3, 5, 5)}
+    weights |= {f"v{name}": data(16, len(weights[name]), 1, 1) for name in "abc"}
+    ops = [operator("Relu", "x", "i")]
+    for name, kernel in (("a", 5), ("b", 7), ("c", 5)):
+        ops.append(operator("Conv", f"i {name}", f"r{name}", kernel=kernel, pad=kernel // 2, stride=2))
+        ops.append(operator("Conv", f"r{name} v{name}", f"y{name}", kernel=1))
+    asked, outputs = {"*": "float16", "rc": "float"}, "ya yb yc i"
+    plan, _ = answers(ops, {"x": data(2, 3, 11, 10)}, outputs, weights, 2e-3, asked)
+    reorders = [n for n in plan.graph.nodes if n.op == "g.reorder" and n.results[0].type.layout.block > 1]
+    assert [len(n.results[0].users) for n in reorders] == [2]
+    let_compile(plan, monkeypatch)
+    for shape in ((1, 3, 11, 10), (3, 3, 8, 13)):
+        inputs = {"x": data(*shape)}
+        got = plan.run(inputs)
+        for name, want in zip(outputs.split(), reference(ops, inputs, outputs, weights)):
+            np.testing.assert_allclose(got[name], want, rtol=0, atol=2e-3 * np.abs(want).max())
+
+
 @pytest.mark.parametrize("tile", [*TILES, TensorTile(64, 64, 32, 32, 8)], ids=str)
 def test_every_tile(tile: TensorTile, monkeypatch: pytest.MonkeyPatch) -> None:
     """More pixels, maps and products than a tile has, none of them a multiple of its sizes; and no bank conflicts."""

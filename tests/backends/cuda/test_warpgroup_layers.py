@@ -10,7 +10,7 @@ from emulated import emulated_plan
 from emulated_card import EmulatedCard
 from one_net import operator
 from simt_memory import Fault
-from test_half_layers import CONVOLUTIONS, data, halves, image
+from test_half_layers import CONVOLUTIONS, IMAGES, data, halves, image, of_an_image
 from tiles import use_only
 
 from graphc.backends.cuda.kernels import tensor_tile
@@ -30,6 +30,13 @@ def test_convolution(case, monkeypatch: pytest.MonkeyPatch) -> None:
     args = {"kernel": kernel, "stride": stride, "pad": pad, "dilation": dilation, "group": group}
     used = halves([first, operator("Conv", "r w b", "y", **args)], {"x": data(*shape)}, weights, precision)
     assert used == ["conv", "conv_tensor", "relayout"]
+
+
+@pytest.mark.parametrize("case", IMAGES[:2], ids=str)
+def test_an_image_of_few_channels(case, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_only(monkeypatch, TILES[4])
+    monkeypatch.setattr(tensor_tile, "PARTS", (1,))
+    assert of_an_image(case) == case[-1]
 
 
 @pytest.mark.parametrize("parts", [1, 3])
