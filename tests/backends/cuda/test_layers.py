@@ -90,6 +90,13 @@ def test_pointwise_chains() -> None:
 FUNCTIONS = ("Relu", "Exp", "Sqr", "Abs", "Negative", "Floor", "Ceil", "Sin", "Cos", "Elu", "Softplus", "Gelu", "Erf")
 
 
+def test_a_single_number_is_computed_in_its_place() -> None:
+    """Threads without a number of their own do not read what the first one stores to."""
+    ops = [operator("BatchMatMul", "a b", "m", trans_b=1), operator("Sigmoid", "m", "y")]
+    plan, _ = answers(ops, {"a": data(1, 1, 8), "b": np.ones((1, 1, 8), np.float32)}, "y")
+    assert {k.template for k in plan.kernels} == {"gemm", "pointwise"}
+
+
 @pytest.mark.parametrize("op", FUNCTIONS)
 def test_pointwise_functions(op: str) -> None:
     answers([operator(op, "x", "y")], {"x": data(3, 7)}, "y")

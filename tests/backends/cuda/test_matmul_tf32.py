@@ -176,20 +176,23 @@ def test_a_row_that_is_part_of_a_longer_one(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_column_that_is_part_of_a_longer_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same of the other operand, where it has one line; in front of a single result the Relu stays in its place."""
+    """The same of the other operand."""
     ops = [
+        operator("FC", "x u zu", "p"),
+        operator("FC", "x v zv", "b"),
         operator("Concat", "p b", "c i", axis=1),
-        operator("Slice", "c", "s", starts=[0, 3], ends=[-1, -1]),
-        operator("MatMul", "a s", "m", trans_b=1),
-        operator("Relu", "m", "y"),
+        operator("FC", "c w zw", "d"),
+        matmul((0, 1)),
     ]
-    inputs = {"a": data(40, 32), "p": data(48, 3), "b": data(48, 32)}
-    plan, _ = answers(ops, inputs, "y", {}, TOLERANCE, "tf32")
+    weights = {"u": data(19, 24), "v": data(32, 24), "w": data(16, 51) / 4}
+    weights |= {f"z{name}": data(len(w)) for name, w in weights.items()}
+    inputs = {"x": data(40, 24), "a": data(48, 32)}
+    plan, _ = answers(ops, inputs, "y d", weights, TOLERANCE, "tf32")
     assert "matmul_tensor" in templates(plan)
     let_compile(plan, monkeypatch)
-    for rows in (1, 5):
-        inputs |= {"a": data(rows, 32), "p": data(1, 3), "b": np.abs(data(1, 32)) * data(1, 32).round()}
-        (want,) = reference(ops, inputs, "y", {})
+    for rows in (1, 3):
+        inputs["x"] = data(rows, 24)
+        want, _ = reference(ops, inputs, "y d", weights)
         np.testing.assert_allclose(plan.run(inputs)["y"], want, rtol=0, atol=TOLERANCE * np.abs(want).max())
 
 
