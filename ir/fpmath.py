@@ -42,4 +42,5 @@ def to_tf32(array: np.ndarray) -> np.ndarray:
     bits = np.ascontiguousarray(array, np.float32).view(np.uint32)
     half, kept = np.uint32(1 << _DROPPED - 1), np.uint32(0xFFFFFFFF << _DROPPED & 0xFFFFFFFF)
     rounded = ((bits + half) & kept).view(np.float32)
-    return np.where(np.isnan(array), np.float32(np.nan), rounded).reshape(array.shape)
+    numbers: np.ndarray = np.where(np.isnan(array), np.float32(np.nan), rounded)
+    return numbers.reshape(array.shape)

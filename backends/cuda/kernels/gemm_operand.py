@@ -28,9 +28,9 @@ class Operand(Share):
     def of_spec(spec: KernelSpec, tile: Tile) -> tuple[Operand, Operand]:
         """Both of a kernel."""
 
-        def made(o: str, tiles: str, width: int, *names: str) -> Operand:
+        def made(o: str, tiles: str, width: int, first: str, bound: str) -> Operand:
             along, each = bool(spec.int(f"{o}_along")), spec.int(f"{o}_each")
-            return Operand(o, tiles, width, tile.depth, tile.threads, along, each, *names, str(spec[o]))
+            return Operand(o, tiles, width, tile.depth, tile.threads, along, each, first, bound, str(spec[o]))
 
         return made("x", "a", tile.maps, "m0", "rows"), made("w", "b", tile.pixels, "n0", "columns")
 
