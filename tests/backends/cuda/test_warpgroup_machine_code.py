@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import re
+from typing import Any
+
 import pytest
 from machine_code import instructions
 from test_tensor_machine_code import compiled, compiler
@@ -87,3 +91,31 @@ def k(y):
 """
     spec = KernelSpec.make("k", threads=128)
     assert compiled(TARGET, spec, source.replace("def k", f"def {spec.name}")).serialized > 0
+
+
+WRITTEN = {
+    "f2": "k16.f32.f16.f16 {}, D, D, 1, 1, 1, 0, 0;",
+    "bf": "k16.f32.bf16.bf16 {}, D, D, 1, 1, 1, 0, 0;",
+    "tf": "k8.f32.tf32.tf32 {}, D, D, 1, 1, 1;",
+}
+"""Products as the PTX ISA writes them: depth and types; sums; descriptors; that sums are added to, that no operand is
+negated and, of halves, that none is transposed."""
+
+
+def test_products_are_written_as_in_the_isa(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What neither the emulator nor a count of instructions sees."""
+    worker = importlib.import_module("graphc.backends.cuda.worker")
+    texts: list[str] = []
+
+    def kept(name: str, ptx: str, target: Any) -> dict[str, Any]:
+        texts.append(ptx)
+        return {"spilled": 0}
+
+    monkeypatch.setattr(worker, "_link", kept)
+    monkeypatch.setattr(worker.dispatcher, "get_current_device", None)
+    lines = ["ring, sums = shared(1024), zeros_f4(16)", "a = descriptor(ring, 1024, 128)", "wgmma_fence()"]
+    lines += [*(f"sums = wgmma_{kind}(sums, a, a)" for kind in WRITTEN), "wgmma_commit()", "sums = wgmma_wait(sums, 0)"]
+    source = "\n    ".join(["def k(y):", *lines, "st_f4(y, thread(), sums[0])\n"])
+    worker.compile_kernel("k", source, 128, find(TARGET))
+    found = re.findall(r"wgmma\.mma_async\.sync\.aligned\.m64n32(.*?;)", texts[0])
+    assert [re.sub(r"%rd\d+", "D", re.sub(r"{.*?}", "{}", text)) for text in found] == list(WRITTEN.values())
