@@ -9,6 +9,7 @@ from graphc.ir import Graph, GraphcError, Node
 
 FLOAT = "float"
 """What keeps an operator out; to ask for it can always be met."""
+FUSED = "operators that are fused go by the last one's blob; graphc dump lists the blobs"
 
 
 class Requests:
@@ -46,10 +47,10 @@ class Requests:
                 known.setdefault(name, node)
         for name, kind in self.by_name.items():
             if name not in known:
-                near = difflib.get_close_matches(name, known, 3)
+                near = ", ".join(difflib.get_close_matches(name, known, 3))
                 raise GraphcError(
                     f"a precision is requested for '{name}', which no operator computes",
-                    f"near names: {', '.join(near)}" if near else "graphc dump lists the blobs",
+                    f"near names: {near}; {FUSED}" if near else FUSED,
                 )
             error = refusal(known[name], name, kind) if name not in self.met and kind != FLOAT else None
             if error is not None:

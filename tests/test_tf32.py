@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from one_net import nets, operator
 
 import graphc
 from graphc.comparison_sides import parse_side
@@ -138,6 +139,16 @@ def test_a_graph_in_tf32_is_for_cards() -> None:
 def test_requests_that_cannot_be_met(precision: graphc.compiler.Precision, level: int, message: str) -> None:
     with pytest.raises(GraphcError, match=message):
         compiled(precision, level=level)
+
+
+def test_a_blob_that_fusion_leaves_out_is_explained() -> None:
+    ops = [operator("FC", "x w b", "inner"), operator("Relu", "inner", "y")]
+    given = {"x": np.ones((9, 64), np.float32)}
+    weights = {"w": np.ones((32, 64), np.float32), "b": np.ones(32, np.float32)}
+    graph = graphc.import_model(*nets(ops, given, "y", weights), given)
+    with pytest.raises(GraphcError, match="'inner', which no operator computes") as raised:
+        graphc.compile_graph(graph, target=CARDS[0], precision={"inner": "tf32"}, prepare=False)
+    assert "operators that are fused go by the last one's blob" in raised.value.help
 
 
 def test_levels_without_blocks() -> None:
