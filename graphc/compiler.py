@@ -21,7 +21,7 @@ from graphc.passes.choose_engines import choose_engines
 from graphc.passes.manager import Callback
 from graphc.plan import Plan, require_threads
 from graphc.plan_inputs import IMAGE_RANK
-from graphc.precisions import Precision, precision_passes, require_card
+from graphc.precisions import Precision, precision_passes, require_card, wants_tensor_cores
 from graphc.targets import Target, beside, find, library_for, machine_code, with_tuning
 from graphc.tuning import measure_tilings, notes_on
 from graphc.tuning_file import TuningFile
@@ -198,8 +198,8 @@ def compile_graph(
     _require_static_inputs(graph)
     report = progress or (lambda stage, done, total: None)
     report("optimise", 0, 1)
-    behind = precision_passes(precision, machine)
-    optimise(graph, machine, level, (*chosen_pipeline(pipeline, level, machine, bool(behind)), *behind))
+    passes = chosen_pipeline(pipeline, level, machine, wants_tensor_cores(precision))
+    optimise(graph, machine, level, (*passes, *precision_passes(precision, machine)))
     report("optimise", 1, 1)
     code = machine_code(library_for(machine), beside=beside(target))
     cores = threads or available_cores()

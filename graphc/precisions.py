@@ -31,6 +31,11 @@ def precision_passes(precision: Precision, target: Target) -> Pipeline:
     return (*passes, Tf32(*_options(wanted, {TF32}))) if TF32 in kinds else passes
 
 
+def wants_tensor_cores(precision: Precision) -> bool:
+    """Some of a net is to be in another precision than float32; raises ``GraphcError``."""
+    return set(_precisions(precision).values()) != {FLOAT}
+
+
 def _precisions(precision: Precision) -> dict[str, str]:
     """What passes call the precisions that a user asks for, by blob, ``*`` among them; raises ``GraphcError``."""
     wanted = {"*": FLOAT} | (dict(precision) if isinstance(precision, Mapping) else {"*": precision})

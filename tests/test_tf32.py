@@ -151,6 +151,11 @@ def test_a_blob_that_fusion_leaves_out_is_explained() -> None:
     assert "operators that are fused go by the last one's blob" in raised.value.help
 
 
+def test_float_by_name_is_float() -> None:
+    """Images lie as in any net of float32, for which cards have no tensor cores."""
+    assert print_graph(compiled({"conv2": "float"}).graph) == print_graph(compiled("float").graph)
+
+
 def test_levels_without_blocks() -> None:
     assert in_tf32(compiled("tf32", level=1)) == []
 
