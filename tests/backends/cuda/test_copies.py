@@ -72,6 +72,21 @@ def test_straight_copies_take_16_bytes_at_once(kind: str, start: int) -> None:
     assert y.tobytes() == x[start:6].tobytes()
 
 
+@pytest.mark.parametrize("kind", ["f2", "u1"])
+def test_an_odd_number_of_short_elements(kind: str) -> None:
+    """Which are no whole words."""
+    x = data(7, 13, kind=kind)
+    _, (y,) = answers([operator("Slice", "x", "y", starts=[0, 0], ends=[5, -1])], {"x": x}, "y")
+    assert y.tobytes() == x[:5].tobytes()
+
+
+@pytest.mark.parametrize("kind", ["f4", "i8"])
+def test_a_number_is_repeated(kind: str) -> None:
+    x = data(1, kind=kind)
+    _, (y,) = answers([operator("Expand", "x", "y", shape=[9])], {"x": x}, "y")
+    assert y.tobytes() == x.repeat(9).tobytes()
+
+
 def test_a_tile_waits_for_its_threads() -> None:
     x = data(40, 70)
     plan = emulated_plan([operator("Transpose", "x", "y")], {"x": x}, "y", {})
