@@ -87,12 +87,22 @@ def test_wrong_lengths_and_indices_are_told() -> None:
     for wrong in (LENGTHS + 1, LENGTHS - np.array([1, -1, 0, 0, 0, 0], np.int32)):
         with pytest.raises(graphc.RunError, match=r"SparseLengthsSum\('x', 'i', 'n'\) -> 'y'.*LENGTHS"):
             plan.run(inputs | {"n": wrong.astype(np.int32)})
-    for k in (0, 7, COUNT - 1):
+    for k, value in ((0, 20), (7, 20), (COUNT - 1, 20), (3, -1)):
         bad = indices.copy()
-        bad[k] = 20
+        bad[k] = value
         with pytest.raises(graphc.RunError, match="INDICES"):
             plan.run(inputs | {"i": bad})
     assert np.isfinite(plan.run(inputs)["y"]).all()
+
+
+@pytest.mark.parametrize("missing", [1, 3])
+def test_a_run_longer_than_the_weights_of_places_is_told(missing: int) -> None:
+    longest = int(LENGTHS.max())
+    inputs = {"x": table(20, 8), "w": np.ones(longest, np.float32), "i": RNG.integers(0, 20, COUNT), "n": LENGTHS}
+    plan = emulated_plan([operator("SparseLengthsPositionalWeightedSum", "x w i n", "y")], inputs, "y", {})
+    plan.run(inputs)
+    with pytest.raises(graphc.RunError, match="SparseLengthsPositionalWeightedSum"):
+        plan.run(inputs | {"w": np.ones(longest - missing, np.float32)})
 
 
 def test_many_runs() -> None:
