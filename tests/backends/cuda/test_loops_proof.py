@@ -193,6 +193,65 @@ def test_refusals_say_why(reason: str) -> None:
         proved("def loop(x, y):\n" + textwrap.indent(REFUSED[reason], "    "))
 
 
+GROWS_SOMETIMES = """
+def loop(x, y, n):
+    k = 0
+    for i in range(x.size):
+        for j in range(n):
+            y.flat[k + j] = x.flat[i]
+        if n > 3:
+            continue
+        k += n
+"""
+LEFT_TO_THE_NEXT_ROW = """
+def loop(x, y, n):
+    k = 0
+    for i in range(x.shape[0]):
+        t = k
+        for j in range(n):
+            k = j
+            y.flat[j] += t + j
+"""
+
+
+def test_a_name_grows_in_each_turn_or_is_carried() -> None:
+    with pytest.raises(Refusal, match="'k' carries a value"):
+        proved(GROWS_SOMETIMES, "n")
+    assert shared(GROWS_SOMETIMES.replace("continue", "pass"), "n") == [["i", "j"]]
+
+
+def test_what_an_inner_loop_leaves_to_the_outer_one_is_not_shared_out() -> None:
+    """The last turn of the inner loop says it, and one thread alone runs that."""
+    with pytest.raises(Refusal):
+        proved(LEFT_TO_THE_NEXT_ROW, "n")
+    assert shared(LEFT_TO_THE_NEXT_ROW.replace("t = k", "t = i"), "n") == [["j"]]
+
+
+def test_steps_of_a_loop_are_numbers() -> None:
+    """A step that an argument says may be negative, or 0."""
+    text = "def loop(x, y, n, m):\n    for i in range(0, n, m):\n        y.flat[i] = x.flat[i]\n"
+    with pytest.raises(Refusal, match="has a step that varies"):
+        proved(text, "n m", "n m")
+    assert shared(text.replace("range(0, n, m)", "range(0, n, 2)"), "n m", "n m") == [["i"]]
+
+
+STORES = {
+    "y.flat[i] = x.flat[i]": {"y"},
+    "y.flat[i] += x.flat[i]": set(),
+    "t = y.flat[i]; y.flat[i] = t * x.flat[i]": set(),
+    "if x.flat[i] > 0: y.flat[i] = 1": set(),
+    "if n > 0: y.flat[i] = 1": set(),
+    "t = 1 if n > 0 else 2; y.flat[i] = t": {"y"},
+}
+
+
+@pytest.mark.parametrize("body", STORES)
+def test_an_array_is_covered_where_each_turn_stores_and_none_reads(body: str) -> None:
+    """What was in it before does not count then."""
+    (stage,) = proved(f"def loop(x, y, n):\n    for i in range(x.size):\n        {body}\n", "n")
+    assert stage.covers == STORES[body]
+
+
 def test_what_is_a_factor_tells_turns_apart() -> None:
     i, j, n = Poly.atom("i"), Poly.atom("j"), Poly.atom("n")
     digits = {"i": None, "j": n}
