@@ -30,11 +30,11 @@ class Problem:
     """A product C[pixel, map] = sum over k of X[pixel, k] * W[map, k], X gathered under a window: what a tiling is
     chosen for. Operators with equal problems have the same tiling. Its text is the key of a table of tilings.
 
-    op: conv, fc, conv_transpose; matmul_nn, _nt, _tn, _tt (t: an operand is transposed) on tensor cores, gemm_nn, ... by
-    FFMA, where columns of the result are the pixels because they are neighbours in memory. kind: elements multiplied:
-    f4, f2, bf, u1. y: elements of the result. pixels: of all images. maps, channels: of a group. blocks: channels of a
-    block of input and result. others: values of the result's shape that the epilogue reads. cuts: there are kernels for
-    parts of its sums.
+    op: conv, fc, conv_transpose; matmul_nn, _nt, _tn, _tt (t: an operand is transposed) on tensor cores; gemm_nn and so
+    on by FFMA, where columns of the result are the pixels because they are neighbours in memory. kind: elements
+    multiplied: f4, f2, bf, u1, tf. y: elements of the result. pixels: of all images. maps, channels: of a group. blocks:
+    channels of a block of input and result. others: values of the result's shape that the epilogue reads. cuts: there
+    are kernels for parts of its sums.
     """
 
     op: str

@@ -90,7 +90,8 @@ def precision_flags(command: Command) -> Command:
     def with_precision(**given: Any) -> Any:
         flags = [flag for flag in texts if given.pop(flag)]
         if len(flags) > 1:
-            raise click.UsageError(f"{' and '.join(f'--{f}' for f in flags)} are different precisions: give one of them")
+            named = " and ".join(f"--{flag}" for flag in flags)
+            raise click.UsageError(f"{named} are different precisions: give one of them")
         return command(precision=PRECISIONS[flags[0]] if flags else FLOAT, **given)
 
     wrapped: Command = with_precision
