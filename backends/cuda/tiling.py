@@ -32,9 +32,9 @@ class Problem:
 
     op: conv, fc, conv_transpose; matmul_nn, _nt, _tn, _tt (t: an operand is transposed) on tensor cores; gemm_nn and so
     on by FFMA, where columns of the result are the pixels because they are neighbours in memory. kind: elements
-    multiplied: f4, f2, bf, u1, tf. y: elements of the result. pixels: of all images. maps, channels: of a group. blocks:
-    channels of a block of input and result. others: values of the result's shape that the epilogue reads. cuts: there
-    are kernels for parts of its sums.
+    multiplied: f4, f2, bf, u1, tf. y: elements of the result. pixels: of all images. maps, channels: of a group.
+    blocks: channels of a block of input and result. others: values of the result's shape that the epilogue reads.
+    cuts: there are kernels for parts of its sums.
     """
 
     op: str
