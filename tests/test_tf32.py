@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from one_net import nets, operator
+from test_half_precision import DIGITS, INIT, NET, run
 
 import graphc
 from graphc.comparison_sides import parse_side
@@ -19,8 +18,6 @@ from graphc.ir.printer import constant_arrays, print_graph
 from graphc.ir.verify import verify
 from graphc.plan import Plan
 
-DIGITS = Path(__file__).resolve().parents[1] / "examples" / "digits"
-NET, INIT = str(DIGITS / "predict_net.pb"), str(DIGITS / "init_net.pb")
 CARDS = ("cuda:sm_80", "cuda:sm_90a")
 
 
@@ -161,13 +158,6 @@ def test_levels_without_blocks() -> None:
 
 
 # ---- the command line ------------------------------------------------------------------------------------------------
-
-
-def run(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-I", "-m", "graphc", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == code, done.stderr + done.stdout
-    return done
 
 
 def test_command_line(tmp_path: Path) -> None:

@@ -5,6 +5,11 @@ from __future__ import annotations
 import struct
 from collections import Counter
 
+import pytest
+
+import graphc
+from graphc.backends.cuda.compile import compiler_versions
+
 INSTRUCTIONS = {0x23C: "HMMA", 0x237: "IMMA", 0x83B: "LDSM", 0xFAE: "LDGSTS", 0x387: "STL", 0x983: "LDL"} | {
     0x9F0: "HGMMA",
     0x9F1: "IGMMA",
@@ -15,6 +20,14 @@ INSTRUCTIONS = {0x23C: "HMMA", 0x237: "IMMA", 0x83B: "LDSM", 0xFAE: "LDGSTS", 0x
 the products of four warps, HGMMA and IGMMA. LDS: loads of shared memory to a register."""
 NO_REGISTER = 0xFF
 """The number of the register that holds nothing, in the third byte: loads to it stand before the copies LDGSTS."""
+
+
+def require_compiler() -> None:
+    """Skip a test where the compiler for cards is not installed."""
+    try:
+        compiler_versions()
+    except graphc.GraphcError as error:
+        pytest.skip(f"{error.message}: {error.help}")
 
 
 def instructions(code: bytes) -> Counter[str]:

@@ -10,8 +10,8 @@ import pytest
 from emulated import answers, emulated_plan
 from emulated_card import EmulatedCard
 from one_net import operator, reference
-from simt_memory import Fault, SharedMemory
-from tiles import TILES, use_only
+from simt_memory import Fault
+from tiles import TILES, use_only, watch_memory
 
 from graphc.backends.cuda.cubin import Cubin
 from graphc.backends.cuda.kernels import tensor_tile, warpgroup_tile
@@ -130,9 +130,7 @@ def test_an_image_that_several_read_runs_other_sizes(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("tile", [*TILES, TensorTile(64, 64, 32, 32, 8)], ids=str)
 def test_every_tile(tile: TensorTile, monkeypatch: pytest.MonkeyPatch) -> None:
     """More pixels, maps and products than a tile has, none of them a multiple of its sizes; and no bank conflicts."""
-    memories: list[SharedMemory] = []
-    make = SharedMemory.__init__
-    monkeypatch.setattr(SharedMemory, "__init__", lambda self, *n: (make(self, *n), memories.append(self))[0])
+    memories = watch_memory(monkeypatch)
     use_only(monkeypatch, tile)
     first, weights = image(40)
     weights |= {"w": data(138, 40, 3, 3)}

@@ -5,10 +5,10 @@ from __future__ import annotations
 import struct
 
 import pytest
+from machine_code import require_compiler
 
-import graphc
 from graphc.backends.cache import KernelCache
-from graphc.backends.cuda.compile import compile_kernels, compiler_versions
+from graphc.backends.cuda.compile import compile_kernels
 from graphc.backends.cuda.instructions import Instruction, count, main_loop, read
 from graphc.backends.cuda.kernels import conv
 from graphc.backends.cuda.kernels.conv_tile import Tile
@@ -64,10 +64,7 @@ def test_other_bytes(code: bytes) -> None:
 @pytest.mark.parametrize("target", TARGETS)
 def test_most_instructions_of_a_convolution_are_products(target: str) -> None:
     """A thread's 64 products for each of a loop's turns take two loads of four floats per eight of them."""
-    try:
-        compiler_versions()
-    except graphc.GraphcError as error:
-        pytest.skip(f"{error.message}: {error.help}")
+    require_compiler()
     tile = Tile(128, 128, 8, 8, 8)
     spec = conv.make_spec(tile, (1, 1), True, Epilogue("y=max(0.0,x0)", (), ()))
     source = conv.emit(spec, TARGETS[target]), tile.threads

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from emulated import emulated_plan
 from float_nets import NETS, float_net
+from machine_code import require_compiler
 from one_net import operator
 
 import graphc
 from graphc.backends.cache import KernelCache
-from graphc.backends.cuda.compile import Source, compile_kernels, compiler_versions
+from graphc.backends.cuda.compile import Source, compile_kernels
 from graphc.backends.cuda.cubin import Cubin
 from graphc.backends.cuda.pointwise import SCALAR
 from graphc.backends.cuda.target import TARGETS, find
@@ -28,10 +29,7 @@ CODE = 200_000
 
 @pytest.fixture(scope="module", autouse=True)
 def compiler() -> None:
-    try:
-        compiler_versions()
-    except graphc.GraphcError as error:
-        pytest.skip(f"{error.message}: {error.help}")
+    require_compiler()
 
 
 def data(*shape: int) -> np.ndarray:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from emulated import answers
 from one_net import operator, reference
-from simt_memory import SharedMemory
 from test_half_layers import data, let_compile
+from tiles import watch_memory
 
 from graphc.backends.cuda.kernels import tensor_tile
 from graphc.backends.cuda.kernels.tensor_tile import TensorTile
@@ -72,9 +72,7 @@ TILED += [(tensor_tile.TILES[0], (1, 0)), (tensor_tile.TILES[-1], (1, 1)), (tens
 @pytest.mark.parametrize(("tile", "trans"), TILED, ids=str)
 def test_every_tile(tile: TensorTile, trans: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     """No two lines of a matrix in one bank."""
-    memories: list[SharedMemory] = []
-    make = SharedMemory.__init__
-    monkeypatch.setattr(SharedMemory, "__init__", lambda self, n: (make(self, n), memories.append(self))[0])
+    memories = watch_memory(monkeypatch)
     monkeypatch.setattr(tensor_tile, "TILES", (tile,))
     inputs = operands(trans, 136, 8 * 29, 152)
     _, (got,) = answers([matmul(trans)], inputs, "y", {}, 2e-3, HALF)

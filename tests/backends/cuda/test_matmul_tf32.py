@@ -5,22 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from emulated import answers
-from machine_code import instructions
+from machine_code import instructions, require_compiler
 from one_net import operator, reference
-from simt_memory import SharedMemory
 from test_half_layers import data, let_compile
 from test_matmul_tensor import ORDERS, matmul, operands, templates
-from test_tensor_machine_code import REGISTERS
+from test_tensor_machine_code import REGISTERS, matrix_kernels
+from tiles import watch_memory
 
-import graphc
-from graphc.backends.cache import KernelCache
-from graphc.backends.cuda.compile import compile_kernels, compiler_versions
-from graphc.backends.cuda.kernels import matmul_tensor, tensor_tile
-from graphc.backends.cuda.kernels.epilogue import Epilogue
+from graphc.backends.cuda.kernels import tensor_tile
 from graphc.backends.cuda.kernels.tensor_tile import PIECES, TILES, TensorTile
-from graphc.backends.cuda.target import TARGETS, find
+from graphc.backends.cuda.target import TARGETS
 from graphc.ir.fpmath import to_tf32
-from graphc.ir.schedule import KernelSpec
 from graphc.passes import half_rule, tf32
 
 TOLERANCE = 2e-3
@@ -63,9 +58,7 @@ def test_every_order(trans: tuple[int, int]) -> None:
 @pytest.mark.parametrize("tile", TILES, ids=str)
 def test_every_tile(tile: TensorTile, trans: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     """No two of what is loaded or copied at once in one bank."""
-    memories: list[SharedMemory] = []
-    make = SharedMemory.__init__
-    monkeypatch.setattr(SharedMemory, "__init__", lambda self, *n: (make(self, *n), memories.append(self))[0])
+    memories = watch_memory(monkeypatch)
     monkeypatch.setattr(tensor_tile, "TILES", (tile,))
     inputs = operands(trans, 136, 4 * 37, 140)
     _, (got,) = answers([matmul(trans)], inputs, "y", {}, TOLERANCE, "tf32")
@@ -200,21 +193,10 @@ def test_a_column_that_is_part_of_a_longer_one(monkeypatch: pytest.MonkeyPatch) 
 def test_machine_code(target: str) -> None:
     """Nothing spilled; as many products, loads and copies as the kernel's text has words, ``turns`` times in the loop
     over steps where the compiler unrolls it."""
-    try:
-        compiler_versions()
-    except graphc.GraphcError as error:
-        pytest.skip(f"{error.message}: {error.help}")
-    epilogue = Epilogue("t0=add(x0,x1);y=max(0.0,t0)", ("same",), ("f4",))
-    static = {"kind": "tf", "y": "f4", "pairs": 1, "bias": 0, **epilogue.static()}
-    sources = {}
-    for tile, along in ((TILES[1], (0, 0)), (TILES[8], (1, 0))):
-        given = {"threads": tile.threads, "x_along": along[0], "w_along": along[1], **tile.static(), **static}
-        spec = KernelSpec.make("matmul_tensor", **given)
-        sources[spec.name] = tile, along, matmul_tensor.emit(spec, find(target))
-    texts = {name: (text, tile.threads) for name, (tile, _, text) in sources.items()}
-    cubins = compile_kernels(texts, find(target), KernelCache.default())
-    for name, (tile, along, text) in sources.items():
-        cubin, found = cubins[name], instructions(cubins[name].code)
+    require_compiler()
+    kernels = matrix_kernels(target, "tf", "f4", ((TILES[1], (0, 0)), (TILES[8], (1, 0))))
+    for tile, along, text, cubin in kernels:
+        found = instructions(cubin.code)
         assert cubin.stack == cubin.spilled == found["STL"] == found["LDL"] == 0
         assert cubin.registers <= REGISTERS
         products, sides = tile.warp_pixels // 16 * (tile.warp_maps // 8) * 2, (tile.warp_pixels, tile.warp_maps)

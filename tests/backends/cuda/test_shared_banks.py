@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import simt
-from simt_memory import DeviceMemory, Fault, SharedMemory
+from simt_memory import DeviceMemory, Fault
+from tiles import watch_memory
 
 REGISTERS = """
 def k(y):
@@ -24,9 +25,7 @@ def k(x):
 
 def conflicts(monkeypatch: pytest.MonkeyPatch, source: str, memory: DeviceMemory, address: int) -> int:
     """Those of a warp's launch."""
-    seen: list[SharedMemory] = []
-    make = SharedMemory.__init__
-    monkeypatch.setattr(SharedMemory, "__init__", lambda self, *n: (make(self, *n), seen.append(self))[0])
+    seen = watch_memory(monkeypatch)
     simt.launch(memory, "k", source, 1, 32, [address])
     (found,) = seen
     return found.conflicts

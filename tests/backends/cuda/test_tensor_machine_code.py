@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from machine_code import instructions
+from machine_code import instructions, require_compiler
 
-import graphc
 from graphc.backends.cache import KernelCache
-from graphc.backends.cuda.compile import compile_kernels, compiler_versions
+from graphc.backends.cuda.compile import compile_kernels
 from graphc.backends.cuda.cubin import Cubin
 from graphc.backends.cuda.kernels import conv, conv_tensor, conv_tile, int8_tensor, matmul_tensor
 from graphc.backends.cuda.kernels.epilogue import Epilogue
 from graphc.backends.cuda.kernels.tensor_product import Product
-from graphc.backends.cuda.kernels.tensor_tile import PIECES, TILES
+from graphc.backends.cuda.kernels.tensor_tile import PIECES, TILES, TensorTile
 from graphc.backends.cuda.target import TARGETS, CudaTarget, find
 from graphc.ir.schedule import KernelSpec
 
@@ -29,10 +28,7 @@ REGISTERS = 128
 
 @pytest.fixture(autouse=True)
 def compiler() -> None:
-    try:
-        compiler_versions()
-    except graphc.GraphcError as error:
-        pytest.skip(f"{error.message}: {error.help}")
+    require_compiler()
 
 
 def compiled(target: str, spec: KernelSpec, source: str) -> Cubin:
@@ -94,20 +90,28 @@ def test_a_step_has_the_products_loads_and_copies_of_its_source(target: str) -> 
         assert found["STL"] == found["LDL"] == 0
 
 
-@pytest.mark.parametrize("target", TARGETS)
-def test_matrices_as_they_lie(target: str) -> None:
-    """The same of MatMul, whose operands are turned where they have to be."""
-    epilogue = Epilogue("t0=add(x0,x1);y=max(0.0,t0)", ("same",), ("f2",))
-    static = {"kind": "f2", "y": "f2", "pairs": 1, "bias": 0, **epilogue.static()}
+def matrix_kernels(
+    target: str, kind: str, y: str, cases: Sequence[tuple[TensorTile, tuple[int, int]]]
+) -> list[tuple[TensorTile, tuple[int, int], str, Cubin]]:
+    """Of MatMul, another value added, and Relu: tile, which operands lie along the sum, source, machine code."""
+    epilogue = Epilogue("t0=add(x0,x1);y=max(0.0,t0)", ("same",), (y,))
+    static = {"kind": kind, "y": y, "pairs": 1, "bias": 0, **epilogue.static()}
     sources = {}
-    for tile, along in ((TILES[0], (1, 0)), (TILES[1], (1, 1)), (TILES[3], (0, 1))):
+    for tile, along in cases:
         given = {"threads": tile.threads, "x_along": along[0], "w_along": along[1], **tile.static(), **static}
         spec = KernelSpec.make("matmul_tensor", **given)
         sources[spec.name] = tile, along, matmul_tensor.emit(spec, find(target))
     texts = {name: (text, tile.threads) for name, (tile, _, text) in sources.items()}
     cubins = compile_kernels(texts, find(target), KernelCache.default())
-    for name, (tile, along, text) in sources.items():
-        cubin, found = cubins[name], instructions(cubins[name].code)
+    return [(tile, along, text, cubins[name]) for name, (tile, along, text) in sources.items()]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_matrices_as_they_lie(target: str) -> None:
+    """The same of MatMul, whose operands are turned where they have to be."""
+    kernels = matrix_kernels(target, "f2", "f2", ((TILES[0], (1, 0)), (TILES[1], (1, 1)), (TILES[3], (0, 1))))
+    for tile, along, text, cubin in kernels:
+        found = instructions(cubin.code)
         assert cubin.stack == cubin.spilled == found["STL"] == found["LDL"] == 0
         assert cubin.registers <= REGISTERS
         products, loads = tile.warp_pixels // 16 * (tile.warp_maps // 8) * 2, (tile.warp_pixels, tile.warp_maps)

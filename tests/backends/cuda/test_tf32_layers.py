@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from emulated import data, emulated_plan
 from one_net import operator, reference
-from simt_memory import SharedMemory
-from tiles import TILES, use_only
+from test_half_layers import image
+from tiles import TILES, use_only, watch_memory
 
 import graphc
 from graphc.backends.cuda.kernels import tensor_tile, warpgroup_tile
@@ -53,11 +53,6 @@ def check(
     assert np.abs(got - exact).max() > 10 * EXACT * scale
 
 
-def image(channels: int) -> tuple[Operator, dict[str, np.ndarray]]:
-    """The operator and the weight that make a blocked image ``r`` out of a plain one ``x`` of 4 channels."""
-    return operator("Conv", "x first", "r", kernel=1), {"first": data(channels, 4, 1, 1)}
-
-
 # shape, channels, maps, kernel, stride, pad, dilation, group: channels that fill blocks of eight, half of the last one,
 # a part of its first piece, a part of its second one
 CONVOLUTIONS = [
@@ -86,9 +81,7 @@ def test_convolution(case, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("tile", TILES, ids=str)
 def test_every_tile(tile: TensorTile, monkeypatch: pytest.MonkeyPatch) -> None:
     """More pixels, maps and products than a tile has, none of them a multiple of its sizes; and no bank conflicts."""
-    memories: list[SharedMemory] = []
-    make = SharedMemory.__init__
-    monkeypatch.setattr(SharedMemory, "__init__", lambda self, *n: (make(self, *n), memories.append(self))[0])
+    memories = watch_memory(monkeypatch)
     use_only(monkeypatch, tile)
     first, weights = image(36)
     weights |= {"w": data(138, 36, 3, 3)}
